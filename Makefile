@@ -1,0 +1,38 @@
+# Everything happens in .venv, which `make` builds when it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install quickstart test test-slow lint bench clean
+
+install: .venv/installed
+
+.venv/installed: requirements.txt core/pyproject.toml plugins/vision/pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e core -e plugins/vision
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+quickstart: install  ## train on real digits, then show what was learned
+	$(BIN)/unmask fit --config vision/mae-digits
+	$(BIN)/unmask probe runs/mae-digits
+
+test: .venv/installed-dev  ## the default tests, a few minutes
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed-dev  ## the ones that take minutes each
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-dev  ## speed as a ratio against a named peer
+	$(BIN)/python benchmarks/speed/vision.py
+
+clean:
+	rm -rf .venv runs
