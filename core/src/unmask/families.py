@@ -1,0 +1,204 @@
+"""The families of parts that `MaskedModel.step` calls. A plugin's component subclasses one of them.
+
+Every part is an `nn.Module`, takes its widths as constructor arguments, and is named in the
+entry-point group of its family (``unmask.masks``, ``unmask.encoders``, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unmask.handoffs import Grid, Latent, Layout, Mask, Prediction, Sequence, Set, Tokens
+from unmask.schedules import Progress, Schedule, at
+
+
+class Tokenizer(nn.Module, ABC):
+    """Cuts a batch of raw samples into the units that may be hidden."""
+
+    @abstractmethod
+    def forward(self, batch: Any) -> Tokens:
+        """Tokens of ``batch``, whose values are in physical units."""
+
+    def render(self, values: Tensor, layout: Layout, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """Draws token values as a person would look at them, hidden places greyed out.
+
+        Args:
+            values: ``[B, N, V]``.
+            layout: how the tokens lie.
+            hidden: ``[B, N]`` bool, or None to show everything.
+
+        Returns:
+            B pictures ``[height, width, 3]`` uint8.
+
+        Raises:
+            NotImplementedError: this modality has no picture.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws no pictures.")
+
+
+class MaskSampler(nn.Module, ABC):
+    """Chooses what is hidden, per sample, for the whole batch at once and on its device.
+
+    Hides ``num_hidden = N - floor(N * (1 - ratio))`` of a sample's N real tokens, the rule of MAE's
+    reference code, but never all and never none. The same generator state gives the same mask.
+
+    Args:
+        ratio: share of a sample's tokens to hide, in (0, 1), or a schedule of it.
+
+    Raises:
+        ValueError: a ratio outside (0, 1), a sample of fewer than two tokens, or a layout that
+            this mask cannot work on.
+    """
+
+    layouts: ClassVar[tuple[type[Layout], ...]] = (Set, Sequence, Grid)
+    """Layouts that this mask can work on."""
+
+    def __init__(self, ratio: float | Schedule) -> None:
+        super().__init__()
+        if not isinstance(ratio, Schedule) and not 0 < ratio < 1:
+            raise ValueError(f"`ratio` must be in (0, 1), but is {ratio}.")
+        self.ratio = ratio
+
+    def forward(
+        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
+    ) -> Mask:
+        """A mask for ``tokens``; dense and packed tokens alike."""
+        if not isinstance(tokens.layout, self.layouts):
+            names = ", ".join(layout.__name__ for layout in self.layouts)
+            raise ValueError(
+                f"{type(self).__name__} works on {names} layouts, but the tokens lie on a {tokens.layout}."
+            )
+        ratio = at(self.ratio, progress or Progress())
+        if not 0 < ratio < 1:
+            raise ValueError(f"The scheduled `ratio` must be in (0, 1), but is {ratio:g}.")
+
+        valid = _dense_valid(tokens)  # [B, N]
+        ragged = tokens.valid is not None or tokens.offsets is not None
+        if ragged:
+            lengths = valid.sum(-1).tolist()
+            counts = torch.tensor([num_to_hide(n, ratio) for n in lengths], device=valid.device)  # [B]
+        else:
+            counts = torch.full((len(valid),), num_to_hide(valid.shape[1], ratio), device=valid.device)
+
+        drawn = self.sample(valid, counts, tokens.layout, generator)
+        if isinstance(drawn, Mask):
+            mask = drawn
+        else:
+            mask = Mask(drawn, num_hidden=None if ragged else num_to_hide(valid.shape[1], ratio))
+        if tokens.offsets is not None:
+            return Mask(mask.hidden[valid], None if mask.predict is None else mask.predict[valid])
+        return replace(mask, valid=tokens.valid)
+
+    @abstractmethod
+    def sample(
+        self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None
+    ) -> Tensor | Mask:
+        """Which places are hidden.
+
+        Args:
+            valid: ``[B, N]`` bool, False at padding, which must never be hidden.
+            counts: ``[B]`` int64, how many places to hide in each sample.
+            layout: how a sample's tokens lie to each other.
+            generator: on the device of ``valid``.
+
+        Returns:
+            ``hidden`` ``[B, N]`` bool with exactly ``counts`` True places a row; or a whole `Mask`
+            from a sampler that counts by a rule of its own or says where answers are asked.
+        """
+
+
+class Encoder(nn.Module, ABC):
+    """Turns the tokens it is shown into codes. Nothing of a hidden value may reach its output."""
+
+    width: int
+    """D, the width of its codes."""
+
+    @abstractmethod
+    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+        """Codes of the tokens that ``mask`` shows; of all of them when it is None (inference)."""
+
+
+class Predictor(nn.Module, ABC):
+    """Answers at the asked places, from codes and from where things lie, never from hidden values."""
+
+    @abstractmethod
+    def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
+        """Answers at ``mask.asked``; ``places`` are the tokens without their values."""
+
+
+class Target(nn.Module, ABC):
+    """What should be predicted, fixed before encoding and without gradient."""
+
+    def start(self, encoder: Encoder) -> None:
+        """Called once by the model with its encoder, for targets that follow it."""
+
+    def update(self, encoder: Encoder, progress: Progress) -> dict[str, float]:
+        """Called after every optimiser step; returns numbers worth logging."""
+        return {}
+
+    @abstractmethod
+    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+        """The right answers in the order of ``mask.asked``: ``[B, M, T]``, or class ids ``[B, M]``."""
+
+    def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor | None:
+        """Predicted token values ``[B, M, V]``, for pictures; None when answers are not values."""
+        return None
+
+
+class LossValue(NamedTuple):
+    """A scalar to minimise, and what each asked place contributed ``[B, M]`` (detached)."""
+
+    total: Tensor
+    per_token: Tensor
+
+
+class Loss(nn.Module, ABC):
+    """Compares answers with targets: the mean over all asked places of the batch."""
+
+    @abstractmethod
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        """One number per asked place: ``[B, M]``.
+
+        Args:
+            prediction: ``[B, M, T]``, or in groups ``[B, G, M, T]``.
+            target: ``[B, M, T]`` likewise, or class ids ``[B, M]``.
+            valid: ``[B, M]`` bool, False where a short row was filled up; None: all are real.
+        """
+
+    def forward(self, prediction: Prediction, target: Tensor) -> LossValue:
+        valid = prediction.asked.valid
+        per_token = self.per_token(prediction.values, target, valid)
+        if valid is None:
+            return LossValue(per_token.mean(), per_token.detach())
+        per_token = per_token.masked_fill(~valid, 0)
+        return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())
+
+
+def num_to_hide(num_tokens: int, ratio: float) -> int:
+    """Places to hide among ``num_tokens``: all but ``floor(num_tokens * (1 - ratio))``, at least
+    one, never all.
+
+    Raises:
+        ValueError: fewer than two tokens, of which none could be hidden and another left.
+    """
+    if num_tokens < 2:
+        raise ValueError(f"A sample must have at least 2 tokens to hide one, but has {num_tokens}.")
+    kept = math.floor(num_tokens * (1 - ratio) + 1e-9)  # 1 - 0.9 is a little less than 0.1
+    return min(max(num_tokens - kept, 1), num_tokens - 1)
+
+
+def _dense_valid(tokens: Tokens) -> Tensor:
+    """``[B, N]`` bool, False at padding, for dense and packed tokens alike."""
+    if tokens.offsets is not None:
+        lengths = tokens.offsets.diff()  # [B]
+        return torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
+    if tokens.valid is not None:
+        return tokens.valid
+    return torch.ones(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)

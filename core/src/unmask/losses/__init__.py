@@ -1,0 +1,16 @@
+"""Losses: how far answers are from targets, per asked place."""
+
+from unmask.losses.cosine import CosineLoss, ScaledCosineLoss
+from unmask.losses.cross_entropy import CrossEntropyLoss
+from unmask.losses.info_nce import InfoNCELoss
+from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
+
+__all__ = [
+    "CosineLoss",
+    "CrossEntropyLoss",
+    "InfoNCELoss",
+    "L1Loss",
+    "MSELoss",
+    "ScaledCosineLoss",
+    "SmoothL1Loss",
+]

@@ -1,0 +1,46 @@
+"""InfoNCE: pick the right target among others (van den Oord et al. 2018, equation 4)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unmask.families import Loss
+
+
+class InfoNCELoss(Loss):
+    """Cross-entropy of cosine similarities over a temperature; the other asked places are the negatives.
+
+    Args:
+        temperature: above 0. 0.1 in wav2vec 2.0 (Baevski et al. 2020, section 4.2).
+        negatives: ``sample``: the other asked places of the same sample (they differ by content
+            only, not by source); ``batch``: those of all samples.
+
+    Raises:
+        ValueError: a temperature not above 0, or unknown ``negatives``.
+    """
+
+    def __init__(self, temperature: float = 0.1, negatives: str = "sample") -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
+        if negatives not in ("sample", "batch"):
+            raise ValueError(f"`negatives` must be 'sample' or 'batch', but is {negatives!r}.")
+        self.temperature = temperature
+        self.negatives = negatives
+
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        shape = prediction.shape[:-1]
+        rows = (shape[0], -1) if self.negatives == "sample" else (1, -1)
+        answer = F.normalize(prediction.float().reshape(*rows, prediction.shape[-1]), dim=-1)
+        truth = F.normalize(target.float().reshape(*rows, target.shape[-1]), dim=-1)
+        scores = answer @ truth.mT / self.temperature  # [R, Q, Q]
+        if valid is not None:
+            scores = scores.masked_fill(~valid.reshape(*rows)[:, None, :], float("-inf"))
+        right = torch.arange(scores.shape[-1], device=scores.device).expand(scores.shape[:2])
+        # A filled-up row has no right answer among the real ones; the caller leaves it out, and 0 in
+        # its place keeps infinities away from the gradient.
+        if valid is not None:
+            scores = torch.where(valid.reshape(*rows)[..., None], scores, 0.0)
+        return F.cross_entropy(scores.flatten(0, 1), right.flatten(), reduction="none").view(shape)

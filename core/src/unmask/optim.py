@@ -1,0 +1,117 @@
+"""Optimisation as the field does it: AdamW on two kinds of parameters, warm-up, cosine decay.
+
+The learning rate of a run is ``base_lr * effective batch / 256`` (Goyal et al. 2017, as used by
+MAE, appendix A.1), the effective batch being batch size x devices x accumulated batches.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import AdamW
+
+from unmask.schedules import Schedule
+
+NO_DECAY = re.compile(r"(^|[._])((cls|mask|reg|dist|register)_tokens?|pos_embed|position\w*|rel_pos\w*|relative_position\w*|logit_scale)\b")
+"""Names of parameters that weight decay would pull away from what they mean."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW, linear warm-up and half a cosine down to ``min_lr``, all counted in optimiser steps.
+
+    Args:
+        base_lr: learning rate at an effective batch of 256, above 0.
+        scale_lr: whether to scale it by effective batch / 256; False: ``base_lr`` is used as it is.
+        min_lr: learning rate at the end, scaled likewise, in [0, base_lr].
+        weight_decay: at least 0, or a schedule of it (I-JEPA: cosine 0.04 to 0.4). Not applied to
+            norms, biases, positions and learned tokens.
+        betas: AdamW's momenta. MAE, table 8: (0.9, 0.95).
+        warmup_epochs: length of the warm-up in epochs; fractions allowed.
+        warmup_steps: its length in steps; when given, counts instead of ``warmup_epochs``.
+        layer_decay: for fine-tuning, in (0, 1]: the learning rate of the encoder's block i is
+            multiplied by ``layer_decay ** (num_blocks - i)`` (BEiT, Bao et al. 2021, appendix H).
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    base_lr: float = 1.5e-4
+    scale_lr: bool = True
+    min_lr: float = 0.0
+    weight_decay: float | Schedule = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    warmup_epochs: float = 0.0
+    warmup_steps: int | None = None
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.base_lr <= 0:
+            raise ValueError(f"`base_lr` must be above 0, but is {self.base_lr}.")
+        if not 0 <= self.min_lr <= self.base_lr:
+            raise ValueError(f"`min_lr` must be in [0, base_lr = {self.base_lr}], but is {self.min_lr}.")
+        if not isinstance(self.weight_decay, Schedule) and self.weight_decay < 0:
+            raise ValueError(f"`weight_decay` must be at least 0, but is {self.weight_decay}.")
+        if self.warmup_epochs < 0 or (self.warmup_steps or 0) < 0:
+            raise ValueError(f"Warm-up must be at least 0, but is {self.warmup_steps or self.warmup_epochs}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"`layer_decay` must be in (0, 1], but is {self.layer_decay}.")
+
+    def factor(self, step: int, warmup_steps: int, total_steps: int) -> float:
+        """What to multiply the highest learning rate by at optimiser step ``step`` (0 is the first).
+
+        The warm-up ends, at factor 1, on step ``warmup_steps``; ``total_steps`` has ``min_lr``.
+        """
+        if step < warmup_steps:
+            return step / warmup_steps
+        floor = self.min_lr / self.base_lr
+        fraction = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * fraction))
+
+    def optimizer(self, model: nn.Module, lr: float, weight_decay: float) -> AdamW:
+        """AdamW over the trainable parameters of ``model``, grouped by `parameter_groups`."""
+        return AdamW(parameter_groups(model, lr, weight_decay, self.layer_decay), lr=lr, betas=self.betas)
+
+
+def parameter_groups(model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
+    """Groups with and without weight decay and, below ``layer_decay`` 1, one per depth of the encoder.
+
+    A group's ``decays`` says whether weight decay applies to it, for schedules of it.
+    """
+    groups: dict[tuple[bool, float], dict] = {}
+    for name, parameter, depth in _with_depth(model):
+        decays = parameter.ndim > 1 and not NO_DECAY.search(name)
+        scale = layer_decay**depth
+        group = groups.setdefault(
+            (decays, scale),
+            {"params": [], "lr": lr * scale, "weight_decay": weight_decay if decays else 0.0, "decays": decays},
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _with_depth(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
+    """Trainable parameters with their distance from the top: 0 outside the encoder's trunk, 1 for
+    its last block, and one more than the first block's for what comes before the blocks."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    blocks = {name: _block(name) for name, _ in named if name.startswith("encoder.")}
+    numbers = [number for number in blocks.values() if number is not None]
+    top = max(numbers, default=-1) + 1
+    for name, parameter in named:
+        number = blocks.get(name)
+        if number is not None:
+            yield name, parameter, top - number
+        elif name in blocks and ".norm." not in name:
+            yield name, parameter, top + 1
+        else:
+            yield name, parameter, 0
+
+
+def _block(name: str) -> int | None:
+    """The block that an encoder parameter belongs to, by its name: ``encoder.vit.blocks.3.attn...``."""
+    found = re.search(r"\b(?:blocks|layers?)\.(\d+)\.", name)
+    return int(found[1]) if found else None

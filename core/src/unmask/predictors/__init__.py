@@ -1,0 +1,6 @@
+"""Predictors: answers at the asked places."""
+
+from unmask.predictors.linear import LinearPredictor
+from unmask.predictors.transformer import TransformerPredictor
+
+__all__ = ["LinearPredictor", "TransformerPredictor"]

@@ -1,0 +1,33 @@
+"""Linear predictor: one layer on the code of each asked place (SimMIM, Xie et al. 2021, section 3.4)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from unmask.families import Predictor
+from unmask.handoffs import Latent, Mask, Prediction, Tokens
+
+
+class LinearPredictor(Predictor):
+    """``prediction = W code + b`` at each asked place. The encoder must have seen all places.
+
+    Args:
+        encoder_width: D, width of the codes.
+        target_width: T, width of an answer.
+
+    Raises:
+        ValueError: the encoder saw only the visible places, so hidden ones have no code.
+    """
+
+    def __init__(self, encoder_width: int, target_width: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(encoder_width, target_width)
+
+    def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
+        if latent.seen is not None:
+            raise ValueError(
+                "LinearPredictor needs a code at every place, but `corruption` drops the hidden ones; "
+                "use TransformerPredictor, or a corruption with `drop` 0."
+            )
+        codes = mask.asked.gather(latent.values)  # [B, M, D]
+        return Prediction(self.head(codes), mask.asked)

@@ -1,0 +1,108 @@
+"""Values that change during a run: mask ratios, EMA momenta, weight decay, temperatures.
+
+A schedule is a function of `Progress`. A plain number is the constant schedule, so every
+argument typed ``float | Schedule`` takes either: ``--model.mask.ratio 0.6`` or
+``--model.mask.ratio Linear --model.mask.ratio.start 0.3 --model.mask.ratio.end 0.15``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. A total of 0 means "not known" (no trainer attached).
+
+    Args:
+        step: optimiser steps done.
+        epoch: epochs done.
+        total_steps: optimiser steps of the whole run.
+        total_epochs: epochs of the whole run.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    total_steps: int = 0
+    total_epochs: int = 0
+
+
+class Schedule(ABC):
+    """A number as a function of the run's progress."""
+
+    @abstractmethod
+    def __call__(self, progress: Progress) -> float:
+        """The value at ``progress``."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same value throughout."""
+
+    value: float
+
+    def __call__(self, progress: Progress) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class _Ramp(Schedule):
+    start: float
+    end: float
+    by: Literal["step", "epoch"] = "step"
+    over: int | None = None
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        if self.by not in ("step", "epoch"):
+            raise ValueError(f"`by` must be 'step' or 'epoch', but is {self.by!r}.")
+        if self.over is not None and self.over < 1:
+            raise ValueError(f"`over` must be at least 1 {self.by}, but is {self.over}.")
+        if self.delay < 0:
+            raise ValueError(f"`delay` must be at least 0 {self.by}s, but is {self.delay}.")
+
+    def fraction(self, progress: Progress) -> float:
+        """How much of the way from start to end is done, in [0, 1]."""
+        done, total = (
+            (progress.step, progress.total_steps)
+            if self.by == "step"
+            else (progress.epoch, progress.total_epochs)
+        )
+        over = self.over if self.over is not None else total - self.delay
+        return min(max((done - self.delay) / over, 0.0), 1.0) if over > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Linear(_Ramp):
+    """From ``start`` to ``end`` in a straight line, then ``end``.
+
+    Args:
+        start: value at the beginning.
+        end: value at the end.
+        by: count optimiser steps or epochs.
+        over: how many of them the way takes; None: until the end of the run.
+        delay: how many pass at ``start`` before the way begins.
+
+    Raises:
+        ValueError: ``by``, ``over`` or ``delay`` outside its range.
+    """
+
+    def __call__(self, progress: Progress) -> float:
+        return self.start + (self.end - self.start) * self.fraction(progress)
+
+
+@dataclass(frozen=True)
+class Cosine(_Ramp):
+    """From ``start`` to ``end`` along half a cosine: flat at both ends. Arguments as `Linear`."""
+
+    def __call__(self, progress: Progress) -> float:
+        fraction = self.fraction(progress)
+        return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def at(value: float | Schedule, progress: Progress) -> float:
+    """The number that ``value`` stands for at ``progress``."""
+    return value(progress) if isinstance(value, Schedule) else float(value)

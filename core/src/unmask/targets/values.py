@@ -1,0 +1,46 @@
+"""Value target: the hidden values themselves, raw or normalised per token (MAE, section 3)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unmask.families import Target
+from unmask.handoffs import Mask, Prediction, Tokens
+
+EPSILON = 1e-6
+
+
+class ValueTarget(Target):
+    """The values of the asked tokens, ``[B, M, V]``.
+
+    Args:
+        normalize: subtract each token's own mean and divide by its own spread,
+            ``(x - mean) / sqrt(unbiased variance + 1e-6)`` (MAE's "normalised pixels").
+
+    Raises:
+        ValueError: normalising tokens of a single value, which have no spread.
+    """
+
+    def __init__(self, normalize: bool = False) -> None:
+        super().__init__()
+        self.normalize = normalize
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+        values = mask.asked.gather(tokens.values)  # [B, M, V]
+        if not self.normalize:
+            return values
+        mean, spread = _moments(values)
+        return (values - mean) / spread
+
+    def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor:
+        """Predicted values in the units of ``tokens``, given each token's true mean and spread."""
+        if not self.normalize:
+            return prediction.values
+        mean, spread = _moments(prediction.asked.gather(tokens.values))
+        return prediction.values * spread + mean
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    if values.shape[-1] < 2:
+        raise ValueError(f"`normalize` needs tokens of at least 2 values, but they have {values.shape[-1]}.")
+    return values.mean(-1, keepdim=True), (values.var(-1, keepdim=True) + EPSILON).sqrt()
