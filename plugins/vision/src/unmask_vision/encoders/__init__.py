@@ -1,0 +1,6 @@
+"""Image encoders: timm's models behind core's `Encoder`."""
+
+from unmask_vision.encoders.swin import SwinV2Encoder
+from unmask_vision.encoders.vit import ViTEncoder
+
+__all__ = ["SwinV2Encoder", "ViTEncoder"]

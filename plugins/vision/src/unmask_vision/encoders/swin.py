@@ -1,0 +1,68 @@
+"""timm's Swin transformer V2 as an encoder that is shown mask tokens (SimMIM, Xie et al. 2021, section 4.1)."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from unmask import Encoder, Grid, Latent, Mask, Tokens
+from unmask_vision.encoders.patches import embed_patches, replace_hidden
+
+
+class SwinV2Encoder(Encoder):
+    """Any ``swinv2_*`` model of timm, without its head; ``swin`` is timm's own module.
+
+    Shifted windows need every place, so hidden tokens cannot be dropped. The codes are those of the
+    last stage, 8 times coarser than the patches on each side: ``[B, N / 64, D]``; `SwinV2Predictor`
+    brings answers back to the patches.
+
+    Args:
+        name: timm model name, ``swinv2_*``.
+        image_size: side of the square images in pixels; None: the model's own.
+        channels: colour channels of the images.
+        pretrained: load timm's pretrained weights, by its own mechanism.
+        drop_path_ratio: stochastic depth, in [0, 1).
+        options: further arguments of `timm.create_model`, such as ``embed_dim`` or ``depths``.
+
+    Raises:
+        ValueError: a name that timm does not have, tokens on another grid than the model's, or a
+            mask whose hidden places are to be dropped.
+    """
+
+    def __init__(
+        self,
+        name: str = "swinv2_base_window8_256",
+        image_size: int | None = None,
+        channels: int = 3,
+        pretrained: bool = False,
+        drop_path_ratio: float = 0.0,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        known = timm.list_models("swinv2_*")
+        if name.split(".")[0] not in known:
+            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
+            raise ValueError(f"`name` must be a `swinv2_*` model of timm, but is {name!r}; nearest: {', '.join(nearest)}.")
+        size = {} if image_size is None else {"img_size": image_size}
+        self.swin = timm.create_model(
+            name, pretrained, in_chans=channels, num_classes=0, drop_path_rate=drop_path_ratio, **size, **(options or {})
+        )
+        self.width: int = self.swin.num_features
+        self.grid: tuple[int, int] = tuple(self.swin.patch_embed.grid_size)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.swin.embed_dim))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+        if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
+            raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
+        x = embed_patches(self.swin.patch_embed, tokens.values)  # [B, N, D0]
+        if mask is not None:
+            if mask.show is None:
+                raise ValueError("`drop` of the corruption must be 0 for SwinV2Encoder, whose windows need every place, but is 1.")
+            x = replace_hidden(x, mask, self.mask_token)
+        x = self.swin.norm(self.swin.layers(x.unflatten(1, self.grid)))  # [B, rows / 8, columns / 8, D]
+        return Latent(x.flatten(1, 2))

@@ -1,0 +1,185 @@
+"""timm's vision transformers as encoders that embed and compute only what they are shown."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import timm
+import torch
+from timm.layers import PatchEmbed
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+from torch import Tensor, nn
+
+from unmask import Encoder, Grid, Latent, Mask, Places, Tokens
+from unmask.nn import sincos
+from unmask_vision.encoders.patches import embed_patches, init_like_mae, replace_hidden
+
+
+class ViTEncoder(Encoder):
+    """Any ``vit_*`` model of timm, without its head; ``vit`` is timm's own module.
+
+    Dropped tokens are left out before anything is computed: with 75% hidden, about a quarter of the
+    cost remains. ``vit.state_dict()`` loads strictly into the timm model of the same name and options
+    (``num_classes=0``).
+
+    Args:
+        name: timm model name, ``vit_*``; those with a convolutional stem (``vit_*_r50_*``) are
+            refused, since each of their tokens sees its neighbours' pixels.
+        image_size: side of the square images in pixels, or (height, width); None: the model's own.
+        patch_size: side of a patch in pixels; None: the model's own.
+        channels: colour channels of the images.
+        positions: ``timm``: the model's own (learned, rotary or relative); ``sincos``: fixed 2-D
+            sine-cosine, a class token's being zero (MAE); for models with a position table.
+        mask_token: whether hidden places may be shown as a learned token, for corruptions that do
+            not drop them.
+        pretrained: load timm's pretrained weights, by its own mechanism.
+        drop_path_ratio: stochastic depth, in [0, 1).
+        options: further arguments of `timm.create_model`, such as ``embed_dim`` or ``depth``.
+
+    Raises:
+        ValueError: a name that timm does not have, a convolutional stem, ``sincos`` for a model
+            without a position table, or tokens of a grid or patch size other than the model's.
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_base_patch16_224",
+        image_size: int | tuple[int, int] | None = None,
+        patch_size: int | None = None,
+        channels: int = 3,
+        positions: str = "timm",
+        mask_token: bool = False,
+        pretrained: bool = False,
+        drop_path_ratio: float = 0.0,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        given = {"img_size": image_size, "patch_size": patch_size}
+        given = {key: value for key, value in given.items() if value is not None}
+        self.vit = _create(
+            name, pretrained, in_chans=channels, num_classes=0, drop_path_rate=drop_path_ratio, **given, **(options or {})
+        )
+        for head in ("fc_norm", "attn_pool"):  # timm's pooling head, which pretraining does not use
+            if getattr(self.vit, head, None) is not None:
+                getattr(self.vit, head).requires_grad_(False)
+        self.width: int = self.vit.embed_dim
+        self.grid: tuple[int, int] = tuple(self.vit.patch_embed.grid_size)
+        if positions not in ("timm", "sincos"):
+            raise ValueError(f"`positions` must be 'timm' or 'sincos', but is {positions!r}.")
+        if not pretrained:
+            init_like_mae(self.vit)
+        if positions == "sincos":
+            self._fix_positions(name)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width)) if mask_token else None
+        if self.mask_token is not None:
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+        if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
+            raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
+        vit, seen = self.vit, None if mask is None else mask.seen
+        prefix_position, positions = self._positions()  # [1, P, D], [1, N, D]
+
+        # Embed what is shown, and only that.
+        values = tokens.values if seen is None else seen.gather(tokens.values)
+        x = embed_patches(vit.patch_embed, values)  # [B, K, D]
+        if mask is not None and mask.show is not None:
+            x = replace_hidden(x, mask, self.mask_token)
+        x = x + _at(positions, seen, len(x))
+
+        # Class and register tokens go first.
+        prefix = [token for token in (vit.cls_token, getattr(vit, "reg_token", None)) if token is not None]
+        if prefix:
+            x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+
+        x = self._blocks(x, seen)
+        num_prefix = x.shape[1] - values.shape[1]
+        return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None)
+
+    def _positions(self) -> tuple[Tensor | float, Tensor | float]:
+        """Position codes of the prefix tokens and of the grid; zeros where the model adds none."""
+        table = getattr(self.vit, "pos_embed", None)
+        if table is None:
+            return 0.0, 0.0
+        num_places = self.grid[0] * self.grid[1]
+        return (table[:, :-num_places] if table.shape[1] > num_places else 0.0), table[:, -num_places:]
+
+    def _blocks(self, x: Tensor, seen: Places | None) -> Tensor:
+        """timm's blocks, given the positions that attention needs for the places seen."""
+        vit = self.vit
+        num_prefix = vit.num_prefix_tokens
+        real = None  # [B, 1, 1, P + K], where short rows were filled up
+        if seen is not None and seen.valid is not None:
+            ones = seen.valid.new_ones(len(x), num_prefix)
+            real = torch.cat([ones, seen.valid], dim=1)[:, None, None, :]
+
+        if isinstance(vit, VisionTransformerRelPos):
+            bias = vit.shared_rel_pos.get_bias() if vit.shared_rel_pos is not None else None  # [1, H, N, N]
+            if seen is not None:
+                if bias is None:
+                    raise ValueError(
+                        "Hidden tokens cannot be dropped for a model with a position bias per block; "
+                        "use a `vit_srelpos_*` model, whose bias is shared, or a corruption with `drop` 0."
+                    )
+                bias = _pairs(bias, seen, num_prefix)
+                bias = bias if real is None else bias.masked_fill(~real, float("-inf"))
+            for block in vit.blocks:
+                x = block(x, shared_rel_pos=bias)
+        elif isinstance(vit, Eva):
+            x = vit.norm_pre(x)
+            rope = vit.rope.get_embed(self.grid) if vit.rope is not None else None
+            for number, block in enumerate(vit.blocks):
+                turn = rope[number] if rope is not None and vit.rope_mixed else rope  # [(H,) N, R]
+                if turn is not None and seen is not None:
+                    turn = turn[..., seen.index, :]  # [(H,) B, K, R]
+                    turn = turn.transpose(0, 1) if turn.ndim == 4 else turn[:, None]  # [B, H or 1, K, R]
+                x = block(x, rope=turn, attn_mask=real)
+        else:
+            x = vit.norm_pre(x)
+            for block in vit.blocks:
+                x = block(x, attn_mask=real)
+        return vit.norm(x)
+
+    def _fix_positions(self, name: str) -> None:
+        table = getattr(self.vit, "pos_embed", None)
+        if table is None:
+            raise ValueError(f"`positions` must be 'timm' for {name}, which has no position table, but is 'sincos'.")
+        codes = sincos(Grid(self.grid), self.grid[0] * self.grid[1], self.width)
+        with torch.no_grad():
+            table.zero_()[:, -len(codes) :] = codes
+        table.requires_grad_(False)
+
+
+def _create(name: str, pretrained: bool, **options: Any) -> nn.Module:
+    """A timm model that this encoder can run, or a plain error."""
+    known = timm.list_models("vit_*")
+    if name.split(".")[0] not in known:
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
+        raise ValueError(f"`name` must be a `vit_*` model of timm, but is {name!r}; nearest: {', '.join(nearest)}.")
+    try:
+        vit = timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError as error:
+        raise ValueError(f"`options` do not fit timm's {name}: {error}.") from error
+    if type(vit.patch_embed) is not PatchEmbed or not isinstance(vit, VisionTransformer | VisionTransformerRelPos | Eva):
+        raise ValueError(
+            f"`name` must be a model that embeds each patch by itself, but {name!r} has a convolutional stem, "
+            "through which hidden pixels would leak; nearest: vit_base_patch16_224."
+        )
+    return vit
+
+
+def _at(table: Tensor | float, seen: Places | None, batch: int) -> Tensor | float:
+    """Rows of a ``[1, N, D]`` table at the places seen."""
+    if isinstance(table, float) or seen is None:
+        return table
+    return seen.gather(table.expand(batch, -1, -1))
+
+
+def _pairs(bias: Tensor, seen: Places, num_prefix: int) -> Tensor:
+    """Position bias between the places seen, prefix included: ``[1, H, P + N, P + N]`` to ``[B, H, P + K, P + K]``."""
+    prefix = torch.arange(num_prefix, device=bias.device).expand(len(seen.index), -1)
+    index = torch.cat([prefix, seen.index + num_prefix], dim=1)  # [B, P + K]
+    return bias[0][:, index[:, :, None], index[:, None, :]].transpose(0, 1)

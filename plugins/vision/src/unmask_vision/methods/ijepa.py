@@ -1,0 +1,107 @@
+"""I-JEPA: predict a teacher's codes of whole blocks from one context (Assran et al. 2023, arXiv:2301.08243)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from unmask import (
+    Corruption,
+    Cosine,
+    Encoder,
+    Linear,
+    Loss,
+    MaskedModel,
+    MaskSampler,
+    Optimization,
+    Predictor,
+    Target,
+    Tokenizer,
+)
+from unmask.losses import SmoothL1Loss
+from unmask.masks import MultiBlockMask
+from unmask.predictors import TransformerPredictor
+from unmask.targets import EMATeacher
+from unmask_vision.encoders import ViTEncoder
+from unmask_vision.tokenizer import PatchTokenizer
+
+SIZES = {
+    # size: timm model, patch size, predictor depth and heads (appendix A.1: width 384 throughout,
+    # depth 6 for B, 12 for L and H, as many heads as the encoder). Tiny and small are ours.
+    "tiny": ("vit_tiny_patch16_224", 16, 4, 3),
+    "small": ("vit_small_patch16_224", 16, 6, 6),
+    "base": ("vit_base_patch16_224", 16, 6, 12),
+    "large": ("vit_large_patch16_224", 16, 12, 16),
+    "huge": ("vit_huge_patch14_224", 14, 12, 16),
+}
+PREDICTOR_WIDTH = 384
+
+
+class IJEPA(MaskedModel):
+    """A ViT encodes one context block; a narrow predictor answers for four target blocks, each by itself.
+
+    ``loss = mean over target places of smooth-L1(predictor(codes), layer-norm(teacher's codes))``
+
+    Args:
+        size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; sets what is left None below.
+        image_size: side of the square images in pixels.
+        patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
+        channels: colour channels of the images.
+        mask: one context and four target blocks (section 3 and appendix A.1).
+        encoder: None: timm's ViT of that size without class token, with fixed sine-cosine positions.
+        predictor: None: the predictor of that size.
+        target: an EMA teacher, momentum 0.996 to 1 (appendix A.1).
+        loss: smooth L1, as in the released code (the paper says squared error, section 3).
+        corruption: hidden patches are dropped (section 3).
+        tokenizer: None: patches, normalised by ImageNet's mean and spread when in colour.
+        optim: AdamW of appendix A.1: 1e-3 at batch 2048, final 1e-6, decay 0.04 to 0.4 by a cosine, 15
+            warm-up epochs. The warm-up begins at 0, where the paper's begins at 1e-4.
+
+    Raises:
+        ValueError: an unknown size.
+    """
+
+    def __init__(
+        self,
+        size: Literal["tiny", "small", "base", "large", "huge"] = "base",
+        image_size: int = 224,
+        patch_size: int | None = None,
+        channels: int = 3,
+        mask: MaskSampler = MultiBlockMask(),  # noqa: B008
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        target: Target = EMATeacher(momentum=Linear(start=0.996, end=1.0)),  # noqa: B008
+        loss: Loss = SmoothL1Loss(),  # noqa: B008
+        corruption: Corruption = Corruption(drop=1),  # noqa: B008
+        tokenizer: Tokenizer | None = None,
+        optim: Optimization = Optimization(  # noqa: B008
+            base_lr=1.25e-4, min_lr=1.25e-7, weight_decay=Cosine(start=0.04, end=0.4), betas=(0.9, 0.999), warmup_epochs=15
+        ),
+    ) -> None:
+        if size not in SIZES:
+            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
+        name, default_patch, depth, num_heads = SIZES[size]
+        patch_size = patch_size or default_patch
+        encoder = encoder or ViTEncoder(
+            name,
+            image_size,
+            patch_size,
+            channels,
+            positions="sincos",
+            options={"class_token": False, "global_pool": "avg", "fc_norm": False},
+        )
+        super().__init__(
+            tokenizer=tokenizer or PatchTokenizer(patch_size, channels),
+            mask=mask,
+            encoder=encoder,
+            predictor=predictor
+            or TransformerPredictor(encoder.width, encoder.width, PREDICTOR_WIDTH, depth, num_heads),
+            target=target,
+            loss=loss,
+            corruption=corruption,
+            optim=optim,
+        )
+
+    @property
+    def embedder(self) -> Encoder:
+        """The teacher, whose codes the paper evaluates (section 5)."""
+        return self.target.teacher if isinstance(self.target, EMATeacher) else self.encoder

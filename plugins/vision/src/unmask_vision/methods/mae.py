@@ -1,0 +1,89 @@
+"""MAE: hide most patches, encode the rest, reconstruct pixels (He et al. 2021, arXiv:2111.06377)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from unmask import (
+    Corruption,
+    Encoder,
+    Loss,
+    MaskedModel,
+    MaskSampler,
+    Optimization,
+    Predictor,
+    Target,
+    Tokenizer,
+)
+from unmask.losses import MSELoss
+from unmask.masks import RandomMask
+from unmask.predictors import TransformerPredictor
+from unmask.targets import ValueTarget
+from unmask_vision.encoders import ViTEncoder
+from unmask_vision.tokenizer import PatchTokenizer
+
+SIZES = {
+    # size: timm model, decoder width, depth and heads. The paper has B, L and H (table 8 and section
+    # 4.1: decoder 8 blocks of width 512); the decoders of tiny and small are ours, as wide as they need.
+    "tiny": ("vit_tiny_patch16_224", 192, 4, 3),
+    "small": ("vit_small_patch16_224", 256, 4, 8),
+    "base": ("vit_base_patch16_224", 512, 8, 16),
+    "large": ("vit_large_patch16_224", 512, 8, 16),
+    "huge": ("vit_huge_patch14_224", 512, 8, 16),
+}
+
+
+class MAE(MaskedModel):
+    """A ViT encodes the visible patches only; a light decoder predicts the hidden ones.
+
+    ``loss = mean over hidden patches of mean((decoder(codes) - normalised pixels)^2)``
+
+    Args:
+        size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; sets what is left None below.
+        image_size: side of the square images in pixels.
+        patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
+        channels: colour channels of the images.
+        mask: 75% of the patches at random (section 3 and figure 5).
+        encoder: None: timm's ViT of that size, with fixed sine-cosine positions.
+        predictor: None: the decoder of that size.
+        target: pixels normalised per patch (section 3 and table 1d).
+        loss: squared error (section 3).
+        corruption: hidden patches are dropped (section 3).
+        tokenizer: None: patches, normalised by ImageNet's mean and spread when in colour.
+        optim: AdamW of table 8: base rate 1.5e-4, betas (0.9, 0.95), decay 0.05, 40 warm-up epochs.
+
+    Raises:
+        ValueError: an unknown size.
+    """
+
+    def __init__(
+        self,
+        size: Literal["tiny", "small", "base", "large", "huge"] = "base",
+        image_size: int = 224,
+        patch_size: int | None = None,
+        channels: int = 3,
+        mask: MaskSampler = RandomMask(ratio=0.75),  # noqa: B008
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        target: Target = ValueTarget(normalize=True),  # noqa: B008
+        loss: Loss = MSELoss(),  # noqa: B008
+        corruption: Corruption = Corruption(drop=1),  # noqa: B008
+        tokenizer: Tokenizer | None = None,
+        optim: Optimization = Optimization(warmup_epochs=40),  # noqa: B008
+    ) -> None:
+        if size not in SIZES:
+            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
+        name, width, depth, num_heads = SIZES[size]
+        patch_size = patch_size or (14 if size == "huge" else 16)
+        encoder = encoder or ViTEncoder(name, image_size, patch_size, channels, positions="sincos")
+        super().__init__(
+            tokenizer=tokenizer or PatchTokenizer(patch_size, channels),
+            mask=mask,
+            encoder=encoder,
+            predictor=predictor
+            or TransformerPredictor(encoder.width, patch_size**2 * channels, width, depth, num_heads),
+            target=target,
+            loss=loss,
+            corruption=corruption,
+            optim=optim,
+        )

@@ -1,0 +1,100 @@
+"""Patch tokenizer: an image as a grid of square patches (Dosovitskiy et al. 2020, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.families import Tokenizer
+from unmask.handoffs import Grid, Layout, Tokens
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GREY = 0.55
+"""Brightness in [0, 1] at which hidden places are drawn."""
+
+
+class PatchTokenizer(Tokenizer):
+    """``[B, C, H, W]`` to ``[B, N, p * p * C]``; patches row-major, values in (row, column, channel) order.
+
+    Args:
+        patch_size: p, side of a patch in pixels; must divide both sides of the images.
+        channels: C.
+        mean: per-channel mean subtracted, for pixels in [0, 1]; None: ImageNet's for three
+            channels, else 0.5.
+        std: per-channel spread divided by, above 0; None: likewise ImageNet's, else 0.5.
+
+    Raises:
+        ValueError: numbers of means, spreads or channels that do not agree, a spread of 0, or
+            images whose sides are no multiples of ``patch_size``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        patch_size: int = 16,
+        channels: int = 3,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if patch_size < 1:
+            raise ValueError(f"`patch_size` must be at least 1, but is {patch_size}.")
+        self.patch_size = patch_size
+        self.channels = channels
+        defaults = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ([0.5] * channels, [0.5] * channels)
+        for name, given, default in (("mean", mean, defaults[0]), ("std", std, defaults[1])):
+            numbers = list(default if given is None else given)
+            if len(numbers) != channels:
+                raise ValueError(f"`{name}` must have {channels} numbers, one per channel, but has {len(numbers)}.")
+            self.register_buffer(name, torch.tensor(numbers).view(-1, 1, 1), persistent=False)
+        if bool((self.std <= 0).any()):
+            raise ValueError(f"`std` must be above 0, but is {std}.")
+
+    def forward(self, batch: Mapping[str, Any] | Sequence[Tensor] | Tensor) -> Tokens:
+        """Tokens of ``batch["image"]``, of the first item of a tuple, or of a bare tensor.
+
+        Images are uint8, or floating point with pixels in [0, 1].
+        """
+        image = batch["image"] if isinstance(batch, Mapping) else batch
+        image = image if isinstance(image, Tensor) else image[0]  # [B, C, H, W]
+        _, channels, height, width = image.shape
+        p = self.patch_size
+        if channels != self.channels:
+            raise ValueError(f"`channels` must be {channels}, as in the images, but is {self.channels}.")
+        if height % p or width % p:
+            nearest = (max(round(height / p), 1) * p, max(round(width / p), 1) * p)
+            raise ValueError(
+                f"Image sides must be multiples of `patch_size` {p}, but are {height}x{width}; "
+                f"nearest: {nearest[0]}x{nearest[1]}."
+            )
+        if not image.is_floating_point():
+            image = image.to(self.mean.dtype) / 255
+        image = (image - self.mean) / self.std
+        rows, columns = height // p, width // p
+        cells = image.view(-1, channels, rows, p, columns, p)
+        patches = cells.permute(0, 2, 4, 3, 5, 1).reshape(-1, rows * columns, p * p * channels)  # [B, N, V]
+        return Tokens(patches, Grid((rows, columns)))
+
+    def image(self, values: Tensor, layout: Layout) -> Tensor:
+        """Patches ``[B, N, V]`` back to pixels ``[B, C, H, W]``, in the units of the batch (0 to 1)."""
+        assert isinstance(layout, Grid)
+        (rows, columns), p = layout.shape, self.patch_size
+        cells = values.view(-1, rows, columns, p, p, self.channels)
+        image = cells.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.channels, rows * p, columns * p)
+        return image * self.std + self.mean
+
+    def render(self, values: Tensor, layout: Layout, hidden: Tensor | None = None) -> list[np.ndarray]:
+        pixels = self.image(values.float(), layout).clamp(0, 1)
+        if hidden is not None:
+            shade = hidden[..., None].expand(-1, -1, values.shape[-1]).to(values.dtype)
+            covered = (self.image(shade, layout) - self.mean) / self.std > 0.5  # [B, C, H, W]
+            pixels = pixels.masked_fill(covered, GREY)
+        # Three channels are colour; of any other number the first is shown in grey.
+        pixels = pixels if self.channels == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
+        return list((pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())  # B x [H, W, 3]
