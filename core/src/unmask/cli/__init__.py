@@ -1,0 +1,103 @@
+"""The ``unmask`` command: one table of commands, each a file of its own that is imported when called.
+
+Nothing here imports torch, so that ``unmask --help`` and ``unmask list`` answer at once. Exit codes:
+0 good, 2 a mistake of the user's (at most two plain lines on stderr), 130 after Ctrl-C. A genuine bug
+keeps its traceback; ``--traceback`` or ``UNMASK_TRACEBACK=1`` shows it for mistakes too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+from unmask.plugins import UserError, nearest, quoted
+
+GOOD, MISTAKE, INTERRUPTED = 0, 2, 130
+
+
+class Command(NamedTuple):
+    """Where a command lives: a module with ``run(command, arguments) -> exit code``."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "fit": Command("unmask.cli.training", "train a method on data"),
+    "validate": Command("unmask.cli.training", "measure the loss on the validation data"),
+    "test": Command("unmask.cli.training", "measure the loss on the test data"),
+    "predict": Command("unmask.cli.training", "run a trained model over the prediction data"),
+    "probe": Command("unmask.cli.probe", "what kNN and a linear classifier find in a run's frozen features"),
+    "list": Command("unmask.cli.listing", "what is installed: methods, masks, data, recipes, ..."),
+    "show": Command("unmask.cli.show", "a component's description and arguments, or a recipe's text"),
+    "doctor": Command("unmask.cli.doctor", "versions, and whether everything installed can be imported"),
+    "completion": Command("unmask.cli.completion", "a completion script for bash, zsh or fish"),
+}
+"""All commands, in the order of the help. A new one is a file and a line here."""
+
+HIDDEN = {"complete": Command("unmask.cli.completion", "what could follow; called by completion scripts")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, given without the program's name, and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = "--traceback" in words or os.environ.get("UNMASK_TRACEBACK", "") not in ("", "0")
+    words = [word for word in words if word != "--traceback"]
+    try:
+        return _run(words)
+    except UserError as error:
+        if traceback:
+            raise
+        complain(str(error))
+        return MISTAKE
+    except KeyboardInterrupt:
+        complain("Interrupted.")
+        return INTERRUPTED
+    except SystemExit as end:  # after --help
+        return int(end.code or GOOD)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return GOOD
+
+
+def console() -> NoReturn:
+    """The entry point of the installed ``unmask`` script."""
+    sys.exit(main())
+
+
+def complain(message: str) -> None:
+    """Write a message to stderr, as at most two plain lines."""
+    lines = [" ".join(line.split()) for line in message.strip().splitlines()]
+    lines = [line for line in lines if line]
+    if len(lines) > 2:
+        lines = [lines[0], " ".join(lines[1:])]
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return GOOD
+    if words[0] in ("-V", "--version"):
+        from unmask import __version__
+
+        print(f"unmask {__version__}")
+        return GOOD
+    name, rest = words[0], words[1:]
+    command = COMMANDS.get(name) or HIDDEN.get(name)
+    if command is None:
+        choices = nearest(name, COMMANDS)
+        hint = f"nearest: {quoted(choices)}" if choices else f"there are: {quoted(COMMANDS)}"
+        raise UserError(f"There is no command `{name}`; {hint}.")
+    return int(import_module(command.module).run(name, rest))
+
+
+def _help() -> str:
+    lines = ["usage: unmask COMMAND ...", "", "Masked self-supervised pretraining of any modality.", ""]
+    lines += [f"  {name:12} {command.help}" for name, command in COMMANDS.items()]
+    lines += ["", "  unmask COMMAND --help tells more, and unmask --version which version this is."]
+    lines += ["  --traceback (or UNMASK_TRACEBACK=1) shows where an error comes from."]
+    return "\n".join(lines)

@@ -1,0 +1,40 @@
+"""``unmask list``: what is installed, read from package metadata alone."""
+
+from __future__ import annotations
+
+from unmask import plugins
+from unmask.cli.arguments import Arguments
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Print one line per component: its name, where it is, and who brings it."""
+    parser = Arguments(command, "What is installed. Nothing is imported.")
+    parser.add_argument("group", nargs="?", help="methods, masks, encoders, data, recipes, ...; default: all")
+    chosen = parser.parse_args(arguments).group
+
+    rows = [c for c in plugins.components() if chosen is None or c.group == group_name(chosen)]
+    clashing = {component for several in plugins.clashes() for component in several}
+    width = max((len(c.name) for c in rows), default=0)
+    last = None
+    for c in rows:
+        if c.group != last:
+            print(("" if last is None else "\n") + c.family)
+            last = c.group
+        note = "  (claimed by several, see `unmask doctor`)" if c in clashing else ""
+        print(f"  {c.name:{width}}  {c.value}  [{c.distribution}]{note}")
+    return 0
+
+
+def group_name(word: str) -> str:
+    """The entry-point group that ``word`` means: ``masks``, ``mask`` and ``unmask.masks`` are one.
+
+    Raises:
+        UserError: there is no such group.
+    """
+    names = plugins.groups()
+    short = word.removeprefix("unmask.")
+    if short in names or short + "s" in names:
+        return "unmask." + (short if short in names else short + "s")
+    near = plugins.nearest(short, names)
+    hint = f"nearest: {plugins.quoted(near)}" if near else f"there are: {plugins.quoted(names)}"
+    raise plugins.UserError(f"There is no group `{word}`; {hint}.")

@@ -1,0 +1,233 @@
+"""What is installed: components that packages register as entry points, found without importing them.
+
+Every entry-point group whose name starts with ``unmask.`` counts; core's own components are
+registered like anybody else's. Reading the list touches package metadata only. A component's module
+is imported when it is used, and no other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata, util
+from pathlib import Path
+from typing import Any
+
+RECIPES = "unmask.recipes"
+
+FAMILIES = {
+    "unmask.methods": "lightning.pytorch.core.module.LightningModule",
+    "unmask.data": "lightning.pytorch.core.datamodule.LightningDataModule",
+    "unmask.masks": "unmask.families.MaskSampler",
+    "unmask.encoders": "unmask.families.Encoder",
+    "unmask.predictors": "unmask.families.Predictor",
+    "unmask.targets": "unmask.families.Target",
+    "unmask.losses": "unmask.families.Loss",
+    "unmask.schedules": "unmask.schedules.Schedule",
+}
+"""The class that the components of a group descend from, as a path, so that asking imports nothing."""
+
+
+class UserError(Exception):
+    """Something that the user can put right. Shown as its message alone: at most two plain lines."""
+
+
+class UnknownNameError(UserError):
+    """Nothing is registered under this name."""
+
+
+class NameClashError(UserError):
+    """Several distributions claim this name."""
+
+
+class BrokenPluginError(UserError):
+    """A registered component cannot be imported."""
+
+
+@dataclass(frozen=True, order=True)
+class Component:
+    """One entry point.
+
+    Args:
+        group: ``unmask.masks``, ``unmask.methods``, ...
+        name: the registered name, such as ``block``; a plugin puts its own name before: ``this.that``.
+        value: ``module.path:ClassName``, for recipes ``package:file.yaml``.
+        distribution: the installed package that registers it.
+    """
+
+    group: str
+    name: str
+    value: str
+    distribution: str
+
+    @property
+    def class_name(self) -> str:
+        """The bare class name, such as ``BlockMask``."""
+        return self.value.rpartition(":")[2].strip()
+
+    @property
+    def class_path(self) -> str:
+        """The full class path, such as ``unmask.masks.block.BlockMask``."""
+        return self.value.replace(":", ".").replace(" ", "")
+
+    @property
+    def family(self) -> str:
+        """The group without its prefix: ``masks``."""
+        return self.group.removeprefix("unmask.")
+
+    def load(self) -> Any:
+        """The class, by importing its module and no other.
+
+        Raises:
+            BrokenPluginError: the import fails, whatever the reason.
+        """
+        module, _, name = self.value.partition(":")
+        try:
+            return getattr(import_module(module.strip()), name.strip())
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+            raise BrokenPluginError(
+                f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) cannot be imported: "
+                f"{type(error).__name__}: {_one_line(error)}"
+            ) from error
+
+    def path(self) -> Path:
+        """The recipe's file. Of its package, only the package itself is imported.
+
+        Raises:
+            BrokenPluginError: the package or the file is not there.
+        """
+        package, _, file = self.value.partition(":")
+        try:
+            spec = util.find_spec(package.strip())
+        except Exception as error:  # importing the parent package may fail in any way
+            raise BrokenPluginError(
+                f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) cannot be found: "
+                f"{type(error).__name__}: {_one_line(error)}"
+            ) from error
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            if (path := Path(folder, file.strip())).is_file():
+                return path
+        raise BrokenPluginError(
+            f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) cannot be found: no file."
+        )
+
+
+@cache
+def components() -> tuple[Component, ...]:
+    """Every registered component and recipe, sorted; `components.cache_clear` after installing more."""
+    installed = metadata.entry_points()
+    return tuple(
+        sorted(
+            Component(
+                group, entry.name, entry.value, entry.dist.name if entry.dist else "an unnamed distribution"
+            )
+            for group in installed.groups
+            if group.startswith("unmask.")
+            for entry in installed.select(group=group)
+        )
+    )
+
+
+def groups() -> list[str]:
+    """The groups that hold something, without their ``unmask.`` prefix."""
+    return sorted({component.family for component in components()} | {g[7:] for g in FAMILIES} | {"recipes"})
+
+
+def clashes() -> list[list[Component]]:
+    """Components of one group that several distributions register under one name."""
+    by_name: dict[tuple[str, str], list[Component]] = {}
+    for component in components():
+        by_name.setdefault((component.group, component.name), []).append(component)
+    return [several for several in by_name.values() if len(several) > 1]
+
+
+def find(name: str, group: str | None = None) -> Component:
+    """The one component called ``name``, in ``group`` or in any.
+
+    A registered name counts first, then a bare class name, then a full class path.
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest.
+        NameClashError: there are several.
+    """
+    found = matches(name, group)
+    if not found:
+        candidates = [c for c in components() if group in (None, c.group)]
+        kind = group.removeprefix("unmask.") if group else "components"
+        raise UnknownNameError(unknown(name, kind, candidates))
+    if len(found) > 1:
+        where = " and ".join(f"{c.distribution} ({c.group}, {c.value})" for c in found)
+        raise NameClashError(f"`{name}` is claimed by {where}. Give the full class path, or uninstall one.")
+    return found[0]
+
+
+def matches(name: str, group: str | None = None) -> list[Component]:
+    """Components called ``name``: by registered name, else by class name, else by class path."""
+    pool = [c for c in components() if group in (None, c.group)]
+    for key in ("name", "class_name", "class_path"):
+        found = [c for c in pool if getattr(c, key) == name and (key == "name" or c.group != RECIPES)]
+        if key != "name":  # one class under two names is still one class
+            found = list({(c.class_path, c.distribution): c for c in found}.values())
+        if found:
+            return found
+    return []
+
+
+def find_for(base: type, name: str) -> Component | None:
+    """The component called ``name`` where a ``base`` is expected, or None when no group holds one.
+
+    Raises:
+        NameClashError: several distributions register it.
+    """
+    group = group_of(base)
+    if group is not None or len(matches(name)) == 1:
+        return find(name, group) if matches(name, group) else None
+    return next((c for c in matches(name) if issubclass(c.load(), base)), None)
+
+
+def group_of(base: type) -> str | None:
+    """The group whose components are expected where ``base`` is, or None when no group is."""
+    paths = {f"{cls.__module__}.{cls.__qualname__}" for cls in base.__mro__}
+    return next((group for group, family in FAMILIES.items() if family in paths), None)
+
+
+def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
+    """A sentence for a name that nothing is registered under, with the nearest that are."""
+    candidates = list(candidates)
+    names = {c.name: c.name for c in candidates}
+    names |= {c.class_name: c.name for c in candidates if c.group != RECIPES}
+    found = nearest(name, names) or nearest(
+        name.rpartition(".")[2], names
+    )  # a class path counts by its class
+    choices = list(dict.fromkeys(names[word] for word in found))
+    if choices:
+        return f"There is no `{name}` among the {kind}; nearest: {quoted(choices)}."
+    if candidates:
+        there = quoted(sorted({candidate.name for candidate in candidates}))
+        return f"There is no `{name}` among the {kind}; there are: {there}."
+    return f"There is no `{name}` among the {kind}: none is installed."
+
+
+def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:
+    """The choices most like ``word``, best first, ignoring case."""
+    lower: dict[str, str] = {}
+    for choice in choices:
+        lower.setdefault(choice.lower(), choice)
+    found = difflib.get_close_matches(word.lower(), lower, n=count, cutoff=0.6)
+    if not found:  # a part of a longer name, such as "that" of "this.that"
+        found = [c for c in lower if len(word) > 2 and word.lower() in c][:count]
+    if not found:  # a misspelt part: compare with the last part of each
+        tails = {c.replace("/", ".").rpartition(".")[2]: c for c in lower}
+        found = [tails[tail] for tail in difflib.get_close_matches(word.lower(), tails, n=count, cutoff=0.6)]
+    return [lower[choice] for choice in found]
+
+
+def quoted(words: Iterable[str]) -> str:
+    """`a`, `b`, `c`."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no message"

@@ -1,0 +1,207 @@
+"""The registry, on small fake distributions put on the import path."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from unmask import plugins
+from unmask.cli import main
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a distribution with entry points and modules on the import path."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def put(name: str, entries: dict[str, dict[str, str]], modules: dict[str, str]) -> None:
+        info = tmp_path / f"{name.replace('-', '_')}-0.1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
+        lines = []
+        for group, members in entries.items():
+            lines += [f"[unmask.{group}]", *(f"{key} = {value}" for key, value in members.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for path, text in modules.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        plugins.components.cache_clear()
+
+    yield put
+    plugins.components.cache_clear()
+    for module in set(sys.modules) - before:
+        if module.startswith("fake_"):
+            del sys.modules[module]
+
+
+def fruit(install: Install, name: str, registered: str, body: str = "class Peel:\n    '''Thin.'''\n") -> None:
+    install(
+        f"unmask-{name}",
+        {
+            "masks": {registered: f"fake_{name}.peel:Peel"},
+            "recipes": {f"{name}/small": f"fake_{name}:small.yaml"},
+        },
+        {f"fake_{name}/__init__.py": "", f"fake_{name}/peel.py": body, f"fake_{name}/small.yaml": "a: 1\n"},
+    )
+
+
+def test_core_registers_its_own_components_like_anybody():
+    component = plugins.find("random", "unmask.masks")
+    assert component == plugins.Component(
+        "unmask.masks", "random", "unmask.masks.random:RandomMask", "unmask"
+    )
+    assert component.load().__name__ == "RandomMask"
+
+
+@pytest.mark.parametrize("name", ["apple.peel", "Peel", "fake_apple.peel.Peel"])
+def test_a_component_is_found_by_name_class_name_and_class_path(install, name):
+    fruit(install, "apple", "apple.peel")
+    component = plugins.find(name)
+    assert (component.name, component.distribution) == ("apple.peel", "unmask-apple")
+    assert "fake_apple" not in sys.modules
+    assert component.load().__doc__ == "Thin."
+
+
+def test_only_the_named_component_is_imported(install):
+    fruit(install, "apple", "apple.peel")
+    fruit(install, "berry", "berry.peel")
+    plugins.find("apple.peel").load()
+    assert "fake_apple.peel" in sys.modules
+    assert not [module for module in sys.modules if module.startswith("fake_berry")]
+
+
+def test_a_recipe_is_a_path_and_imports_nothing(install):
+    fruit(install, "apple", "apple.peel")
+    path = plugins.find("apple/small", plugins.RECIPES).path()
+    assert path.read_text() == "a: 1\n"
+    assert not [module for module in sys.modules if module.startswith("fake_apple")]
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("bloc", "block"),
+        ("BlokMask", "block"),
+        ("ramdom", "random"),
+        ("colour-noise", "color-noise"),
+        ("noise", "color-noise"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(given, nearest):
+    with pytest.raises(
+        plugins.UnknownNameError, match=rf"no `{given}` among the masks; nearest: .*`{nearest}`"
+    ):
+        plugins.find(given, "unmask.masks")
+
+
+def test_a_name_like_no_other_is_answered_with_all():
+    with pytest.raises(
+        plugins.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: `constant`, "
+    ):
+        plugins.find("xyzzy", "unmask.schedules")
+
+
+def test_two_distributions_with_one_name_are_both_named(install, capsys):
+    fruit(install, "apple", "peel")
+    fruit(install, "berry", "peel")
+    with pytest.raises(
+        plugins.NameClashError, match=r"`peel` is claimed by unmask-apple .* and unmask-berry "
+    ):
+        plugins.find("peel")
+    assert plugins.find("fake_berry.peel.Peel").distribution == "unmask-berry"  # the way out
+    assert plugins.find("random", "unmask.masks").name == "random"  # others are not harmed
+    assert [[c.distribution for c in several] for several in plugins.clashes()] == [
+        ["unmask-apple", "unmask-berry"]
+    ]
+    assert main(["list", "masks"]) == 0
+    assert capsys.readouterr().out.count("claimed by several") == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ("import no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("class Peal: pass\n", "AttributeError"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_broken_plugin_names_its_distribution_entry_point_and_cause(install, body, cause):
+    fruit(install, "apple", "apple.peel", body)
+    fruit(install, "berry", "berry.peel")
+    component = plugins.find("apple.peel")
+    with pytest.raises(plugins.BrokenPluginError) as error:
+        component.load()
+    for part in ("`apple.peel`", "unmask-apple", "unmask.masks", "fake_apple.peel:Peel", cause):
+        assert part in str(error.value)
+    assert plugins.find("berry.peel").load().__name__ == "Peel"
+
+
+def test_a_missing_recipe_file_is_a_broken_plugin(install):
+    install(
+        "unmask-apple", {"recipes": {"apple/none": "fake_apple:none.yaml"}}, {"fake_apple/__init__.py": ""}
+    )
+    with pytest.raises(plugins.BrokenPluginError, match="`apple/none` of unmask-apple"):
+        plugins.find("apple/none", plugins.RECIPES).path()
+
+
+def test_what_class_is_expected_tells_which_group_is_meant():
+    from unmask.families import Loss, MaskSampler
+    from unmask.schedules import Schedule
+
+    assert plugins.find_for(Loss, "cosine").group == "unmask.losses"
+    assert plugins.find_for(Schedule, "cosine").group == "unmask.schedules"
+    assert plugins.find_for(MaskSampler, "cosine") is None
+
+
+def test_doctor_finds_broken_components_crashes_and_clashes(install, capsys, monkeypatch):
+    from unmask.cli.doctor import broken
+
+    fruit(install, "apple", "peel", "import no_such_library\n")
+    fruit(install, "berry", "peel", "import os\nos._exit(7)\n")
+    fruit(install, "cherry", "cherry.peel")
+    assert broken("unmask-cherry") == []
+    (problem,) = broken("unmask-apple")
+    assert "`peel` of unmask-apple" in problem
+    assert "No module named 'no_such_library'" in problem
+    (problem,) = broken("unmask-berry")
+    assert "ends the interpreter: code 7" in problem
+
+    monkeypatch.setattr("unmask.cli.doctor.broken", lambda distribution: [])
+    assert main(["doctor"]) == 2
+    out = capsys.readouterr().out
+    assert "`peel` in unmask.masks is claimed by unmask-apple (fake_apple.peel:Peel) and unmask-berry" in out
+    assert "torch " in out
+
+
+def test_doctor_is_content_when_nothing_is_wrong(capsys, monkeypatch):
+    monkeypatch.setattr("unmask.cli.doctor.broken", lambda distribution: [])
+    assert main(["doctor"]) == 0
+    assert "no problems" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["--help"], ["--version"], ["complete", "--", "fit", "--config", ""]]
+)
+def test_quick_commands_import_no_torch(words):
+    code = (
+        "import sys; from unmask.cli import main; "
+        f"code = main({words!r}); "
+        "heavy = {'torch', 'lightning', 'numpy', 'jsonargparse', 'rich'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_python_m_unmask_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "unmask", "lst"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "There is no command `lst`; nearest: `list`.\n")
