@@ -1,0 +1,220 @@
+"""Data modules whose order and augmentations are keyed, so that a killed run goes on exactly where it was.
+
+A subclass says what the samples are (`load`); the order of an epoch, augmentation, batches, workers,
+sharding over devices and resuming are the same for all modalities, and done here.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from unmask import seeds
+
+Sample = dict[str, Any]
+
+
+class Splits(NamedTuple):
+    """Map-style data sets whose items are dicts of tensors, arrays or numbers.
+
+    Args:
+        train: samples to pre-train on; each may be of another size when an augmentation evens that out.
+        val: samples that the validation loss is measured on.
+        probe_train: labelled samples (key ``label``) that probes are fitted on, not augmented.
+        probe_test: labelled samples that probes are scored on.
+    """
+
+    train: Dataset
+    val: Dataset
+    probe_train: Dataset | None = None
+    probe_test: Dataset | None = None
+
+
+class MaskedDataModule(L.LightningDataModule, ABC):
+    """Feeds a run: batches are dicts with what `load` gave, collated, and ``index`` ``[B]`` int64.
+
+    Epoch e has a permutation keyed by (seed, e), and its sample i an augmentation keyed by (seed, e,
+    i): batches depend neither on the number of workers nor on kills and resumes. The seed is torch's
+    initial seed at the first fit, that of ``seed_everything``, and is kept in the checkpoint.
+
+    Args:
+        batch_size: training samples per device and step, at least 1.
+        num_workers: loading processes per device; None: 0 for at most 10,000 training samples, else
+            one per core, at most 8.
+        val_batch_size: samples per validation step; None: ``batch_size``.
+        augment: turns a training sample (a dict) into another one; draws from torch's global
+            generator or Python's ``random`` only, which are keyed around the call. None: leaves
+            samples as they are. Validation and probes never see it.
+        drop_last: leave out the last, smaller batch of a training epoch.
+
+    Raises:
+        ValueError: a count below its minimum, or (in `setup`) fewer training samples than a batch.
+    """
+
+    sample_name: ClassVar[str] = "samples"
+    """What the samples are called in a progress bar."""
+
+    def __init__(
+        self,
+        batch_size: int = 256,
+        num_workers: int | None = None,
+        val_batch_size: int | None = None,
+        augment: Callable[[Sample], Sample] | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__()
+        val_batch_size = batch_size if val_batch_size is None else val_batch_size
+        for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        if num_workers is not None and num_workers < 0:
+            raise ValueError(f"`num_workers` must be at least 0, but is {num_workers}.")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_batch_size = val_batch_size
+        self.augment = augment
+        self.drop_last = drop_last
+        self.seed: int | None = None
+        self._splits: Splits | None = None
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """The data sets; called once, on every device's process."""
+
+    @property
+    def splits(self) -> Splits:
+        """The data sets, loaded when first asked for; probe sets stand in where `load` gave none."""
+        if self._splits is None:
+            splits = self.load()
+            if splits.probe_train is None and len(splits.train) and "label" in splits.train[0]:  # type: ignore[arg-type]
+                splits = splits._replace(probe_train=splits.train, probe_test=splits.probe_test or splits.val)
+            self._splits = splits
+        return self._splits
+
+    def setup(self, stage: str | None = None) -> None:
+        num_samples = len(self.splits.train)  # type: ignore[arg-type]
+        if stage not in (None, "fit"):
+            return
+        shard = num_samples // self._world()[0]
+        if self.drop_last and shard < self.batch_size:
+            raise ValueError(
+                f"`batch_size` must be at most {shard}, the number of training samples per device, "
+                f"but is {self.batch_size}. Lower it, or set `drop_last` to False."
+            )
+        if self.seed is None:  # later calls would find what the steps have seeded torch with
+            self.seed = torch.initial_seed()
+            if self.trainer is not None:  # unseeded processes differ, but must agree on the order
+                self.seed = self.trainer.strategy.broadcast(self.seed)
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup("fit")
+        num_replicas, rank = self._world()
+        dataset = Augmented(self.splits.train, self.augment)
+        return ResumableLoader(
+            dataset,
+            sampler=KeyedSampler(dataset, num_replicas, rank, seed=self.seed or 0, drop_last=self.drop_last),
+            where=self._where,
+            batch_size=self.batch_size,
+            drop_last=self.drop_last,
+            **self._workers(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Augmented(self.splits.val), self.val_batch_size, **self._workers())
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seed = state_dict["seed"]
+
+    def _world(self) -> tuple[int, int]:
+        """Number of devices, and which of them this process serves."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
+
+    def _workers(self) -> dict[str, Any]:
+        workers = self.num_workers
+        if workers is None:
+            workers = min(os.cpu_count() or 1, 8) if len(self.splits.train) > 10_000 else 0  # type: ignore[arg-type]
+        pin = torch.cuda.is_available()
+        return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin}
+
+    def _where(self) -> tuple[int, int] | None:
+        """Epoch, and batches of it already trained on, where the trainer is; None outside of training."""
+        if self.trainer is None or not self.trainer.training:
+            return None
+        # not `epoch_progress.current.processed`: an epoch too many once resumed at an end under max_steps
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+class Augmented(Dataset):
+    """Samples with their ``index``, augmented when asked by a key ``(seed, epoch, index)``."""
+
+    def __init__(self, dataset: Dataset, augment: Callable[[Sample], Sample] | None = None) -> None:
+        self.dataset = dataset
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: int | tuple[int, int, int]) -> Sample:
+        # a plain number comes from samplers that Lightning puts in (overfit_batches, validation)
+        seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
+        sample = self.dataset[index]
+        if self.augment is not None:
+            with seeds.seeded(seed, "augment", epoch, index):
+                sample = self.augment(sample)
+        return {**sample, "index": index}
+
+
+class KeyedSampler(DistributedSampler):  # so that Lightning puts no other in its place
+    """Keys ``(seed, epoch, index)`` in an order keyed by seed and epoch, for one of several devices."""
+
+    start = 0  # samples of this device to leave out of the next pass
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        rng = seeds.generator("cpu", self.seed, "order", self.epoch)
+        order = torch.randperm(len(self.dataset), generator=rng)  # type: ignore[arg-type]
+        order = order.repeat(-(-self.total_size // len(order)))[: self.total_size]  # fills up the last shard
+        for index in order[self.rank :: self.num_replicas][self.start :].tolist():
+            yield self.seed, self.epoch, index
+
+
+class ResumableLoader(DataLoader):
+    """A loader that begins where the trainer stands.
+
+    Lightning makes the iterator before it restores a checkpoint's counters; so this one asks for
+    them when its first batch is fetched. Its state dict is empty: the trainer's counters are enough.
+
+    Args:
+        where: gives the epoch and the number of its batches to leave out, or None when nobody is
+            training: then epochs count up from 0 with each pass.
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, where: Callable[[], tuple[int, int] | None], **kwargs: Any
+    ) -> None:
+        super().__init__(dataset, **kwargs)
+        self.where = where
+        self._passes = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        epoch, done = self.where() or (self._passes, 0)
+        self._passes = epoch + 1
+        if isinstance(self.sampler, KeyedSampler):
+            self.sampler.set_epoch(epoch)
+            self.sampler.start = done * (self.batch_size or 1)
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...

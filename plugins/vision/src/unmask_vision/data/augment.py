@@ -1,0 +1,123 @@
+"""Random crop and flip, the only augmentation of masked-image papers (MAE, He et al. 2021, section 4).
+
+Samples are dicts whose ``image`` is a ``[C, H, W]`` tensor of any number of channels, uint8 or float.
+All randomness comes from torch's global generator, which the data module keys per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torchvision.transforms.v2 import functional as F
+
+Sample = dict[str, Any]
+Augment = Callable[[Sample], Sample]
+
+AUGMENTATIONS = ("crop-flip", "none")
+
+
+class RandomResizedCropFlip:
+    """A random part of the image, resized bicubically to a square, mirrored half of the time.
+
+    Args:
+        size: side of the result in pixels; None: the image's own height and width.
+        scale: smallest and largest share of the image's area that a crop covers, in (0, 1]; MAE and
+            SimMIM use (0.2, 1) and (0.67, 1), I-JEPA (0.3, 1). Aspect ratios lie in [3/4, 4/3].
+        flip: mirror left and right with probability 1/2.
+
+    Raises:
+        ValueError: a size below 1, or a scale that is not 0 < smallest <= largest <= 1.
+    """
+
+    def __init__(
+        self, size: int | None = 224, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True
+    ) -> None:
+        _check_size(size)
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(
+                f"`scale` must be two numbers with 0 < smallest <= largest <= 1, but is {scale}."
+            )
+        self.size = size
+        self.scale = scale
+        self.flip = flip
+
+    def __call__(self, sample: Sample) -> Sample:
+        image = sample["image"]  # [C, H, W]
+        top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3])
+        out = [self.size, self.size] if self.size is not None else list(image.shape[-2:])
+        image = _resize(image[:, top : top + height, left : left + width], out)
+        if self.flip and torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        return {**sample, "image": image}
+
+
+class CentreCrop:
+    """The largest square in the middle, resized bicubically: what validation and probes see.
+
+    The same region as resizing the shorter side and cropping, but a 1 x 100,000 image stays small.
+
+    Args:
+        size: side of the result in pixels.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(self, size: int = 224) -> None:
+        _check_size(size)
+        self.size = size
+
+    def __call__(self, sample: Sample) -> Sample:
+        image = sample["image"]  # [C, H, W]
+        height, width = image.shape[-2:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        image = _resize(image[:, top : top + side, left : left + side], [self.size, self.size])
+        return {**sample, "image": image}
+
+
+class Transformed(Dataset):
+    """A data set seen through a transform that has no randomness."""
+
+    def __init__(self, dataset: Dataset, transform: Augment) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.transform(self.dataset[index])
+
+
+def augmentation(name: str | Augment, size: int | None) -> Augment | None:
+    """The augmentation of that name, ``crop-flip`` or ``none``, or the one given.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if callable(name):
+        return name
+    if name == "crop-flip":
+        return RandomResizedCropFlip(size)
+    if name == "none":
+        return None if size is None else CentreCrop(size)
+    raise ValueError(f"`augment` must be 'crop-flip', 'none' or a callable, but is {name!r}.")
+
+
+def _resize(image: Tensor, size: list[int]) -> Tensor:
+    if list(image.shape[-2:]) == size:
+        return image.clone()
+    resized = F.resize(image, size, InterpolationMode.BICUBIC, antialias=True)
+    # Bicubic weights overshoot; uint8 is clamped by torchvision, floats are not.
+    return resized.clamp(image.min(), image.max()) if image.is_floating_point() else resized
+
+
+def _check_size(size: int | None) -> None:
+    if size is not None and size < 1:
+        raise ValueError(f"`size` must be at least 1 pixel, but is {size}.")
