@@ -25,7 +25,9 @@ def table() -> str:
             what = component.path().read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         else:
             what = (inspect.getdoc(component.load()) or "").split("\n\n")[0].replace("\n", " ")
-        rows.append(f"| {component.family} | `{component.name}` | {re.sub(r'`{2}', '`', what).replace('|', '&#124;')} |")
+        rows.append(
+            f"| {component.family} | `{component.name}` | {re.sub(r'`{2}', '`', what).replace('|', '&#124;')} |"
+        )
     return "\n".join(rows)
 
 

@@ -12,7 +12,10 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "unmask"
 PLUGINS = sorted(ROOT.glob("plugins/*/src/unmask_*"))
 TRAINING_CORE = [
-    *(CORE / f"{name}.py" for name in ("handoffs", "families", "schedules", "seeds", "model", "optim", "data", "plugins")),
+    *(
+        CORE / f"{name}.py"
+        for name in ("handoffs", "families", "schedules", "seeds", "model", "optim", "data", "plugins")
+    ),
     *sorted((CORE / "masks").glob("*.py")),
 ]
 MODALITIES = re.compile(
@@ -85,7 +88,10 @@ def test_the_readme_program_runs(tmp_path):
 
 def test_the_table_of_components_is_fresh():
     run = subprocess.run(
-        [sys.executable, ROOT / "docs" / "components.py", "--check"], capture_output=True, text=True, timeout=120
+        [sys.executable, ROOT / "docs" / "components.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert run.returncode == 0, run.stderr
 

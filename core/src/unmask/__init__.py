@@ -38,7 +38,7 @@ _HOMES = {
     "Tokens": "handoffs",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from unmask.data import MaskedDataModule

@@ -199,9 +199,7 @@ class ResumableLoader(DataLoader):
             training: then epochs count up from 0 with each pass.
     """
 
-    def __init__(
-        self, dataset: Dataset, *, where: Callable[[], tuple[int, int] | None], **kwargs: Any
-    ) -> None:
+    def __init__(self, dataset: Dataset, *, where: Callable[[], tuple[int, int] | None], **kwargs: Any) -> None:
         super().__init__(dataset, **kwargs)
         self.where = where
         self._passes = 0

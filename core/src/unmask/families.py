@@ -50,7 +50,8 @@ class MaskSampler(nn.Module, ABC):
     reference code, but never all and never none. The same generator state gives the same mask.
 
     Args:
-        ratio: share of a sample's tokens to hide, in (0, 1), or a schedule of it.
+        ratio: share of a sample's tokens to hide, in (0, 1), or a schedule of it; None for a mask
+            whose geometry tells the count.
 
     Raises:
         ValueError: a ratio outside (0, 1), a sample of fewer than two tokens, or a layout that
@@ -60,9 +61,12 @@ class MaskSampler(nn.Module, ABC):
     layouts: ClassVar[tuple[type[Layout], ...]] = (Set, Sequence, Grid)
     """Layouts that this mask can work on."""
 
-    def __init__(self, ratio: float | Schedule) -> None:
+    grid_sides: ClassVar[tuple[int, ...]] = (2, 3)
+    """How many sides a grid may have."""
+
+    def __init__(self, ratio: float | Schedule | None = None) -> None:
         super().__init__()
-        if not isinstance(ratio, Schedule) and not 0 < ratio < 1:
+        if ratio is not None and not isinstance(ratio, Schedule) and not 0 < ratio < 1:
             raise ValueError(f"`ratio` must be in (0, 1), but is {ratio}.")
         self.ratio = ratio
 
@@ -70,41 +74,64 @@ class MaskSampler(nn.Module, ABC):
         self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
     ) -> Mask:
         """A mask for ``tokens``; dense and packed tokens alike."""
-        if not isinstance(tokens.layout, self.layouts):
-            names = ", ".join(layout.__name__ for layout in self.layouts)
-            raise ValueError(
-                f"{type(self).__name__} works on {names} layouts, but the tokens lie on a {tokens.layout}."
-            )
-        ratio = at(self.ratio, progress or Progress())
-        if not 0 < ratio < 1:
-            raise ValueError(f"The scheduled `ratio` must be in (0, 1), but is {ratio:g}.")
-
         valid = _dense_valid(tokens)  # [B, N]
         ragged = tokens.valid is not None or tokens.offsets is not None
-        if ragged:
+        self.check(tokens.layout, valid.shape[1], valid if ragged else None)
+
+        progress = progress or Progress()
+        num_hidden = None if ragged else self.count(valid.shape[1], tokens.layout, progress)
+        if num_hidden is None:
             lengths = valid.sum(-1).tolist()
-            counts = torch.tensor([num_to_hide(n, ratio) for n in lengths], device=valid.device)  # [B]
+            per_sample = [self.count(length, tokens.layout, progress) for length in lengths]
+            counts = torch.tensor(per_sample, device=valid.device)  # [B]
         else:
-            counts = torch.full((len(valid),), num_to_hide(valid.shape[1], ratio), device=valid.device)
+            counts = torch.full((len(valid),), num_hidden, device=valid.device)
 
         drawn = self.sample(valid, counts, tokens.layout, generator)
-        if isinstance(drawn, Mask):
-            mask = drawn
-        else:
-            mask = Mask(drawn, num_hidden=None if ragged else num_to_hide(valid.shape[1], ratio))
+        mask = drawn if isinstance(drawn, Mask) else Mask(drawn, num_hidden=num_hidden)
         if tokens.offsets is not None:
             return Mask(mask.hidden[valid], None if mask.predict is None else mask.predict[valid])
         return replace(mask, valid=tokens.valid)
 
+    def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
+        """Refuses what this mask cannot work on.
+
+        Args:
+            layout: how a sample's tokens lie to each other.
+            num_tokens: N, padding included.
+            valid: ``[B, N]`` bool, False at padding; None: no sample is padded.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        fits = isinstance(layout, self.layouts)
+        if not fits or (isinstance(layout, Grid) and len(layout.shape) not in self.grid_sides):
+            sides = " or ".join(f"{sides}-D" for sides in self.grid_sides)
+            names = (f"{sides} Grid" if kind is Grid else kind.__name__ for kind in self.layouts)
+            raise ValueError(
+                f"{type(self).__name__} works on {', '.join(names)} layouts, but the tokens lie on a {layout}."
+            )
+        if isinstance(layout, Grid) and math.prod(layout.shape) != num_tokens:
+            raise ValueError(
+                f"A sample on a {layout} must have {math.prod(layout.shape)} tokens, but has {num_tokens}."
+            )
+
+    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+        """How many of a sample's ``num_tokens`` real tokens to hide; 0 where `sample` counts for itself."""
+        if self.ratio is None:
+            return 0
+        ratio = at(self.ratio, progress)
+        if not 0 < ratio < 1:
+            raise ValueError(f"The scheduled `ratio` must be in (0, 1), but is {ratio:g}.")
+        return num_to_hide(num_tokens, ratio)
+
     @abstractmethod
-    def sample(
-        self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None
-    ) -> Tensor | Mask:
+    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor | Mask:
         """Which places are hidden.
 
         Args:
             valid: ``[B, N]`` bool, False at padding, which must never be hidden.
-            counts: ``[B]`` int64, how many places to hide in each sample.
+            counts: ``[B]`` int64, how many places to hide in each sample: what `count` said.
             layout: how a sample's tokens lie to each other.
             generator: on the device of ``valid``.
 

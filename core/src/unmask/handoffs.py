@@ -211,8 +211,8 @@ class Corruption:
         """For each place, another place drawn evenly from the real ones of its sample."""
         if mask.hidden.ndim == 1:
             raise ValueError("`random` must be 0 for packed tokens; use a dense batch.")
-        weights = torch.ones_like(mask.hidden, dtype=torch.float) if mask.valid is None else mask.valid.float()
-        return torch.multinomial(weights, mask.hidden.shape[-1], replacement=True, generator=generator)
+        real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
+        return torch.multinomial(real.float(), mask.hidden.shape[-1], replacement=True, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,9 @@ class Latent:
         """
         if how == "cls":
             if self.prefix is None:
-                raise ValueError("`pool` must be 'mean', 'max' or 'mean+max' here, but is 'cls': the encoder has no class token.")
+                raise ValueError(
+                    "`pool` must be 'mean', 'max' or 'mean+max' here, but is 'cls': the encoder has no class token."
+                )
             return self.prefix[:, 0]
         valid = self.seen.valid if self.seen is not None else valid
         if how == "mean":

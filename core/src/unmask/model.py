@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -56,8 +57,8 @@ class MaskedModel(L.LightningModule):
         predictor: Predictor,
         target: Target,
         loss: Loss,
-        corruption: Corruption = Corruption(drop=1),  # noqa: B008
-        optim: Optimization = Optimization(),  # noqa: B008
+        corruption: Corruption = Corruption(drop=1),
+        optim: Optimization = Optimization(),
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -98,11 +99,13 @@ class MaskedModel(L.LightningModule):
         trainer = self._trainer
         if trainer is None or not trainer.training:
             return Progress()
-        return Progress(trainer.global_step, trainer.current_epoch, self._total_steps, trainer.max_epochs or 0)
+        total_epochs = trainer.max_epochs or 0
+        return Progress(trainer.global_step, trainer.current_epoch, self._total_steps, total_epochs)
 
     # Lightning calls what follows.
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        assert self.seed is not None  # set when the fit starts
         key = (self.seed, "train", self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(seeds.mix(*key, "dropout"))
         step = self.step(batch, seeds.generator(self.device, *key))
@@ -138,7 +141,12 @@ class MaskedModel(L.LightningModule):
         warmup_steps = optim.warmup_steps
         if warmup_steps is None:
             epoch_steps = trainer.num_training_batches / trainer.accumulate_grad_batches
-            warmup_steps = round(optim.warmup_epochs * epoch_steps) if optim.warmup_epochs else 0
+            if optim.warmup_epochs and math.isinf(epoch_steps):
+                raise ValueError(
+                    "`optim.warmup_steps` must be given instead of `optim.warmup_epochs` when the length of "
+                    "the data is not known."
+                )
+            warmup_steps = round(optim.warmup_epochs * math.ceil(epoch_steps)) if optim.warmup_epochs else 0
 
         lr = optim.base_lr
         if optim.scale_lr:
@@ -170,7 +178,7 @@ class MaskedModel(L.LightningModule):
 
 def _batch_size(trainer: L.Trainer) -> int:
     """Samples per device and batch, from the data module or else from the training loader."""
-    for source in (trainer.datamodule, trainer.train_dataloader):
+    for source in (getattr(trainer, "datamodule", None), trainer.train_dataloader):
         batch_size = getattr(source, "batch_size", None)
         if batch_size is not None:
             return int(batch_size)

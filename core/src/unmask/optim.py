@@ -16,8 +16,14 @@ from torch.optim import AdamW
 
 from unmask.schedules import Schedule
 
-NO_DECAY = re.compile(r"(^|[._])((cls|mask|reg|dist|register)_tokens?|pos_embed|position\w*|rel_pos\w*|relative_position\w*|logit_scale)\b")
+NO_DECAY = re.compile(
+    r"(^|[._])((cls|mask|reg|dist|register)_tokens?"
+    r"|pos_embed|position\w*|rel_pos\w*|relative_position\w*|logit_scale)\b"
+)
 """Names of parameters that weight decay would pull away from what they mean."""
+
+FINAL_NORM = re.compile(r"(?<!embed)\.(fc_)?norm\.")
+"""Names in an encoder that come after its blocks (``patch_embed.norm`` comes before them)."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,8 @@ def parameter_groups(model: nn.Module, lr: float, weight_decay: float, layer_dec
     for name, parameter, depth in _with_depth(model):
         decays = parameter.ndim > 1 and not NO_DECAY.search(name)
         scale = layer_decay**depth
-        group = groups.setdefault(
-            (decays, scale),
-            {"params": [], "lr": lr * scale, "weight_decay": weight_decay if decays else 0.0, "decays": decays},
-        )
-        group["params"].append(parameter)
+        start = {"lr": lr * scale, "weight_decay": weight_decay if decays else 0.0, "decays": decays}
+        groups.setdefault((decays, scale), {"params": [], **start})["params"].append(parameter)
     return list(groups.values())
 
 
@@ -105,7 +108,7 @@ def _with_depth(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
         number = blocks.get(name)
         if number is not None:
             yield name, parameter, top - number
-        elif name in blocks and ".norm." not in name:
+        elif name in blocks and not FINAL_NORM.search(name):
             yield name, parameter, top + 1
         else:
             yield name, parameter, 0

@@ -7,13 +7,14 @@ is imported when it is used, and no other.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
+
+from unmask.nearest import nearest, quoted
 
 RECIPES = "unmask.recipes"
 
@@ -120,9 +121,7 @@ def components() -> tuple[Component, ...]:
     installed = metadata.entry_points()
     return tuple(
         sorted(
-            Component(
-                group, entry.name, entry.value, entry.dist.name if entry.dist else "an unnamed distribution"
-            )
+            Component(group, entry.name, entry.value, entry.dist.name if entry.dist else "an unnamed distribution")
             for group in installed.groups
             if group.startswith("unmask.")
             for entry in installed.select(group=group)
@@ -198,9 +197,7 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
     candidates = list(candidates)
     names = {c.name: c.name for c in candidates}
     names |= {c.class_name: c.name for c in candidates if c.group != RECIPES}
-    found = nearest(name, names) or nearest(
-        name.rpartition(".")[2], names
-    )  # a class path counts by its class
+    found = nearest(name, names) or nearest(name.rpartition(".")[2], names)  # a class path counts by its class
     choices = list(dict.fromkeys(names[word] for word in found))
     if choices:
         return f"There is no `{name}` among the {kind}; nearest: {quoted(choices)}."
@@ -208,25 +205,6 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
         there = quoted(sorted({candidate.name for candidate in candidates}))
         return f"There is no `{name}` among the {kind}; there are: {there}."
     return f"There is no `{name}` among the {kind}: none is installed."
-
-
-def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:
-    """The choices most like ``word``, best first, ignoring case."""
-    lower: dict[str, str] = {}
-    for choice in choices:
-        lower.setdefault(choice.lower(), choice)
-    found = difflib.get_close_matches(word.lower(), lower, n=count, cutoff=0.6)
-    if not found:  # a part of a longer name, such as "that" of "this.that"
-        found = [c for c in lower if len(word) > 2 and word.lower() in c][:count]
-    if not found:  # a misspelt part: compare with the last part of each
-        tails = {c.replace("/", ".").rpartition(".")[2]: c for c in lower}
-        found = [tails[tail] for tail in difflib.get_close_matches(word.lower(), tails, n=count, cutoff=0.6)]
-    return [lower[choice] for choice in found]
-
-
-def quoted(words: Iterable[str]) -> str:
-    """`a`, `b`, `c`."""
-    return ", ".join(f"`{word}`" for word in words)
 
 
 def _one_line(error: BaseException) -> str:

@@ -67,9 +67,7 @@ class _Ramp(Schedule):
     def fraction(self, progress: Progress) -> float:
         """How much of the way from start to end is done, in [0, 1]."""
         done, total = (
-            (progress.step, progress.total_steps)
-            if self.by == "step"
-            else (progress.epoch, progress.total_epochs)
+            (progress.step, progress.total_steps) if self.by == "step" else (progress.epoch, progress.total_epochs)
         )
         over = self.over if self.over is not None else total - self.delay
         return min(max((done - self.delay) / over, 0.0), 1.0) if over > 0 else 0.0

@@ -31,7 +31,7 @@ def seeded(*key: int | str) -> Iterator[None]:
     """Run a block with torch's CPU generator and Python's ``random`` keyed, then put both back."""
     torch_state, python_state = torch.get_rng_state(), random.getstate()
     seed = mix(*key)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed other devices, too
     random.seed(seed)
     try:
         yield

@@ -87,9 +87,7 @@ def test_sixteen_bits(tmp_path: Path) -> None:
         assert check_image(tmp_path / name, 1)
     colour = noise(3, 5, 3, dtype=np.uint16)
     tifffile.imwrite(tmp_path / "c.tif", colour, photometric="rgb")
-    assert torch.allclose(
-        read_image(tmp_path / "c.tif", 3), torch.tensor(colour / 65535).permute(2, 0, 1).float()
-    )
+    assert torch.allclose(read_image(tmp_path / "c.tif", 3), torch.tensor(colour / 65535).permute(2, 0, 1).float())
 
 
 def test_any_number_of_channels(tmp_path: Path) -> None:
@@ -351,9 +349,7 @@ def test_data_sets_on_disk(tmp_path: Path) -> None:
 
     pictures = [Image.fromarray(noise(10 + i, 12, 3)) for i in range(10)]
     features = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b"])})
-    rows = datasets.Dataset.from_dict(
-        {"photo": pictures, "kind": [i % 2 for i in range(10)]}, features=features
-    )
+    rows = datasets.Dataset.from_dict({"photo": pictures, "kind": [i % 2 for i in range(10)]}, features=features)
     rows.save_to_disk(tmp_path / "one")
     datasets.DatasetDict({"train": rows, "test": rows.select(range(4))}).save_to_disk(tmp_path / "both")
 

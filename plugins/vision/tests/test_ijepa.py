@@ -43,7 +43,9 @@ def test_loss_by_hand():
             for group in range(4):
                 places = step.mask.predict[sample, group].nonzero().squeeze(1)
                 truth = codes[sample, places]
-                truth = (truth - truth.mean(-1, keepdim=True)) / (truth.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+                truth = (truth - truth.mean(-1, keepdim=True)) / (
+                    truth.var(-1, unbiased=False, keepdim=True) + 1e-5
+                ).sqrt()
                 answer = step.prediction.values[sample, group]
                 difference = (answer - truth).abs()
                 total += torch.where(difference < 1, 0.5 * difference**2, difference - 0.5).sum()
@@ -72,7 +74,7 @@ def test_each_group_is_answered_by_itself():
 
 def test_teacher_follows_the_schedule_and_gets_no_gradient():
     ijepa = model(optim=Optimization(base_lr=1e-3, scale_lr=False))
-    momenta = [0.996 + (1.0 - 0.996) * step / 6 for step in range(1, 7)]
+    momenta = [0.996 + (1.0 - 0.996) * step / 6 for step in range(6)]  # the first update has the start
     expected = copy.deepcopy(ijepa.target.teacher)
 
     class Follow(L.Callback):

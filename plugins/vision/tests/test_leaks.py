@@ -79,19 +79,19 @@ def test_swinv2_replaces_hidden_patches():
 @pytest.mark.parametrize(
     "method",
     [
-        lambda: MAE("tiny", SIDE, 4),
-        lambda: IJEPA("tiny", SIDE, 4),
-        lambda: SimMIM(image_size=SIDE, patch_size=4),
+        lambda: MAE("tiny", 64, 8),
+        lambda: IJEPA("tiny", 64, 8),
+        lambda: SimMIM(image_size=64, patch_size=8),
     ],
     ids=["mae", "ijepa", "simmim"],
 )
 def test_predictions_of_a_whole_step_do_not_see_hidden_pixels(method):
     torch.manual_seed(0)
     model = method().eval()
-    image = torch.rand(2, 3, SIDE, SIDE)
+    image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         first = model.step({"image": image}, torch.Generator().manual_seed(5))
-        cells = first.mask.hidden.view(-1, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+        cells = first.mask.hidden.view(-1, 1, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
         other = torch.where(cells.expand_as(image), torch.rand_like(image), image)
         second = model.step({"image": other}, torch.Generator().manual_seed(5))
     assert torch.equal(first.prediction.values, second.prediction.values)

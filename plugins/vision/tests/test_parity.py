@@ -106,7 +106,11 @@ def test_mae_equals_transformers(normalize, given_mask, some_hidden):
 def test_sincos_table_by_hand():
     """Half the width for the column, half for the row; each sin then cos of p and p / 10000 ** 0.5."""
     encoder = ViTEncoder(
-        "vit_tiny_patch16_224", SIDE, PATCH, positions="sincos", options=OPTIONS | {"embed_dim": 8, "num_heads": 2}
+        "vit_tiny_patch16_224",
+        SIDE,
+        PATCH,
+        positions="sincos",
+        options=OPTIONS | {"embed_dim": 8, "num_heads": 2},
     )
     table = encoder.vit.pos_embed[0]
     assert table.shape == (37, 8) and not table.requires_grad
@@ -171,7 +175,8 @@ def test_weights_map_both_ways(method):
     models = {
         "mae": lambda: MAE("tiny", image_size=32, patch_size=8),
         "simmim": lambda: SimMIM(
-            patch_size=PATCH, encoder=ViTEncoder("vit_tiny_patch16_224", SIDE, PATCH, mask_token=True, options=OPTIONS)
+            patch_size=PATCH,
+            encoder=ViTEncoder("vit_tiny_patch16_224", SIDE, PATCH, mask_token=True, options=OPTIONS),
         ),
         "swin": lambda: SimMIM(backbone="swinv2", encoder=SwinV2Encoder("swinv2_tiny_window8_256", 64)),
     }

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
-from unmask.plugins import UserError, nearest, quoted
+from unmask.nearest import nearest, quoted
+from unmask.plugins import UserError
 
 GOOD, MISTAKE, INTERRUPTED = 0, 2, 130
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from unmask.plugins import UserError, nearest, quoted
+from unmask.nearest import nearest, quoted
+from unmask.plugins import UserError
 
 
 class Arguments(argparse.ArgumentParser):

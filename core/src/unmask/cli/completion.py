@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unmask import plugins
 from unmask.cli.arguments import Arguments
+from unmask.nearest import nearest, quoted
 
 _SCRIPTS = {
     "bash": """\
@@ -48,14 +49,12 @@ def run(command: str, arguments: list[str]) -> int:
     if command == "complete":
         print("\n".join(candidates(arguments[1:] if arguments[:1] == ["--"] else arguments)))
         return 0
-    parser = Arguments(
-        command, 'A completion script: eval "$(unmask completion bash)", or as your shell has it.'
-    )
+    parser = Arguments(command, 'A completion script: eval "$(unmask completion bash)", or as your shell has it.')
     parser.add_argument("shell", help="bash, zsh or fish")
     shell = parser.parse_args(arguments).shell
     if shell not in _SCRIPTS:
-        near = plugins.nearest(shell, _SCRIPTS) or list(_SCRIPTS)
-        raise plugins.UserError(f"There is no completion for `{shell}`; nearest: {plugins.quoted(near)}.")
+        near = nearest(shell, _SCRIPTS) or list(_SCRIPTS)
+        raise plugins.UserError(f"There is no completion for `{shell}`; nearest: {quoted(near)}.")
     print(_SCRIPTS[shell])
     return 0
 
@@ -87,7 +86,5 @@ def _values(option: str) -> list[str]:
     elif option == "--ckpt_path":
         return ["last"]
     else:
-        group = next(
-            (g for part, g in _PARTS.items() if option.startswith("--") and option.endswith(part)), None
-        )
+        group = next((g for part, g in _PARTS.items() if option.startswith("--") and option.endswith(part)), None)
     return [component.name for component in plugins.components() if component.group == group]

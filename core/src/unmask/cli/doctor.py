@@ -72,7 +72,5 @@ def broken(distribution: str) -> list[str]:
             return problems
     group, name = current or ("unmask", "the first component")
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    problems.append(
-        f"`{name}` of {distribution} ({group}) ends the interpreter: code {done.returncode}, {last}"
-    )
+    problems.append(f"`{name}` of {distribution} ({group}) ends the interpreter: code {done.returncode}, {last}")
     return problems

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from unmask import plugins
 from unmask.cli.names import UnknownClassError, class_names, readable_type
+from unmask.nearest import nearest, quoted
 
 
 class Parser(LightningArgumentParser):
@@ -53,7 +54,7 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
         return str(cause)
     if isinstance(cause, UnknownClassError):
         others = set(get_args(typehint) if unions else ()) & {int, float, str, bool}
-        near = plugins.nearest(cause.name, class_names(cause.base)) if isinstance(cause.base, type) else []
+        near = nearest(cause.name, class_names(cause.base)) if isinstance(cause.base, type) else []
         if others or (not near and plugins.group_of(cause.base) is None):
             return _wrong_value(label, typehint, cause.name, near)
         return f"`{label}`: {cause}"
@@ -66,11 +67,7 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
     if match := re.search(r"arguments? (?:are|is) required: (.+)", text):
         return _missing([".".join([*path, key]) for key in match[1].split(", ")])
     if "expected one argument" in text or "expected at least one argument" in text:
-        bare = [
-            a
-            for a, b in pairwise([*words, "--"])
-            if a.startswith("--") and "=" not in a and b.startswith("--")
-        ]
+        bare = [a for a, b in pairwise([*words, "--"]) if a.startswith("--") and "=" not in a and b.startswith("--")]
         return f"`{bare[-1] if bare else label}` needs a value."
     if match := re.search(r"(?:Got value|Given value): (.*?)(?:\nSubclass types expect|$)", text, re.S):
         return _wrong_value(label, typehint, match[1], [])
@@ -117,9 +114,7 @@ def keys_of(cls: type, depth: int = 2) -> list[str]:
     keys = []
     for action in _options(parser):
         keys.append(action.dest)
-        default = (
-            action.default if isinstance(action.default, dict) else getattr(action.default, "__dict__", {})
-        )
+        default = action.default if isinstance(action.default, dict) else getattr(action.default, "__dict__", {})
         if depth > 1 and isinstance(default.get("class_path"), str):
             module, _, name = default["class_path"].rpartition(".")
             part = getattr(import_module(module), name)
@@ -147,9 +142,7 @@ def _innermost(error: BaseException) -> tuple[list[str], Parser | None, Any, Bas
         if str(current).startswith("Does not validate against any of the Union"):
             in_union = True
             text = _letters(current)
-            inner = next(
-                (e for e in reversed(Parser.failures) if e not in seen and _letters(e)[:60] in text), None
-            )
+            inner = next((e for e in reversed(Parser.failures) if e not in seen and _letters(e)[:60] in text), None)
         if inner is None or inner in seen or not isinstance(inner, _TELLING):
             return path, parser, typehint, current, in_union
         told = _unknown_key(str(current)) is not None and _unknown_key(str(inner)) is None
@@ -188,12 +181,12 @@ def _unknown_option(label: str, path: list[str], name: str, parser: Any, model_k
     dashes = "--" if label.startswith("--") else ""
     what = "option" if dashes else "config key"
     if near:
-        return f"There is no {what} `{label}`; nearest: {plugins.quoted(dashes + key for key in near)}."
+        return f"There is no {what} `{label}`; nearest: {quoted(dashes + key for key in near)}."
     known = name.split(".")[:-1]
     children = _children(known, siblings) if len(known) < 2 else []
     if not 0 < len(children) <= 12:
         return f"There is no {what} `{label}`; see `--help`."
-    there = plugins.quoted(dashes + ".".join([*path, *known, child]) for child in children)
+    there = quoted(dashes + ".".join([*path, *known, child]) for child in children)
     return f"There is no {what} `{label}`; there are: {there}."
 
 
@@ -231,18 +224,18 @@ def _missing(keys: list[str]) -> str:
     told = []
     for key in keys:
         names = [c.name for c in plugins.components() if c.group == groups.get(key)]
-        told.append(f"`--{key}` is required" + (f": {plugins.quoted(names)}." if names else "."))
+        told.append(f"`--{key}` is required" + (f": {quoted(names)}." if names else "."))
     return "\n".join(told)
 
 
 def _wrong_value(label: str, typehint: Any, given: str | None, near: list[str]) -> str:
     choices = _choices(typehint)
-    near = near or (plugins.nearest(given, choices) if given else [])
+    near = near or (nearest(given, choices) if given else [])
     if near and len(choices) > 6:  # too many to list when the nearest is known
-        return f"`{label}` cannot be {' '.join(str(given).split())!r}; nearest: {plugins.quoted(near)}."
+        return f"`{label}` cannot be {' '.join(str(given).split())!r}; nearest: {quoted(near)}."
     must = f"`{label}` must be {readable_type(typehint)}" if typehint is not None else f"`{label}` is wrong"
     told = must + (f", but is {' '.join(given.split())!r}" if given is not None else "")
-    return told + (f"; nearest: {plugins.quoted(near)}." if near else ".")
+    return told + (f"; nearest: {quoted(near)}." if near else ".")
 
 
 def _choices(typehint: Any) -> list[str]:

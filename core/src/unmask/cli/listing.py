@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unmask import plugins
 from unmask.cli.arguments import Arguments
+from unmask.nearest import nearest, quoted
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -35,6 +36,6 @@ def group_name(word: str) -> str:
     short = word.removeprefix("unmask.")
     if short in names or short + "s" in names:
         return "unmask." + (short if short in names else short + "s")
-    near = plugins.nearest(short, names)
-    hint = f"nearest: {plugins.quoted(near)}" if near else f"there are: {plugins.quoted(names)}"
+    near = nearest(short, names)
+    hint = f"nearest: {quoted(near)}" if near else f"there are: {quoted(names)}"
     raise plugins.UserError(f"There is no group `{word}`; {hint}.")

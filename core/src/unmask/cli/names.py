@@ -17,14 +17,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import _typehints
 
 from unmask import plugins
+from unmask.nearest import nearest, quoted
 
 
 class UnknownClassError(ValueError):
     """A word given where a class is expected names none. A ValueError, so that unions try on."""
 
-    def __init__(
-        self, message: str, base: Any = None, name: str = ""
-    ) -> None:  # jsonargparse copies by message
+    def __init__(self, message: str, base: Any = None, name: str = "") -> None:  # jsonargparse copies by message
         super().__init__(message)
         self.base, self.name = base, name
 
@@ -64,11 +63,11 @@ def readable_type(typehint: Any) -> str:
         return plain[typehint]
     origin, arguments = get_origin(typehint), get_args(typehint)
     if origin is Literal:
-        return f"one of {plugins.quoted(arguments)}"
+        return f"one of {quoted(arguments)}"
     if origin in (Union, types.UnionType):
         listed = [str(choice) for a in arguments if get_origin(a) is Literal for choice in get_args(a)]
         parts = [readable_type(argument) for argument in arguments if get_origin(argument) is not Literal]
-        parts += [f"one of {plugins.quoted(dict.fromkeys(listed))}"] if listed else []
+        parts += [f"one of {quoted(dict.fromkeys(listed))}"] if listed else []
         parts = [part for part in dict.fromkeys(parts) if part != "an integer" or "a number" not in parts]
         return " or ".join(sorted(parts, key=lambda part: part == "null"))
     if origin in (list, tuple, set):
@@ -99,15 +98,13 @@ def _unknown(base: Any, name: str) -> str:
     group = plugins.group_of(base) if isinstance(base, type) else None
     if group is None:
         known = class_names(base) if isinstance(base, type) else []
-        near = plugins.nearest(name, known)
+        near = nearest(name, known)
         kind = getattr(base, "__name__", "class")
-        return f"There is no {kind} called `{name}`" + (
-            f"; nearest: {plugins.quoted(near)}." if near else "."
-        )
+        return f"There is no {kind} called `{name}`" + (f"; nearest: {quoted(near)}." if near else ".")
     family = group.removeprefix("unmask.")
     candidates = [component for component in plugins.components() if component.group == group]
     if elsewhere := [c for c in plugins.matches(name) if c.group != plugins.RECIPES]:
-        names = plugins.quoted(component.name for component in candidates)
+        names = quoted(component.name for component in candidates)
         return f"`{name}` is one of the {elsewhere[0].family}, but one of the {family} is expected: {names}."
     return plugins.unknown(name, family, candidates)
 
@@ -126,8 +123,6 @@ def _not_importable(base: Any, path: str, error: Exception) -> str:
     except Exception:
         near = []
     else:
-        near = plugins.nearest(name, [n for n, value in vars(found).items() if isinstance(value, type)])
-    hint = (
-        f"nearest: {plugins.quoted(f'{module}.{n}' for n in near)}" if near else " ".join(str(error).split())
-    )
+        near = nearest(name, [n for n, value in vars(found).items() if isinstance(value, type)])
+    hint = f"nearest: {quoted(f'{module}.{n}' for n in near)}" if near else " ".join(str(error).split())
     return f"There is no class `{path}`; {hint}."

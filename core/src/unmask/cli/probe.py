@@ -8,7 +8,8 @@ from typing import Any
 
 from unmask.cli import GOOD
 from unmask.cli.arguments import Arguments
-from unmask.plugins import UserError, nearest, quoted
+from unmask.nearest import nearest, quoted
+from unmask.plugins import UserError
 
 POOLS = ("mean", "max", "mean+max", "cls")
 
@@ -27,12 +28,8 @@ def run(command: str, arguments: list[str]) -> int:
 
     if given.pool not in POOLS:
         near = nearest(given.pool, POOLS) or POOLS
-        raise UserError(
-            f"`--pool` must be one of {', '.join(POOLS)}, but is `{given.pool}`; nearest: {quoted(near)}."
-        )
-    labels_per_class = [
-        _integer("--labels_per_class", word) for word in given.labels_per_class.split(",") if word
-    ]
+        raise UserError(f"`--pool` must be one of {', '.join(POOLS)}, but is `{given.pool}`; nearest: {quoted(near)}.")
+    labels_per_class = [_integer("--labels_per_class", word) for word in given.labels_per_class.split(",") if word]
     num_draws, seed = _integer("--num_draws", given.num_draws), _integer("--seed", given.seed)
     folder, checkpoint_path = _locate(Path(given.run))
     if given.data is not None and not Path(given.data).is_file():
@@ -45,9 +42,7 @@ def run(command: str, arguments: list[str]) -> int:
     from unmask.evaluate.table import caption, plain, table, to_json
 
     checkpoint = _checkpoint(checkpoint_path)
-    model, datamodule = _build(
-        folder / "config.yaml", checkpoint["seed"], Path(given.data) if given.data else None
-    )
+    model, datamodule = _build(folder / "config.yaml", checkpoint["seed"], Path(given.data) if given.data else None)
     untrained, _ = _build(folder / "config.yaml", checkpoint["seed"], None)
     try:
         model.load_state_dict(checkpoint["state_dict"], strict=True)
@@ -107,9 +102,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
         for folder in path.absolute().parents[:2]:
             if (folder / "config.yaml").is_file():
                 return folder, path
-        raise UserError(
-            f"`{path}` must lie in a run folder with a `config.yaml`, but there is none above it."
-        )
+        raise UserError(f"`{path}` must lie in a run folder with a `config.yaml`, but there is none above it.")
     if not path.is_dir():
         siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
         near = nearest(str(path), siblings)
@@ -117,13 +110,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
     checkpoints = sorted(
         (path / "checkpoints").glob("*.ckpt"), key=lambda one: (one.stem == "last", one.stat().st_mtime)
     )
-    missing = (
-        "config.yaml"
-        if not (path / "config.yaml").is_file()
-        else None
-        if checkpoints
-        else "checkpoints/*.ckpt"
-    )
+    missing = "config.yaml" if not (path / "config.yaml").is_file() else None if checkpoints else "checkpoints/*.ckpt"
     if missing:
         runs = sorted({str(found.parent) for found in path.rglob("config.yaml")} - {str(path)})[:3]
         hint = f"; runs below it: {quoted(runs)}" if runs else ""

@@ -136,14 +136,10 @@ class RunFolder(L.Callback):
         loop = trainer.fit_loop.epoch_loop
         loop._batches_that_stepped = min(loop._batches_that_stepped, trainer.global_step)
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["metrics_rows"] = max((logger.num_rows for logger in _metrics_files(trainer)), default=0)
 
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._num_rows = checkpoint.get("metrics_rows", 0)
 
 

@@ -29,9 +29,7 @@ def _recipe(component: plugins.Component) -> str:
 
 def _component(component: plugins.Component) -> str:
     cls = component.load()
-    parts = [
-        f"{component.name}: one of the {component.family} of {component.distribution}, {component.class_path}"
-    ]
+    parts = [f"{component.name}: one of the {component.family} of {component.distribution}, {component.class_path}"]
     if text := inspect.getdoc(cls):
         parts.append(text)
     if rows := _arguments(cls):

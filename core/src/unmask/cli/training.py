@@ -31,6 +31,7 @@ from unmask.cli.errors import Parser, explain, is_mistake, keys_of, plain
 from unmask.cli.names import registered_names
 from unmask.cli.runs import MetricsFile, RunFolder, holds_a_run, newest_checkpoint, run_folder
 from unmask.model import MaskedModel
+from unmask.nearest import nearest, quoted
 
 _QUIET = (
     r".*does not have many workers which may be a bottleneck.*",
@@ -112,9 +113,7 @@ class Training(LightningCLI):
         return self.started.yes
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="A checkpoint file, or `last`."
-        )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint file, or `last`.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -152,17 +151,13 @@ class Training(LightningCLI):
             return given
         found = newest_checkpoint(self.folder)
         if found is None and self.command != "fit":
-            raise plugins.UserError(
-                f"`ckpt_path` is 'last', but there is no checkpoint in {self.folder}/checkpoints."
-            )
+            raise plugins.UserError(f"`ckpt_path` is 'last', but there is no checkpoint in {self.folder}/checkpoints.")
         if found is None:
             complain(f"No checkpoint in {self.folder}/checkpoints yet: starting from scratch.")
         return str(found) if found else None
 
     def instantiate_classes(self) -> None:
-        self.config_init = self.parser.instantiate(
-            self.config, instantiators=[(self._instantiate, object, True)]
-        )
+        self.config_init = self.parser.instantiate(self.config, instantiators=[(self._instantiate, object, True)])
         self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
         self.trainer = self.instantiate_trainer()
 
@@ -201,9 +196,7 @@ class Training(LightningCLI):
         """Run the command."""
         if self.command == "fit" and self.trainer.is_global_zero:
             print(f"Run folder: {self.folder}", flush=True)
-        getattr(self.trainer, self.command)(
-            self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path
-        )
+        getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
 
 
 class _Started(L.Callback):
@@ -259,12 +252,8 @@ def _config(given: str) -> tuple[Path, Path]:
 
 def _no_file(option: str, given: str) -> str:
     folder = Path(given).parent
-    near = plugins.nearest(Path(given).name, [p.name for p in folder.iterdir()]) if folder.is_dir() else []
-    hint = (
-        f"nearest: {plugins.quoted(str(folder / n) for n in near)}"
-        if near
-        else f"nothing in `{folder}` is like it"
-    )
+    near = nearest(Path(given).name, [p.name for p in folder.iterdir()]) if folder.is_dir() else []
+    hint = f"nearest: {quoted(str(folder / n) for n in near)}" if near else f"nothing in `{folder}` is like it"
     return f"`--{option}`: there is no file `{given}`; {hint}."
 
 

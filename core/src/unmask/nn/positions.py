@@ -44,6 +44,7 @@ def sincos(layout: Layout, num_tokens: int, width: int, device: torch.device | s
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # or a table first used in validation could not be trained with
 def _table(shape: tuple[int, ...], width: int, device: torch.device) -> Tensor:
     share = width // len(shape)
     frequencies = 10000 ** (-torch.arange(share // 2, dtype=torch.float64) / (share / 2))

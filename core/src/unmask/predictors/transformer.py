@@ -92,8 +92,6 @@ def _joint(valid: Tensor | None, asked: Places, groups: int, num_codes: int) -> 
         else valid.repeat_interleave(groups, dim=0)
     )
     right = (
-        asked.index.new_ones(rows, num_queries, dtype=torch.bool)
-        if asked.valid is None
-        else asked.valid.flatten(0, -2)
+        asked.index.new_ones(rows, num_queries, dtype=torch.bool) if asked.valid is None else asked.valid.flatten(0, -2)
     )
     return torch.cat([left, right], dim=1)

@@ -29,7 +29,11 @@ class EMATeacher(Target):
 
     teacher: Encoder
 
-    def __init__(self, momentum: float | Schedule = Linear(start=0.996, end=1.0), normalize: bool = True) -> None:  # noqa: B008
+    def __init__(
+        self,
+        momentum: float | Schedule = Linear(start=0.996, end=1.0),
+        normalize: bool = True,
+    ) -> None:
         super().__init__()
         if not isinstance(momentum, Schedule) and not 0 <= momentum <= 1:
             raise ValueError(f"`momentum` must be in [0, 1], but is {momentum}.")
@@ -51,7 +55,8 @@ class EMATeacher(Target):
     @torch.no_grad()
     def update(self, encoder: Encoder, progress: Progress) -> dict[str, float]:
         momentum = at(self.momentum, progress)
-        teacher, student = list(self.teacher.parameters()), list(encoder.parameters())
+        teacher: list[Tensor] = list(self.teacher.parameters())
+        student: list[Tensor] = list(encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - momentum)
         for mine, theirs in zip(self.teacher.buffers(), encoder.buffers(), strict=True):
             mine.copy_(theirs)

@@ -7,6 +7,7 @@ gradients as well as weights.
 from __future__ import annotations
 
 import re
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -117,8 +118,9 @@ def _rename(name: str, rules: list[tuple[str, str]]) -> str:
 def _head_order(model: MaskedModel, tensor: Tensor) -> Tensor:
     """Outputs of a linear head from our order (patch row, patch column, row, column, channel) to pixel
     shuffle's (channel, row, column), as a 1x1 convolution."""
-    p, channels = model.tokenizer.patch_size, model.tokenizer.channels
-    k = getattr(model.predictor, "downsampling", 1)
+    tokenizer: Any = model.tokenizer
+    p, channels = tokenizer.patch_size, tokenizer.channels
+    k: int = getattr(model.predictor, "downsampling", 1)
     tail = tensor.shape[1:]
     ordered = tensor.view(k, k, p, p, channels, -1).permute(4, 0, 2, 1, 3, 5)
     return ordered.reshape(-1, *tail, *([1, 1] if tail else []))
@@ -126,6 +128,7 @@ def _head_order(model: MaskedModel, tensor: Tensor) -> Tensor:
 
 def _decoder_positions(model: MaskedModel) -> Tensor:
     """Sine-cosine positions of the decoder with a zero row for the class token: ``[1, 1 + N, W]``."""
-    rows, columns = model.encoder.grid
-    table = sincos(Grid((rows, columns)), rows * columns, model.predictor.width)
+    encoder, predictor = cast(Any, model.encoder), cast(Any, model.predictor)
+    rows, columns = encoder.grid
+    table = sincos(Grid((rows, columns)), rows * columns, predictor.width)
     return torch.cat([torch.zeros(1, table.shape[1]), table])[None]

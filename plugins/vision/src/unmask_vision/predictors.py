@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import nn
 
 from unmask import Grid, Latent, Mask, Prediction, Predictor, Tokens

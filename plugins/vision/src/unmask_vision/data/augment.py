@@ -34,14 +34,10 @@ class RandomResizedCropFlip:
         ValueError: a size below 1, or a scale that is not 0 < smallest <= largest <= 1.
     """
 
-    def __init__(
-        self, size: int | None = 224, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True
-    ) -> None:
+    def __init__(self, size: int | None = 224, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True) -> None:
         _check_size(size)
         if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(
-                f"`scale` must be two numbers with 0 < smallest <= largest <= 1, but is {scale}."
-            )
+            raise ValueError(f"`scale` must be two numbers with 0 < smallest <= largest <= 1, but is {scale}.")
         self.size = size
         self.scale = scale
         self.flip = flip

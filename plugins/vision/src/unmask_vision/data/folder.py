@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.data import MaskedDataModule, Splits
-from unmask.plugins import nearest
+from unmask.nearest import nearest
 from unmask_vision.data.augment import CentreCrop, Transformed, augmentation
 from unmask_vision.data.reading import EXTENSIONS, Unreadable, check_image, read_image, to_float, to_uint8
 
@@ -84,9 +84,7 @@ class ImageFolderData(MaskedDataModule):
             raise ValueError(f"`labels` must be 'folder' or None, but is {labels!r}.")
         if on_unreadable not in ("skip", "stop"):
             raise ValueError(f"`on_unreadable` must be 'skip' or 'stop', but is {on_unreadable!r}.")
-        super().__init__(
-            batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last
-        )
+        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last)
         self.folder = folder
         self.image_size = image_size
         self.val_folder = val_folder
@@ -222,9 +220,7 @@ def find_images(root: Path, extensions: Iterable[str] = EXTENSIONS) -> tuple[lis
     images = [path for path in files if path.suffix.lower() in endings]
     if not images:
         held = f"{len(files)} other files" if files else "nothing"
-        raise ValueError(
-            f"`folder` must hold images ({', '.join(sorted(endings))}), but {root} holds {held}."
-        )
+        raise ValueError(f"`folder` must hold images ({', '.join(sorted(endings))}), but {root} holds {held}.")
     return images, len(files) - len(images)
 
 

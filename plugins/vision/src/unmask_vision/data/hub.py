@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.data import MaskedDataModule, Splits
-from unmask.plugins import nearest
+from unmask.nearest import nearest
 from unmask_vision.data.augment import CentreCrop, Transformed, augmentation
 from unmask_vision.data.reading import Unreadable, from_pil, to_float, to_uint8
 
@@ -66,9 +66,7 @@ class HubImagesData(MaskedDataModule):
             raise ValueError(f"`channels` must be 1, 2, 3 or 4, but is {channels}.")
         if not 0 < val_ratio < 1:
             raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
-        super().__init__(
-            batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last
-        )
+        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last)
         self.set_name = name
         self.config = config
         self.image_size = image_size
@@ -116,9 +114,7 @@ class Rows(Dataset):
             row = self.rows[index]
             image = self._image(row)
         except (Unreadable, OSError) as error:
-            raise ValueError(
-                f"Row {index} has an unreadable image in column `{self.image}`: {error}."
-            ) from error
+            raise ValueError(f"Row {index} has an unreadable image in column `{self.image}`: {error}.") from error
         return {"image": self.convert(image)} | ({"label": int(row[self.label])} if self.label else {})
 
     def _image(self, row: dict[str, Any]) -> torch.Tensor:
@@ -162,7 +158,5 @@ def _columns(rows: Any, image: str | None, label: str | None) -> tuple[str, str 
     if image is None and not images:
         raise ValueError(f"The data set must have a column of images, but has only {', '.join(kinds)}.")
     labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-    labels += [
-        name for name in ("label", "labels") if getattr(rows.features.get(name), "dtype", "") == "int64"
-    ]
+    labels += [name for name in ("label", "labels") if getattr(rows.features.get(name), "dtype", "") == "int64"]
     return image or images[0], label or (labels[0] if labels else None)

@@ -32,9 +32,7 @@ class Unreadable(ValueError):  # noqa: N818 (says what the file is)
     """This file is no image that can be used; the message says why, without the file's name."""
 
 
-def read_image(
-    path: Path, channels: int = 3, max_pixels: int = 200_000_000, around: int | None = None
-) -> Tensor:
+def read_image(path: Path, channels: int = 3, max_pixels: int = 200_000_000, around: int | None = None) -> Tensor:
     """The image ``[channels, H, W]``.
 
     Args:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Subset
 
 from unmask import seeds
 from unmask.data import MaskedDataModule, Splits
-from unmask.plugins import nearest
+from unmask.nearest import nearest
 from unmask_vision.data.augment import CentreCrop, Transformed, augmentation
 from unmask_vision.data.digits import Images
 from unmask_vision.data.reading import from_pil, to_uint8
@@ -77,9 +77,7 @@ class TorchvisionData(MaskedDataModule):
             raise ValueError(f"`channels` must be 1, 2, 3, 4 or None, but is {channels}.")
         if not 0 < val_ratio < 1:
             raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
-        super().__init__(
-            batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last
-        )
+        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last)
         self.set_name = name
         self.root = Path(root).expanduser()
         self.download = download
@@ -106,9 +104,7 @@ class TorchvisionData(MaskedDataModule):
         train, val = (Labelled(part, self.channels) for part in parts)
         plain: list[Dataset] = [train, val]
         if self.split != "train" and "split" in inspect.signature(cls).parameters:
-            plain[0] = Labelled(
-                self._part(cls, "train", download=False), self.channels
-            )  # the rest has no labels
+            plain[0] = Labelled(self._part(cls, "train", download=False), self.channels)  # the rest has no labels
         if self.image_size is not None:
             plain = [Transformed(part, CentreCrop(self.image_size)) for part in plain]
         return Splits(train, plain[1], *(plain if "label" in plain[0][0] else ()))
@@ -136,8 +132,7 @@ class TorchvisionData(MaskedDataModule):
                 missing = f" ({', '.join(n for pair in IDX_FILES.values() for n in pair)}, each plain or .gz)"
             hint = " Set `download` to True to fetch them." if "download" in names and not download else ""
             raise ValueError(
-                f"`root` must hold the files of {self.set_name}{missing}, but {self.root} does not: "
-                f"{reason}.{hint}"
+                f"`root` must hold the files of {self.set_name}{missing}, but {self.root} does not: {reason}.{hint}"
             ) from error
 
 
@@ -182,18 +177,14 @@ def _idx_path(root: Path, name: str) -> Path | None:
 
 
 def _has_idx(name: str, root: Path) -> bool:
-    return name in IDX_SETS and all(
-        _idx_path(root, n) is not None for pair in IDX_FILES.values() for n in pair
-    )
+    return name in IDX_SETS and all(_idx_path(root, n) is not None for pair in IDX_FILES.values() for n in pair)
 
 
 def _read_idx(root: Path, part: str) -> Images:
     """Images ``[N, 1, H, W]`` uint8 and labels ``[N]``."""
     images, labels = (torch.from_numpy(_idx_array(_idx_path(root, name))) for name in IDX_FILES[part])  # type: ignore[arg-type]
     if len(images) != len(labels) or images.ndim != 3:
-        raise ValueError(
-            f"`root` must hold as many labels as images, but {root} has {len(labels)} for {len(images)}."
-        )
+        raise ValueError(f"`root` must hold as many labels as images, but {root} has {len(labels)} for {len(images)}.")
     return Images(images[:, None], labels.long())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ def replace_hidden(x: Tensor, mask: Mask, mask_token: Tensor | None) -> Tensor:
     return shown
 
 
-def init_like_mae(model: nn.Module) -> None:
+def init_like_mae(model: Any) -> None:
     """Xavier-uniform linear layers, patch projection likewise on its flattened weight, tokens
     normal(0.02) (MAE, He et al. 2021, appendix A.1 and reference code)."""
     for module in model.modules():

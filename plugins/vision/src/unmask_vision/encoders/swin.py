@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unmask import Encoder, Grid, Latent, Mask, Tokens
+from unmask.nearest import nearest
 from unmask_vision.encoders.patches import embed_patches, replace_hidden
 
 
@@ -45,24 +45,34 @@ class SwinV2Encoder(Encoder):
         super().__init__()
         known = timm.list_models("swinv2_*")
         if name.split(".")[0] not in known:
-            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-            raise ValueError(f"`name` must be a `swinv2_*` model of timm, but is {name!r}; nearest: {', '.join(nearest)}.")
-        size = {} if image_size is None else {"img_size": image_size}
-        self.swin = timm.create_model(
-            name, pretrained, in_chans=channels, num_classes=0, drop_path_rate=drop_path_ratio, **size, **(options or {})
+            near = ", ".join(nearest(name, known)) or known[0]
+            raise ValueError(f"`name` must be a `swinv2_*` model of timm, but is {name!r}; nearest: {near}.")
+        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+        swin: Any = timm.create_model(
+            name,
+            pretrained,
+            in_chans=channels,
+            num_classes=0,
+            drop_path_rate=drop_path_ratio,
+            **size,
+            **(options or {}),
         )
-        self.width: int = self.swin.num_features
-        self.grid: tuple[int, int] = tuple(self.swin.patch_embed.grid_size)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, self.swin.embed_dim))
+        self.swin = swin
+        self.width: int = swin.num_features
+        self.grid: tuple[int, int] = tuple(swin.patch_embed.grid_size)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, swin.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
         if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
             raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
-        x = embed_patches(self.swin.patch_embed, tokens.values)  # [B, N, D0]
+        swin: Any = self.swin
+        x = embed_patches(swin.patch_embed, tokens.values)  # [B, N, D0]
         if mask is not None:
             if mask.show is None:
-                raise ValueError("`drop` of the corruption must be 0 for SwinV2Encoder, whose windows need every place, but is 1.")
+                raise ValueError(
+                    "`drop` of the corruption must be 0 for SwinV2Encoder, whose windows need every place, but is 1."
+                )
             x = replace_hidden(x, mask, self.mask_token)
-        x = self.swin.norm(self.swin.layers(x.unflatten(1, self.grid)))  # [B, rows / 8, columns / 8, D]
+        x = swin.norm(swin.layers(x.unflatten(1, self.grid)))  # [B, rows / 8, columns / 8, D]
         return Latent(x.flatten(1, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import timm
@@ -14,6 +13,7 @@ from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
 from unmask import Encoder, Grid, Latent, Mask, Places, Tokens
+from unmask.nearest import nearest
 from unmask.nn import sincos
 from unmask_vision.encoders.patches import embed_patches, init_like_mae, replace_hidden
 
@@ -59,18 +59,25 @@ class ViTEncoder(Encoder):
         super().__init__()
         given = {"img_size": image_size, "patch_size": patch_size}
         given = {key: value for key, value in given.items() if value is not None}
-        self.vit = _create(
-            name, pretrained, in_chans=channels, num_classes=0, drop_path_rate=drop_path_ratio, **given, **(options or {})
+        vit = _create(
+            name,
+            pretrained,
+            in_chans=channels,
+            num_classes=0,
+            drop_path_rate=drop_path_ratio,
+            **given,
+            **(options or {}),
         )
         for head in ("fc_norm", "attn_pool"):  # timm's pooling head, which pretraining does not use
-            if getattr(self.vit, head, None) is not None:
-                getattr(self.vit, head).requires_grad_(False)
-        self.width: int = self.vit.embed_dim
-        self.grid: tuple[int, int] = tuple(self.vit.patch_embed.grid_size)
+            if getattr(vit, head, None) is not None:
+                getattr(vit, head).requires_grad_(False)
+        self.vit = vit
+        self.width: int = vit.embed_dim
+        self.grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
         if positions not in ("timm", "sincos"):
             raise ValueError(f"`positions` must be 'timm' or 'sincos', but is {positions!r}.")
         if not pretrained:
-            init_like_mae(self.vit)
+            init_like_mae(vit)
         if positions == "sincos":
             self._fix_positions(name)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width)) if mask_token else None
@@ -80,7 +87,8 @@ class ViTEncoder(Encoder):
     def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
         if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
             raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
-        vit, seen = self.vit, None if mask is None else mask.seen
+        vit: Any = self.vit
+        seen = None if mask is None else mask.seen
         prefix_position, positions = self._positions()  # [1, P, D], [1, N, D]
 
         # Embed what is shown, and only that.
@@ -109,14 +117,14 @@ class ViTEncoder(Encoder):
 
     def _blocks(self, x: Tensor, seen: Places | None) -> Tensor:
         """timm's blocks, given the positions that attention needs for the places seen."""
-        vit = self.vit
+        vit: Any = self.vit
         num_prefix = vit.num_prefix_tokens
         real = None  # [B, 1, 1, P + K], where short rows were filled up
         if seen is not None and seen.valid is not None:
             ones = seen.valid.new_ones(len(x), num_prefix)
             real = torch.cat([ones, seen.valid], dim=1)[:, None, None, :]
 
-        if isinstance(vit, VisionTransformerRelPos):
+        if isinstance(self.vit, VisionTransformerRelPos):
             bias = vit.shared_rel_pos.get_bias() if vit.shared_rel_pos is not None else None  # [1, H, N, N]
             if seen is not None:
                 if bias is None:
@@ -128,7 +136,7 @@ class ViTEncoder(Encoder):
                 bias = bias if real is None else bias.masked_fill(~real, float("-inf"))
             for block in vit.blocks:
                 x = block(x, shared_rel_pos=bias)
-        elif isinstance(vit, Eva):
+        elif isinstance(self.vit, Eva):
             x = vit.norm_pre(x)
             rope = vit.rope.get_embed(self.grid) if vit.rope is not None else None
             for number, block in enumerate(vit.blocks):
@@ -153,17 +161,19 @@ class ViTEncoder(Encoder):
         table.requires_grad_(False)
 
 
-def _create(name: str, pretrained: bool, **options: Any) -> nn.Module:
+def _create(name: str, pretrained: bool, **options: Any) -> Any:
     """A timm model that this encoder can run, or a plain error."""
     known = timm.list_models("vit_*")
     if name.split(".")[0] not in known:
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-        raise ValueError(f"`name` must be a `vit_*` model of timm, but is {name!r}; nearest: {', '.join(nearest)}.")
+        near = ", ".join(nearest(name, known)) or known[0]
+        raise ValueError(f"`name` must be a `vit_*` model of timm, but is {name!r}; nearest: {near}.")
     try:
         vit = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         raise ValueError(f"`options` do not fit timm's {name}: {error}.") from error
-    if type(vit.patch_embed) is not PatchEmbed or not isinstance(vit, VisionTransformer | VisionTransformerRelPos | Eva):
+    if type(vit.patch_embed) is not PatchEmbed or not isinstance(
+        vit, VisionTransformer | VisionTransformerRelPos | Eva
+    ):
         raise ValueError(
             f"`name` must be a model that embeds each patch by itself, but {name!r} has a convolutional stem, "
             "through which hidden pixels would leak; nearest: vit_base_patch16_224."

@@ -8,7 +8,6 @@ from unmask import (
     Corruption,
     Cosine,
     Encoder,
-    Linear,
     Loss,
     MaskedModel,
     MaskSampler,
@@ -66,15 +65,19 @@ class IJEPA(MaskedModel):
         image_size: int = 224,
         patch_size: int | None = None,
         channels: int = 3,
-        mask: MaskSampler = MultiBlockMask(),  # noqa: B008
+        mask: MaskSampler = MultiBlockMask(),
         encoder: Encoder | None = None,
         predictor: Predictor | None = None,
-        target: Target = EMATeacher(momentum=Linear(start=0.996, end=1.0)),  # noqa: B008
-        loss: Loss = SmoothL1Loss(),  # noqa: B008
-        corruption: Corruption = Corruption(drop=1),  # noqa: B008
+        target: Target = EMATeacher(),
+        loss: Loss = SmoothL1Loss(),
+        corruption: Corruption = Corruption(drop=1),
         tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(  # noqa: B008
-            base_lr=1.25e-4, min_lr=1.25e-7, weight_decay=Cosine(start=0.04, end=0.4), betas=(0.9, 0.999), warmup_epochs=15
+        optim: Optimization = Optimization(
+            base_lr=1.25e-4,
+            min_lr=1.25e-7,
+            weight_decay=Cosine(start=0.04, end=0.4),
+            betas=(0.9, 0.999),
+            warmup_epochs=15,
         ),
     ) -> None:
         if size not in SIZES:

@@ -62,14 +62,14 @@ class MAE(MaskedModel):
         image_size: int = 224,
         patch_size: int | None = None,
         channels: int = 3,
-        mask: MaskSampler = RandomMask(ratio=0.75),  # noqa: B008
+        mask: MaskSampler = RandomMask(ratio=0.75),
         encoder: Encoder | None = None,
         predictor: Predictor | None = None,
-        target: Target = ValueTarget(normalize=True),  # noqa: B008
-        loss: Loss = MSELoss(),  # noqa: B008
-        corruption: Corruption = Corruption(drop=1),  # noqa: B008
+        target: Target = ValueTarget(normalize=True),
+        loss: Loss = MSELoss(),
+        corruption: Corruption = Corruption(drop=1),
         tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(warmup_epochs=40),  # noqa: B008
+        optim: Optimization = Optimization(warmup_epochs=40),
     ) -> None:
         if size not in SIZES:
             raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")

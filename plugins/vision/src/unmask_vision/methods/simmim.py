@@ -63,11 +63,11 @@ class SimMIM(MaskedModel):
         mask: MaskSampler | None = None,
         encoder: Encoder | None = None,
         predictor: Predictor | None = None,
-        target: Target = ValueTarget(),  # noqa: B008
-        loss: Loss = L1Loss(),  # noqa: B008
-        corruption: Corruption = Corruption(token=1),  # noqa: B008
+        target: Target = ValueTarget(),
+        loss: Loss = L1Loss(),
+        corruption: Corruption = Corruption(token=1),
         tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-4, betas=(0.9, 0.999), warmup_epochs=20),  # noqa: B008
+        optim: Optimization = Optimization(base_lr=1e-4, betas=(0.9, 0.999), warmup_epochs=20),
     ) -> None:
         if backbone not in ("vit", "swinv2"):
             raise ValueError(f"`backbone` must be 'vit' or 'swinv2', but is {backbone!r}.")

@@ -1,0 +1,6 @@
+"""Callbacks: watching a run without changing it."""
+
+from unmask.callbacks.pictures import Pictures
+from unmask.callbacks.progress import ProgressBar
+
+__all__ = ["Pictures", "ProgressBar"]

@@ -1,0 +1,108 @@
+"""Pictures of what a model makes of hidden places: the same samples and masks, epoch after epoch."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+from PIL import Image
+
+from unmask import seeds
+from unmask.evaluate.drawing import draw
+from unmask.evaluate.features import evaluating
+
+
+class Pictures(L.Callback):
+    """Writes ``pictures/epoch-0003.png`` and ``pictures/latest.png`` into the run folder.
+
+    The first samples of the validation set (of the training set, when there is no other) go
+    through `MaskedModel.step` under masks that are the same in every epoch and every run. Also shown
+    in TensorBoard when the run logs to it. The run's own random numbers are left untouched, and a
+    picture that fails is reported once and never stops a run.
+
+    Args:
+        num_samples: rows of a picture, at least 1.
+        every_n_epochs: epochs from one picture to the next, at least 1. The first epoch and the end
+            of the run always have one.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+
+    def __init__(self, num_samples: int = 8, every_n_epochs: int = 1) -> None:
+        for name, value in (("num_samples", num_samples), ("every_n_epochs", every_n_epochs)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        self.num_samples = num_samples
+        self.every_n_epochs = every_n_epochs
+        self._batch: Any = None
+        self._last: tuple[int, int] | None = None
+        self._failed = False
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._maybe_draw(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.enable_validation:
+            self._maybe_draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._last is None or self._last[1] != trainer.global_step:
+            self._draw(trainer, pl_module, max(trainer.current_epoch - 1, 0))  # it has counted on by now
+
+    def _maybe_draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch
+        if self._last is None or epoch == self._last[0] or epoch - self._last[0] >= self.every_n_epochs:
+            self._draw(trainer, pl_module, epoch)
+
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+        self._last = (epoch, trainer.global_step)
+        if self._failed:
+            return
+        try:
+            # On all devices, although one draws: the step of a sharded model needs every one of them.
+            with ExitStack() as stack:
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(evaluating(pl_module))
+                stack.enter_context(trainer.precision_plugin.forward_context())
+                batch = trainer.strategy.batch_to_device(self._samples(trainer), dataloader_idx=0)
+                step = pl_module.step(batch, seeds.generator(pl_module.device, "pictures"))  # type: ignore[operator]
+            if trainer.is_global_zero:
+                self._write(trainer, draw(pl_module, step), epoch)  # type: ignore[arg-type]
+        except NotImplementedError as error:
+            self._failed = True
+            rank_zero_warn(f"`Pictures` is switched off: {error}")
+        except Exception as error:  # a picture is never worth a run
+            self._failed = True
+            rank_zero_warn(f"`Pictures` is switched off: drawing failed with {type(error).__name__}: {error}")
+
+    def _samples(self, trainer: L.Trainer) -> Any:
+        """The first samples, collated once and kept on the CPU."""
+        if self._batch is None:
+            loader: Any = trainer.val_dataloaders if trainer.enable_validation else trainer.train_dataloader
+            while isinstance(loader, dict | list | tuple):
+                loader = next(iter(loader.values() if isinstance(loader, dict) else loader))
+            # From the data set, not the loader, whose workers and order belong to the run.
+            dataset = loader.dataset
+            if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+                samples = [dataset[i] for i in range(min(self.num_samples, len(dataset)))]
+            else:
+                samples = list(islice(dataset, self.num_samples))
+            self._batch = loader.collate_fn(samples)
+        return self._batch
+
+    def _write(self, trainer: L.Trainer, picture: Any, epoch: int) -> None:
+        folder = Path(trainer.default_root_dir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (f"epoch-{epoch:04d}.png", "latest.png"):
+            Image.fromarray(picture).save(folder / name)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("pictures", picture, trainer.global_step, dataformats="HWC")

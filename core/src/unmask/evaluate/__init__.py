@@ -1,0 +1,1 @@
+"""Evaluation: pictures of a step, frozen features, and probes on them."""

@@ -1,0 +1,19 @@
+"""Masks by geometry: each works on any modality whose tokens lie that way."""
+
+from unmask.masks.block import BlockMask
+from unmask.masks.color_noise import ColorNoiseMask
+from unmask.masks.grid import GridMask
+from unmask.masks.multi_block import MultiBlockMask
+from unmask.masks.random import RandomMask
+from unmask.masks.span import SpanMask
+from unmask.masks.tube import TubeMask
+
+__all__ = [
+    "BlockMask",
+    "ColorNoiseMask",
+    "GridMask",
+    "MultiBlockMask",
+    "RandomMask",
+    "SpanMask",
+    "TubeMask",
+]

@@ -1,0 +1,90 @@
+"""Random mask: every place equally likely (MAE, He et al. 2021, section 3; SimMIM for units)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from unmask.families import MaskSampler
+from unmask.handoffs import Grid, Layout, Set
+from unmask.schedules import Progress, Schedule
+
+
+class RandomMask(MaskSampler):
+    """Hides places drawn evenly without replacement.
+
+    Of U units it hides ``U - floor(U * (1 - ratio))``, which is ``ceil(U * ratio)``.
+
+    Args:
+        ratio: share to hide, in (0, 1), or a schedule of it. MAE's default (figure 5).
+        unit: side of the square (cube on a 3-D grid, run on a sequence) of places that are hidden
+            together, at least 1. SimMIM (section 3.2) hides units of 32 pixels whatever the size
+            of a place.
+
+    Raises:
+        ValueError: ``ratio`` or ``unit`` outside its range, a side of the grid (or a sequence's
+            length) that is not a multiple of ``unit``, units of a set, or padding that cuts a unit.
+    """
+
+    def __init__(self, ratio: float | Schedule = 0.75, unit: int = 1) -> None:
+        super().__init__(ratio)
+        if unit < 1:
+            raise ValueError(f"`unit` must be at least 1, but is {unit}.")
+        self.unit = unit
+
+    def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
+        super().check(layout, num_tokens, valid)
+        if self.unit == 1:
+            return
+        if isinstance(layout, Set):
+            raise ValueError(f"`unit` must be 1 on a Set, which has no neighbours, but is {self.unit}.")
+        if isinstance(layout, Grid):
+            self._check_divides(math.gcd(*layout.shape), f"the sides of {layout}")
+        if valid is not None:
+            unit_of, corners = self._units(layout, num_tokens, valid.device)
+            if not torch.equal(valid, valid[:, corners][:, unit_of]):
+                raise ValueError(f"Padding must leave units of {self.unit} places a side whole, but cuts some.")
+
+    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+        unit_size = self.unit ** len(_sides(layout, num_tokens))
+        if not isinstance(layout, Grid):
+            self._check_divides(num_tokens, f"a length of {num_tokens}")
+        return super().count(num_tokens // unit_size, layout, progress) * unit_size
+
+    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+        unit_of, corners = self._units(layout, valid.shape[1], valid.device)
+        unit_size = self.unit ** len(_sides(layout, valid.shape[1]))
+        unit_valid = valid[:, corners]  # [B, U]
+        noise = torch.rand(unit_valid.shape, generator=generator, device=valid.device)
+        return lowest(noise, counts // unit_size, unit_valid)[:, unit_of]
+
+    def _check_divides(self, number: int, what: str) -> None:
+        if number % self.unit:
+            divisors = [d for d in range(1, number + 1) if number % d == 0]
+            raise ValueError(
+                f"`unit` must divide {what}, but is {self.unit}; "
+                f"the nearest that does is {min(divisors, key=lambda d: abs(d - self.unit))}."
+            )
+
+    def _units(self, layout: Layout, num_tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The unit that each place belongs to ``[N]``, and each unit's first place ``[U]``."""
+        sides = _sides(layout, num_tokens)
+        places = torch.arange(num_tokens, device=device).view(sides)
+        corners = places[tuple(slice(None, None, self.unit) for _ in sides)]
+        unit_of = torch.arange(corners.numel(), device=device).view(corners.shape)
+        for axis, side in enumerate(sides):
+            unit_of = unit_of.repeat_interleave(self.unit, dim=axis).narrow(axis, 0, side)
+        return unit_of.flatten(), corners.flatten()
+
+
+def lowest(keys: Tensor, counts: Tensor, valid: Tensor) -> Tensor:
+    """The ``counts`` ``[B]`` valid places with the lowest ``keys`` ``[B, N]`` of each row, as a bool."""
+    order = keys.masked_fill(~valid, float("inf")).argsort(dim=-1, stable=True)
+    first = torch.arange(keys.shape[1], device=keys.device) < counts[:, None]
+    return torch.zeros_like(valid).scatter(1, order, first)
+
+
+def _sides(layout: Layout, num_tokens: int) -> tuple[int, ...]:
+    return layout.shape if isinstance(layout, Grid) else (num_tokens,)

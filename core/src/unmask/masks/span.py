@@ -1,0 +1,78 @@
+"""Span mask: runs of a sequence (wav2vec 2.0, Baevski et al. 2020; SpanBERT, Joshi et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from unmask.families import MaskSampler
+from unmask.handoffs import Layout, Sequence
+from unmask.masks.random import lowest
+from unmask.schedules import Schedule
+
+
+class SpanMask(MaskSampler):
+    """Hides spans one after another until the count is reached; they may overlap and so merge.
+
+    Starts are drawn evenly among those from which the whole span lies inside the sample. The last
+    span is cut short where the count says so.
+
+    Args:
+        ratio: share to hide, in (0, 1), or a schedule of it. SpanBERT's default (section 3.1).
+        length: places in a span, at least 1; the longest of them when ``geometric`` is set. A
+            span is never longer than what is to be hidden. wav2vec 2.0's default (section 4.2).
+        geometric: p in (0, 1) of SpanBERT (0.2, with ``length`` 10): a span has l places with
+            probability proportional to ``p (1 - p)^(l - 1)``, l from 1 to ``length``. None: all
+            have ``length``.
+
+    Raises:
+        ValueError: an argument outside its range, or a layout that is no sequence.
+
+    Differs from wav2vec 2.0, which draws the number of spans and hides however many places they
+    cover, in that the count is exact.
+    """
+
+    layouts = (Sequence,)
+
+    def __init__(self, ratio: float | Schedule = 0.15, length: int = 10, geometric: float | None = None) -> None:
+        super().__init__(ratio)
+        if length < 1:
+            raise ValueError(f"`length` must be at least 1 place, but is {length}.")
+        if geometric is not None and not 0 < geometric < 1:
+            raise ValueError(f"`geometric` must be in (0, 1), but is {geometric}.")
+        self.length = length
+        self.geometric = geometric
+
+    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+        num_tokens = valid.shape[1]
+        length = min(self.length, num_tokens)
+        draws = torch.rand(2, *valid.shape, generator=generator, device=valid.device)
+        # One span may start at every place; these are their lengths and the order they come in.
+        lengths = self._lengths(draws[0], length).minimum(counts[:, None])  # [B, N]
+        places = torch.arange(num_tokens, device=valid.device)
+        end = torch.where(valid, places, -1).amax(1, keepdim=True) + 1  # [B, 1]
+        # Spans that would run over the end come last, so that no ratio is out of reach.
+        turn = draws[1] + (places + lengths > end)
+        turn = turn.masked_fill(~valid, float("inf")).argsort(1).argsort(1)  # [B, N]
+
+        # A place is hidden in the turn of the first span that covers it, places of a span in order.
+        steps = torch.arange(length - 1, -1, -1, device=valid.device)  # from a start to the place
+        key = _windows(turn, length, fill=num_tokens) * length + steps  # [B, N, L]
+        covered = _windows(lengths, length, fill=0) > steps
+        key = key.masked_fill(~covered, num_tokens * length).amin(-1)
+        return lowest(key.float() if num_tokens * length < 2**24 else key.double(), counts, valid)
+
+    def _lengths(self, uniform: Tensor, longest: int) -> Tensor:
+        """Span lengths, at least 1, from numbers drawn evenly in [0, 1)."""
+        if self.geometric is None:
+            return torch.full_like(uniform, longest, dtype=torch.long)
+        miss = 1 - self.geometric
+        quantile = torch.log1p(-uniform * (1 - miss**longest)) / math.log(miss)
+        return quantile.long().clamp(max=longest - 1) + 1
+
+
+def _windows(values: Tensor, length: int, fill: int) -> Tensor:
+    """Of each place, the value there and at the ``length - 1`` places before it: ``[B, N, length]``."""
+    return torch.nn.functional.pad(values, (length - 1, 0), value=fill).unfold(1, length, 1)
