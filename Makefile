@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Models this small gain nothing from a second thread, and wait for it when that core is busy.
+ONE_THREAD := OMP_NUM_THREADS=1
+
 .PHONY: install quickstart test test-slow lint bench clean
 
 install: .venv/installed
@@ -16,15 +19,16 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
-quickstart: install  ## train on real digits, then show what was learned
-	$(BIN)/unmask fit --config vision/mae-digits
-	$(BIN)/unmask probe runs/mae-digits
+quickstart: install  ## train on real digits, then show what was learned; run again, it goes on where it was
+	$(ONE_THREAD) $(BIN)/unmask fit --config vision/mae-digits --out runs/quickstart --ckpt_path last
+	$(ONE_THREAD) $(BIN)/unmask probe runs/quickstart
+	@echo "Pictures of input, what was hidden and the reconstruction: runs/quickstart/pictures/latest.png"
 
 test: .venv/installed-dev  ## the default tests, a few minutes
-	$(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest
 
 test-slow: .venv/installed-dev  ## the ones that take minutes each
-	$(BIN)/python -m pytest -m slow
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-STEPS = 60
+STEPS = 63
 SAVE_EVERY = 7
 
 

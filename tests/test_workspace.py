@@ -12,14 +12,11 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "unmask"
 PLUGINS = sorted(ROOT.glob("plugins/*/src/unmask_*"))
 TRAINING_CORE = [
-    *(
-        CORE / f"{name}.py"
-        for name in ("handoffs", "families", "schedules", "seeds", "model", "optim", "data", "plugins")
-    ),
+    *(CORE / f"{name}.py" for name in ("handoffs", "families", "model", "data", "plugins")),
     *sorted((CORE / "masks").glob("*.py")),
 ]
 MODALITIES = re.compile(
-    r"\b(image|pixel|vision|picture|photo|audio|spectrogram|waveform|speech|text|word|sentence|graph|node|molecule|"
+    r"\b(image|pixel|vision|picture|photo|audio|spectrogram|waveform|speech|sentence|graph|node|molecule|"
     r"point.?cloud|video)s?\b",
     re.IGNORECASE,
 )

@@ -8,6 +8,7 @@ import warnings
 import lightning as L
 import numpy as np
 import pytest
+import rich
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
@@ -22,6 +23,13 @@ from unmask.handoffs import Mask, Prediction
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.targets import ValueTarget
+
+
+@pytest.fixture(autouse=True)
+def _own_console():
+    """Lightning's bar reconfigures rich's global console, which other tests print to."""
+    yield
+    rich.reconfigure()
 
 
 class Cells(Tokenizer):
@@ -183,9 +191,7 @@ def test_answers_that_are_no_values_are_shown_as_a_map_of_the_loss():
         assert heat[place].tolist() == [int(values[0, place, 0] * 255 * 0.4 + 1e-4)] * 3
 
 
-@pytest.mark.parametrize(
-    ("tokenizer", "cause"), [(Invisible(), "Invisible draws no"), (Broken(), "out of ink")]
-)
+@pytest.mark.parametrize(("tokenizer", "cause"), [(Invisible(), "Invisible draws no"), (Broken(), "out of ink")])
 def test_a_failing_picture_is_said_once_and_training_goes_on(tmp_path, tokenizer, cause):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -200,9 +206,7 @@ def test_pictures_go_to_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fit(
-        tmp_path, [Pictures(num_samples=1)], logger=TensorBoardLogger(tmp_path, name="", version=""), epochs=1
-    )
+    fit(tmp_path, [Pictures(num_samples=1)], logger=TensorBoardLogger(tmp_path, name="", version=""), epochs=1)
     events = EventAccumulator(str(tmp_path)).Reload()
     shown = Image.open(io.BytesIO(events.Images("pictures")[0].encoded_image_string))
     assert np.array_equal(np.asarray(shown), np.asarray(Image.open(tmp_path / "pictures" / "latest.png")))

@@ -158,18 +158,16 @@ def test_a_run_imports_the_named_plugin_only():
 @pytest.mark.parametrize("equals", [False, True])
 def test_every_kind_of_name_works_on_the_command_line(capsys, name, equals):
     words = [f"--model.mask={name}"] if equals else ["--model.mask", name]
-    mask = config(capsys, *words, "--model.mask.ratio", "0.5", "--model.mask.num_columns", "3")["model"][
-        "init_args"
-    ]["mask"]
+    mask = config(capsys, *words, "--model.mask.ratio", "0.5", "--model.mask.num_columns", "3")["model"]["init_args"][
+        "mask"
+    ]
     assert mask == {
         "class_path": "toy_apple.method.AppleColumns",
         "init_args": {"ratio": 0.5, "num_columns": 3},
     }
 
 
-@pytest.mark.parametrize(
-    "mask", ["apple-columns", "{class_path: apple-columns}", "{class_path: AppleColumns}"]
-)
+@pytest.mark.parametrize("mask", ["apple-columns", "{class_path: apple-columns}", "{class_path: AppleColumns}"])
 def test_every_kind_of_name_works_in_a_config(capsys, mask):
     Path("mine.yaml").write_text(f"model: {{class_path: Apple, init_args: {{mask: {mask}, width: 5}}}}\n")
     model = config(capsys, "--config", "mine.yaml")["model"]["init_args"]
@@ -215,9 +213,7 @@ def test_a_run_folder_holds_config_metrics_and_checkpoint(capsys):
     assert saved.get("ckpt_path") is None
     assert saved["trainer"]["default_root_dir"] is None
     assert (folder / "checkpoints" / "last.ckpt").is_file()
-    assert [row["step"] for row in rows("runs/apple/small") if row["train/loss"]] == [
-        str(i) for i in range(8)
-    ]
+    assert [row["step"] for row in rows("runs/apple/small") if row["train/loss"]] == [str(i) for i in range(8)]
     assert len([row for row in rows("runs/apple/small") if row["val/loss"]]) == 2
 
 
@@ -277,10 +273,7 @@ def test_a_saved_config_means_its_own_run(capsys):
 
 def test_last_without_a_checkpoint_warns_and_starts_from_scratch(capsys):
     assert main(["fit", "--config", "apple/small", "--ckpt_path", "last"]) == 0
-    assert (
-        capsys.readouterr().err
-        == "No checkpoint in runs/apple/small/checkpoints yet: starting from scratch.\n"
-    )
+    assert capsys.readouterr().err == "No checkpoint in runs/apple/small/checkpoints yet: starting from scratch.\n"
     assert Path("runs/apple/small/checkpoints/last.ckpt").is_file()
 
 
@@ -305,9 +298,7 @@ def test_a_checkpoint_callback_of_the_users_replaces_ours():
 def test_a_file_that_is_no_checkpoint_is_refused(capsys):
     Path("weights.ckpt").write_text("no weights")
     assert main(["fit", "--config", "apple/small", "--ckpt_path", "weights.ckpt"]) == 2
-    assert (
-        capsys.readouterr().err == "`--ckpt_path`: `weights.ckpt` is no checkpoint, or only a part of one.\n"
-    )
+    assert capsys.readouterr().err == "`--ckpt_path`: `weights.ckpt` is no checkpoint, or only a part of one.\n"
 
 
 def test_a_checkpoint_of_another_model_is_refused(capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unmask.handoffs import DROPPED, KEPT, RANDOM, TOKEN, Corruption, Latent, Mask, Places, Set, Tokens
+from unmask.handoffs import DROPPED, KEPT, RANDOM, TOKEN, Corruption, Latent, Mask, Places, Sequence, Set, Tokens
 
 
 def bools(*rows: str) -> torch.Tensor:
@@ -160,18 +160,19 @@ def test_replacing_all_shows_every_place_to_the_encoder() -> None:
 
 def test_shares_are_bert_s() -> None:
     hidden = torch.ones(40, 500, dtype=torch.bool)
+    hidden[:, 0] = False
     mask = Corruption(token=0.8, random=0.1, keep=0.1)(Mask(hidden), torch.Generator().manual_seed(1))
     assert mask.show is not None
-    counts = torch.stack([(mask.show == how).sum() for how in (TOKEN, RANDOM, KEPT)]).double()
-    expected = hidden.numel() * torch.tensor([0.8, 0.1, 0.1], dtype=torch.double)
-    assert counts.sum() == hidden.numel()
+    counts = torch.stack([(mask.show[hidden] == how).sum() for how in (TOKEN, RANDOM, KEPT)]).double()
+    expected = hidden.sum() * torch.tensor([0.8, 0.1, 0.1], dtype=torch.double)
+    assert counts.sum() == hidden.sum()
     chi_square = ((counts - expected) ** 2 / expected).sum()
     assert chi_square < 13.8  # exceeded by chance once in 1,000 with 2 degrees of freedom
     assert not (mask.show == DROPPED).any()
 
 
 def test_corruption_depends_on_the_generator_alone() -> None:
-    mask = Mask(torch.ones(4, 50, dtype=torch.bool))
+    mask = Mask(torch.arange(50).expand(4, 50) < 30)
     corruption = Corruption(token=0.5, random=0.5)
     first, again, other = (corruption(mask, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert first.show is not None
@@ -182,15 +183,14 @@ def test_corruption_depends_on_the_generator_alone() -> None:
     assert not torch.equal(first.donor, other.donor)
 
 
-def test_donors_are_drawn_evenly_from_the_real_places() -> None:
-    valid = torch.arange(1000) < torch.tensor([[1000], [10]])
-    mask = Corruption(token=0.8, random=0.2)(
-        Mask(valid.clone(), valid=valid), torch.Generator().manual_seed(0)
-    )
+def test_donors_are_drawn_evenly_from_the_visible_places() -> None:
+    valid = torch.arange(1000) < torch.tensor([[1000], [20]])
+    hidden = (torch.arange(1000) >= torch.tensor([[950], [10]])) & valid
+    mask = Corruption(token=0.8, random=0.2)(Mask(hidden, valid=valid), torch.Generator().manual_seed(0))
     assert mask.donor is not None
     assert mask.donor.shape == (2, 1000)
     assert mask.donor[1].max() < 10
-    assert mask.donor[0].max() > 900
+    assert 900 < mask.donor[0].max() < 950
     counts = mask.donor[1].bincount(minlength=10).double()
     assert ((counts - 100) ** 2 / 100).sum() < 27.9  # 1 in 1,000 with 9 degrees of freedom
 
@@ -229,7 +229,7 @@ RAGGED = torch.tensor([[[1.0, 4], [3, 0]], [[-5, -6], [99, 99]]])
 def test_pooling_leaves_out_filled_rows_and_padding(seen: bool) -> None:
     valid = bools("xx", "x.")
     latent = Latent(RAGGED, Places(torch.tensor([[0, 1], [2, 0]]), valid) if seen else None)
-    given = None if seen else valid
+    given = None if seen else Tokens(None, Sequence(), valid=valid)
     assert latent.pool("mean", given).tolist() == [[2, 2], [-5, -6]]
     assert latent.pool("max", given).tolist() == [[3, 4], [-5, -6]]
     assert latent.pool("mean+max", given).tolist() == [[2, 2, 3, 4], [-5, -6, -5, -6]]
@@ -237,7 +237,15 @@ def test_pooling_leaves_out_filled_rows_and_padding(seen: bool) -> None:
 
 def test_pooling_of_the_seen_ignores_padding_of_the_others() -> None:
     latent = Latent(RAGGED[:1], Places(torch.tensor([[0, 2]])))
-    assert latent.pool("mean", bools("x.xx")).tolist() == [[2, 2]]
+    assert latent.pool("mean", Tokens(None, Sequence(), valid=bools("x.xx"))).tolist() == [[2, 2]]
+
+
+def test_pooling_of_packed_tokens_is_by_sample() -> None:
+    packed = Tokens(torch.zeros(3, 2), Sequence(), offsets=torch.tensor([0, 2, 3]))
+    latent = Latent(torch.tensor([[1.0, 4], [3, 0], [-5, -6]]))
+    assert packed.num_samples == 2
+    assert latent.pool("mean", packed.places).tolist() == [[2, 2], [-5, -6]]
+    assert latent.pool("mean+max", packed.places).tolist() == [[2, 2, 3, 4], [-5, -6, -5, -6]]
 
 
 def test_pooling_errors() -> None:

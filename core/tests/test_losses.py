@@ -39,9 +39,7 @@ LOSSES: list[tuple[Loss, str]] = [
 ]
 
 
-def value(
-    loss: Loss, prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None = None
-) -> LossValue:
+def value(loss: Loss, prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None = None) -> LossValue:
     index = torch.zeros(prediction.shape[:-1], dtype=torch.long)
     return loss(Prediction(prediction, Places(index, valid)), target)
 
@@ -157,6 +155,7 @@ def info_nce_by_hand(
     """Loops over ``[Q, T]`` rows; the candidates of a row are the real rows of the same owner."""
     out = np.zeros(len(prediction))
     for q in np.flatnonzero(real):
+
         def similarity(k: int, q: int = q) -> float:
             norms = np.linalg.norm(prediction[q]) * np.linalg.norm(target[k])
             return math.exp(prediction[q] @ target[k] / norms / temperature)
@@ -201,9 +200,21 @@ def test_info_nce_does_not_look_at_filled_rows() -> None:
     changed = torch.where(valid[..., None], target, torch.zeros(()))  # zeros have no direction
     for negatives in ("sample", "batch"):
         loss = InfoNCELoss(0.1, negatives)
-        assert torch.equal(
-            value(loss, prediction, target, valid).total, value(loss, prediction, changed, valid).total
-        )
+        assert torch.equal(value(loss, prediction, target, valid).total, value(loss, prediction, changed, valid).total)
+
+
+@pytest.mark.parametrize("negatives", ["sample", "batch"])
+def test_info_nce_of_a_sample_with_no_asked_place_is_finite(negatives: str) -> None:
+    torch.manual_seed(0)
+    prediction = torch.randn(2, 3, 5, requires_grad=True)
+    valid = torch.tensor([[True] * 3, [False] * 3])
+    total, per_token = value(InfoNCELoss(0.1, negatives), prediction, torch.randn(2, 3, 5), valid)
+    total.backward()
+    assert per_token[1].tolist() == [0, 0, 0]
+    assert total.item() == pytest.approx(per_token[0].mean().item())
+    assert prediction.grad is not None
+    assert prediction.grad.isfinite().all()
+    assert (prediction.grad[1] == 0).all()
 
 
 def test_info_nce_with_nothing_to_tell_apart() -> None:

@@ -80,9 +80,7 @@ def test_block_equals_timm_s_with_gradients() -> None:
     (first * weight).sum().backward()
     (second * weight).sum().backward()
     torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-5)
-    for (name, mine), (other, other_parameter) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
+    for (name, mine), (other, other_parameter) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
         assert name == other
         torch.testing.assert_close(mine.grad, other_parameter.grad, rtol=1e-4, atol=1e-4)
 
@@ -133,14 +131,6 @@ def test_a_skipped_sample_passes_unchanged() -> None:
 def test_drop_path_grows_with_depth() -> None:
     ratios = [block.drop_path_ratio for block in Transformer(8, 4, 2, drop_path_ratio=0.3).blocks]
     assert ratios == pytest.approx([0, 0.1, 0.2, 0.3])
-
-
-def test_attention_dropout_only_in_training() -> None:
-    torch.manual_seed(0)
-    attention, x = Attention(8, 2, dropout_ratio=0.5), torch.randn(2, 6, 8)
-    assert not torch.equal(attention(x), attention(x))
-    attention.eval()
-    assert torch.equal(attention(x), attention(x))
 
 
 def test_initialisation_is_xavier_with_zero_biases() -> None:

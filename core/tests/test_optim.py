@@ -100,9 +100,7 @@ class FakeTrunk(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 5, 4))
         self.patch_embed = nn.ModuleDict({"proj": nn.Linear(4, 4), "norm": nn.LayerNorm(4)})
         self.token_embed = nn.Embedding(10, 4)
-        self.blocks = nn.ModuleList(
-            nn.ModuleDict({"norm1": nn.LayerNorm(4), "fc": nn.Linear(4, 4)}) for _ in range(3)
-        )
+        self.blocks = nn.ModuleList(nn.ModuleDict({"norm1": nn.LayerNorm(4), "fc": nn.Linear(4, 4)}) for _ in range(3))
         self.norm = nn.LayerNorm(4)
 
 
@@ -261,6 +259,14 @@ def test_the_teacher_moves_once_per_optimiser_step() -> None:
             assert watch.logged[batch]["train/momentum"] == pytest.approx(0.4 + 0.6 * step / 6)
         previous = teacher
     assert not torch.equal(previous["layer.weight"], start["layer.weight"])
+
+
+def test_a_run_counted_in_steps_alone_knows_the_length_of_its_data() -> None:
+    watch = Watch()
+    fit(tiny_model(Optimization(base_lr=0.32, warmup_epochs=1)), watch, max_steps=12, max_epochs=None)
+    assert [lr for ((lr, _), *_) in watch.used] == pytest.approx(
+        [0.005 * min(k / 6, (1 + math.cos(math.pi * (k - 6) / 6)) / 2 if k > 6 else 1) for k in range(12)]
+    )
 
 
 class Stream(torch.utils.data.IterableDataset):

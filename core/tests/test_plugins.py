@@ -54,9 +54,7 @@ def fruit(install: Install, name: str, registered: str, body: str = "class Peel:
 
 def test_core_registers_its_own_components_like_anybody():
     component = plugins.find("random", "unmask.masks")
-    assert component == plugins.Component(
-        "unmask.masks", "random", "unmask.masks.random:RandomMask", "unmask"
-    )
+    assert component == plugins.Component("unmask.masks", "random", "unmask.masks.random:RandomMask", "unmask")
     assert component.load().__name__ == "RandomMask"
 
 
@@ -95,31 +93,23 @@ def test_a_recipe_is_a_path_and_imports_nothing(install):
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(given, nearest):
-    with pytest.raises(
-        plugins.UnknownNameError, match=rf"no `{given}` among the masks; nearest: .*`{nearest}`"
-    ):
+    with pytest.raises(plugins.UnknownNameError, match=rf"no `{given}` among the masks; nearest: .*`{nearest}`"):
         plugins.find(given, "unmask.masks")
 
 
 def test_a_name_like_no_other_is_answered_with_all():
-    with pytest.raises(
-        plugins.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: `constant`, "
-    ):
+    with pytest.raises(plugins.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: `constant`, "):
         plugins.find("xyzzy", "unmask.schedules")
 
 
 def test_two_distributions_with_one_name_are_both_named(install, capsys):
     fruit(install, "apple", "peel")
     fruit(install, "berry", "peel")
-    with pytest.raises(
-        plugins.NameClashError, match=r"`peel` is claimed by unmask-apple .* and unmask-berry "
-    ):
+    with pytest.raises(plugins.NameClashError, match=r"`peel` is claimed by unmask-apple .* and unmask-berry "):
         plugins.find("peel")
     assert plugins.find("fake_berry.peel.Peel").distribution == "unmask-berry"  # the way out
     assert plugins.find("random", "unmask.masks").name == "random"  # others are not harmed
-    assert [[c.distribution for c in several] for several in plugins.clashes()] == [
-        ["unmask-apple", "unmask-berry"]
-    ]
+    assert [[c.distribution for c in several] for several in plugins.clashes()] == [["unmask-apple", "unmask-berry"]]
     assert main(["list", "masks"]) == 0
     assert capsys.readouterr().out.count("claimed by several") == 2
 
@@ -145,9 +135,7 @@ def test_a_broken_plugin_names_its_distribution_entry_point_and_cause(install, b
 
 
 def test_a_missing_recipe_file_is_a_broken_plugin(install):
-    install(
-        "unmask-apple", {"recipes": {"apple/none": "fake_apple:none.yaml"}}, {"fake_apple/__init__.py": ""}
-    )
+    install("unmask-apple", {"recipes": {"apple/none": "fake_apple:none.yaml"}}, {"fake_apple/__init__.py": ""})
     with pytest.raises(plugins.BrokenPluginError, match="`apple/none` of unmask-apple"):
         plugins.find("apple/none", plugins.RECIPES).path()
 
@@ -187,9 +175,7 @@ def test_doctor_is_content_when_nothing_is_wrong(capsys, monkeypatch):
     assert "no problems" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "words", [["list"], ["--help"], ["--version"], ["complete", "--", "fit", "--config", ""]]
-)
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["complete", "--", "fit", "--config", ""]])
 def test_quick_commands_import_no_torch(words):
     code = (
         "import sys; from unmask.cli import main; "

@@ -102,9 +102,7 @@ def blobs():
         noise = rng.normal(size=(len(y), 5))
         return (noise + centers[y] if informative else noise).astype(np.float32)
 
-    columns = {
-        name: (matrix(y_train, good), matrix(y_test, good)) for name, good in (("noise", 0), ("good", 1))
-    }
+    columns = {name: (matrix(y_train, good), matrix(y_test, good)) for name, good in (("noise", 0), ("good", 1))}
     return columns, y_train, y_test
 
 

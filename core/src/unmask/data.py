@@ -126,7 +126,7 @@ class MaskedDataModule(L.LightningDataModule, ABC):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(Augmented(self.splits.val), self.val_batch_size, **self._workers())
+        return DataLoader(Augmented(self.splits.val), batch_size=self.val_batch_size, **self._workers())
 
     test_dataloader = predict_dataloader = val_dataloader
 

@@ -36,7 +36,7 @@ class Grid(Layout):
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """What may be hidden, and where it lies.
 
@@ -58,12 +58,17 @@ class Tokens:
     offsets: Tensor | None = None
 
     @property
+    def num_samples(self) -> int:
+        """B."""
+        return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
     def places(self) -> Tokens:
         """The same tokens without their values: all that a predictor may know of hidden ones."""
         return replace(self, values=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Places:
     """Chosen places of each sample as indices, computed once and used for every gather.
 
@@ -122,7 +127,7 @@ DROPPED, TOKEN, RANDOM, KEPT = range(4)
 """How a hidden place is shown to the encoder: see `Corruption`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """What is hidden, how hidden places are shown to the encoder, and where answers are asked.
 
@@ -134,7 +139,7 @@ class Mask:
         num_hidden: hidden places per sample, when all samples have as many.
         num_predict: asked places per row of ``predict``, when all rows have as many.
         show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT at hidden places; None: all are dropped.
-        donor: ``[B, N]`` int64, the place of the same sample whose value stands in where ``show``
+        donor: ``[B, N]`` int64, the visible place of the same sample whose value stands in where ``show``
             is RANDOM; None when nothing is.
     """
 
@@ -172,7 +177,7 @@ class Corruption:
     """How hidden places are shown to the encoder, as shares that sum to 1.
 
     Either all are dropped (``drop=1``: the encoder never sees a trace, MAE), or each is
-    independently replaced by the mask token, replaced by another place of its sample, or kept
+    independently replaced by the mask token, replaced by a visible place of its sample, or kept
     (BERT: ``Corruption(token=0.8, random=0.1, keep=0.1)``).
 
     Raises:
@@ -208,14 +213,14 @@ class Corruption:
 
     @staticmethod
     def _donors(mask: Mask, generator: torch.Generator | None) -> Tensor:
-        """For each place, another place drawn evenly from the real ones of its sample."""
+        """For each place, one drawn evenly from the visible places of its sample: no hidden value leaks."""
         if mask.hidden.ndim == 1:
             raise ValueError("`random` must be 0 for packed tokens; use a dense batch.")
-        real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
-        return torch.multinomial(real.float(), mask.hidden.shape[-1], replacement=True, generator=generator)
+        visible = ~mask.hidden if mask.valid is None else ~mask.hidden & mask.valid
+        return torch.multinomial(visible.float(), mask.hidden.shape[-1], replacement=True, generator=generator)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Latent:
     """What the encoder made of the places it saw.
 
@@ -231,12 +236,12 @@ class Latent:
     prefix: Tensor | None = None
     layers: tuple[Tensor, ...] = ()
 
-    def pool(self, how: str = "mean", valid: Tensor | None = None) -> Tensor:
+    def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.
 
         Args:
             how: the pooling.
-            valid: ``[B, K]`` bool, False at padding, when all places were seen.
+            places: the tokens when all places were seen and some are padding, or when they are packed.
 
         Returns:
             ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``.
@@ -244,29 +249,28 @@ class Latent:
         Raises:
             ValueError: an unknown pooling, or ``cls`` of an encoder that has no class token.
         """
+        if how not in ("cls", "mean", "max", "mean+max"):
+            raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(
                     "`pool` must be 'mean', 'max' or 'mean+max' here, but is 'cls': the encoder has no class token."
                 )
             return self.prefix[:, 0]
-        valid = self.seen.valid if self.seen is not None else valid
-        if how == "mean":
-            if valid is None:
-                return self.values.mean(1)
-            weight = valid[..., None].to(self.values.dtype)
-            return (self.values * weight).sum(1) / weight.sum(1).clamp(min=1)
-        if how == "max":
-            values = self.values
-            if valid is not None:
-                values = values.masked_fill(~valid[..., None], float("-inf"))
-            return values.amax(1)
         if how == "mean+max":
-            return torch.cat([self.pool("mean", valid), self.pool("max", valid)], dim=-1)
-        raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
+            return torch.cat([self.pool("mean", places), self.pool("max", places)], dim=-1)
+        if places is not None and places.offsets is not None:
+            return torch.segment_reduce(self.values, how, lengths=places.offsets.diff())
+        padding = self.seen.valid if self.seen is not None else places.valid if places is not None else None
+        if padding is None:
+            return self.values.mean(1) if how == "mean" else self.values.amax(1)
+        real = padding[..., None]  # [B, K, 1]
+        if how == "max":
+            return self.values.masked_fill(~real, float("-inf")).amax(1)
+        return self.values.masked_fill(~real, 0).sum(1) / real.sum(1).clamp(min=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Answers at the asked places.
 

@@ -99,8 +99,7 @@ class MaskedModel(L.LightningModule):
         trainer = self._trainer
         if trainer is None or not trainer.training:
             return Progress()
-        total_epochs = trainer.max_epochs or 0
-        return Progress(trainer.global_step, trainer.current_epoch, self._total_steps, total_epochs)
+        return Progress(trainer.global_step, trainer.current_epoch, self._total_steps, self._total_epochs)
 
     # Lightning calls what follows.
 
@@ -109,44 +108,53 @@ class MaskedModel(L.LightningModule):
         key = (self.seed, "train", self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(seeds.mix(*key, "dropout"))
         step = self.step(batch, seeds.generator(self.device, *key))
-        self.log("train/loss", step.loss.total, prog_bar=True, batch_size=len(step.mask.hidden))
+        self.log("train/loss", step.loss.total, prog_bar=True, batch_size=step.tokens.num_samples)
         return step.loss.total
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.step(batch, seeds.generator(self.device, "validate", batch_idx, self.global_rank))
-        self.log("val/loss", step.loss.total, prog_bar=True, sync_dist=True, batch_size=len(step.mask.hidden))
+        self.log("val/loss", step.loss.total, prog_bar=True, sync_dist=True, batch_size=step.tokens.num_samples)
         return step.loss.total
 
     def test_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.step(batch, seeds.generator(self.device, "test", batch_idx, self.global_rank))
-        self.log("test/loss", step.loss.total, sync_dist=True, batch_size=len(step.mask.hidden))
+        self.log("test/loss", step.loss.total, sync_dist=True, batch_size=step.tokens.num_samples)
         return step.loss.total
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
         tokens = self.tokenizer(batch)
-        return self.embedder(tokens).pool("mean", tokens.valid)
+        return self.embedder(tokens).pool("mean", tokens.places)
 
     def on_fit_start(self) -> None:
         if self.seed is None:  # a resumed run has the seed of its beginning
             self.seed = torch.initial_seed()
 
+    def on_fit_end(self) -> None:
+        if self.seed is not None:  # the steps have seeded torch with keys of theirs
+            torch.manual_seed(self.seed)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         trainer, optim = self.trainer, self.optim
+        if trainer.train_dataloader is None:  # Lightning would load it later than its length is needed here
+            trainer.fit_loop.setup_data()
         total_steps = trainer.estimated_stepping_batches
-        if total_steps == float("inf"):
+        if total_steps in (float("inf"), -1):
             raise ValueError("`trainer.max_steps` must be set when the length of the data is not known, but is -1.")
         self._total_steps = int(total_steps)
+        epoch_steps = trainer.num_training_batches / trainer.accumulate_grad_batches  # may be infinite
+        epoch_steps = epoch_steps if math.isinf(epoch_steps) else math.ceil(epoch_steps)
+        max_epochs = trainer.max_epochs or -1
+        self._total_epochs = max_epochs if max_epochs > 0 else math.ceil(self._total_steps / epoch_steps)
 
         warmup_steps = optim.warmup_steps
         if warmup_steps is None:
-            epoch_steps = trainer.num_training_batches / trainer.accumulate_grad_batches
             if optim.warmup_epochs and math.isinf(epoch_steps):
                 raise ValueError(
                     "`optim.warmup_steps` must be given instead of `optim.warmup_epochs` when the length of "
                     "the data is not known."
                 )
-            warmup_steps = round(optim.warmup_epochs * math.ceil(epoch_steps)) if optim.warmup_epochs else 0
+            warmup_steps = round(optim.warmup_epochs * epoch_steps) if optim.warmup_epochs else 0
 
         lr = optim.base_lr
         if optim.scale_lr:

@@ -18,7 +18,7 @@ from unmask.schedules import Schedule
 
 NO_DECAY = re.compile(
     r"(^|[._])((cls|mask|reg|dist|register)_tokens?"
-    r"|pos_embed|position\w*|rel_pos\w*|relative_position\w*|logit_scale)\b"
+    r"|pos_embed\w*|position\w*|rel_pos\w*|relative_position\w*|logit_scale)\b"
 )
 """Names of parameters that weight decay would pull away from what they mean."""
 
@@ -102,19 +102,18 @@ def _with_depth(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
     its last block, and one more than the first block's for what comes before the blocks."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     blocks = {name: _block(name) for name, _ in named if name.startswith("encoder.")}
-    numbers = [number for number in blocks.values() if number is not None]
-    top = max(numbers, default=-1) + 1
+    order = list(dict.fromkeys(block for block in blocks.values() if block))  # first to last
     for name, parameter in named:
-        number = blocks.get(name)
-        if number is not None:
-            yield name, parameter, top - number
+        block = blocks.get(name)
+        if block:
+            yield name, parameter, len(order) - order.index(block)
         elif name in blocks and not FINAL_NORM.search(name):
-            yield name, parameter, top + 1
+            yield name, parameter, len(order) + 1
         else:
             yield name, parameter, 0
 
 
-def _block(name: str) -> int | None:
-    """The block that an encoder parameter belongs to, by its name: ``encoder.vit.blocks.3.attn...``."""
-    found = re.search(r"\b(?:blocks|layers?)\.(\d+)\.", name)
-    return int(found[1]) if found else None
+def _block(name: str) -> str | None:
+    """The block that a parameter belongs to: ``encoder.vit.blocks.3``, ``encoder.swin.layers.0.blocks.1``."""
+    found = re.match(r".*\b(?:blocks|layers?)\.\d+(?=\.)", name)
+    return found[0] if found else None

@@ -56,13 +56,16 @@ def test_vit_drops_hidden_patches(kind, sampler):
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_vit_replaces_hidden_patches(kind):
+@pytest.mark.parametrize(
+    "corruption", [Corruption(token=1), Corruption(token=0.5, random=0.5)], ids=["token", "random"]
+)
+def test_vit_replaces_hidden_patches(kind, corruption):
     torch.manual_seed(0)
     name, options = NAMES[kind]
     encoder = ViTEncoder(name, SIDE, 4, mask_token=True, options=options)
     tokenizer = PatchTokenizer(4)
     image = torch.rand(3, 3, SIDE, SIDE)
-    mask = Corruption(token=1)(RandomMask(0.6)(tokenizer(image)))
+    mask = corruption(RandomMask(0.6)(tokenizer(image)))
     assert_no_leak(encoder, tokenizer, mask, image)
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -39,6 +41,7 @@ _QUIET = (
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*The dirpath has changed from.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*module\(s\) in eval mode at the start of training.*",  # a teacher always is
     r".*You are using `torch.load` with `weights_only=False`.*",
 )
 """Warnings about nothing that went wrong, or that the user of a command cannot act on."""
@@ -196,7 +199,13 @@ class Training(LightningCLI):
         """Run the command."""
         if self.command == "fit" and self.trainer.is_global_zero:
             print(f"Run folder: {self.folder}", flush=True)
-        getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
+        run = getattr(self.trainer, self.command)
+        outputs = run(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
+        if self.command == "predict" and self.trainer.is_global_zero:
+            vectors = torch.cat([output.float().cpu() for output in outputs])  # [n, D]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.save(self.folder / "predictions.npy", vectors.numpy())
+            print(f"{len(vectors)} vectors of width {vectors.shape[1]}: {self.folder / 'predictions.npy'}")
 
 
 class _Started(L.Callback):

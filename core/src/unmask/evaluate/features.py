@@ -44,7 +44,7 @@ def features(
     vectors, labels = [], []
     with evaluating(encoder.to(device), tokenizer.to(device)):
         for tokens, label in _tokens(tokenizer, loader, device):
-            vectors.append(encoder(tokens, None).pool(pool, tokens.valid).float().cpu())  # [B, D]
+            vectors.append(encoder(tokens, None).pool(pool, tokens.places).float().cpu())  # [B, D]
             labels.append(label)
     return _joined(vectors, labels)
 

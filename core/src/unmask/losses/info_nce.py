@@ -35,12 +35,9 @@ class InfoNCELoss(Loss):
         rows = (shape[0], -1) if self.negatives == "sample" else (1, -1)
         answer = F.normalize(prediction.float().reshape(*rows, prediction.shape[-1]), dim=-1)
         truth = F.normalize(target.float().reshape(*rows, target.shape[-1]), dim=-1)
-        scores = answer @ truth.mT / self.temperature  # [R, Q, Q]
+        with torch.autocast(answer.device.type, enabled=False):  # bfloat16 is too coarse over a temperature
+            scores = answer @ truth.mT / self.temperature  # [R, Q, Q]
         if valid is not None:
             scores = scores.masked_fill(~valid.reshape(*rows)[:, None, :], float("-inf"))
         right = torch.arange(scores.shape[-1], device=scores.device).expand(scores.shape[:2])
-        # A filled-up row has no right answer among the real ones; the caller leaves it out, and 0 in
-        # its place keeps infinities away from the gradient.
-        if valid is not None:
-            scores = torch.where(valid.reshape(*rows)[..., None], scores, 0.0)
         return F.cross_entropy(scores.flatten(0, 1), right.flatten(), reduction="none").view(shape)

@@ -17,12 +17,11 @@ class Attention(nn.Module):
         ValueError: ``width`` is not a multiple of ``num_heads``.
     """
 
-    def __init__(self, width: int, num_heads: int, dropout_ratio: float = 0.0) -> None:
+    def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         if width % num_heads:
             raise ValueError(f"`width` must be a multiple of `num_heads` ({num_heads}), but is {width}.")
         self.num_heads = num_heads
-        self.dropout_ratio = dropout_ratio
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -31,13 +30,7 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x [B, H, N, D / H]
-        x = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if valid is None else valid[:, None, None, :],
-            dropout_p=self.dropout_ratio if self.training else 0.0,
-        )
+        x = F.scaled_dot_product_attention(q, k, v, None if valid is None else valid[:, None, None, :])
         return self.proj(x.transpose(1, 2).reshape(batch, length, width))
 
 
