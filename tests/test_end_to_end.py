@@ -1,0 +1,84 @@
+"""The whole path through the command line, in a few steps: train, swap a part, look, probe, predict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from unmask.cli import main
+
+FEW = ["--trainer.max_steps", "4", "--trainer.limit_val_batches", "1", "--trainer.check_val_every_n_epoch", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("recipe", ["mae-digits", "simmim-digits", "ijepa-digits"])
+def test_train_look_probe_predict(recipe, capsys):
+    assert main(["fit", "--config", f"vision/{recipe}", *FEW]) == 0
+    run = Path("runs/vision", recipe)
+    assert (run / "metrics.csv").read_text().count("\n") >= 2
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+    pictures = sorted((run / "pictures").glob("epoch-*.png"))
+    assert pictures
+    assert np.asarray(Image.open(pictures[-1])).std() > 10  # something is drawn
+
+    assert main(["probe", str(run), "--num_draws", "2", "--labels_per_class", "5"]) == 0
+    printed = capsys.readouterr().out
+    for column in ("raw input", "untrained encoder", "pretrained encoder"):
+        assert column in printed
+    rows = json.loads((run / "probe.json").read_text())["rows"]
+    assert {row["name"] for row in rows} >= {"kNN, all labels", "linear, all labels", "linear, 5 per class"}
+
+    assert main(["predict", "--config", str(run / "config.yaml"), "--ckpt_path", "last", "--out", str(run)]) == 0
+    assert np.load(run / "predictions.npy").shape == (500, 96)
+
+
+def test_a_mask_is_swapped_by_class_name():
+    swap = ["--model.mask", "BlockMask", "--model.mask.ratio", "0.5"]
+    assert main(["fit", "--config", "vision/mae-digits", *swap, *FEW]) == 0
+    saved = yaml.safe_load(Path("runs/vision/mae-digits/config.yaml").read_text())
+    assert saved["model"]["init_args"]["mask"]["class_path"].endswith("BlockMask")
+    assert saved["model"]["init_args"]["mask"]["init_args"]["ratio"] == 0.5
+    assert main(["fit", "--config", "runs/vision/mae-digits/config.yaml", *FEW]) == 0
+
+
+def test_a_folder_of_all_sorts_trains(capsys, recwarn):
+    rng = np.random.default_rng(0)
+    folder = Path("photos")
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / f"rgb{number}.png")
+    Image.fromarray(rng.integers(0, 255, (33, 50), dtype=np.uint8)).save(folder / "grey.jpg")
+    Image.fromarray(rng.integers(0, 255, (20, 30, 4), dtype=np.uint8)).save(folder / "rgba.webp", lossless=True)
+    Image.fromarray(rng.integers(0, 65535, (25, 25), dtype=np.uint16)).save(folder / "deep.png")
+    Image.fromarray(rng.integers(0, 255, (1, 1, 3), dtype=np.uint8)).save(folder / "dot.png")
+    Image.fromarray(rng.integers(0, 255, (1500, 4000, 3), dtype=np.uint8)).save(folder / "huge.jpg")
+    (folder / "cut.png").write_bytes((folder / "rgb0.png").read_bytes()[:900])
+    (folder / "no-image.png").write_text("not an image")
+    (folder / "notes.txt").write_text("notes")
+    command = [
+        "fit", "--config", "vision/mae-folder", "--data.folder", "photos", "--data.image_size", "32",
+        "--model.image_size", "32", "--model.patch_size", "8", "--model.size", "tiny", "--data.batch_size", "4",
+        "--trainer.precision", "32-true", "--trainer.max_epochs", "2", "--trainer.max_steps", "4",
+        "--trainer.accelerator", "cpu",
+    ]  # fmt: skip
+    assert main(command) == 0
+    told = [str(warning.message) for warning in recwarn if "cannot be read" in str(warning.message)]
+    assert len(told) == 1
+    assert "2 of 11" in told[0]
+    assert "cut.png" in told[0]
+    assert "no-image.png" in told[0]
+
+    capsys.readouterr()
+    assert main([*command, "--data.on_unreadable", "stop"]) == 2
+    assert "cut.png" in capsys.readouterr().err
+    Path("empty").mkdir()
+    assert main([*command, "--data.folder", "empty"]) == 2
+    assert "must hold images" in capsys.readouterr().err
