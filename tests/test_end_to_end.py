@@ -11,7 +11,10 @@ from PIL import Image
 
 from unmask.cli import main
 
-FEW = ["--trainer.max_steps", "4", "--trainer.limit_val_batches", "1", "--trainer.check_val_every_n_epoch", "1"]
+FEW = [
+    "--trainer.max_steps", "4", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "1",
+    "--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

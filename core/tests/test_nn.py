@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
 from unmask.handoffs import Grid, Sequence, Set
-from unmask.nn import Attention, Block, Transformer, sincos
+from unmask.nn import Block, Transformer, sincos
 
 
 def test_positions_of_a_sequence_by_hand() -> None:

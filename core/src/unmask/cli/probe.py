@@ -161,7 +161,7 @@ def _build(config: Path, seed: int, data: Path | None) -> tuple[Any, Any]:
     try:
         with registered_names(Parser.failures), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            built = parser.instantiate_classes(parser.parse_object(parts))
+            built = parser.instantiate(parser.parse_object(parts))
     except argparse.ArgumentError as error:
         raise UserError(f"`{config}` cannot be used: {' '.join(str(error).split())[:300]}") from error
     except Exception as error:
