@@ -183,3 +183,10 @@ def test_linear_by_hand() -> None:
 def test_linear_needs_a_code_everywhere() -> None:
     with pytest.raises(ValueError, match="`corruption` drops the hidden ones"):
         LinearPredictor(6, 2)(latent_of(DENSE), places(6), DENSE)
+
+
+def test_packed_tokens_are_refused_plainly() -> None:
+    packed = Tokens(None, Sequence(), offsets=torch.tensor([0, 2, 4]))
+    mask = Mask(torch.tensor([True, False, True, False]))
+    with pytest.raises(ValueError, match="works on dense tokens"):
+        TransformerPredictor(8, 4, width=8, depth=1, num_heads=2)(Latent(torch.zeros(2, 8), mask.visible), packed, mask)

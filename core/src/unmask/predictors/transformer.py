@@ -25,6 +25,9 @@ class TransformerPredictor(Predictor):
         depth: blocks of the trunk.
         num_heads: attention heads of the trunk; must divide ``width``.
         use_prefix: whether the encoder's class and register tokens take part, as in MAE.
+
+    Raises:
+        ValueError: packed tokens, which have no rows to put side by side.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class TransformerPredictor(Predictor):
         self.head.apply(xavier)
 
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
+        if places.offsets is not None:
+            raise ValueError("TransformerPredictor works on dense tokens, but these are packed; pad them.")
         asked = mask.asked
         positions = self._positions(mask, places)  # [B, N, W]
 
