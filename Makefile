@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Models this small gain nothing from a second thread, and wait for it when that core is busy.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: install quickstart test test-slow lint bench clean
+.PHONY: install quickstart test lint bench clean
 
 install: .venv/installed
 
@@ -26,9 +26,6 @@ quickstart: install  ## train on real digits, then show what was learned; run ag
 
 test: .venv/installed-dev  ## the default tests, a few minutes
 	$(ONE_THREAD) $(BIN)/python -m pytest
-
-test-slow: .venv/installed-dev  ## the ones that take minutes each
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,10 @@
 """The whole path through the command line, in a few steps: train, swap a part, look, probe, predict."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +45,44 @@ def test_train_look_probe_predict(recipe, capsys):
 
     assert main(["predict", "--config", str(run / "config.yaml"), "--ckpt_path", "last", "--out", str(run)]) == 0
     assert np.load(run / "predictions.npy").shape == (500, 96)
+
+
+def test_the_readme_takes_the_encoder_home():
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    _, program = re.findall(r"<!-- tested -->\n```python\n(.*?)```", readme, re.DOTALL)
+    assert main(["fit", "--config", "vision/mae-digits", "--out", "runs/quickstart", *FEW]) == 0
+    scope = {}
+    exec(program, scope)
+    model = scope["model"].eval()
+    assert torch.equal(model.state_dict()["blocks.0.attn.qkv.weight"], scope["weights"]["blocks.0.attn.qkv.weight"])
+
+
+def test_bfloat16_and_clipping():
+    assert main(["fit", "--config", "vision/ijepa-digits", "--trainer.precision", "bf16-mixed",
+                 "--trainer.gradient_clip_val", "1.0", *FEW]) == 0  # fmt: skip
+    weights = torch.load("runs/vision/ijepa-digits/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(weight.isfinite().all() for weight in weights.values())
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_an_ema_teacher_refuses_rounded_weights(capsys):
+    assert main(["fit", "--config", "vision/ijepa-digits", "--trainer.precision", "bf16-true", *FEW]) == 2
+    assert "'bf16-mixed'" in capsys.readouterr().err
+
+
+def test_two_processes_make_one_run():
+    """Two devices, one run: one run folder, one checkpoint."""
+    command = [
+        sys.executable, "-m", "unmask", "fit", "--config", "vision/mae-digits", *FEW, "--data.batch_size", "32",
+        "--trainer.devices", "2", "--trainer.strategy", "ddp", "--out", "two",
+    ]  # fmt: skip
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert run.returncode == 0, run.stderr
+    checkpoint = torch.load("two/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4
+    assert all(weight.isfinite().all() for weight in checkpoint["state_dict"].values())
 
 
 def test_a_mask_is_swapped_by_class_name():

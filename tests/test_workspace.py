@@ -46,7 +46,8 @@ def test_training_core_names_no_modality():
             name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "arg", None)
             name = name or getattr(node, "name", None)
             if isinstance(name, str):
-                assert not MODALITIES.search(name.replace("_", " ")), f"{path}:{node.lineno}: {name}"
+                words = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name)
+                assert not MODALITIES.search(words), f"{path}:{node.lineno}: {name}"
 
 
 @pytest.mark.parametrize("package", [CORE, *PLUGINS], ids=lambda path: path.name)
@@ -77,7 +78,7 @@ def test_the_step_is_one_screen():
 
 def test_the_readme_program_runs(tmp_path):
     """At most eight lines, without YAML."""
-    (program,) = re.findall(r"<!-- tested -->\n```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    program, _ = re.findall(r"<!-- tested -->\n```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) <= 8
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr

@@ -155,6 +155,13 @@ class MaskedDataModule(L.LightningDataModule, ABC):
         return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
+def held_out(num_samples: int, val_ratio: float) -> tuple[list[int], list[int]]:
+    """Indices to train on and indices to validate on, the same in every run; one sample serves as both."""
+    order = torch.randperm(num_samples, generator=seeds.generator("cpu", "split")).tolist()
+    num_val = min(max(round(num_samples * val_ratio), 1), num_samples - 1)
+    return sorted(order[num_val:]), sorted(order[:num_val]) or order
+
+
 class Augmented(Dataset):
     """Samples with their ``index``, augmented when asked by a key ``(seed, epoch, index)``."""
 

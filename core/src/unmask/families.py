@@ -24,7 +24,7 @@ class Tokenizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any) -> Tokens:
-        """Tokens of ``batch``, whose values are in physical units."""
+        """Tokens of ``batch``, their values in the units that the loss is measured in."""
 
     def render(self, values: Tensor, layout: Layout, hidden: Tensor | None = None) -> list[np.ndarray]:
         """Draws token values as a person would look at them, hidden places greyed out.

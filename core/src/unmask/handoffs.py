@@ -226,15 +226,13 @@ class Latent:
 
     Args:
         values: ``[B, K, D]``, one code per place seen.
-        seen: which places those are; None: all N, in order.
+        seen: which places those are; None: all of them, in order (an encoder may make K fewer than N).
         prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
-        layers: outputs of single blocks ``[B, K, D]``, for methods and probes that ask for them.
     """
 
     values: Tensor
     seen: Places | None = None
     prefix: Tensor | None = None
-    layers: tuple[Tensor, ...] = ()
 
     def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.

@@ -33,8 +33,8 @@ class MaskedModel(L.LightningModule):
     """Six parts and one step. A method subclasses this to give the parts its paper's defaults.
 
     Random numbers of a training step (mask, dropout) are keyed by the run's seed, the epoch and the
-    batch, so a resumed run equals an uninterrupted one; those of validation by the batch alone, so
-    losses of different runs compare.
+    batch (and the device), so a resumed run equals an uninterrupted one; those of validation by the
+    batch alone, so losses of different runs compare.
 
     Args:
         tokenizer: cuts a batch into tokens.
@@ -128,7 +128,7 @@ class MaskedModel(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.seed is None:  # a resumed run has the seed of its beginning
-            self.seed = torch.initial_seed()
+            self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
 
     def on_fit_end(self) -> None:
         if self.seed is not None:  # the steps have seeded torch with keys of theirs

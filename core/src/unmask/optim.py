@@ -22,8 +22,9 @@ NO_DECAY = re.compile(
 )
 """Names of parameters that weight decay would pull away from what they mean."""
 
-FINAL_NORM = re.compile(r"(?<!embed)\.(fc_)?norm\.")
-"""Names in an encoder that come after its blocks (``patch_embed.norm`` comes before them)."""
+AFTER_BLOCKS = re.compile(r"(?<!embed)\.(fc_)?norm\.|\.shared_rel_pos\.")
+"""Names in an encoder that count as above its blocks: the last norm (``patch_embed.norm`` comes before
+them) and a position bias that they share (as in SimMIM's fine-tuning code)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Optimization:
         warmup_epochs: length of the warm-up in epochs; fractions allowed.
         warmup_steps: its length in steps; when given, counts instead of ``warmup_epochs``.
         layer_decay: for fine-tuning, in (0, 1]: the learning rate of the encoder's block i is
-            multiplied by ``layer_decay ** (num_blocks - i)`` (BEiT, Bao et al. 2021, appendix H).
+            multiplied by ``layer_decay ** (num_blocks - i)`` (BEiT, Bao et al. 2021).
 
     Raises:
         ValueError: a number outside its range.
@@ -107,7 +108,7 @@ def _with_depth(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
         block = blocks.get(name)
         if block:
             yield name, parameter, len(order) - order.index(block)
-        elif name in blocks and not FINAL_NORM.search(name):
+        elif name in blocks and not AFTER_BLOCKS.search(name):
             yield name, parameter, len(order) + 1
         else:
             yield name, parameter, 0

@@ -15,7 +15,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from unmask_vision.data.augment import CentreCrop, RandomResizedCropFlip
+from unmask_vision.data.augment import CenterCrop, RandomResizedCropFlip
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
@@ -256,7 +256,7 @@ def test_crops_keep_range_type_and_channels() -> None:
         torch.randint(0, 256, (2, 1, 1), dtype=torch.uint8),
         torch.rand(1, 3, 4000),
     ):
-        for transform in (RandomResizedCropFlip(16), CentreCrop(16)):
+        for transform in (RandomResizedCropFlip(16), CenterCrop(16)):
             out = transform({"image": image, "label": 3})
             assert out["label"] == 3
             assert out["image"].shape == (len(image), 16, 16)
@@ -264,13 +264,33 @@ def test_crops_keep_range_type_and_channels() -> None:
             assert image.min() <= out["image"].min()
             assert out["image"].max() <= image.max()
     image = torch.rand(1, 8, 8)
-    assert torch.equal(CentreCrop(8)({"image": image})["image"], image)
+    assert torch.equal(CenterCrop(8)({"image": image})["image"], image)
     whole = RandomResizedCropFlip(None, scale=(1.0, 1.0), flip=False)
     assert whole({"image": torch.rand(3, 9, 7)})["image"].shape == (3, 9, 7)
     crops = [RandomResizedCropFlip(8)({"image": image})["image"] for _ in range(2)]
     assert not torch.equal(*crops)
     with pytest.raises(ValueError, match=r"`scale` must be two numbers"):
         RandomResizedCropFlip(8, scale=(0.5, 0.2))
+
+
+def test_crop_and_flip_are_options_of_the_data(tmp_path: Path) -> None:
+    """A ramp of brightness: its range tells the width of a crop, its direction whether it was mirrored."""
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
+    for number in range(40):
+        Image.fromarray(ramp).save(tmp_path / f"{number}.png")
+
+    def rows(**options: Any) -> torch.Tensor:
+        data = ImageFolderData(str(tmp_path), image_size=32, channels=1, batch_size=38, **options)
+        torch.manual_seed(0)
+        return next(iter(data.train_dataloader()))["image"][:, 0, 16].float()  # [B, 32]
+
+    wide, narrow = rows(crop_scale=(0.9, 1.0), flip=False), rows(crop_scale=(0.05, 0.1), flip=False)
+    assert (wide[:, -1] - wide[:, 0] > 180).all()
+    assert ((narrow[:, -1] - narrow[:, 0] > 0) & (narrow[:, -1] - narrow[:, 0] < 110)).all()
+    mirrored = rows(crop_scale=(0.9, 1.0))
+    assert 5 < int((mirrored[:, -1] < mirrored[:, 0]).sum()) < 33
+    with pytest.raises(ValueError, match="`scale` must be two numbers"):
+        ImageFolderData(str(tmp_path), crop_scale=(0.0, 1.0), augment="none")
 
 
 def test_digits() -> None:

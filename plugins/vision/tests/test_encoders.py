@@ -5,6 +5,7 @@ import timm
 import torch
 
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
+from unmask_vision.methods import SimMIM
 from unmask_vision.tokenizer import PatchTokenizer
 
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2}
@@ -106,3 +107,11 @@ def test_tokens_of_another_grid_or_patch_are_refused():
         encoder(PatchTokenizer(4)(torch.rand(1, 3, 32, 32)))
     with pytest.raises(ValueError, match="must have 8x8x3 = 192 values"):
         encoder(PatchTokenizer(4)(torch.rand(1, 3, 16, 16)))
+
+
+def test_simmim_starts_like_its_released_code():
+    """timm's own defaults are other ones: branches scaled by 1e-6, and no bias on queries, keys and values."""
+    block = SimMIM(image_size=64).encoder.vit.blocks[0]
+    assert (block.ls1.gamma == 0.1).all()
+    assert (block.ls2.gamma == 0.1).all()
+    assert block.attn.qkv.bias is not None

@@ -50,7 +50,7 @@ class Pictures(L.Callback):
             self._maybe_draw(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.enable_validation:
+        if self._last is None or self._last[0] != trainer.current_epoch:  # no validation in this epoch
             self._maybe_draw(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -86,7 +86,7 @@ class Pictures(L.Callback):
     def _samples(self, trainer: L.Trainer) -> Any:
         """The first samples, collated once and kept on the CPU."""
         if self._batch is None:
-            loader: Any = trainer.val_dataloaders if trainer.enable_validation else trainer.train_dataloader
+            loader: Any = trainer.val_dataloaders or trainer.train_dataloader
             while isinstance(loader, dict | list | tuple):
                 loader = next(iter(loader.values() if isinstance(loader, dict) else loader))
             # From the data set, not the loader, whose workers and order belong to the run.

@@ -1,6 +1,6 @@
 """Probes: how much of the labels simple classifiers find in frozen features, next to raw input.
 
-k nearest neighbours as in DINO (Caron et al. 2021, appendix F.3) and logistic regression, with all
+k nearest neighbours as in DINO (Caron et al. 2021) and logistic regression, with all
 labels and with a few per class. Every column gets the same draws and the same protocol.
 """
 
@@ -143,7 +143,7 @@ def probe_columns(
 ) -> ProbeResult:
     """Probes any features: by column, a matrix to fit on ``[n, D]`` and one to score on ``[m, D]``.
 
-    Features are centred and divided by one number, their mean spread over the fitted matrix. Not
+    Features are centred and divided by one number, the root of their mean variance over the fitted matrix. Not
     feature by feature: that magnifies dim pixels at an image's border and would cost raw digits
     two points of accuracy, in favour of the encoder.
 
@@ -196,8 +196,8 @@ def _draw(labels: np.ndarray, per_class: int, rng: np.random.Generator) -> np.nd
 
 def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     center = train.mean(0, dtype=np.float64)
-    spread = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
-    return ((train - center) / spread).astype(np.float32), ((test - center) / spread).astype(np.float32)
+    std = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
+    return ((train - center) / std).astype(np.float32), ((test - center) / std).astype(np.float32)
 
 
 def _knn(train: np.ndarray, labels: np.ndarray, test: np.ndarray, answers: np.ndarray) -> float:

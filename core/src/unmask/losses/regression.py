@@ -16,7 +16,7 @@ class MSELoss(Loss):
 
 
 class L1Loss(Loss):
-    """``mean(|p - t|)`` over the values of a token (SimMIM, Xie et al. 2021, section 3.5)."""
+    """``mean(|p - t|)`` over the values of a token (SimMIM, Xie et al. 2021, section 3.4)."""
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         return F.l1_loss(prediction.float(), target.float(), reduction="none").mean(-1)

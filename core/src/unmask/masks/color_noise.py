@@ -17,7 +17,7 @@ COLORS = ("red", "blue", "green", "purple")
 
 
 class ColorNoiseMask(MaskSampler):
-    """Hides the places where white noise, filtered to a band of spatial frequencies, is strongest.
+    """Hides the places where white noise, filtered to a band of spatial frequencies, is weakest.
 
     With ``G_s`` a Gaussian blur of ``s`` places, W white noise: ``red = G_1.5 W`` (low frequencies:
     large patches), ``blue = W - G_0.8 W`` (high: evenly scattered), ``green = G_0.6 W - G_1.5 W``
@@ -59,7 +59,7 @@ class ColorNoiseMask(MaskSampler):
         noise = torch.fft.irfftn(spectrum, s=padded, dim=axes)
         for axis, side in enumerate(sides, start=1):
             noise = noise.narrow(axis, 0, side)
-        return lowest(-noise.flatten(1), counts, valid)
+        return lowest(noise.flatten(1), counts, valid)
 
     def _response(self, sides: tuple[int, ...], device: torch.device) -> Tensor:
         """What the filter multiplies each frequency by."""

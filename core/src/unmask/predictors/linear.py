@@ -1,4 +1,4 @@
-"""Linear predictor: one layer on the code of each asked place (SimMIM, Xie et al. 2021, section 3.4)."""
+"""Linear predictor: one layer on the code of each asked place (SimMIM, Xie et al. 2021, section 3.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class LinearPredictor(Predictor):
         target_width: T, width of an answer.
 
     Raises:
-        ValueError: the encoder saw only the visible places, so hidden ones have no code.
+        ValueError: the encoder saw only the visible places, so hidden ones have no code, or makes
+            fewer codes than there are places.
     """
 
     def __init__(self, encoder_width: int, target_width: int) -> None:
@@ -28,6 +29,11 @@ class LinearPredictor(Predictor):
             raise ValueError(
                 "LinearPredictor needs a code at every place, but `corruption` drops the hidden ones; "
                 "use TransformerPredictor, or a corruption with `drop` 0."
+            )
+        if latent.values.shape[:-1] != mask.hidden.shape:
+            raise ValueError(
+                f"LinearPredictor needs a code at each of the {mask.hidden.shape[-1]} places, but the encoder makes "
+                f"{latent.values.shape[-2]} coarser ones; use the predictor that belongs to that encoder."
             )
         codes = mask.asked.gather(latent.values)  # [B, M, D]
         return Prediction(self.head(codes), mask.asked)

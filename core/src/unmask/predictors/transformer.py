@@ -78,7 +78,7 @@ class TransformerPredictor(Predictor):
     def _positions(self, mask: Mask, places: Tokens) -> Tensor:
         batch, num_tokens = mask.hidden.shape
         table = sincos(places.layout, num_tokens, self.width, mask.hidden.device)
-        return table.expand(batch, -1, -1)
+        return table.to(self.mask_token.dtype).expand(batch, -1, -1)
 
 
 def _true_before(valid: Tensor | None, count: int) -> Tensor | None:

@@ -57,6 +57,11 @@ class EMATeacher(Target):
         momentum = at(self.momentum, progress)
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(encoder.parameters())
+        if teacher[0].dtype in (torch.bfloat16, torch.float16):
+            raise ValueError(
+                "`trainer.precision` must keep weights in float32 for an EMA teacher, whose small steps would be "
+                f"rounded away in {teacher[0].dtype}; nearest: 'bf16-mixed'."
+            )
         torch._foreach_lerp_(teacher, student, 1 - momentum)
         for mine, theirs in zip(self.teacher.buffers(), encoder.buffers(), strict=True):
             mine.copy_(theirs)

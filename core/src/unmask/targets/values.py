@@ -14,11 +14,11 @@ class ValueTarget(Target):
     """The values of the asked tokens, ``[B, M, V]``.
 
     Args:
-        normalize: subtract each token's own mean and divide by its own spread,
+        normalize: subtract each token's own mean and divide by its own standard deviation,
             ``(x - mean) / sqrt(unbiased variance + 1e-6)`` (MAE's "normalised pixels").
 
     Raises:
-        ValueError: normalising tokens of a single value, which have no spread.
+        ValueError: normalising tokens of a single value, which have no deviation.
     """
 
     def __init__(self, normalize: bool = False) -> None:
@@ -29,15 +29,15 @@ class ValueTarget(Target):
         values = mask.asked.gather(tokens.values)  # [B, M, V]
         if not self.normalize:
             return values
-        mean, spread = _moments(values)
-        return (values - mean) / spread
+        mean, std = _moments(values)
+        return (values - mean) / std
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predicted values in the units of ``tokens``, given each token's true mean and spread."""
+        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation."""
         if not self.normalize:
             return prediction.values
-        mean, spread = _moments(prediction.asked.gather(tokens.values))
-        return prediction.values * spread + mean
+        mean, std = _moments(prediction.asked.gather(tokens.values))
+        return prediction.values * std + mean
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:

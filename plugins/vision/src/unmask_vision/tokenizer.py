@@ -25,10 +25,10 @@ class PatchTokenizer(Tokenizer):
         channels: C.
         mean: per-channel mean subtracted, for pixels in [0, 1]; None: ImageNet's for three
             channels, else 0.5.
-        std: per-channel spread divided by, above 0; None: likewise ImageNet's, else 0.5.
+        std: per-channel standard deviation divided by, above 0; None: likewise ImageNet's, else 0.5.
 
     Raises:
-        ValueError: numbers of means, spreads or channels that do not agree, a spread of 0, or
+        ValueError: numbers of means, deviations or channels that do not agree, a deviation of 0, or
             images whose sides are no multiples of ``patch_size``.
     """
 

@@ -28,7 +28,7 @@ class RandomResizedCropFlip:
         size: side of the result in pixels; None: the image's own height and width.
         scale: smallest and largest share of the image's area that a crop covers, in (0, 1]; MAE and
             SimMIM use (0.2, 1) and (0.67, 1), I-JEPA (0.3, 1). Aspect ratios lie in [3/4, 4/3].
-        flip: mirror left and right with probability 1/2.
+        flip: mirror left and right with probability 1/2; I-JEPA's code does not.
 
     Raises:
         ValueError: a size below 1, or a scale that is not 0 < smallest <= largest <= 1.
@@ -52,7 +52,7 @@ class RandomResizedCropFlip:
         return {**sample, "image": image}
 
 
-class CentreCrop:
+class CenterCrop:
     """The largest square in the middle, resized bicubically: what validation and probes see.
 
     The same region as resizing the shorter side and cropping, but a 1 x 100,000 image stays small.
@@ -91,18 +91,23 @@ class Transformed(Dataset):
         return self.transform(self.dataset[index])
 
 
-def augmentation(name: str | Augment, size: int | None) -> Augment | None:
+def augmentation(
+    name: str | Augment, size: int | None, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True
+) -> Augment | None:
     """The augmentation of that name, ``crop-flip`` or ``none``, or the one given.
 
+    ``scale`` and ``flip`` are `RandomResizedCropFlip`'s and count for ``crop-flip`` alone.
+
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or as `RandomResizedCropFlip`.
     """
+    crop_flip = RandomResizedCropFlip(size, scale, flip)  # refuses what it cannot do even where it is not used
     if callable(name):
         return name
     if name == "crop-flip":
-        return RandomResizedCropFlip(size)
+        return crop_flip
     if name == "none":
-        return None if size is None else CentreCrop(size)
+        return None if size is None else CenterCrop(size)
     raise ValueError(f"`augment` must be 'crop-flip', 'none' or a callable, but is {name!r}.")
 
 

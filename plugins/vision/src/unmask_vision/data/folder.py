@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -12,10 +13,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch.utils.data import Dataset
 
-from unmask import seeds
-from unmask.data import MaskedDataModule, Splits
+from unmask.data import MaskedDataModule, Splits, held_out
 from unmask.nearest import nearest
-from unmask_vision.data.augment import CentreCrop, Transformed, augmentation
+from unmask_vision.data.augment import CenterCrop, Transformed, augmentation
 from unmask_vision.data.reading import EXTENSIONS, Unreadable, check_image, read_image, to_float, to_uint8
 
 NUM_NAMED = 5
@@ -42,8 +42,10 @@ class ImageFolderData(MaskedDataModule):
         val_ratio: that part, in (0, 1).
         labels: ``folder``: the class is the first folder below ``folder``, when every image lies in
             one; None: no labels.
-        augment: ``crop-flip`` (random resized crop of 20 to 100 % of the area, flip), ``none``
-            (centre crop), or a callable on samples, which must give images of one size.
+        augment: ``crop-flip`` (random resized crop, flip), ``none`` (centre crop), or a callable on
+            samples, which must give images of one size.
+        crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
+        flip: whether ``crop-flip`` mirrors half of the images left and right.
         on_unreadable: ``skip`` unreadable files, or ``stop`` with an error that names the first.
         extensions: endings of image files, in lower case; other files are ignored.
         max_pixels: images with more pixels (JPEG: after decoding at reduced size) are unreadable.
@@ -68,6 +70,8 @@ class ImageFolderData(MaskedDataModule):
         val_ratio: float = 0.05,
         labels: Literal["folder"] | None = "folder",
         augment: Literal["crop-flip", "none"] | Callable[[dict[str, Any]], dict[str, Any]] = "crop-flip",
+        crop_scale: tuple[float, float] = (0.2, 1.0),
+        flip: bool = True,
         on_unreadable: Literal["skip", "stop"] = "skip",
         extensions: tuple[str, ...] = EXTENSIONS,
         max_pixels: int = 200_000_000,
@@ -84,7 +88,8 @@ class ImageFolderData(MaskedDataModule):
             raise ValueError(f"`labels` must be 'folder' or None, but is {labels!r}.")
         if on_unreadable not in ("skip", "stop"):
             raise ValueError(f"`on_unreadable` must be 'skip' or 'stop', but is {on_unreadable!r}.")
-        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last)
+        augmented = augmentation(augment, image_size, crop_scale, flip)
+        super().__init__(batch_size, num_workers, val_batch_size, augmented, drop_last)
         self.folder = folder
         self.image_size = image_size
         self.val_folder = val_folder
@@ -92,8 +97,9 @@ class ImageFolderData(MaskedDataModule):
         self.labels = labels
         self.on_unreadable = on_unreadable
         self.extensions = extensions
-        # the smallest crop, a fifth of the area, needs 2.3 times the side
-        self.read = partial(read_image, channels=channels, max_pixels=max_pixels, around=4 * image_size)
+        # The shorter side of the smallest crop is sqrt(0.75 * share) of the image's; twice leaves room.
+        around = math.ceil(2 * image_size / math.sqrt(crop_scale[0]))
+        self.read = partial(read_image, channels=channels, max_pixels=max_pixels, around=around)
         self.check = partial(check_image, channels=channels, max_pixels=max_pixels)
 
     def load(self) -> Splits:
@@ -105,11 +111,7 @@ class ImageFolderData(MaskedDataModule):
             fine = fine or val_fine
         else:
             val_root = root
-            order = torch.randperm(len(train), generator=seeds.generator("cpu", "split")).tolist()
-            num_val = min(max(round(len(train) * self.val_ratio), 1), len(train) - 1)
-            held_out = [train[i] for i in sorted(order[:num_val])]
-            val = held_out or train  # a single image has to serve as both
-            train = [train[i] for i in sorted(order[num_val:])]
+            train, val = ([train[i] for i in places] for places in held_out(len(train), self.val_ratio))
 
         words = [[_class(path, root) for path in train], [_class(path, val_root) for path in val]]
         named = self.labels is not None and all(map(all, words))
@@ -118,7 +120,7 @@ class ImageFolderData(MaskedDataModule):
             ImageFiles(paths, [ids[w] for w in own] if named else None, self.read, fine, self.on_unreadable)
             for paths, own in zip((train, val), words, strict=True)
         ]
-        plain_train, plain_val = (Transformed(files, CentreCrop(self.image_size)) for files in sets)
+        plain_train, plain_val = (Transformed(files, CenterCrop(self.image_size)) for files in sets)
         return Splits(sets[0], plain_val, *((plain_train, plain_val) if named else ()))
 
     def _readable(self, root: Path) -> tuple[list[Path], bool]:

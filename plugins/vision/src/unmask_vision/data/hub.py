@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch.utils.data import Dataset
 
-from unmask import seeds
-from unmask.data import MaskedDataModule, Splits
+from unmask.data import MaskedDataModule, Splits, held_out
 from unmask.nearest import nearest
-from unmask_vision.data.augment import CentreCrop, Transformed, augmentation
+from unmask_vision.data.augment import CenterCrop, Transformed, augmentation
 from unmask_vision.data.reading import Unreadable, from_pil, to_float, to_uint8
 
 
@@ -33,7 +32,10 @@ class HubImagesData(MaskedDataModule):
         image_column: None: the first column of images.
         label_column: None: the first column of class labels, or of integers named ``label``; none
             at all when there is no such column.
-        augment: ``crop-flip``, ``none`` (centre crop), or a callable on samples.
+        augment: ``crop-flip`` (random resized crop, flip), ``none`` (centre crop), or a callable on
+            samples, which must give images of one size.
+        crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
+        flip: whether ``crop-flip`` mirrors half of the images left and right.
         num_workers: loading processes per device; None: by the number of images.
         val_batch_size: images per validation step; None: ``batch_size``.
         drop_last: leave out the last, smaller batch of an epoch.
@@ -58,6 +60,8 @@ class HubImagesData(MaskedDataModule):
         image_column: str | None = None,
         label_column: str | None = None,
         augment: Literal["crop-flip", "none"] | Callable[[dict[str, Any]], dict[str, Any]] = "crop-flip",
+        crop_scale: tuple[float, float] = (0.2, 1.0),
+        flip: bool = True,
         num_workers: int | None = None,
         val_batch_size: int | None = None,
         drop_last: bool = True,
@@ -66,7 +70,8 @@ class HubImagesData(MaskedDataModule):
             raise ValueError(f"`channels` must be 1, 2, 3 or 4, but is {channels}.")
         if not 0 < val_ratio < 1:
             raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
-        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last)
+        augmented = augmentation(augment, image_size, crop_scale, flip)
+        super().__init__(batch_size, num_workers, val_batch_size, augmented, drop_last)
         self.set_name = name
         self.config = config
         self.image_size = image_size
@@ -84,13 +89,11 @@ class HubImagesData(MaskedDataModule):
         if self.val_split is not None or names:
             train, val = whole, _pick(parts, "val_split", self.val_split or names[0])
         else:
-            order = torch.randperm(len(whole), generator=seeds.generator("cpu", "split")).tolist()
-            num_val = max(round(len(order) * self.val_ratio), 1)
-            train, val = whole.select(sorted(order[num_val:])), whole.select(sorted(order[:num_val]))
+            train, val = (whole.select(places) for places in held_out(len(whole), self.val_ratio))
 
         image, label = _columns(whole, self.image_column, self.label_column)
         sets = [Rows(part, image, label, self.channels) for part in (train, val)]
-        plain = [Transformed(rows, CentreCrop(self.image_size)) for rows in sets]
+        plain = [Transformed(rows, CenterCrop(self.image_size)) for rows in sets]
         sets[1].convert = sets[0].convert
         return Splits(sets[0], plain[1], *(plain if label else ()))
 

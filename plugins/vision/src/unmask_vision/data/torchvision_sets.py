@@ -15,10 +15,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from unmask import seeds
-from unmask.data import MaskedDataModule, Splits
+from unmask.data import MaskedDataModule, Splits, held_out
 from unmask.nearest import nearest
-from unmask_vision.data.augment import CentreCrop, Transformed, augmentation
+from unmask_vision.data.augment import CenterCrop, Transformed, augmentation
 from unmask_vision.data.digits import Images
 from unmask_vision.data.reading import from_pil, to_uint8
 
@@ -106,16 +105,15 @@ class TorchvisionData(MaskedDataModule):
         if self.split != "train" and "split" in inspect.signature(cls).parameters:
             plain[0] = Labelled(self._part(cls, "train", download=False), self.channels)  # the rest has no labels
         if self.image_size is not None:
-            plain = [Transformed(part, CentreCrop(self.image_size)) for part in plain]
+            plain = [Transformed(part, CenterCrop(self.image_size)) for part in plain]
         return Splits(train, plain[1], *(plain if "label" in plain[0][0] else ()))
 
     def _parts(self, cls: type, download: bool) -> tuple[Dataset, Dataset]:
         if {"train", "split"} & set(inspect.signature(cls).parameters):
             return self._part(cls, self.split, download), self._part(cls, self.val_split, download)
         whole = self._part(cls, "train", download)
-        order = torch.randperm(len(whole), generator=seeds.generator("cpu", "split")).tolist()  # type: ignore[arg-type]
-        num_val = max(round(len(order) * self.val_ratio), 1)
-        return Subset(whole, sorted(order[num_val:])), Subset(whole, sorted(order[:num_val]))
+        train, val = held_out(len(whole), self.val_ratio)  # type: ignore[arg-type]
+        return Subset(whole, train), Subset(whole, val)
 
     def _part(self, cls: type, part: str, download: bool) -> Dataset:
         names = inspect.signature(cls).parameters

@@ -17,7 +17,7 @@ class SwinV2Encoder(Encoder):
     """Any ``swinv2_*`` model of timm, without its head; ``swin`` is timm's own module.
 
     Shifted windows need every place, so hidden tokens cannot be dropped. The codes are those of the
-    last stage, 8 times coarser than the patches on each side: ``[B, N / 64, D]``; `SwinV2Predictor`
+    last stage, 8 times coarser than the patches on each side: ``[B, N / 64, D]``; `SwinPredictor`
     brings answers back to the patches.
 
     Args:

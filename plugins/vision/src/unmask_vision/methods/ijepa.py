@@ -51,9 +51,12 @@ class IJEPA(MaskedModel):
         target: an EMA teacher, momentum 0.996 to 1 (appendix A.1).
         loss: smooth L1, as in the released code (the paper says squared error, section 3).
         corruption: hidden patches are dropped (section 3).
-        tokenizer: None: patches, normalised by ImageNet's mean and spread when in colour.
-        optim: AdamW of appendix A.1: 1e-3 at batch 2048, final 1e-6, decay 0.04 to 0.4 by a cosine, 15
-            warm-up epochs. The warm-up begins at 0, where the paper's begins at 1e-4.
+        tokenizer: None: patches, normalised by ImageNet's mean and standard deviation when in colour.
+        optim: AdamW of appendix A.1: rate 1e-3 at batch 2048, 1e-6 at the end, 15 warm-up epochs, decay
+            from 0.04 to 0.4. The decay follows a cosine, as in the released code.
+
+    Differs from the released code in the warm-up, which begins at 0, and in the initialisation, which is
+    MAE's Xavier-uniform (there truncated normal, with output layers scaled down by depth).
 
     Raises:
         ValueError: an unknown size.

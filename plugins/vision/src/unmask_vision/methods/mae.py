@@ -49,7 +49,7 @@ class MAE(MaskedModel):
         target: pixels normalised per patch (section 3 and table 1d).
         loss: squared error (section 3).
         corruption: hidden patches are dropped (section 3).
-        tokenizer: None: patches, normalised by ImageNet's mean and spread when in colour.
+        tokenizer: None: patches, normalised by ImageNet's mean and standard deviation when in colour.
         optim: AdamW of table 8: base rate 1.5e-4, betas (0.9, 0.95), decay 0.05, 40 warm-up epochs.
 
     Raises:
