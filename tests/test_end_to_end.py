@@ -85,6 +85,32 @@ def test_two_processes_make_one_run():
     assert all(weight.isfinite().all() for weight in checkpoint["state_dict"].values())
 
 
+def test_contradictions_are_refused_in_two_lines(capsys):
+    for option, value, told in (
+        ("--model.image_size", "9", "`image_size` must be left out when `encoder` is given"),
+        ("--model.size", "tiny", "`size` must be left out when `encoder` is given"),
+        ("--model.target", "ema-teacher", "`target_width` of the predictor must be 96"),
+        ("--model.predictor", "linear", "LinearPredictor needs a code at every place"),
+        ("--model.mask", "tube", "TubeMask works on 3-D Grid layouts"),
+        ("--model.encoder.options.embed_dimm", "3", "nearest: embed_dim"),
+    ):
+        assert main(["fit", "--config", "vision/mae-digits", *FEW, option, value]) == 2, option
+        error = capsys.readouterr().err
+        assert told in error, error
+        assert len([line for line in error.splitlines() if line.strip()]) <= 2
+
+
+def test_a_resumed_run_draws_the_same_samples():
+    rare = ["--trainer.limit_train_batches", "2", "--trainer.check_val_every_n_epoch", "3"]
+    assert main(["fit", "--config", "vision/mae-digits", *rare, "--out", "run", "--trainer.max_steps", "4"]) == 0
+    more = ["--trainer.max_steps", "8", "--ckpt_path", "last"]
+    assert main(["fit", "--config", "vision/mae-digits", *rare, "--out", "run", *more]) == 0
+    sheets = [np.asarray(Image.open(f"run/pictures/epoch-{epoch:04d}.png")) for epoch in range(4)]
+    width = sheets[0].shape[1] // 3
+    for sheet in sheets:
+        assert np.array_equal(sheet[:, :width], sheets[0][:, :width])  # the column of inputs
+
+
 def test_a_mask_is_swapped_by_class_name():
     swap = ["--model.mask", "BlockMask", "--model.mask.ratio", "0.5"]
     assert main(["fit", "--config", "vision/mae-digits", *swap, *FEW]) == 0

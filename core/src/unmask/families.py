@@ -200,6 +200,11 @@ class Loss(nn.Module, ABC):
         """
 
     def forward(self, prediction: Prediction, target: Tensor) -> LossValue:
+        if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
+            raise ValueError(
+                f"`target_width` of the predictor must be {target.shape[-1]}, the width of the target "
+                f"{tuple(target.shape)}, but its answers are {tuple(prediction.values.shape)}."
+            )
         valid = prediction.asked.valid
         per_token = self.per_token(prediction.values, target, valid)
         if valid is None:

@@ -86,7 +86,9 @@ class Pictures(L.Callback):
     def _samples(self, trainer: L.Trainer) -> Any:
         """The first samples, collated once and kept on the CPU."""
         if self._batch is None:
-            loader: Any = trainer.val_dataloaders or trainer.train_dataloader
+            if trainer.enable_validation and trainer.val_dataloaders is None:  # a resumed run has not loaded it yet
+                trainer.fit_loop.epoch_loop.val_loop.setup_data()
+            loader: Any = trainer.val_dataloaders if trainer.enable_validation else trainer.train_dataloader
             while isinstance(loader, dict | list | tuple):
                 loader = next(iter(loader.values() if isinstance(loader, dict) else loader))
             # From the data set, not the loader, whose workers and order belong to the run.

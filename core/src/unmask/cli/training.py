@@ -170,6 +170,10 @@ class Training(LightningCLI):
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
         writes = self.command == "fit" and not given["fast_dev_run"]
 
+        if given["log_every_n_steps"] is None:
+            given["log_every_n_steps"] = 10  # Lightning's 50 leaves a short run without a row
+        if given["enable_model_summary"] is None:
+            given["enable_model_summary"] = False  # `go` says what a user wants of it
         if given["logger"] is None or given["logger"] is True:
             given["logger"] = self._loggers() if writes else False
         if writes:
@@ -198,7 +202,8 @@ class Training(LightningCLI):
     def go(self) -> None:
         """Run the command."""
         if self.command == "fit" and self.trainer.is_global_zero:
-            print(f"Run folder: {self.folder}", flush=True)
+            trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+            print(f"Run folder: {self.folder} ({trained:,} trainable parameters)", flush=True)
         run = getattr(self.trainer, self.command)
         outputs = run(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
         if self.command == "predict" and self.trainer.is_global_zero:
@@ -299,5 +304,6 @@ def _quieten() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"Warning: {message}\n"  # without a line of code
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)

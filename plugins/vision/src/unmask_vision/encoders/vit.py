@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import timm
@@ -170,7 +172,10 @@ def _create(name: str, pretrained: bool, **options: Any) -> Any:
     try:
         vit = timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
-        raise ValueError(f"`options` do not fit timm's {name}: {error}.") from error
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        choices = nearest(found[1], inspect.signature(VisionTransformer).parameters) if found else []
+        hint = f"; nearest: {', '.join(choices)}" if choices else ""
+        raise ValueError(f"`options` do not fit timm's {name}: {error}{hint}.") from error
     if type(vit.patch_embed) is not PatchEmbed or not isinstance(
         vit, VisionTransformer | VisionTransformerRelPos | Eva
     ):

@@ -21,6 +21,7 @@ from unmask.masks import MultiBlockMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher
 from unmask_vision.encoders import ViTEncoder
+from unmask_vision.encoders.patches import left_to
 from unmask_vision.tokenizer import PatchTokenizer
 
 SIZES = {
@@ -41,8 +42,8 @@ class IJEPA(MaskedModel):
     ``loss = mean over target places of smooth-L1(predictor(codes), layer-norm(teacher's codes))``
 
     Args:
-        size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; sets what is left None below.
-        image_size: side of the square images in pixels.
+        size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; None: ``base``.
+        image_size: side of the square images in pixels; None: 224.
         patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
         channels: colour channels of the images.
         mask: one context and four target blocks (section 3 and appendix A.1).
@@ -59,13 +60,13 @@ class IJEPA(MaskedModel):
     MAE's Xavier-uniform (there truncated normal, with output layers scaled down by depth).
 
     Raises:
-        ValueError: an unknown size.
+        ValueError: an unknown size, or one beside an encoder, which has its own.
     """
 
     def __init__(
         self,
-        size: Literal["tiny", "small", "base", "large", "huge"] = "base",
-        image_size: int = 224,
+        size: Literal["tiny", "small", "base", "large", "huge"] | None = None,
+        image_size: int | None = None,
         patch_size: int | None = None,
         channels: int = 3,
         mask: MaskSampler = MultiBlockMask(),
@@ -83,6 +84,8 @@ class IJEPA(MaskedModel):
             warmup_epochs=15,
         ),
     ) -> None:
+        left_to(encoder, size=size, image_size=image_size)
+        size, image_size = size or "base", image_size or 224
         if size not in SIZES:
             raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
         name, default_patch, depth, num_heads = SIZES[size]

@@ -20,6 +20,7 @@ from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import ValueTarget
 from unmask_vision.encoders import ViTEncoder
+from unmask_vision.encoders.patches import left_to
 from unmask_vision.tokenizer import PatchTokenizer
 
 SIZES = {
@@ -39,8 +40,8 @@ class MAE(MaskedModel):
     ``loss = mean over hidden patches of mean((decoder(codes) - normalised pixels)^2)``
 
     Args:
-        size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; sets what is left None below.
-        image_size: side of the square images in pixels.
+        size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; None: ``base``.
+        image_size: side of the square images in pixels; None: 224.
         patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
         channels: colour channels of the images.
         mask: 75% of the patches at random (section 3 and figure 5).
@@ -53,13 +54,13 @@ class MAE(MaskedModel):
         optim: AdamW of table 8: base rate 1.5e-4, betas (0.9, 0.95), decay 0.05, 40 warm-up epochs.
 
     Raises:
-        ValueError: an unknown size.
+        ValueError: an unknown size, or one beside an encoder, which has its own.
     """
 
     def __init__(
         self,
-        size: Literal["tiny", "small", "base", "large", "huge"] = "base",
-        image_size: int = 224,
+        size: Literal["tiny", "small", "base", "large", "huge"] | None = None,
+        image_size: int | None = None,
         patch_size: int | None = None,
         channels: int = 3,
         mask: MaskSampler = RandomMask(ratio=0.75),
@@ -71,6 +72,8 @@ class MAE(MaskedModel):
         tokenizer: Tokenizer | None = None,
         optim: Optimization = Optimization(warmup_epochs=40),
     ) -> None:
+        left_to(encoder, size=size, image_size=image_size)
+        size, image_size = size or "base", image_size or 224
         if size not in SIZES:
             raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
         name, width, depth, num_heads = SIZES[size]

@@ -20,6 +20,7 @@ from unmask.masks import RandomMask
 from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
+from unmask_vision.encoders.patches import left_to
 from unmask_vision.predictors import SwinPredictor
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -54,7 +55,7 @@ class SimMIM(MaskedModel):
     here Xavier-uniform), and in the denominator, which it enlarges by 1e-5 of a pixel.
 
     Raises:
-        ValueError: an unknown backbone.
+        ValueError: an unknown backbone, or an image size beside an encoder, which has its own.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class SimMIM(MaskedModel):
     ) -> None:
         if backbone not in ("vit", "swinv2"):
             raise ValueError(f"`backbone` must be 'vit' or 'swinv2', but is {backbone!r}.")
+        left_to(encoder, image_size=image_size)
         swin = backbone == "swinv2"
         patch_size = patch_size or (4 if swin else 16)
         image_size = image_size or (256 if swin else 224)
