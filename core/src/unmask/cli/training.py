@@ -52,8 +52,8 @@ def run(command: str, arguments: list[str]) -> int:
     words, base = _prepare(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []
+    interrupt, formatwarning = signal.getsignal(signal.SIGINT), warnings.formatwarning
     _quieten()
-    interrupt = signal.getsignal(signal.SIGINT)
     cli = None
     try:
         with registered_names(Parser.failures):
@@ -74,6 +74,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise
     finally:
         signal.signal(signal.SIGINT, interrupt)
+        warnings.formatwarning = formatwarning
     return GOOD
 
 
