@@ -24,7 +24,7 @@ class EMATeacher(Target):
         normalize: layer-norm the codes without learned scale and shift, as I-JEPA's code does.
 
     Raises:
-        ValueError: a momentum outside [0, 1].
+        ValueError: a momentum outside [0, 1]; in `update`, weights in 16 bits, which round its small steps away.
     """
 
     teacher: Encoder
