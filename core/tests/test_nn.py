@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
 from unmask.handoffs import Grid, Sequence, Set
-from unmask.nn import Block, Transformer, sincos
+from unmask.nn import Block, Transformer, attend, plain_is_quicker, sincos
 
 
 def test_positions_of_a_sequence_by_hand() -> None:
@@ -145,3 +145,32 @@ def test_initialisation_is_xavier_with_zero_biases() -> None:
 def test_width_must_fit_the_heads() -> None:
     with pytest.raises(ValueError, match=r"`width` must be a multiple of `num_heads` \(3\), but is 8"):
         Transformer(8, 1, 3)
+
+
+@pytest.mark.parametrize("mask", ["none", "bool", "added"])
+def test_plain_attention_equals_the_fused_one(mask, monkeypatch):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.float64, requires_grad=True) for n in (5, 7, 7))
+    masks = {"none": None, "bool": torch.rand(2, 1, 1, 7) < 0.8, "added": torch.randn(1, 3, 5, 7, dtype=torch.float64)}
+    if mask == "bool":
+        masks["bool"][..., 0] = True  # each query has a key
+    fused = torch.nn.functional.scaled_dot_product_attention(q, k, v, masks[mask])
+    expected = torch.autograd.grad(fused.square().sum(), (q, k, v))
+    monkeypatch.setattr("unmask.nn.attention.plain_is_quicker", lambda x: True)
+    plain = attend(q, k, v, masks[mask])
+    torch.testing.assert_close(plain, fused)
+    for got, wanted in zip(torch.autograd.grad(plain.square().sum(), (q, k, v)), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_plain_attention_is_for_training_in_bfloat16_on_cpu(monkeypatch):
+    x = torch.zeros(1, 1, 2, 4)
+    assert not plain_is_quicker(x)
+    assert plain_is_quicker(x.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert plain_is_quicker(x)
+        with torch.no_grad():
+            assert not plain_is_quicker(x)
+    monkeypatch.setattr("unmask.nn.attention.MOST_SCORES", 3)  # too many scores to hold: fused
+    monkeypatch.setattr(torch.Tensor, "softmax", None)
+    assert attend(x.bfloat16(), x.bfloat16(), x.bfloat16()).shape == x.shape

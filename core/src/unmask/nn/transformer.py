@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.nn.attention import attend
+
 
 class Attention(nn.Module):
-    """Multi-head self-attention through `torch.nn.functional.scaled_dot_product_attention`.
+    """Multi-head self-attention.
 
     Raises:
         ValueError: ``width`` is not a multiple of ``num_heads``.
@@ -30,7 +32,7 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x [B, H, N, D / H]
-        x = F.scaled_dot_product_attention(q, k, v, None if valid is None else valid[:, None, None, :])
+        x = attend(q, k, v, None if valid is None else valid[:, None, None, :])
         return self.proj(x.transpose(1, 2).reshape(batch, length, width))
 
 
