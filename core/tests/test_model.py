@@ -37,7 +37,7 @@ class Mixer(Encoder):
         self.enter = nn.Linear(4, 16)
         self.mlp = nn.Sequential(nn.Linear(32, 32), nn.GELU(), nn.Dropout(dropout), nn.Linear(32, 16))
 
-    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         values, seen = tokens.values, None
         if mask is not None and mask.seen is not None:
             values, seen = mask.seen.gather(values), mask.seen

@@ -36,7 +36,7 @@ class Tiny(Encoder):
         self.layer = nn.Linear(4, 8)
         self.norm = nn.LayerNorm(8)
 
-    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         values = tokens.values
         if mask is not None:
             values = torch.where(mask.hidden[..., None], self.mask_token, values)

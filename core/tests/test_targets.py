@@ -28,7 +28,7 @@ class TinyEncoder(Encoder):
         self.dropout = nn.Dropout(0.5)
         self.norm = nn.BatchNorm1d(5)
 
-    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         codes = self.dropout(self.layer(tokens.values))
         return Latent(self.norm(codes.mT).mT)
 

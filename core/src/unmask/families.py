@@ -26,13 +26,8 @@ class Tokenizer(nn.Module, ABC):
     def forward(self, batch: Any) -> Tokens:
         """Tokens of ``batch``, their values in the units that the loss is measured in."""
 
-    def render(self, values: Tensor, layout: Layout, hidden: Tensor | None = None) -> list[np.ndarray]:
-        """Draws token values as a person would look at them, hidden places greyed out.
-
-        Args:
-            values: ``[B, N, V]``.
-            layout: how the tokens lie.
-            hidden: ``[B, N]`` bool, or None to show everything.
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """Draws samples as a person would look at them, hidden places (``[B, N]`` bool) greyed out.
 
         Returns:
             B pictures ``[height, width, 3]`` uint8.
@@ -41,6 +36,16 @@ class Tokenizer(nn.Module, ABC):
             NotImplementedError: this modality has no picture.
         """
         raise NotImplementedError(f"{type(self).__name__} draws no pictures.")
+
+    def files(
+        self, tokens: Tokens, hidden: Tensor | None = None, prediction: Prediction | None = None
+    ) -> dict[str, list[bytes]]:
+        """The same samples in files of this modality's own kinds: by suffix (``.wav``), B contents."""
+        return {}
+
+    def raw(self, tokens: Tokens) -> Tensor | None:
+        """Raw input as one vector per sample ``[B, F]``, for probes; None: values flattened, or their mean."""
+        return None
 
 
 class MaskSampler(nn.Module, ABC):
@@ -146,10 +151,21 @@ class Encoder(nn.Module, ABC):
 
     width: int
     """D, the width of its codes."""
+    num_layers: int
+    """How many layers have codes of their own."""
 
     @abstractmethod
-    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
-        """Codes of the tokens that ``mask`` shows; of all of them when it is None (inference)."""
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
+        """Codes of the tokens that ``mask`` shows; of all of them when it is None (inference).
+
+        ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed.
+        """
+
+    def depth(self, layer: int | None) -> int:
+        """How many layers `forward` runs to answer for ``layer``."""
+        if layer is not None and not 1 <= layer <= self.num_layers:
+            raise ValueError(f"`layer` must be in [1, {self.num_layers}], the encoder's layers, but is {layer}.")
+        return layer or self.num_layers
 
 
 class Predictor(nn.Module, ABC):

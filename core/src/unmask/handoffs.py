@@ -139,8 +139,8 @@ class Mask:
         num_hidden: hidden places per sample, when all samples have as many.
         num_predict: asked places per row of ``predict``, when all rows have as many.
         show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT at hidden places; None: all are dropped.
-        donor: ``[B, N]`` int64, the visible place of the same sample whose value stands in where ``show``
-            is RANDOM; None when nothing is.
+        donor: ``[B, N]`` int64, what stands in where ``show`` is RANDOM: for tokens with values, those of this
+            visible place of the same sample; for tokens that are ids, this id. None when nothing is.
     """
 
     hidden: Tensor

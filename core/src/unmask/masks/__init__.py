@@ -8,12 +8,4 @@ from unmask.masks.random import RandomMask
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
-__all__ = [
-    "BlockMask",
-    "ColorNoiseMask",
-    "GridMask",
-    "MultiBlockMask",
-    "RandomMask",
-    "SpanMask",
-    "TubeMask",
-]
+__all__ = ["BlockMask", "ColorNoiseMask", "GridMask", "MultiBlockMask", "RandomMask", "SpanMask", "TubeMask"]

@@ -89,7 +89,8 @@ class PatchTokenizer(Tokenizer):
         image = cells.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.channels, rows * p, columns * p)
         return image * self.std + self.mean
 
-    def render(self, values: Tensor, layout: Layout, hidden: Tensor | None = None) -> list[np.ndarray]:
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        values, layout = tokens.values, tokens.layout
         pixels = self.image(values.float(), layout).clamp(0, 1)
         if hidden is not None:
             shade = hidden[..., None].expand(-1, -1, values.shape[-1]).to(values.dtype)

@@ -58,12 +58,14 @@ class SwinV2Encoder(Encoder):
             **(options or {}),
         )
         self.swin = swin
+        self.timm_model = name.split(".")[0], {"in_chans": channels, **size, **(options or {})}  # makes its like
         self.width: int = swin.num_features
+        self.num_layers = len(swin.layers)
         self.grid: tuple[int, int] = tuple(swin.patch_embed.grid_size)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, swin.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
             raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
         swin: Any = self.swin
@@ -74,5 +76,5 @@ class SwinV2Encoder(Encoder):
                     "`drop` of the corruption must be 0 for SwinV2Encoder, whose windows need every place, but is 1."
                 )
             x = replace_hidden(x, mask, self.mask_token)
-        x = swin.norm(swin.layers(x.unflatten(1, self.grid)))  # [B, rows / 8, columns / 8, D]
-        return Latent(x.flatten(1, 2))
+        x = swin.layers[: self.depth(layer)](x.unflatten(1, self.grid))  # [B, rows / 8, columns / 8, D]
+        return Latent((swin.norm(x) if layer is None else x).flatten(1, 2))

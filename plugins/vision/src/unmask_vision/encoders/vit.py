@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unmask import Encoder, Grid, Latent, Mask, Places, Tokens
 from unmask.nearest import nearest
-from unmask.nn import sincos
+from unmask.nn import plain_is_quicker, sincos
 from unmask_vision.encoders.patches import embed_patches, init_like_mae, replace_hidden
 
 
@@ -74,7 +74,10 @@ class ViTEncoder(Encoder):
             if getattr(vit, head, None) is not None:
                 getattr(vit, head).requires_grad_(False)
         self.vit = vit
+        self.timm_model = name.split(".")[0], {"in_chans": channels, **given, **(options or {})}  # makes its like
         self.width: int = vit.embed_dim
+        self.num_layers = len(vit.blocks)
+        self._fusable: list[Any] = [module for module in vit.modules() if getattr(module, "fused_attn", False)]
         self.grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
         if positions not in ("timm", "sincos"):
             raise ValueError(f"`positions` must be 'timm' or 'sincos', but is {positions!r}.")
@@ -86,7 +89,7 @@ class ViTEncoder(Encoder):
         if self.mask_token is not None:
             nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
             raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
         vit: Any = self.vit
@@ -98,14 +101,14 @@ class ViTEncoder(Encoder):
         x = embed_patches(vit.patch_embed, values)  # [B, K, D]
         if mask is not None and mask.show is not None:
             x = replace_hidden(x, mask, self.mask_token)
-        x = x + _at(positions, seen, len(x))
+        x = x + _at(positions, seen, x.shape[0])  # not `len`, which a traced program would fix
 
         # Class and register tokens go first.
         prefix = [token for token in (vit.cls_token, getattr(vit, "reg_token", None)) if token is not None]
         if prefix:
-            x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
-        x = self._blocks(x, seen)
+        x = self._blocks(x, seen, layer)
         num_prefix = x.shape[1] - values.shape[1]
         return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None)
 
@@ -117,7 +120,7 @@ class ViTEncoder(Encoder):
         num_places = self.grid[0] * self.grid[1]
         return (table[:, :-num_places] if table.shape[1] > num_places else 0.0), table[:, -num_places:]
 
-    def _blocks(self, x: Tensor, seen: Places | None) -> Tensor:
+    def _blocks(self, x: Tensor, seen: Places | None, layer: int | None) -> Tensor:
         """timm's blocks, given the positions that attention needs for the places seen."""
         vit: Any = self.vit
         num_prefix = vit.num_prefix_tokens
@@ -125,6 +128,9 @@ class ViTEncoder(Encoder):
         if seen is not None and seen.valid is not None:
             ones = seen.valid.new_ones(len(x), num_prefix)
             real = torch.cat([ones, seen.valid], dim=1)[:, None, None, :]
+        plain = real is None and plain_is_quicker(x)  # timm's plain attention takes no bool masks
+        for module in self._fusable:
+            module.fused_attn = not plain
 
         if isinstance(self.vit, VisionTransformerRelPos):
             bias = vit.shared_rel_pos.get_bias() if vit.shared_rel_pos is not None else None  # [1, H, N, N]
@@ -136,12 +142,12 @@ class ViTEncoder(Encoder):
                     )
                 bias = _pairs(bias, seen, num_prefix)
                 bias = bias if real is None else bias.masked_fill(~real, float("-inf"))
-            for block in vit.blocks:
+            for block in vit.blocks[: self.depth(layer)]:
                 x = block(x, shared_rel_pos=bias)
         elif isinstance(self.vit, Eva):
             x = vit.norm_pre(x)
             rope = vit.rope.get_embed(self.grid) if vit.rope is not None else None
-            for number, block in enumerate(vit.blocks):
+            for number, block in enumerate(vit.blocks[: self.depth(layer)]):
                 turn = rope[number] if rope is not None and vit.rope_mixed else rope  # [(H,) N, R]
                 if turn is not None and seen is not None:
                     turn = turn[..., seen.index, :]  # [(H,) B, K, R]
@@ -149,9 +155,9 @@ class ViTEncoder(Encoder):
                 x = block(x, rope=turn, attn_mask=real)
         else:
             x = vit.norm_pre(x)
-            for block in vit.blocks:
+            for block in vit.blocks[: self.depth(layer)]:
                 x = block(x, attn_mask=real)
-        return vit.norm(x)
+        return vit.norm(x) if layer is None else x
 
     def _fix_positions(self, name: str) -> None:
         table = getattr(self.vit, "pos_embed", None)
