@@ -1,0 +1,162 @@
+"""``unmask finetune``: train an encoder and a head on labels, beside the same encoder from scratch."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from unmask.cli import GOOD
+from unmask.cli.arguments import Arguments, checked_device, whole_number
+from unmask.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
+from unmask.plugins import RECIPES, UserError, find
+
+OPTIONS = {
+    "task": "classification, multi-label or regression; default: what the labels look like",
+    "epochs": f"default: {EPOCHS}, or as many times {EPOCHS} as {LEAST_STEPS:,} steps take",
+    "max_steps": "optimiser steps at most; default: no such end",
+    "batch_size": "samples per step",
+    "lr": f"learning rate at a batch of 256, scaled by batch size / 256; default: {LR:g}, with --freeze {FREEZE_LR:g}",
+    "weight_decay": "AdamW's",
+    "warmup_ratio": "warm-up as a share of all steps",
+    "layer_decay": "of the learning rate from block to block of the pretrained encoder; MAE: 0.75",
+    "drop_path": "stochastic depth of the last block; MAE on ImageNet: 0.1",
+    "label_smoothing": "of classification",
+    "mixup": "alpha of mixup; MAE on ImageNet: 0.8",
+    "cutmix": "alpha of CutMix on a grid of tokens; MAE on ImageNet: 1",
+    "pool": "mean, max, mean+max or cls",
+    "head": "linear or mlp",
+    "val_ratio": "share of the labels held out to choose the epoch by; 0: none, the last step counts",
+    "patience": "validations without a better score after which to stop; 0: never early",
+    "loss": "of regression: mse or l1",
+    "precision": "32-true, bf16-mixed or 16-mixed",
+}
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Train every trial, print the table, write ``finetune.json`` and ``finetune/`` into the run folder."""
+    given = _parser(command).parse_args(arguments)
+    settings = _settings(given)
+    seeds = [whole_number("--seeds", word, least=0) for word in _words("--seeds", given.seeds)]
+    numbers = [
+        None if word == "all" else whole_number("--labels_per_class", word)
+        for word in _words("--labels_per_class", given.labels_per_class)
+    ]
+    if given.from_scratch and given.no_scratch:
+        raise UserError("`--from_scratch` (only that) and `--no_scratch` (without) cannot both be given.")
+    if (given.run is None) == (given.config is None):
+        raise UserError("Give a run folder, or `--config` with `--from_scratch`, and not both.")
+    if given.config is not None and not given.from_scratch:
+        raise UserError("`--config` needs `--from_scratch`: without a run nothing is pretrained.")
+
+    from rich.console import Console
+
+    from unmask.evaluate.trained import build, load_run
+    from unmask.finetune.run import finetune
+    from unmask.finetune.table import caption, plain, table
+
+    device = checked_device(given.device)
+    if given.run is not None:
+        trained = load_run(given.run, given.data)
+        config, folder, datamodule = trained.folder / "config.yaml", trained.folder, trained.datamodule
+        pretrained, about = None if given.from_scratch else trained.model, trained.about
+    else:
+        config = _config(given.config)
+        if given.data is not None and not Path(given.data).is_file():
+            raise UserError(f"There is no file `{given.data}`; `--data` must be a YAML file.")
+        name = config.stem if config == Path(given.config) else given.config
+        folder = Path("runs", f"{name}-scratch")
+        datamodule = build(config, seeds[0], Path(given.data) if given.data else None)[1]
+        pretrained, about = None, f"From scratch, by {given.config}."
+    folder = Path(given.out) if given.out else folder
+    on_terminal = sys.stdout.isatty()
+    try:
+        result = finetune(
+            datamodule,
+            pretrained=pretrained,
+            scratch=None if given.no_scratch else lambda seed: build(config, seed)[0],
+            settings=settings, seeds=seeds, labels_per_class=numbers, groups=given.groups, device=device,
+            folder=folder, config=config.read_text(), about=about, progress=on_terminal,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except SystemExit as end:  # how Lightning ends after Ctrl-C
+        raise KeyboardInterrupt from end
+
+    if on_terminal:
+        Console().print(table(result))
+        print(caption(result, about))
+    else:
+        print(plain(result, about), end="")
+    print(f"Written to {folder / 'finetune.json'} and {folder / 'finetune'}")
+    return GOOD
+
+
+def _parser(command: str) -> Arguments:
+    parser = Arguments(
+        command,
+        "Fine-tune an encoder with a head on labels, beside the same from scratch with the same budget, data and "
+        "seeds. The schedule is MAE's; what only ImageNet needs (mixing, stochastic depth) begins switched off.",
+    )
+    parser.add_argument("run", nargs="?", help="a run folder, or a checkpoint in one")
+    parser.add_argument("--data", help="another YAML file whose `data` to fine-tune on; default: the run's own")
+    parser.add_argument("--from_scratch", action="store_true", help="only the untrained encoder")
+    parser.add_argument("--no_scratch", action="store_true", help="only the pretrained encoder")
+    parser.add_argument("--config", help="a recipe or YAML file in place of a run, with --from_scratch")
+    parser.add_argument("--seeds", default="0", help="such as 0,1,2; default: 0")
+    parser.add_argument("--labels_per_class", default="all", help="such as 10,50,all; default: all")
+    parser.add_argument("--groups", help="a key of the samples, each value of which is left out once and tested on")
+    parser.add_argument("--freeze", action="store_true", help="train the head alone, by SGD (linear probing)")
+    parser.add_argument("--augment", action="store_true", default=None, help="the data's own; default: if it has one")
+    parser.add_argument("--no_augment", dest="augment", action="store_false", help="leave training samples as they are")
+    for name, text in OPTIONS.items():
+        default = "" if _DEFAULTS[name] is None else f"; default: {_DEFAULTS[name]}"
+        parser.add_argument(f"--{name}", help=(text + default).replace("%", "%%"))
+    parser.add_argument("--out", help="where to write; default: the run folder")
+    parser.add_argument("--device", default="cpu", help="one device; default: cpu")
+    return parser
+
+
+def _settings(given: Namespace) -> Settings:
+    values: dict[str, Any] = {"freeze": given.freeze, "augment": given.augment}
+    for name in OPTIONS:
+        word = getattr(given, name)
+        if word is None:
+            continue
+        if name in CHOICES:
+            values[name] = word
+        elif isinstance(_DEFAULTS[name], int) or name in ("epochs", "max_steps"):
+            values[name] = whole_number(f"--{name}", word, least=0)
+        else:
+            values[name] = _number(f"--{name}", word)
+    try:
+        return Settings(**values)
+    except ValueError as error:
+        raise UserError(str(error).replace("`", "`--", 1)) from error
+
+
+def _number(option: str, word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise UserError(f"`{option}` must be a number, but is `{word}`.") from None
+
+
+def _words(option: str, given: str) -> list[str]:
+    words = list(dict.fromkeys(word.strip() for word in given.split(",") if word.strip()))
+    if not words:
+        raise UserError(f"`{option}` must be numbers with commas between, but is `{given}`.")
+    return words
+
+
+def _config(given: str) -> Path:
+    """The file of a recipe, or the file itself."""
+    path = Path(given)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"There is no file `{given}`; `--config` must be a recipe or a YAML file.")
+    return find(given, RECIPES).path()
