@@ -1,6 +1,8 @@
 """Callbacks: watching a run without changing it."""
 
+from unmask.callbacks.collapse_monitor import CollapseMonitor
+from unmask.callbacks.online_probe import OnlineProbe
 from unmask.callbacks.pictures import Pictures
 from unmask.callbacks.progress import ProgressBar
 
-__all__ = ["Pictures", "ProgressBar"]
+__all__ = ["CollapseMonitor", "OnlineProbe", "Pictures", "ProgressBar"]

@@ -121,7 +121,8 @@ class ProgressBar(RichProgressBar):
         now = time.monotonic()
         elapsed, self._ticked = now - self._ticked, now
         try:
-            num_samples = extract_batch_size(batch) * trainer.world_size
+            index = batch.get("index") if isinstance(batch, dict) else None  # packed batches have no first side
+            num_samples = (extract_batch_size(batch) if index is None else len(index)) * trainer.world_size
         except (MisconfigurationException, RecursionError):
             return  # a batch of unknown size: no speed is shown
         # Samples and seconds decay alike, so their quotient is unbiased from the first batch on.
