@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from unmask import Grid, Latent, MaskedModel, Optimization, Tokens
 from unmask.callbacks import Pictures, ProgressBar
 from unmask.evaluate.drawing import draw
+from unmask.evaluate.sheet import FONT_SIZE
 from unmask.families import Encoder, Predictor, Target, Tokenizer
 from unmask.handoffs import Mask, Prediction
 from unmask.losses import MSELoss
@@ -38,20 +39,20 @@ class Cells(Tokenizer):
     def forward(self, batch):
         return Tokens(batch["x"], Grid((2, 2)))
 
-    def render(self, values, layout, hidden=None):
-        shown = (values * 255).round().clamp(0, 255)
+    def render(self, tokens, hidden=None):
+        shown = (tokens.values * 255).round().clamp(0, 255)
         if hidden is not None:
             shown = shown.masked_fill(hidden[..., None], 128)
         return list(shown.reshape(-1, 2, 2, 1).expand(-1, -1, -1, 3).byte().numpy())
 
 
 class Invisible(Cells):
-    def render(self, values, layout, hidden=None):
+    def render(self, tokens, hidden=None):
         raise NotImplementedError("Invisible draws no pictures.")
 
 
 class Broken(Cells):
-    def render(self, values, layout, hidden=None):
+    def render(self, tokens, hidden=None):
         raise RuntimeError("out of ink")
 
 
@@ -63,7 +64,7 @@ class Affine(Encoder):
         self.linear = nn.Linear(1, 3)
         self.dropout = nn.Dropout(0.1)
 
-    def forward(self, tokens, mask=None):
+    def forward(self, tokens, mask=None, layer=None):
         places = mask.seen if mask is not None else None
         values = tokens.values if places is None else places.gather(tokens.values)
         return Latent(self.dropout(self.linear(values)), places)
@@ -141,7 +142,7 @@ def cells(picture, rows, columns):
     from PIL import ImageFont
 
     titles = {3: ("input", "seen by encoder", "reconstruction")}[columns]
-    font, left, found = ImageFont.load_default(), 8, []
+    font, left, found = ImageFont.load_default(FONT_SIZE), 8, []
     for title in titles:
         column = [picture[26 + 136 * row + 32 :: 64][:2, left + 32 :: 64][:, :2, 0] for row in range(rows)]
         found.append(np.stack(column).reshape(rows, 4))

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from unmask.evaluate.labels import real_tokens
+from unmask.evaluate.samples import owners
+from unmask.evaluate.sheet import Column, sheet
 from unmask.families import Tokenizer
-from unmask.handoffs import RANDOM, TOKEN, Places
+from unmask.handoffs import RANDOM, TOKEN, Grid, Places, Tokens
 
 if TYPE_CHECKING:
     from unmask.model import MaskedModel, Step
 
-SIDE = 128
-"""Least side of a cell in pixels; smaller samples are magnified by a whole factor."""
-GAP = 8
-TITLE_HEIGHT = 18
+NUM_LEVELS = 16
+"""Colours of a map of the loss."""
 
-Column = tuple[str, list[np.ndarray]]
+
+class View(NamedTuple):
+    """Samples as they were at some point of a step.
+
+    Args:
+        title: the point.
+        tokens: with the values of that point.
+        hidden: places without a value ``[B, N]``, packed ``[T]``, bool; None: all have one.
+    """
+
+    title: str
+    tokens: Tokens
+    hidden: Tensor | None
 
 
 @torch.no_grad()
-def draw(model: MaskedModel, step: Step) -> np.ndarray:
+def draw(model: MaskedModel, step: Step, heading: str = "") -> np.ndarray:
     """A row per sample: input | seen by the encoder | reconstruction.
 
     Where answers are no values (latents, classes): input | seen by the encoder | asked places |
-    the loss of each asked place over the dimmed input, from blue (least in the row) to red (most).
+    the loss of each asked place over the dimmed input, from blue (least of the sample) to red (most).
 
     Args:
         model: whose tokenizer draws and whose target turns answers into values.
-        step: what `MaskedModel.step` returned, with dense tokens.
+        step: what `MaskedModel.step` returned; tokens may be dense, padded or packed.
+        heading: a line above all.
 
     Returns:
         ``[height, width, 3]`` uint8.
@@ -41,96 +54,117 @@ def draw(model: MaskedModel, step: Step) -> np.ndarray:
     Raises:
         NotImplementedError: the tokenizer cannot draw.
     """
-    tokens, mask, tokenizer = step.tokens, step.mask, model.tokenizer
-    values, layout = tokens.values, tokens.layout  # [B, N, V]
-    columns: list[Column] = [("input", tokenizer.render(values, layout))]
+    tokenizer, tokens = model.tokenizer, step.tokens
+    shown = views(model, step)
+    columns = [Column(view.title, tokenizer.render(view.tokens, view.hidden)) for view in shown]
+    if len(shown) < 3:
+        loss, asked = _spread(step.loss.per_token[..., None], step.mask.asked, step.mask.hidden)
+        columns.append(Column("asked", tokenizer.render(tokens, real_tokens(tokens) & ~asked)))
+        columns.append(Column("loss: blue low, red high", _heat(tokenizer, tokens, loss[..., 0], asked)))
+    return sheet(columns, heading)
 
+
+def views(model: MaskedModel, step: Step) -> list[View]:
+    """Input, what the encoder sees, and, where answers are values, the input with answers where they were asked.
+
+    Where groups of asked places overlap, values are averaged; of ids, the last group's count.
+    """
+    tokens, mask, values = step.tokens, step.mask, step.tokens.values  # [B, N, V] or ids [B, N]
     seen, covered = values, mask.hidden
     if mask.show is not None:
         covered = mask.hidden & (mask.show == TOKEN)
         if mask.donor is not None:
-            other = values.gather(1, mask.donor[..., None].expand_as(values))
-            seen = torch.where((mask.hidden & (mask.show == RANDOM))[..., None], other, values)
-    columns.append(("seen by encoder", tokenizer.render(seen, layout, covered)))
+            row = torch.arange(len(values), device=values.device)[:, None]
+            swapped = mask.hidden & (mask.show == RANDOM)
+            # donors of values are places; those of ids are ids themselves
+            stand_in = values[row, mask.donor] if values.is_floating_point() else mask.donor
+            seen = torch.where(_as_wide(swapped, values), stand_in, values)
+    shown = [View("input", tokens, None), View("seen by encoder", replace(tokens, values=seen), covered)]
 
-    restored = model.target.restore(step.prediction, tokens, mask)  # [B, M, V] or [B, G, M, V]
+    restored = model.target.restore(step.prediction, tokens, mask)  # [B, (G,) M, V], packed [M, V]; or ids
     if restored is not None:
-        answers, asked = _spread(restored, mask.asked, values.shape[1])
-        rebuilt = torch.where(asked[..., None], answers.to(values.dtype), values)
-        columns.append(("reconstruction", tokenizer.render(rebuilt, layout, mask.hidden & ~asked)))
-    else:
-        per_token, asked = _spread(step.loss.per_token[..., None], mask.asked, values.shape[1])
-        columns.append(("asked", tokenizer.render(values, layout, ~asked)))
-        columns.append(("loss: blue low, red high", _heat(tokenizer, step, per_token, asked)))
-    return _sheet(columns)
+        if restored.is_floating_point():
+            answers, asked = _spread(restored, mask.asked, mask.hidden)
+            rebuilt = torch.where(_as_wide(asked, values), answers.view(values.shape).to(values.dtype), values)
+        else:
+            _, asked = _spread(torch.zeros_like(restored)[..., None], mask.asked, mask.hidden)
+            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked), values[..., None])[..., 0]
+        shown.append(View("reconstruction", replace(tokens, values=rebuilt), mask.hidden & ~asked))
+    return shown
 
 
-def _spread(answers: Tensor, places: Places, num_tokens: int) -> tuple[Tensor, Tensor]:
-    """Answers ``[B, (G,) M, F]`` back on all places, averaged where groups overlap.
+def regions(tokenizer: Tokenizer, tokens: Tokens, places: Tensor) -> list[np.ndarray]:
+    """Where in the pictures ``places`` are: only the tokenizer knows, so it is asked by covering all others.
+
+    Args:
+        tokenizer: which draws.
+        tokens: what it draws.
+        places: ``[B, N]``, packed ``[T]``, bool.
 
     Returns:
-        ``[B, N, F]``, 0 where nothing was asked, and ``[B, N]`` bool, True where it was.
+        ``[height, width]`` bool per sample.
     """
-    index = places.index.flatten(1)  # [B, G * M]
-    answers = answers.reshape(*index.shape, -1).float()  # [B, G * M, F]
-    real = torch.ones_like(index, dtype=torch.float) if places.valid is None else places.valid.flatten(1).float()
-    count = answers.new_zeros(len(index), num_tokens).scatter_add(1, index, real)  # [B, N]
-    total = answers.new_zeros(len(index), num_tokens, answers.shape[-1])
-    total = total.scatter_add(1, index[..., None].expand_as(answers), answers * real[..., None])
-    return total / count.clamp(min=1)[..., None], count > 0
+    real = real_tokens(tokens)
+    others = real & ~places
+    pairs = [(tokenizer.render(tokens, others), tokenizer.render(tokens, real))]
+    if isinstance(tokens.layout, Grid) and tokens.values.is_floating_point():
+        # A spot that has the colour of the cover itself is missed so; of two flat grids it has one at most.
+        flats = (torch.full_like(tokens.values, float(end)) for end in (tokens.values.amin(), tokens.values.amax()))
+        dark, bright = (tokenizer.render(replace(tokens, values=flat), others) for flat in flats)
+        pairs.append((dark, bright))
+    differ = [[(a != b).any(-1) for a, b in zip(*pair, strict=True)] for pair in pairs]
+    return [np.logical_or.reduce(each) for each in zip(*differ, strict=True)]
 
 
-def _heat(tokenizer: Tokenizer, step: Step, per_token: Tensor, asked: Tensor) -> list[np.ndarray]:
+def _heat(tokenizer: Tokenizer, tokens: Tokens, loss: Tensor, asked: Tensor) -> list[np.ndarray]:
     """The loss of each asked place as a colour over the dimmed input."""
-    values, layout = step.tokens.values, step.tokens.layout
-    low, high = values.min(), values.max()
-    if low == high:
-        high = low + 1
+    sample, _ = owners(tokens)
+    ends = loss.new_zeros(2, tokens.num_samples)
+    for end, how in zip(ends, ("amin", "amax"), strict=True):
+        end.scatter_reduce_(0, sample[asked], loss[asked], how, include_self=False)
+    least, most = ends[0][sample], ends[1][sample]
+    level = ((loss - least) / (most - least).clamp(min=1e-12)).clamp(0, 1).mul(NUM_LEVELS - 1).round()
 
-    def constant(level: Tensor) -> Tensor:  # [B, N, 1] in [0, 1] to flat tokens
-        return (low + level * (high - low)).to(values.dtype).expand_as(values)
-
-    # Only the tokenizer knows where a token lies in the picture. So flat tokens are drawn: places
-    # look alike at both ends of the scale where they are covered, and their brightness is the loss.
-    most = per_token.amax(1, keepdim=True)
-    least = per_token.masked_fill(~asked[..., None], float("inf")).amin(1, keepdim=True)
-    level = ((per_token - least) / (most - least).clamp(min=1e-12)).clamp(0, 1)
-    levels = (torch.zeros_like(level), torch.ones_like(level), level)
-    drawn = [tokenizer.render(constant(one), layout, ~asked) for one in levels]
-
-    cells = []
-    for picture, dark, bright, here in zip(tokenizer.render(values, layout), *drawn, strict=True):
-        dark, bright, here = (one.astype(np.float32).mean(-1) for one in (dark, bright, here))
-        heat = np.clip((here - dark) / np.maximum(bright - dark, 1), 0, 1)[..., None]  # [H, W, 1]
-        color = 255 * np.concatenate([heat, 1 - np.abs(2 * heat - 1), 1 - heat], axis=-1)
-        dimmed = picture * 0.4
-        overlaid = np.where((dark != bright)[..., None], 0.4 * dimmed + 0.75 * color, dimmed)
-        cells.append(overlaid.clip(0, 255).astype(np.uint8))
-    return cells
+    cells = [cell * 0.4 for cell in tokenizer.render(tokens)]
+    for number in level[asked].unique().tolist():
+        heat = number / (NUM_LEVELS - 1)
+        color = 255 * np.array([heat, 1 - abs(2 * heat - 1), 1 - heat])
+        for cell, region in zip(cells, regions(tokenizer, tokens, asked & (level == number)), strict=True):
+            cell[region] = 0.4 * cell[region] + 0.75 * color
+    return [cell.clip(0, 255).astype(np.uint8) for cell in cells]
 
 
-def _sheet(columns: list[Column]) -> np.ndarray:
-    """Columns of pictures under their titles."""
-    font = ImageFont.load_default()
-    pictures = [cell for _, cells in columns for cell in cells]
-    factor = max(math.ceil(SIDE / max(max(cell.shape[:2]) for cell in pictures)), 1)
-    heights = [max(cells[row].shape[0] for _, cells in columns) * factor for row in range(len(columns[0][1]))]
-    widths = [
-        max(math.ceil(font.getlength(title)), *(cell.shape[1] * factor for cell in cells)) for title, cells in columns
-    ]
-    size = (
-        sum(widths) + GAP * (len(widths) + 1),
-        TITLE_HEIGHT + GAP + sum(height + GAP for height in heights),
-    )
-    sheet = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(sheet)
-    left = GAP
-    for (title, cells), width in zip(columns, widths, strict=True):
-        pen.text((left, GAP // 2), title, fill="black", font=font)
-        top = TITLE_HEIGHT + GAP
-        for cell, height in zip(cells, heights, strict=True):
-            magnified = np.repeat(np.repeat(cell, factor, axis=0), factor, axis=1)
-            sheet.paste(Image.fromarray(magnified), (left, top))
-            top += height + GAP
-        left += width + GAP
-    return np.asarray(sheet)
+def _spread(answers: Tensor, places: Places, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Answers ``[B, (G,) M, F]``, packed ``[M, F]``, back on all places, averaged where groups overlap.
+
+    Returns:
+        As ``like`` (``[B, N]``, packed ``[T]``) with F more, 0 where nothing was asked; and bool, where it was.
+    """
+    flat = like if like.ndim > 1 else like[None]
+    index = places.index.reshape(len(flat), -1)  # [B, G * M]
+    answers = answers.reshape(*index.shape, -1).float()
+    real = torch.ones_like(index, dtype=torch.float)
+    if places.valid is not None:
+        real = places.valid.reshape(index.shape).float()
+    count = answers.new_zeros(flat.shape).scatter_add(1, index, real)  # [B, N]
+    total = answers.new_zeros(*flat.shape, answers.shape[-1])
+    total = total.scatter_add(1, index[..., None].expand_as(answers), answers * real[..., None])
+    mean = total / count.clamp(min=1)[..., None]
+    return mean.view(*like.shape, -1), (count > 0).view(like.shape)
+
+
+def _flat(places: Places) -> Places:
+    """Groups laid end to end."""
+    if places.index.ndim < 3:
+        return places
+    return Places(places.index.flatten(1), None if places.valid is None else places.valid.flatten(1))
+
+
+def _rows(ids: Tensor, places: Places) -> Tensor:
+    """Ids in the shape that `Places.scatter` takes: ``[B, G * M, 1]``, packed ``[M, 1]``."""
+    return ids.reshape(*_flat(places).index.shape, 1)
+
+
+def _as_wide(chosen: Tensor, values: Tensor) -> Tensor:
+    """``[B, N]`` as ``[B, N, 1]``, if ``values`` have more sides."""
+    return chosen.view(*chosen.shape, *[1] * (values.ndim - chosen.ndim))

@@ -1,0 +1,78 @@
+"""``unmask embed``: the features of a data set in a file, for whatever comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unmask.cli import GOOD
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.plugins import UserError
+
+POOLS = ("mean", "max", "mean+max", "cls")
+SPLITS = ("train", "val", "probe_train", "probe_test")
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Read a run back, write its encoder's features; killed, the same command goes on where it was."""
+    parser = Arguments(command, "Features of a data set, with nothing hidden. Killed, the same command carries on.")
+    parser.add_argument("run", help="a run folder, or a checkpoint in one")
+    parser.add_argument("--out", help="a .npy, .parquet or .safetensors file; default: features.npy in the run folder")
+    parser.add_argument("--data", help="another YAML file whose `data` to take; default: the run's own")
+    parser.add_argument("--split", default="val", help=f"{', '.join(SPLITS)}; default: val")
+    parser.add_argument("--pool", help=f"{', '.join(POOLS)}; default: mean")
+    parser.add_argument("--layer", help="whose codes, counted from 1; default: the last one's, normed")
+    parser.add_argument("--per_token", action="store_true", help="a row per token in place of one per sample")
+    parser.add_argument("--batch_size", help="samples at once; default: as in validation")
+    parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that was made in another way")
+    given = parser.parse_args(arguments)
+
+    split = one_of("--split", given.split, SPLITS)
+    if given.per_token and given.pool:
+        raise UserError("`--pool` must not be given with `--per_token`, which pools nothing; drop one of them.")
+    pool = one_of("--pool", given.pool or "mean", POOLS)
+    layer = whole_number("--layer", given.layer) if given.layer else None
+    batch_size = whole_number("--batch_size", given.batch_size) if given.batch_size else None
+
+    from unmask.cli.errors import plain
+    from unmask.evaluate.embed import embed, fingerprint
+    from unmask.evaluate.trained import load_run
+
+    device = checked_device(given.device)
+    trained = load_run(given.run, given.data)
+    out = Path(given.out) if given.out else trained.folder / "features.npy"
+    try:
+        with _bar(trained.datamodule.sample_name) as progress:
+            made = embed(
+                trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,
+                per_token=given.per_token, batch_size=batch_size, device=device,
+                source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=progress,
+            )  # fmt: skip
+    except (ValueError, OSError) as error:
+        raise UserError(plain(error)) from error
+
+    if made.num_found:
+        done = made.num_found == made.num_samples
+        print(f"`{made.path}` was {'finished already' if done else f'carried on from sample {made.num_found:,}'}.")
+    print(f"{made.num_rows:,} vectors of width {made.width}: {made.path}" + (f", {made.ids}" if made.ids else ""))
+    return GOOD
+
+
+@contextmanager
+def _bar(samples: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+
+        def progress(done: int, total: int) -> None:
+            if not bar.tasks:  # so that what was found done does not count as speed
+                bar.add_task(samples, total=total, completed=done)
+            bar.update(bar.tasks[0].id, completed=done)
+
+        yield progress

@@ -1,0 +1,75 @@
+"""``unmask reconstruct``: input, what was hidden and the prediction, from a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unmask.cli import GOOD
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.plugins import UserError
+
+SPLITS = ("train", "val", "probe_train", "probe_test")
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Read a run back, take one step without training, write what came of it."""
+    parser = Arguments(
+        command, "Input, what was hidden and the prediction: a picture, and files of the modality's own."
+    )
+    parser.add_argument("run", help="a run folder, or a checkpoint in one")
+    parser.add_argument("--data", help="another YAML file whose `data` to take; default: the run's own")
+    parser.add_argument("--split", default="val", help=f"{', '.join(SPLITS)}; default: val")
+    parser.add_argument("--num_samples", default="8", help="spread evenly over the split; default: 8")
+    parser.add_argument("--seed", default="0", help="of the masks; default: 0")
+    parser.add_argument("--ratio", help="share to hide, in (0, 1); default: as when the run began")
+    parser.add_argument("--out", help="a .png file; default: reconstruct.png in the run folder")
+    parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
+    given = parser.parse_args(arguments)
+
+    split = one_of("--split", given.split, SPLITS)
+    num_samples, seed = whole_number("--num_samples", given.num_samples), whole_number("--seed", given.seed, least=0)
+    ratio = _ratio(given.ratio) if given.ratio else None
+    if given.out and Path(given.out).suffix != ".png":
+        raise UserError(f"`--out` must end in .png, but is `{given.out}`.")
+
+    from unmask.cli.errors import plain
+    from unmask.evaluate.output import named, write_all
+    from unmask.evaluate.reconstruct import reconstruct
+    from unmask.evaluate.trained import load_run
+
+    device = checked_device(given.device)
+    trained = load_run(given.run, given.data)
+    model = trained.model
+    if ratio is not None and model.mask.ratio is None:
+        raise UserError(f"`--ratio` must not be given: {type(model.mask).__name__} has no ratio.")
+    model.mask.ratio = ratio or model.mask.ratio
+    try:
+        made = reconstruct(model, trained.datamodule, num_samples=num_samples, seed=seed, split=split, device=device)
+    except (ValueError, OSError) as error:
+        raise UserError(plain(error)) from error
+
+    print(trained.about)
+    print(f"Loss on {len(made.samples)} samples (mask seed {seed}): {made.loss:.4f}")
+    if made.error is not None:
+        print(f"Squared error at asked places, as a share of the variance there: {made.error:.3f}")
+    if made.accuracy is not None:
+        print(f"Right at asked places: {made.accuracy:.1%}")
+    if made.error is None and made.accuracy is None:
+        print(
+            f"Answers of {type(model).__name__} are no values: where they can be drawn, it is the loss of each that is."
+        )
+    if made.picture is None and not made.files:
+        raise UserError(f"Nothing can be shown: {type(model.tokenizer).__name__} draws no pictures and makes no files.")
+    written = write_all(Path(given.out) if given.out else trained.folder / "reconstruct.png", made.picture, made.files)
+    print(f"Written: {named(written)}")
+    return GOOD
+
+
+def _ratio(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise UserError(f"`--ratio` must be a number in (0, 1), but is `{word}`.")
+    return value
