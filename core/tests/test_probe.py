@@ -9,21 +9,33 @@ import random
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import adjusted_rand_score, average_precision_score, mean_absolute_error, r2_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.svm import SVC
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from unmask.evaluate.features import evaluating, features, raw_features
-from unmask.evaluate.probe import Row, probe_columns
-from unmask.evaluate.table import plain, to_json
+from unmask.data import MaskedDataModule, Splits
+from unmask.evaluate.features import evaluating, features, raw_features, raw_vectors, vectors
+from unmask.evaluate.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, Row, probe, probe_columns, probe_runs
+from unmask.evaluate.probe_statistics import with_statistics
+from unmask.evaluate.table import plain, table, to_json
 from unmask.families import Encoder, Tokenizer
 from unmask.handoffs import Latent, Sequence, Tokens
+from unmask.losses import MSELoss
+from unmask.masks import RandomMask
+from unmask.model import MaskedModel
+from unmask.predictors import LinearPredictor
+from unmask.targets import ValueTarget
 
 
 class Rows(Tokenizer):
-    """Rows of ``batch["x"]`` ``[B, N, V]``, some of them padding."""
+    """Rows of ``batch["x"]`` ``[B, N, V]``, some of them padding; or packed ``[T, V]``."""
 
     def forward(self, batch):
-        return Tokens(batch["x"], Sequence(), valid=batch.get("valid"))
+        return Tokens(batch["x"], Sequence(), valid=batch.get("valid"), offsets=batch.get("offsets"))
 
 
 class Doubling(Encoder):
@@ -36,7 +48,7 @@ class Doubling(Encoder):
         self.frozen = nn.Dropout(0.5).eval()
         self.masks = []
 
-    def forward(self, tokens, mask=None):
+    def forward(self, tokens, mask=None, layer=None):
         self.masks.append(mask)
         return Latent(self.frozen(self.dropout(tokens.values * self.scale)))
 
@@ -172,3 +184,319 @@ def test_table_and_json_say_the_same(blobs):
     numbers = json.loads(to_json(result))
     assert numbers["rows"][-1]["mean"]["good"] == 1
     assert numbers["rows"][-1]["gain"]["noise"][0] == pytest.approx(1 - numbers["rows"][-1]["mean"]["noise"])
+
+
+def test_raw_features_are_averaged_everywhere_as_soon_as_any_batch_is_ragged():
+    x = torch.arange(12.0).reshape(2, 3, 2)
+    whole, padded = {"x": x}, {"x": x, "valid": torch.tensor([[True, True, False], [True, False, False]])}
+    means, short = [[2, 3], [8, 9]], [[1, 2], [6, 7]]
+    np.testing.assert_array_equal(raw_features(Rows(), [whole, padded])[0], means + short)
+    np.testing.assert_array_equal(raw_features(Rows(), [padded, whole])[0], short + means)
+    np.testing.assert_array_equal(raw_features(Rows(), [whole, {"x": x[:, :2]}])[0], [*means, [1, 2], [7, 8]])
+    packed = {"x": torch.arange(10.0).reshape(5, 2), "offsets": torch.tensor([0, 2, 5])}
+    np.testing.assert_array_equal(raw_features(Rows(), [whole, packed])[0], [*means, [1, 2], [6, 7]])
+
+
+def test_a_tokenizer_may_have_raw_features_of_its_own():
+    class Own(Rows):
+        def raw(self, tokens):
+            return tokens.values.amax((1, 2))[:, None]
+
+    ids = {"x": torch.arange(6).reshape(2, 3)[..., None]}
+    np.testing.assert_array_equal(raw_features(Own(), [ids])[0], [[2], [5]])
+
+
+def test_flat_codes_keep_their_order_and_need_equal_lengths():
+    batch = {"x": torch.arange(12.0).reshape(2, 3, 2)}
+    flat, _ = features(Doubling(), Rows(), [batch], pool="flat")
+    np.testing.assert_array_equal(flat, 2 * np.arange(12.0).reshape(2, 6))
+    padded = batch | {"valid": torch.tensor([[True, True, False], [True, True, True]])}
+    packed = {"x": batch["x"].flatten(0, 1), "offsets": torch.tensor([0, 2, 6])}
+    for ragged in ([padded], [packed], [batch, {"x": batch["x"][:, :2]}]):
+        with pytest.raises(ValueError, match="differ in length, but is 'flat'"):
+            features(Doubling(), Rows(), ragged, pool="flat")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_labels_per_token_make_a_row_of_each_token_that_has_one(packed):
+    x, valid = torch.arange(12.0).reshape(2, 3, 2), torch.tensor([[True, True, True], [True, True, False]])
+    label = torch.tensor([[0, -100, 1], [1, 0, 0]])
+    batch = {"x": x, "valid": valid, "label": label, "who": ["ann", "bob"]}
+    if packed:
+        batch |= {"x": x[valid], "valid": None, "label": label[valid], "offsets": torch.tensor([0, 3, 5])}
+    expected = [[0, 1], [4, 5], [6, 7], [8, 9]]
+    found = vectors(Doubling(), Rows(), [batch], groups="who")
+    np.testing.assert_array_equal(found.values, 2 * np.array(expected))
+    assert found.label.tolist() == [0, 1, 1, 0]
+    assert found.group.tolist() == ["ann", "ann", "bob", "bob"]
+    np.testing.assert_array_equal(raw_vectors(Rows(), [batch]).values, expected)
+    with pytest.raises(ValueError, match="'mean' for labels per token"):
+        features(Doubling(), Rows(), [batch], pool="max")
+    with pytest.raises(ValueError, match=r"`groups` must be a key of the samples \(x, .*, but is 'nobody'"):
+        vectors(Doubling(), Rows(), [batch], groups="nobody")
+
+
+def test_samples_without_a_class_are_left_out():
+    batch = {"x": torch.arange(12.0).reshape(3, 2, 2), "label": torch.tensor([1, -100, 0])}
+    X, y = features(Doubling(), Rows(), [batch], pool="flat")
+    np.testing.assert_array_equal(X, 2 * np.array([[0, 1, 2, 3], [8, 9, 10, 11]]))
+    assert y.tolist() == [1, 0]
+
+
+def noisy(num=60, width=4, classes=2, seed=0):
+    """Classes that overlap, so that scores are neither 0 nor 1."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(num) % classes
+    return (rng.normal(size=(num, width)) + 1.2 * np.eye(classes, width)[y]).astype(np.float32), y
+
+
+def test_ten_folds_of_an_rbf_machine_are_those_of_scikit_learn():
+    X, y = noisy(100)
+    result = probe_columns(
+        {"x": (X[:70], X[70:])}, y[:70], y[70:], probes=["rbf-svm"], num_folds=10, labels_per_class=()
+    )
+    folds = StratifiedKFold(10, shuffle=True, random_state=0)
+    expected = [
+        GridSearchCV(SVC(), {"C": [1e-3, 1e-2, 1e-1, 1, 10]}, cv=5).fit(X[fit], y[fit]).score(X[held], y[held])
+        for fit, held in folds.split(X, y)
+    ]
+    (row,) = result.rows
+    assert row.scores["x"] == expected
+    assert 0.5 < row.mean("x") < 1
+    assert row.error("x") == pytest.approx(np.std(expected, ddof=1) / np.sqrt(10))
+    assert "± standard error over 10 folds." in plain(result)
+    assert "100 samples, all scored in turn" in plain(result)
+
+
+def test_ridge_is_scikit_learns_and_chosen_for_numbers():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 6)).astype(np.float32)
+    y = X @ rng.normal(size=(6, 2)) + rng.normal(size=(80, 2))
+    result = probe_columns({"x": (X[:50], X[50:])}, y[:50], y[50:])
+    center, scale = X[:50].mean(0), np.sqrt(X[:50].var(0).mean())
+    fitted = RidgeCV(alphas=10.0 ** np.arange(-3, 6)).fit((X[:50] - center) / scale, y[:50])
+    predicted = fitted.predict((X[50:] - center) / scale)
+    assert [row.name for row in result.rows] == ["ridge, all labels, R²", "ridge, all labels, MAE"]
+    explained, error = result.rows
+    assert explained.scores["x"] == [pytest.approx(r2_score(y[50:], predicted), rel=1e-4)]
+    assert error.scores["x"] == [pytest.approx(mean_absolute_error(y[50:], predicted), rel=1e-4)]
+    assert Row("r", {"a": [3.0], "b": [2.0]}, "MAE").gain("b", "a")[0] == 1  # an error that shrinks is a gain
+    with pytest.raises(ValueError, match="among `knn`, `ridge` for regression, but has `linear`"):
+        probe_columns({"x": (X, X)}, y, y, probes=["linear"])
+
+
+def test_several_labels_are_told_one_by_one():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, size=(120, 3))
+    X = (y @ rng.normal(size=(3, 5)) + 0.7 * rng.normal(size=(120, 5))).astype(np.float32)
+    result = probe_columns({"x": (X[:80], X[80:])}, y[:80], y[80:])
+    assert [(row.name, row.measure) for row in result.rows] == [
+        ("kNN, all labels", "mAP"),
+        ("linear, all labels", "mAP"),
+    ]
+    center, scale = X[:80].mean(0), np.sqrt(X[:80].var(0).mean())
+    by_strength = []
+    for strength in (0.01, 0.1, 1, 10):  # one of them is chosen
+        fits = [LogisticRegression(C=strength).fit((X[:80] - center) / scale, y[:80, c]) for c in range(3)]
+        scores = np.stack([fit.predict_proba((X[80:] - center) / scale)[:, 1] for fit in fits], axis=1)
+        by_strength.append(average_precision_score(y[80:], scores, average="macro"))
+    assert any(result.rows[1].mean("x") == pytest.approx(one, abs=1e-4) for one in by_strength)
+    assert 0.6 < result.rows[1].mean("x") < 1
+
+
+def test_clusters_of_known_classes_are_found(blobs):
+    result = probe_columns(*blobs, probes=["kmeans"])
+    nmi, ari = result.rows
+    assert (nmi.name, ari.name) == ("k-means, NMI", "k-means, ARI")
+    assert nmi.mean("good") == pytest.approx(1) and ari.mean("good") == pytest.approx(1)
+    columns, y_train, y_test = blobs
+    X = np.concatenate(columns["noise"])
+    expected = adjusted_rand_score(
+        np.concatenate([y_train, y_test]), KMeans(3, n_init=10, random_state=0).fit_predict(X)
+    )
+    assert ari.mean("noise") == pytest.approx(expected, abs=0.02)
+    assert nmi.mean("noise") < 0.1
+
+
+def test_one_group_is_left_out_at_a_time():
+    X, y = noisy(90)
+    group = np.array(["ann", "bob", "cid"])[np.arange(90) // 2 % 3]
+    given = {"train_groups": group[:60], "test_groups": group[60:], "labels_per_class": (5,), "num_draws": 3}
+    result = probe_columns({"x": (X[:60], X[60:])}, y[:60], y[60:], probes=["knn", "linear"], **given)
+    neighbors, linear, few = result.rows
+    by_hand = []
+    for name in ("ann", "bob", "cid"):
+        alone = probe_columns(
+            {"x": (X[group != name], X[group == name])}, y[group != name], y[group == name],
+            labels_per_class=(5,), num_draws=3,
+        )  # fmt: skip
+        by_hand.append([row.scores["x"] for row in alone.rows])
+    assert neighbors.scores["x"] == [one[0][0] for one in by_hand]
+    assert linear.scores["x"] == [one[1][0] for one in by_hand]
+    assert few.draws["x"] == [one[2] for one in by_hand]
+    assert few.scores["x"] == [pytest.approx(np.mean(one[2])) for one in by_hand]
+    assert few.error("x") == pytest.approx(np.std(few.scores["x"], ddof=1) / np.sqrt(3))
+    assert "over 3 held-out groups, each the mean over its 3 draws of labels" in plain(result)
+    with pytest.raises(ValueError, match="at least 2 groups to leave one out, but there are 1"):
+        probe_columns({"x": (X, X)}, y, y, train_groups=np.zeros(90), test_groups=np.zeros(90))
+    with pytest.raises(ValueError, match="`num_folds` must be left out"):
+        probe_columns({"x": (X[:60], X[60:])}, y[:60], y[60:], num_folds=3, **given)
+
+
+def test_labels_and_neighbours_can_be_capped(blobs):
+    columns, y_train, y_test = blobs
+    result = probe_columns(columns, y_train, y_test, max_labels=40, max_stored=50, num_neighbors=5, labels_per_class=())
+    assert [row.name for row in result.rows] == ["kNN, 50 stored", "linear, 40 labels"]
+    kept = np.sort(np.random.default_rng((0, 0)).permutation(90)[:50])
+    part = {name: (train[kept], test) for name, (train, test) in columns.items()}
+    alone = probe_columns(part, y_train[kept], y_test, probes=["knn"], num_neighbors=5)
+    assert result.rows[0].mean("noise") == pytest.approx(alone.rows[0].mean("noise"), abs=0.05)  # other centring
+    with pytest.raises(ValueError, match="`max_labels` must be at least 2, but is 1"):
+        probe_columns(columns, y_train, y_test, max_labels=1)
+
+
+def test_few_labels_are_asked_for_as_far_as_there_are_some(blobs):
+    columns, y_train, y_test = blobs
+    few = np.flatnonzero((y_train > 0) | (np.arange(90) < 24))  # class 0 has 8 labels
+    columns = {name: (train[few], test) for name, (train, test) in columns.items()}
+    result = probe_columns(columns, y_train[few], y_test, num_draws=1)
+    assert [row.name for row in result.rows][2:] == ["linear, 5 per class"]
+
+
+class Scaled(Encoder):
+    """Codes ``scale * layer * x``; nothing is learned."""
+
+    width, num_layers = 2, 3
+
+    def __init__(self, scale=1.0, norm=False):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.norm = nn.BatchNorm1d(2) if norm else None
+
+    def forward(self, tokens, mask=None, layer=None):
+        x = tokens.values * self.scale * self.depth(layer)
+        if layer == 2:
+            x = x * 0  # knows nothing
+        return Latent(x if self.norm is None else self.norm(x.flatten(0, 1)).view_as(x))
+
+
+def model(scale=1.0, norm=False):
+    return MaskedModel(
+        tokenizer=Rows(), mask=RandomMask(0.5), encoder=Scaled(scale, norm), predictor=LinearPredictor(2, 2),
+        target=ValueTarget(), loss=MSELoss(),
+    )  # fmt: skip
+
+
+class Data(MaskedDataModule):
+    """Rows whose class is in their first value; who made them is in ``who``."""
+
+    def __init__(self, labels=True, overlapping=False):
+        super().__init__(batch_size=16, num_workers=0)
+        self.labels, self.overlapping = labels, overlapping
+
+    def load(self):
+        rng = np.random.default_rng(0)
+        y = np.arange(60) % 2
+        x = torch.tensor(rng.normal(size=(60, 3, 2)) + np.stack([3.0 * y, 0 * y], axis=1)[:, None], dtype=torch.float32)
+        samples = [
+            {"x": x[i], "who": "ab"[i // 2 % 2]} | ({"label": int(y[i])} if self.labels else {}) for i in range(60)
+        ]
+        train = Subset(samples, range(40))
+        return Splits(train, Subset(samples, range(30 if self.overlapping else 40, 60)))
+
+
+def test_a_run_gets_three_columns_and_its_numbers_are_those_of_its_features():
+    data = Data()
+    result = probe(model(), model(2.0), data, num_draws=2, labels_per_class=(5,))
+    assert result.columns == [RAW, UNTRAINED, PRETRAINED]
+    assert result.widths == {RAW: 6, UNTRAINED: 2, PRETRAINED: 2}
+    X, Z = (features(Scaled(), Rows(), DataLoader(one, 16)) for one in (data.splits.train, data.splits.val))
+    alone = probe_columns({"x": (X[0], Z[0])}, X[1], Z[1], num_draws=2, labels_per_class=(5,))
+    assert [row.scores[PRETRAINED] for row in result.rows] == [row.scores["x"] for row in alone.rows]
+    flat = probe(model(), model(), data, pool="flat", probes=["knn"])
+    assert flat.widths[PRETRAINED] == 6
+    with pytest.raises(ValueError, match="there is nothing to probe"):
+        probe(model(), model(), Data(labels=False))
+    with pytest.raises(ValueError, match=r"`layer` must be in \[1, 3\]"):
+        probe(model(), model(), data, layer=4)
+
+
+def test_several_runs_have_one_score_each():
+    data, scales = Data(), (1.0, 50.0, -1.0)
+    settings = {"num_draws": 2, "labels_per_class": (1,), "seed": 3}
+    runs = [(model(scale), model()) for scale in scales]
+    alone = [probe(*run, data, **settings) for run in runs]
+    result = probe_runs(runs, data, **settings)
+    for number, row in enumerate(result.rows):
+        means = [one.rows[number].mean(PRETRAINED) for one in alone]
+        assert row.scores[PRETRAINED] == means
+        assert row.mean(PRETRAINED) == pytest.approx(np.mean(means))
+        assert row.error(PRETRAINED) == pytest.approx(np.std(means, ddof=1) / np.sqrt(3))
+        assert row.scores[RAW] == [alone[0].rows[number].mean(RAW)]
+        assert row.error(RAW) is None
+        assert row.draws[PRETRAINED] == [one.rows[number].scores[PRETRAINED] for one in alone]
+    text = plain(result)
+    assert "over 3 runs, each the mean over its 2 draws of labels (seed 3); raw input is the same in all runs" in text
+
+
+def test_groups_and_folds_take_both_sets_and_each_sample_once():
+    for overlapping, total in ((False, 60), (True, 60)):
+        result = probe(model(), model(), Data(overlapping=overlapping), groups="who", probes=["knn"])
+        assert result.num_train + result.num_test == total
+        assert result.parts == ("a", "b")
+        assert len(result.rows[0].scores[PRETRAINED]) == 2
+    both = Data()
+    assert both.splits.probe_train is not None
+    both._splits = both.splits._replace(probe_train=both.splits.val, probe_test=both.splits.val)
+    assert probe(model(), model(), both, num_folds=4, probes=["knn"]).num_test == 0
+
+
+def test_tokens_of_one_sample_are_split_by_their_labels():
+    class Nodes(MaskedDataModule):
+        def load(self):
+            generator = torch.Generator().manual_seed(0)
+            label = torch.arange(40) % 2
+            x = torch.randn(40, 2, generator=generator) + 3 * label[:, None]
+            train, test = label.clone(), label.clone()
+            train[10:], test[:30] = -100, -100
+            sample = {"x": x}
+            train, test = [sample | {"label": train}], [sample | {"label": test}]
+            return Splits([sample], [sample], train, test)
+
+    result = probe(model(), model(), Nodes(num_workers=0), labels_per_class=(2,), num_draws=2)
+    assert (result.num_train, result.num_test, result.num_classes) == (10, 10, 2)
+    assert result.widths == {RAW: 2, UNTRAINED: 2, PRETRAINED: 2}
+    assert result.rows[1].mean(PRETRAINED) > 0.8
+    assert result.rows[1].mean(PRETRAINED) == result.rows[1].mean(RAW)  # codes are the values
+
+
+def test_layers_are_rows_and_the_best_of_a_column_is_bold():
+    result = probe(model(), model(), Data(), layer="all")
+    assert [row.name for row in result.rows] == ["layer 1", "layer 2", "layer 3", "last layer, normed"]
+    assert result.rows[0].scores[RAW] == result.rows[3].scores[RAW]
+    assert result.rows[1].mean(PRETRAINED) == 0.5 < result.rows[0].mean(PRETRAINED)
+    assert result.rows[0].scores == probe(model(), model(), Data(), layer=1, probes=["linear"]).rows[0].scores
+    assert "Accuracy, %: linear, all labels" in plain(result)
+    cells = {column.header: list(column.cells) for column in table(result).columns}
+    assert [cell.startswith("[bold]") for cell in cells[PRETRAINED]] == [True, False, True, True]
+    assert not any(cell.startswith("[bold]") for cell in cells[RAW])
+    with pytest.raises(ValueError, match="a single one for a table by layer"):
+        probe(model(), model(), Data(), layer="all", probes=["knn", "linear"])
+
+
+def test_encoders_with_batchnorm_get_a_column_with_statistics():
+    encoder = Scaled(norm=True)
+    before = copy.deepcopy(encoder.state_dict())
+    loader = DataLoader(Data().splits.train, 10)
+    collected = with_statistics(encoder, Rows(), loader)
+    x = torch.stack([sample["x"] for sample in Data().splits.train]) * 3
+    torch.testing.assert_close(collected.norm.running_mean, x.flatten(0, 1).mean(0))
+    batchwise = torch.stack([part.flatten(0, 1).var(0) for part in x.split(10)]).mean(0)
+    torch.testing.assert_close(collected.norm.running_var, batchwise)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert torch.equal(collected.scale, encoder.scale) and collected.norm.momentum == encoder.norm.momentum
+
+    result = probe(model(norm=True), model(norm=True), Data(), probes=["knn"])
+    assert result.columns == [RAW, UNTRAINED, STATISTICS, PRETRAINED]
+    assert "statistics collected" in plain(result)
+    assert len(json.loads(to_json(result))["rows"][0]["gain"]) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
 from unmask.nearest import nearest, quoted
@@ -32,3 +33,48 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"`{self.prog}`: {message}; see `{self.prog} --help`.")
+
+
+def whole_number(option: str, word: str, least: int = 1) -> int:
+    """The number that ``option`` was given.
+
+    Raises:
+        UserError: no whole number, or one below ``least``.
+    """
+    try:
+        value = int(word)
+    except ValueError:
+        raise UserError(f"`{option}` must be a whole number, but is `{word}`.") from None
+    if value < least:
+        raise UserError(f"`{option}` must be at least {least}, but is {value}.")
+    return value
+
+
+def one_of(option: str, word: str, choices: Sequence[str]) -> str:
+    """The word that ``option`` was given.
+
+    Raises:
+        UserError: it is not among ``choices``; names the nearest.
+    """
+    if word not in choices:
+        near = quoted(nearest(word, choices) or choices)
+        raise UserError(f"`{option}` must be one of {', '.join(choices)}, but is `{word}`; nearest: {near}.")
+    return word
+
+
+def checked_device(word: str) -> str:
+    """The device that ``--device`` was given.
+
+    Raises:
+        UserError: this machine has none of that name.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=word)
+    except (RuntimeError, AssertionError) as error:
+        here = [kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()]
+        raise UserError(
+            f"`--device` must be one that this machine has, but is `{word}`; there are: {quoted(['cpu', *here])}."
+        ) from error
+    return word

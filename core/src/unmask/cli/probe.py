@@ -1,171 +1,131 @@
-"""``unmask probe``: what kNN and a linear classifier find in raw input, untrained and trained codes."""
+"""``unmask probe``: what simple models find in raw input, untrained and trained codes."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments
-from unmask.nearest import nearest, quoted
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.nearest import quoted
 from unmask.plugins import UserError
 
-POOLS = ("mean", "max", "mean+max", "cls")
+if TYPE_CHECKING:
+    from unmask.evaluate.trained import Trained
+
+POOLS = ("mean", "max", "mean+max", "cls", "flat")
+PROBES = ("knn", "linear", "svm", "rbf-svm", "ridge", "kmeans")
 
 
 def run(command: str, arguments: list[str]) -> int:
-    """Rebuild a run's model twice, load the checkpoint into one, print the table, write ``probe.json``."""
-    parser = Arguments(command, "kNN and linear probes on frozen features, beside raw input and no training.")
-    parser.add_argument("run", help="a run folder, or a checkpoint in one")
+    """Rebuild each run's model twice, load the checkpoint into one, print the table, write ``probe.json``."""
+    parser = Arguments(command, "Probes on frozen features, beside raw input and the untrained encoder.")
+    parser.add_argument(
+        "run", nargs="+", help="a run folder, or a checkpoint in one; several: ± over runs of one set-up"
+    )
     parser.add_argument("--data", help="another YAML file whose `data` to probe on; default: the run's own")
-    parser.add_argument("--labels_per_class", default="5,10,20", help="numbers of labels; default: 5,10,20")
+    parser.add_argument("--probes", help=f"of {','.join(PROBES)}; default: knn,linear, for regression ridge")
+    parser.add_argument("--labels_per_class", help="numbers of labels; default: 5,10,20 if there are so many")
     parser.add_argument("--num_draws", default="10", help="draws of labels; default: 10")
+    parser.add_argument("--max_labels", help="labels that probes other than knn are fitted on at most; default: all")
+    parser.add_argument("--max_stored", help="samples that knn looks for neighbours among at most; default: all")
+    parser.add_argument("--k", default="20", help="neighbours of knn; default: 20")
+    parser.add_argument("--temperature", default="0.07", help="of the weights of neighbours; default: 0.07")
+    parser.add_argument("--folds", help="cross-validate over both probe sets together; default: the data's split")
+    parser.add_argument("--groups", help="a key of the samples, such as who made them: leave one group out in turn")
     parser.add_argument("--pool", default="mean", help=f"{', '.join(POOLS)}; default: mean")
+    parser.add_argument("--layer", help="whose codes, counted from 1, or `all`; default: the last one's, normed")
     parser.add_argument("--seed", default="0", help="of the draws; default: 0")
     parser.add_argument("--device", default="cpu", help="where to compute features; default: cpu")
     given = parser.parse_args(arguments)
 
-    if given.pool not in POOLS:
-        near = nearest(given.pool, POOLS) or POOLS
-        raise UserError(f"`--pool` must be one of {', '.join(POOLS)}, but is `{given.pool}`; nearest: {quoted(near)}.")
-    labels_per_class = [_integer("--labels_per_class", word) for word in given.labels_per_class.split(",") if word]
-    num_draws, seed = _integer("--num_draws", given.num_draws), _integer("--seed", given.seed)
-    folder, checkpoint_path = _locate(Path(given.run))
-    if given.data is not None and not Path(given.data).is_file():
-        raise UserError(f"There is no file `{given.data}`; `--data` must be a YAML file.")
+    if given.groups and given.folds:
+        raise UserError("`--groups` must not be given with `--folds`, which splits by itself; drop one of them.")
+    pool = one_of("--pool", given.pool, POOLS)
+    layer = given.layer if given.layer in (None, "all") else whole_number("--layer", given.layer)
+    labels = given.labels_per_class
+    settings = {
+        "probes": given.probes and [one_of("--probes", word, PROBES) for word in given.probes.split(",")],
+        "labels_per_class": labels
+        if labels is None
+        else [whole_number("--labels_per_class", word) for word in labels.split(",") if word],
+        "num_draws": whole_number("--num_draws", given.num_draws),
+        "seed": whole_number("--seed", given.seed, least=0),
+        "max_labels": given.max_labels and whole_number("--max_labels", given.max_labels, least=2),
+        "max_stored": given.max_stored and whole_number("--max_stored", given.max_stored),
+        "num_neighbors": whole_number("--k", given.k),
+        "temperature": _above_zero("--temperature", given.temperature),
+        "num_folds": given.folds and whole_number("--folds", given.folds, least=2),
+    }
 
-    import torch
     from rich.console import Console
 
-    from unmask.evaluate.probe import probe
+    from unmask.evaluate.output import write
+    from unmask.evaluate.probe import probe_runs
     from unmask.evaluate.table import caption, plain, table, to_json
+    from unmask.evaluate.trained import load_run
 
-    checkpoint = _checkpoint(checkpoint_path)
-    model, datamodule = _build(folder / "config.yaml", checkpoint["seed"], Path(given.data) if given.data else None)
-    untrained, _ = _build(folder / "config.yaml", checkpoint["seed"], None)
+    runs = [load_run(path, given.data) for path in given.run]
+    _check_comparable(runs, own_data=given.data is None)
+    device = checked_device(given.device)
     try:
-        model.load_state_dict(checkpoint["state_dict"], strict=True)
-    except RuntimeError as error:
-        raise UserError(
-            f"The weights of `{checkpoint_path}` do not fit the model of `{folder / 'config.yaml'}`: "
-            f"{str(error).splitlines()[-1].strip()}"
-        ) from error
-    try:
-        torch.empty(0, device=given.device)
-    except (RuntimeError, AssertionError) as error:
-        here = [kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()]
-        raise UserError(
-            f"`--device` must be one that this machine has, but is `{given.device}`; "
-            f"there are: {quoted(['cpu', *here])}."
-        ) from error
-    try:
-        result = probe(
-            model, untrained, datamodule, labels_per_class=labels_per_class, num_draws=num_draws,
-            pool=given.pool, seed=seed, device=given.device,
-        )  # fmt: skip
+        with watching() as watch:
+            result = probe_runs(
+                [(one.model, one.untrained) for one in runs], runs[0].datamodule, pool=pool, layer=layer,
+                groups=given.groups, device=device, watch=watch, **settings,
+            )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
 
-    about = (
-        f"{type(model).__name__} after {checkpoint['global_step']:,} steps (seed {checkpoint['seed']}), "
-        f"{given.pool} pooling, from {checkpoint_path}."
-    )
-    (folder / "probe.json").write_text(to_json(result, about))
+    about = "\n".join(f"{one.about[:-1]}, {pool} pooling." for one in runs)
+    file = runs[0].folder / "probe.json"
+    write(file, to_json(result, about).encode())
     if sys.stdout.isatty():
         Console().print(table(result))
         print(caption(result, about))
     else:
         print(plain(result, about), end="")
-    print(f"Written to {folder / 'probe.json'}")
+    print(f"Written to {file}")
     return GOOD
 
 
-def _integer(option: str, word: str) -> int:
+@contextmanager
+def watching() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("features")
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+def _above_zero(option: str, word: str) -> float:
     try:
-        value = int(word)
+        value = float(word)
     except ValueError:
-        raise UserError(f"`{option}` must be a whole number, but is `{word}`.") from None
-    least = 0 if option == "--seed" else 1
-    if value < least:
-        raise UserError(f"`{option}` must be at least {least}, but is {value}.")
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise UserError(f"`{option}` must be a number above 0, but is `{word}`.")
     return value
 
 
-def _locate(path: Path) -> tuple[Path, Path]:
-    """The run folder and the checkpoint that ``path`` means.
-
-    Raises:
-        UserError: there is no such run; names those that are most like it.
-    """
-    if path.is_file():
-        for folder in path.absolute().parents[:2]:
-            if (folder / "config.yaml").is_file():
-                return folder, path
-        raise UserError(f"`{path}` must lie in a run folder with a `config.yaml`, but there is none above it.")
-    if not path.is_dir():
-        siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
-        near = nearest(str(path), siblings)
-        raise UserError(f"There is no run `{path}`" + (f"; nearest: {quoted(near)}." if near else "."))
-    checkpoints = sorted(
-        (path / "checkpoints").glob("*.ckpt"), key=lambda one: (one.stem == "last", one.stat().st_mtime)
-    )
-    missing = "config.yaml" if not (path / "config.yaml").is_file() else None if checkpoints else "checkpoints/*.ckpt"
-    if missing:
-        runs = sorted({str(found.parent) for found in path.rglob("config.yaml")} - {str(path)})[:3]
-        hint = f"; runs below it: {quoted(runs)}" if runs else ""
-        raise UserError(f"`{path}` must be a run folder, but has no `{missing}`{hint}.")
-    return path, checkpoints[-1]
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    """Weights and counters, without running any code that the file may hold."""
-    import pickle
-
-    import torch
-
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"`{path}` cannot be read as a checkpoint: {reason}") from error
-    lacking = [key for key in ("state_dict", "seed", "global_step") if key not in checkpoint]
-    if lacking:
-        raise UserError(f"`{path}` must be a checkpoint of `unmask fit`, but has no {quoted(lacking)}.")
-    return dict(checkpoint)
-
-
-def _build(config: Path, seed: int, data: Path | None) -> tuple[Any, Any]:
-    """A freshly initialised model and its data module."""
-    import argparse
-
-    import lightning as L
-    import torch
+def _check_comparable(runs: list[Trained], own_data: bool) -> None:
+    """Runs in one table differ by their seed: else ± would mix set-ups."""
     import yaml
 
-    from unmask.cli.errors import Parser, is_mistake, plain
-    from unmask.cli.names import registered_names
-
-    parts = {}
-    for name, file in (("model", config), ("data", data or config)):
-        try:
-            content = yaml.safe_load(file.read_text())
-        except yaml.YAMLError as error:
-            raise UserError(f"`{file}` is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict) or name not in content:
-            raise UserError(f"`{file}` must have a `{name}` entry, but has none.")
-        parts[name] = content[name]
-    parser = Parser(exit_on_error=False)
-    parser.add_lightning_class_args(L.LightningModule, "model", subclass_mode=True)
-    parser.add_lightning_class_args(L.LightningDataModule, "data", subclass_mode=True)
-    try:
-        with registered_names(Parser.failures), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            built = parser.instantiate(parser.parse_object(parts))
-    except argparse.ArgumentError as error:
-        raise UserError(f"`{config}` cannot be used: {' '.join(str(error).split())[:300]}") from error
-    except Exception as error:
-        if is_mistake(error, running=False):
-            raise UserError(plain(error)) from error
-        raise
-    return built["model"], built["data"]
+    configs = [yaml.safe_load((one.folder / "config.yaml").read_text()) for one in runs]
+    for other, config in zip(runs[1:], configs[1:], strict=True):
+        differing = [name for name in ("data", "model") if config.get(name) != configs[0].get(name)]
+        differing = [name for name in differing if name != "data" or own_data]
+        if differing:
+            raise UserError(
+                f"Runs probed together must differ by their seed alone, but `{other.folder}` has another "
+                f"{quoted(differing)} than `{runs[0].folder}`; probe them one by one."
+            )
+        if any(other.checkpoint.samefile(one.checkpoint) for one in runs if one is not other):
+            raise UserError(f"Each run must be given once, but `{other.checkpoint}` is given again.")

@@ -1,90 +1,35 @@
-"""Probes: how much of the labels simple classifiers find in frozen features, next to raw input.
+"""Probes: how much of the labels simple models find in frozen features, next to raw input.
 
-k nearest neighbours as in DINO (Caron et al. 2021) and logistic regression, with all
-labels and with a few per class. Every column gets the same draws and the same protocol.
+Every column gets the same draws, the same splits and the same protocol. `probe` measures a run's
+encoder, `probe_columns` any features; `unmask.evaluate.probe_fits` has the probes themselves.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShuffleSplit
-from sklearn.neighbors import KNeighborsClassifier
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset, Subset
 
-from unmask.data import MaskedDataModule
-from unmask.evaluate.features import features, raw_features
+from unmask import seeds
+from unmask.data import Augmented, MaskedDataModule
+from unmask.evaluate.features import Vectors, raw_vectors, vectors
+from unmask.evaluate.probe_columns import Watch, chosen, kind_of, probe_columns, probed
+from unmask.evaluate.probe_protocol import Protocol
+from unmask.evaluate.probe_result import ProbeResult, Row, over_runs
+from unmask.evaluate.probe_statistics import has_statistics, with_statistics
+from unmask.evaluate.samples import batches
+from unmask.families import Encoder, Tokenizer
 from unmask.model import MaskedModel
 
+__all__ = ["ProbeResult", "Protocol", "Row", "probe", "probe_columns", "probe_runs"]
+
 RAW, UNTRAINED, PRETRAINED = "raw input", "untrained encoder", "pretrained encoder"
-NUM_NEIGHBORS, TEMPERATURE = 20, 0.07
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
-"""Inverse strengths of regularisation to choose from."""
-LARGE = 10_000
-"""From so many labels on, one split of them chooses the strength instead of five."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """Accuracies of one probe.
-
-    Args:
-        name: the probe.
-        scores: accuracy in [0, 1] of each draw of labels, by column; one number with all labels.
-    """
-
-    name: str
-    scores: dict[str, list[float]]
-
-    def mean(self, column: str) -> float:
-        """The mean accuracy over draws."""
-        return float(np.mean(self.scores[column]))
-
-    def error(self, column: str) -> float | None:
-        """Its standard error over draws; None for a single one."""
-        return _standard_error(self.scores[column])
-
-    def gain(self, column: str, over: str) -> tuple[float, float | None]:
-        """How much ``column`` is above ``over``, draw by draw: mean and standard error."""
-        differences = np.subtract(self.scores[column], self.scores[over])
-        return float(differences.mean()), _standard_error(differences)
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """All rows, and what they were measured on."""
-
-    rows: list[Row]
-    columns: list[str]
-    num_train: int
-    num_test: int
-    num_classes: int
-    widths: dict[str, int]
-    num_draws: int
-    seed: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and strings, with means, standard errors and gains worked out."""
-        last = self.columns[-1]
-        return asdict(self) | {
-            "rows": [
-                asdict(row)
-                | {
-                    "mean": {column: row.mean(column) for column in self.columns},
-                    "standard_error": {column: row.error(column) for column in self.columns},
-                    "gain": {column: row.gain(last, column) for column in self.columns[:-1]},
-                }
-                for row in self.rows
-            ]
-        }
+STATISTICS = "untrained encoder, statistics collected"
+"""The column of an untrained encoder with BatchNorm that has seen the data once, see `with_statistics`."""
 
 
 def probe(
@@ -92,138 +37,164 @@ def probe(
     untrained: MaskedModel,
     datamodule: MaskedDataModule,
     *,
-    labels_per_class: Sequence[int] = (5, 10, 20),
-    num_draws: int = 10,
     pool: str = "mean",
-    seed: int = 0,
+    layer: int | Literal["all"] | None = None,
+    groups: str | None = None,
     device: torch.device | str = "cpu",
+    watch: Watch = lambda what, done, total: None,
+    **settings: Any,
 ) -> ProbeResult:
-    """Three columns: raw input, ``untrained``'s encoder and ``model``'s encoder.
+    """Three columns: raw input, ``untrained``'s encoder and ``model``'s; a fourth for encoders with BatchNorm.
 
     Args:
         model: a trained model; its `embedder` is measured.
         untrained: the same model as it was initialised, such as a deep copy from before training.
         datamodule: with labels in its probe sets.
-        labels_per_class: numbers of labels per class to draw, each at least 1.
-        num_draws: draws of each number, at least 1.
-        pool: ``mean``, ``max``, ``mean+max`` or ``cls``.
-        seed: of the draws and of the splits that choose the regularisation.
+        pool: ``mean``, ``max``, ``mean+max``, ``cls`` or ``flat``, see `vectors`.
+        layer: whose codes, counted from 1; None: the last one's, normed; ``all``: a row per layer, of one probe
+            with all labels.
+        groups: the key of the samples that tells their group (such as who made them): each group is left out in
+            turn, and fitted on all others.
         device: where features are computed.
+        watch: see `Watch`.
+        settings: as of `Protocol`. With groups or ``num_folds``, both probe sets are taken together; a sample
+            that is in both counts once where both are parts (`Subset`) of one data set.
 
     Raises:
-        ValueError: data without labels, or as `probe_columns`.
+        ValueError: data without labels, or as `vectors` and `probe_columns`.
     """
-    splits = datamodule.splits
-    sets = (splits.probe_train, splits.probe_test)
-    columns: dict[str, list[np.ndarray]] = {RAW: [], UNTRAINED: [], PRETRAINED: []}
-    labels = []
-    for name, dataset in zip(("probe_train", "probe_test"), sets, strict=True):
-        if dataset is None:
-            raise ValueError(f"`{name}` of the data must be given to probe, with labels, but is None.")
-        loader = DataLoader(dataset, batch_size=datamodule.val_batch_size)
-        raw, label = raw_features(model.tokenizer, loader, device)
-        if label is None:
-            raise ValueError(f"`{name}` of the data must have a `label` in every sample, but has none.")
-        labels.append(label)
-        columns[RAW].append(raw)
-        columns[UNTRAINED].append(features(untrained.embedder, untrained.tokenizer, loader, pool, device)[0])
-        columns[PRETRAINED].append(features(model.embedder, model.tokenizer, loader, pool, device)[0])
-    pairs = {name: (train, test) for name, (train, test) in columns.items()}
-    return probe_columns(pairs, labels[0], labels[1], labels_per_class=labels_per_class, num_draws=num_draws, seed=seed)
-
-
-def probe_columns(
-    columns: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    train_labels: np.ndarray,
-    test_labels: np.ndarray,
-    *,
-    labels_per_class: Sequence[int] = (5, 10, 20),
-    num_draws: int = 10,
-    seed: int = 0,
-) -> ProbeResult:
-    """Probes any features: by column, a matrix to fit on ``[n, D]`` and one to score on ``[m, D]``.
-
-    Features are centred and divided by one number, the root of their mean variance over the fitted matrix. Not
-    feature by feature: that magnifies dim pixels at an image's border and would cost raw digits
-    two points of accuracy, in favour of the encoder.
-
-    Raises:
-        ValueError: a count below 1, fewer than two classes, more labels per class asked for than
-            there are, or features that are not finite.
-    """
-    for name, least in (("num_draws", num_draws), *(("labels_per_class", n) for n in labels_per_class)):
-        if least < 1:
-            raise ValueError(f"`{name}` must be at least 1, but is {least}.")
-    classes, counts = np.unique(train_labels, return_counts=True)
-    if len(classes) < 2:
-        raise ValueError(f"Probes need labels of at least 2 classes, but there are {len(classes)}.")
-    if max(labels_per_class, default=0) > counts.min():
-        rare = classes[counts.argmin()]
-        raise ValueError(
-            f"`labels_per_class` must be at most {counts.min()}, the labels of class {rare}, "
-            f"but is {max(labels_per_class)}."
-        )
-    for name, pair in columns.items():
-        if not all(np.isfinite(matrix).all() for matrix in pair):
-            raise ValueError(f"The features of `{name}` must be finite, but hold NaN or infinity.")
-
-    everything = np.arange(len(train_labels))
-    draws = {
-        n: [_draw(train_labels, n, np.random.default_rng((seed, draw))) for draw in range(num_draws)]
-        for n in labels_per_class
-    }
-    neighbors: dict[str, list[float]] = {}
-    linear: dict[int | None, dict[str, list[float]]] = {n: {} for n in (*labels_per_class, None)}
-    for name, pair in columns.items():
-        train, test = _scaled(*pair)
-        neighbors[name] = [_knn(train, train_labels, test, test_labels)]
-        for n in linear:
-            linear[n][name] = [
-                _linear(train[chosen], train_labels[chosen], test, test_labels, seed)
-                for chosen in (draws[n] if n is not None else [everything])
-            ]
-    rows = [Row("kNN, all labels", neighbors), Row("linear, all labels", linear.pop(None))]
-    rows += [Row(f"linear, {n} per class", scores) for n, scores in linear.items()]
-    widths = {name: train.shape[1] for name, (train, _) in columns.items()}
-    return ProbeResult(rows, list(columns), len(train_labels), len(test_labels), len(classes), widths, num_draws, seed)
-
-
-def _draw(labels: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:
-    """``per_class`` samples of each class; of one generator state, fewer are a part of more."""
-    order = rng.permutation(len(labels))
-    return np.concatenate([order[labels[order] == label][:per_class] for label in np.unique(labels)])
-
-
-def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    center = train.mean(0, dtype=np.float64)
-    std = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
-    return ((train - center) / std).astype(np.float32), ((test - center) / std).astype(np.float32)
-
-
-def _knn(train: np.ndarray, labels: np.ndarray, test: np.ndarray, answers: np.ndarray) -> float:
-    """Neighbours by cosine, weighted by ``exp(cosine / 0.07)``."""
-    classifier = KNeighborsClassifier(
-        min(NUM_NEIGHBORS, len(train)),
-        metric="cosine",
-        weights=lambda distance: np.exp((1 - distance) / TEMPERATURE),
+    return probe_runs(
+        [(model, untrained)], datamodule, pool=pool, layer=layer, groups=groups, device=device, watch=watch, **settings
     )
-    return float(classifier.fit(train, labels).score(test, answers))
 
 
-def _linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, answers: np.ndarray, seed: int) -> float:
-    """Logistic regression; its strength is chosen by cross-validation on the given labels alone."""
-    fewest = int(np.unique(labels, return_counts=True)[1].min())
-    classifier: Any = LogisticRegression(max_iter=1000)
-    if fewest > 1:
-        folds: Any = StratifiedKFold(min(5, fewest), shuffle=True, random_state=seed)
-        if len(train) >= LARGE:
-            folds = StratifiedShuffleSplit(1, test_size=0.2, random_state=seed)
-        # By log-likelihood: accuracy on a handful of labels ties, and ties would go to the smallest C.
-        classifier = GridSearchCV(classifier, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of strengths that are not chosen, mostly
-        return float(np.mean(classifier.fit(train, labels).predict(test) == answers))
+def probe_runs(
+    runs: Sequence[tuple[MaskedModel, MaskedModel]],
+    datamodule: MaskedDataModule,
+    *,
+    pool: str = "mean",
+    layer: int | Literal["all"] | None = None,
+    groups: str | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = lambda what, done, total: None,
+    **settings: Any,
+) -> ProbeResult:
+    """`probe` for runs that differ by their seed alone: a score per run, raw input being the same in all.
+
+    Args:
+        runs: trained and untrained models.
+
+    Other arguments and errors as of `probe`.
+    """
+    protocol = Protocol(**settings)
+    first = runs[0][0]
+    if layer != "all":
+        first.embedder.depth(layer)  # refuses a layer that is not there
+    sets = _probe_sets(datamodule, together=groups is not None or protocol.num_folds is not None)
+
+    def both(what: str, extract: Callable[[Iterable[Any]], Vectors]) -> tuple[Vectors, Vectors]:
+        """Features of either set; of an empty one, none."""
+        loaders = [batches(datamodule, one, datamodule.val_batch_size) for one in sets]
+        found = [extract(_watched(loader, what, watch)) for loader in loaders if len(loader)]
+        return found[0], found[1] if len(found) > 1 else _none_of(found[0])
+
+    raw = both(RAW, lambda loader: raw_vectors(first.tokenizer, loader, device, groups))
+    labels = tuple(one.label for one in raw if one.label is not None)
+    if len(labels) < 2:
+        raise ValueError(_NO_LABELS)
+    own_groups = None if groups is None else tuple(one.group for one in raw)
+    if layer == "all":
+        protocol = _of_one_probe(protocol, kind_of(labels[0]))
+
+    def measured(columns: Mapping[str, tuple[Vectors, Vectors]]) -> ProbeResult:
+        pairs = {name: (train.values, test.values) for name, (train, test) in columns.items()}
+        return probed(pairs, labels, protocol, own_groups, watch)  # type: ignore[arg-type]
+
+    def codes(encoders: Mapping[str, tuple[Encoder, Tokenizer]], one: int | None) -> dict[str, tuple[Vectors, Vectors]]:
+        told = f", {_layer(one)}" if layer == "all" else ""
+        how: dict[str, Any] = {"pool": pool, "layer": one, "device": device, "groups": groups}
+        return {name: both(name + told, partial(vectors, *parts, **how)) for name, parts in encoders.items()}
+
+    results = []
+    for number, (model, untrained) in enumerate(runs):
+        encoders = {UNTRAINED: (untrained.embedder, untrained.tokenizer)}
+        if has_statistics(untrained.embedder):
+            loader = batches(datamodule, _shuffled(sets[0]), datamodule.val_batch_size)
+            collected = with_statistics(untrained.embedder, untrained.tokenizer, loader, device)
+            encoders[STATISTICS] = (collected, untrained.tokenizer)
+        encoders[PRETRAINED] = (model.embedder, model.tokenizer)
+        if layer == "all":
+            layers = [*range(1, first.embedder.num_layers + 1), None]
+            by_layer = {one: measured(codes(encoders, one)) for one in layers}
+            results.append(_stacked(measured({RAW: raw}) if number == 0 else None, by_layer))
+        else:
+            results.append(measured(({RAW: raw} if number == 0 else {}) | codes(encoders, layer)))
+    return over_runs(results)
 
 
-def _standard_error(scores: Sequence[float] | np.ndarray) -> float | None:
-    return float(np.std(scores, ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else None
+_NO_LABELS = "The data must have a `label` in every sample of its probe sets, but has none: there is nothing to probe."
+
+
+def _probe_sets(datamodule: MaskedDataModule, together: bool) -> tuple[Dataset, Dataset]:
+    """Samples to fit on and samples to score on; ``together``: the latter without those that are in the former."""
+    train, test = datamodule.splits.probe_train, datamodule.splits.probe_test
+    if train is None or test is None:
+        raise ValueError(_NO_LABELS)
+    if together:
+        (origin, numbers), (other, others) = _origin(train), _origin(test)
+        known = set(numbers) if origin is other else set()
+        test = Subset(test, [i for i, number in enumerate(others) if number not in known])
+    return Augmented(train), Augmented(test)
+
+
+def _origin(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
+    """The data set that ``dataset`` is a part of, and which samples of it."""
+    if not isinstance(dataset, Subset):
+        return dataset, range(len(dataset))  # type: ignore[arg-type]
+    origin, numbers = _origin(dataset.dataset)
+    return origin, [numbers[index] for index in dataset.indices]
+
+
+def _none_of(rows: Vectors) -> Vectors:
+    label, group = (None if one is None else one[:0] for one in (rows.label, rows.group))
+    return Vectors(rows.values[:0], label, group)
+
+
+def _shuffled(dataset: Dataset) -> Dataset:
+    order = torch.randperm(len(dataset), generator=seeds.generator("cpu", "statistics"))  # type: ignore[arg-type]
+    return Subset(dataset, order.tolist())
+
+
+def _watched(loader: Any, what: str, watch: Watch) -> Iterator[Any]:
+    for number, batch in enumerate(loader):
+        watch(f"features of {what}", number, len(loader))
+        yield batch
+
+
+def _of_one_probe(protocol: Protocol, kind: str) -> Protocol:
+    """A table by layer has one probe: the last default one, where none is asked for."""
+    names = chosen(protocol, kind)
+    if protocol.probes is not None and len(names) > 1:
+        raise ValueError(f"`probes` must be a single one for a table by layer, but is {', '.join(names)}.")
+    return replace(protocol, probes=names[-1:], labels_per_class=())
+
+
+def _layer(layer: int | None) -> str:
+    return "last layer, normed" if layer is None else f"layer {layer}"
+
+
+def _stacked(raw: ProbeResult | None, by_layer: Mapping[int | None, ProbeResult]) -> ProbeResult:
+    """A row per layer, of the probe's first measure; raw input, which has no layers, is the same in all."""
+    last = by_layer[None]
+    rows = []
+    for layer, result in by_layer.items():
+        row = result.rows[0]
+        scores = row.scores if raw is None else raw.rows[0].scores | row.scores
+        rows.append(Row(_layer(layer), scores, row.measure))
+    return replace(
+        last,
+        rows=rows,
+        columns=list(rows[0].scores),
+        widths=last.widths if raw is None else raw.widths | last.widths,
+        by_layer=last.rows[0].name,
+    )

@@ -1,0 +1,50 @@
+"""``unmask score``: held-out loss and what codes know of hidden values, under masks that are the same for every run."""
+
+from __future__ import annotations
+
+import sys
+
+from unmask.cli import GOOD
+from unmask.cli.arguments import Arguments, checked_device
+from unmask.cli.probe import watching
+from unmask.plugins import UserError
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Score each run, write ``score.json`` into its folder, print one table of all."""
+    parser = Arguments(command, "A label-free score of one run or several, under the same masks for all.")
+    parser.add_argument("run", nargs="+", help="a run folder, or a checkpoint in one")
+    parser.add_argument("--data", help="another YAML file whose `data` to score on; default: the run's own")
+    parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
+    given = parser.parse_args(arguments)
+
+    import json
+
+    from rich.console import Console
+
+    from unmask.evaluate.output import write
+    from unmask.evaluate.score import score
+    from unmask.evaluate.score_table import caption, plain, table
+    from unmask.evaluate.trained import load_run
+
+    runs = [load_run(path, given.data) for path in given.run]
+    device = checked_device(given.device)
+    scores = []
+    with watching() as watch:
+        for one in runs:
+            try:
+                scores.append(score(one.model, one.untrained, one.datamodule, device=device, watch=watch))
+            except ValueError as error:
+                raise UserError(f"`{one.folder}`: {error}") from error
+    for one, found in zip(runs, scores, strict=True):
+        content = found.as_dict() | {"caption": caption([found], [one.about])}
+        write(one.folder / "score.json", (json.dumps(content, indent=2) + "\n").encode())
+
+    about = [one.about for one in runs]
+    if sys.stdout.isatty():
+        Console().print(table(given.run, scores))
+        print(caption(scores, about))
+    else:
+        print(plain(given.run, scores, about), end="")
+    print(f"Written to {', '.join(str(one.folder / 'score.json') for one in runs)}")
+    return GOOD
