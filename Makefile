@@ -1,6 +1,7 @@
 # Everything happens in .venv, which `make` builds when it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
 # Models this small gain nothing from a second thread, and wait for it when that core is busy.
 ONE_THREAD := OMP_NUM_THREADS=1
@@ -9,10 +10,10 @@ ONE_THREAD := OMP_NUM_THREADS=1
 
 install: .venv/installed
 
-.venv/installed: requirements.txt core/pyproject.toml plugins/vision/pyproject.toml
+.venv/installed: requirements.txt core/pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps -e core -e plugins/vision
+	$(BIN)/python -m pip install --quiet --no-deps -e core $(PLUGINS:%=-e %)
 	touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed

@@ -11,6 +11,7 @@ import pytest
 
 from unmask import plugins
 from unmask.cli import main
+from unmask.cli.completion import candidates
 
 Install = Callable[..., None]
 
@@ -191,3 +192,18 @@ def test_quick_commands_import_no_torch(words):
 def test_python_m_unmask_is_the_command():
     done = subprocess.run([sys.executable, "-m", "unmask", "lst"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "There is no command `lst`; nearest: `list`.\n")
+
+
+def test_a_plugin_adds_a_command(install, capsys):
+    code = "def run(command, arguments):\n    print(command, *arguments)\n    return 0\n"
+    entries = {"apple-press": "fake_apple:run", "apple-broken": "fake_apple:gone"}
+    install("unmask-apple", {"commands": entries}, {"fake_apple.py": code})
+    assert main(["--help"]) == 0
+    assert "  apple-press  of unmask-apple" in capsys.readouterr().out
+    assert "apple-press" in candidates([""])
+    assert main(["apple-press", "hard", "--twice"]) == 0
+    assert capsys.readouterr().out == "apple-press hard --twice\n"
+    assert main(["apple-pres"]) == 2
+    assert "nearest: `apple-press`" in capsys.readouterr().err
+    assert main(["apple-broken"]) == 2
+    assert "unmask-apple" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from unmask.report.curves import MAX_POINTS, Curve, read_curves
 from unmask.report.markup import VOID, Markup, element
 from unmask.report.pictures import LARGEST_BYTES, figures
 from unmask.report.settings import flatten
+from unmask.report.tables import means
 
 CONFIG = """
 seed_everything: 0
@@ -516,3 +517,12 @@ def test_no_report_imports_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_row_says_itself_whether_it_is_percent_and_whether_less_is_better():
+    row = {"name": "ridge, MAE", "percent": False, "higher_is_better": False, "mean": {"a": 0.2, "b": 0.5}}
+    _, (read,) = means({"columns": ["a", "b"], "rows": [row]})
+    assert not read.percent
+    assert read.best == 0.2
+    _, (read,) = means({"columns": ["a"], "rows": [row | {"percent": True, "higher_is_better": True}]})
+    assert read.percent

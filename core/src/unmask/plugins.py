@@ -27,6 +27,7 @@ FAMILIES = {
     "unmask.targets": "unmask.families.Target",
     "unmask.losses": "unmask.families.Loss",
     "unmask.schedules": "unmask.schedules.Schedule",
+    "unmask.formats": "unmask.exchange.format.Format",
 }
 """The class that the components of a group descend from, as a path, so that asking imports nothing."""
 

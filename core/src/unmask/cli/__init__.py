@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from unmask.nearest import nearest, quoted
-from unmask.plugins import UserError
+from unmask.plugins import UserError, components, find
 
 GOOD, MISTAKE, INTERRUPTED = 0, 2, 130
 
@@ -32,12 +32,23 @@ COMMANDS = {
     "test": Command("unmask.cli.training", "measure the loss on the test data"),
     "predict": Command("unmask.cli.training", "run a trained model over the prediction data"),
     "probe": Command("unmask.cli.probe", "what kNN and a linear classifier find in a run's frozen features"),
+    "finetune": Command("unmask.cli.finetune", "train an encoder and a head on labels, beside one from scratch"),
+    "score": Command("unmask.cli.score", "held-out loss under fixed masks, the same for every run of a modality"),
+    "embed": Command("unmask.cli.embed", "write the features of a data set to a file"),
+    "preview": Command("unmask.cli.preview", "what a mask hides on real samples, before any training"),
+    "reconstruct": Command("unmask.cli.reconstruct", "input, what was hidden and the prediction, from a checkpoint"),
+    "report": Command("unmask.cli.report", "one HTML file with curves, pictures, probes and config of one run or two"),
+    "export": Command("unmask.cli.export", "write an encoder for other libraries: safetensors, timm, ONNX, ..."),
+    "import": Command("unmask.cli.imports", "make a run folder of weights from another library"),
     "list": Command("unmask.cli.listing", "what is installed: methods, masks, data, recipes, ..."),
     "show": Command("unmask.cli.show", "a component's description and arguments, or a recipe's text"),
     "doctor": Command("unmask.cli.doctor", "versions, and whether everything installed can be imported"),
     "completion": Command("unmask.cli.completion", "a completion script for bash, zsh or fish"),
 }
 """All commands, in the order of the help. A new one is a file and a line here."""
+
+PLUGIN_COMMANDS = "unmask.commands"
+"""The entry-point group in which plugins add commands: functions like ``run``, named ``plugin-command``."""
 
 HIDDEN = {"complete": Command("unmask.cli.completion", "what could follow; called by completion scripts")}
 
@@ -89,16 +100,26 @@ def _run(words: list[str]) -> int:
         return GOOD
     name, rest = words[0], words[1:]
     command = COMMANDS.get(name) or HIDDEN.get(name)
-    if command is None:
-        choices = nearest(name, COMMANDS)
-        hint = f"nearest: {quoted(choices)}" if choices else f"there are: {quoted(COMMANDS)}"
+    if command is not None:
+        return int(import_module(command.module).run(name, rest))
+    from_plugins = plugin_commands()
+    if name not in from_plugins:
+        there = [*COMMANDS, *from_plugins]
+        choices = nearest(name, there)
+        hint = f"nearest: {quoted(choices)}" if choices else f"there are: {quoted(there)}"
         raise UserError(f"There is no command `{name}`; {hint}.")
-    return int(import_module(command.module).run(name, rest))
+    return int(find(name, PLUGIN_COMMANDS).load()(name, rest))
+
+
+def plugin_commands() -> dict[str, str]:
+    """Names of the commands that plugins add, and the distributions that add them."""
+    return {component.name: component.distribution for component in components() if component.group == PLUGIN_COMMANDS}
 
 
 def _help() -> str:
     lines = ["usage: unmask COMMAND ...", "", "Masked self-supervised pretraining of any modality.", ""]
     lines += [f"  {name:12} {command.help}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:12} of {distribution}" for name, distribution in plugin_commands().items()]
     lines += ["", "  unmask COMMAND --help tells more, and unmask --version which version this is."]
     lines += ["  --traceback (or UNMASK_TRACEBACK=1) shows where an error comes from."]
     return "\n".join(lines)

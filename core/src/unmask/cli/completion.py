@@ -61,11 +61,11 @@ def run(command: str, arguments: list[str]) -> int:
 
 def candidates(words: list[str]) -> list[str]:
     """What could stand as the last of ``words``, the words after ``unmask``."""
-    from unmask.cli import COMMANDS
+    from unmask.cli import COMMANDS, plugin_commands
 
     *before, word = words or [""]
     if not before:
-        found = [*COMMANDS, "--help", "--version"]
+        found = [*COMMANDS, *plugin_commands(), "--help", "--version"]
     elif before[0] == "list":
         found = plugins.groups()
     elif before[0] == "show":

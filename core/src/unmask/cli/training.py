@@ -11,7 +11,7 @@ import argparse
 import logging
 import signal
 import warnings
-import zipfile
+from collections.abc import Callable
 from importlib import util
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +26,15 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from unmask import plugins
+from unmask.callbacks.collapse_monitor import CollapseMonitor
 from unmask.callbacks.pictures import Pictures
 from unmask.callbacks.progress import ProgressBar as Progress
 from unmask.cli import GOOD, complain
+from unmask.cli.environment import Environment
 from unmask.cli.errors import Parser, explain, is_mistake, keys_of, plain
 from unmask.cli.names import registered_names
 from unmask.cli.runs import MetricsFile, RunFolder, holds_a_run, newest_checkpoint, run_folder
+from unmask.evaluate.trained import check_resumable
 from unmask.model import MaskedModel
 from unmask.nearest import nearest, quoted
 
@@ -42,13 +45,12 @@ _QUIET = (
     r".*The dirpath has changed from.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*module\(s\) in eval mode at the start of training.*",  # a teacher always is
-    r".*You are using `torch.load` with `weights_only=False`.*",
 )
 """Warnings about nothing that went wrong, or that the user of a command cannot act on."""
 
 
-def run(command: str, arguments: list[str]) -> int:
-    """Parse, build, and run; see the module's docstring."""
+def run(command: str, arguments: list[str], kind: Callable[..., Training] | None = None) -> int:
+    """Parse, build, and run as ``kind`` does it, by default `Training`; see the module's docstring."""
     words, base = _prepare(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []
@@ -57,7 +59,7 @@ def run(command: str, arguments: list[str]) -> int:
     cli = None
     try:
         with registered_names(Parser.failures):
-            cli = Training(command, words, base, broken)
+            cli = (kind or Training)(command, words, base, broken, given=["unmask", command, *arguments])
             cli.go()
     except argparse.ArgumentError as error:
         raise plugins.UserError(explain(error, words, _chosen_keys(words))) from error
@@ -86,10 +88,13 @@ class Training(LightningCLI):
         words: the command line after the command, with recipes as paths.
         base: where to write unless the config says so; None: `runs/` and the model's name.
         broken: collects what constructors raise, which unions would bury.
+        given: the command line as it was typed.
     """
 
-    def __init__(self, command: str, words: list[str], base: Path | None, broken: list[Exception]) -> None:
-        self.command, self.base, self.broken = command, base, broken
+    def __init__(
+        self, command: str, words: list[str], base: Path | None, broken: list[Exception], given: list[str]
+    ) -> None:
+        self.command, self.base, self.broken, self.given = command, base, broken, given
         self.started = _Started()
         super().__init__(
             L.LightningModule,
@@ -148,10 +153,10 @@ class Training(LightningCLI):
         if given is None:
             return None
         if given != "last":
+            if Path(given).is_dir():
+                raise plugins.UserError(f"`--ckpt_path` must be a file or `last`, but `{given}` is a folder.")
             if not Path(given).is_file():
                 raise plugins.UserError(_no_file("ckpt_path", given))
-            if not zipfile.is_zipfile(given):
-                raise plugins.UserError(f"`--ckpt_path`: `{given}` is no checkpoint, or only a part of one.")
             return given
         found = newest_checkpoint(self.folder)
         if found is None and self.command != "fit":
@@ -178,7 +183,7 @@ class Training(LightningCLI):
         if given["logger"] is None or given["logger"] is True:
             given["logger"] = self._loggers() if writes else False
         if writes:
-            callbacks.append(RunFolder(self.folder, self.config_text))
+            callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
         if writes and given["enable_checkpointing"] is not False and not _has(callbacks, ModelCheckpoint):
             callbacks.append(
                 ModelCheckpoint(
@@ -192,6 +197,8 @@ class Training(LightningCLI):
             callbacks.append(Progress())
         if writes and isinstance(self.model, MaskedModel) and not _has(callbacks, Pictures):
             callbacks.append(Pictures())
+        if writes and isinstance(self.model, MaskedModel) and not _has(callbacks, CollapseMonitor):
+            callbacks.append(CollapseMonitor())
         return self.trainer_class(**{**given, "callbacks": [*callbacks, self.started], **kwargs})
 
     def _loggers(self) -> list[Logger]:
@@ -202,11 +209,14 @@ class Training(LightningCLI):
 
     def go(self) -> None:
         """Run the command."""
+        path = self.config.ckpt_path
+        if path is not None and Path(path).is_file():  # a sharded one is a folder
+            check_resumable(self.model, Path(path), training=self.command == "fit")
         if self.command == "fit" and self.trainer.is_global_zero:
             trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
             print(f"Run folder: {self.folder} ({trained:,} trainable parameters)", flush=True)
         run = getattr(self.trainer, self.command)
-        outputs = run(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
+        outputs = run(self.model, datamodule=self.datamodule, ckpt_path=path, weights_only=True)
         if self.command == "predict" and self.trainer.is_global_zero:
             vectors = torch.cat([output.float().cpu() for output in outputs])  # [n, D]
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -105,6 +105,8 @@ class ProbeResult:
                 "rows": [
                     asdict(row)
                     | {
+                        "percent": row.percent,
+                        "higher_is_better": not row.less_is_better,
                         "mean": {column: row.mean(column) for column in self.columns},
                         "standard_error": {column: row.error(column) for column in self.columns},
                         "gain": {column: row.gain(last, column) for column in self.columns[:-1]},

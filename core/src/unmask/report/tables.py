@@ -104,7 +104,7 @@ def _read(row: Mapping[str, Any]) -> Row:
         count = row["labels_per_class"]
         label += ", all labels" if count is None else f", {count} per class"
     values, least = _numbers(row, "mean"), row.get("higher_is_better") is False
-    share = not least and all(abs(value) <= 1 for value in values.values())
+    share = row.get("percent", not least and all(abs(value) <= 1 for value in values.values())) is True
     return Row(label, values, _numbers(row, "standard_error"), share, least)
 
 

@@ -1,0 +1,48 @@
+"""``unmask export``: a run's encoder in another library's layout, or as a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unmask.cli import GOOD
+from unmask.cli.arguments import Arguments, one_of
+from unmask.nearest import quoted
+from unmask.plugins import UserError, components
+
+POOLS = ("mean", "max", "mean+max", "cls")
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Read a run back, write its encoder, and say how to load it."""
+    names = [component.name for component in components() if component.group == "unmask.formats"]
+    parser = Arguments(command, "An encoder for other libraries. What is written is read back and compared first.")
+    parser.add_argument("run", help="a run folder, or a checkpoint in one")
+    parser.add_argument("--format", help=", ".join(names))
+    parser.add_argument("--out", help="a file or folder; default: in export/ in the run folder")
+    parser.add_argument("--pool", help=f"of programs (onnx, torch-export): {', '.join(POOLS)}; default: mean")
+    parser.add_argument("--codes", action="store_true", help="of programs: all codes in place of one vector per sample")
+    parser.add_argument("--data", help="a YAML file whose `data` programs are traced with; default: the run's own")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
+    given = parser.parse_args(arguments)
+
+    if given.format is None:
+        raise UserError(f"`--format` is required; there are: {quoted(names)}.")
+    if given.codes and given.pool:
+        raise UserError("`--pool` must not be given with `--codes`, which pools nothing; drop one of them.")
+    pool = None if given.codes else one_of("--pool", given.pool or "mean", POOLS)
+
+    from unmask.evaluate.trained import load_run
+    from unmask.exchange.exporting import export
+    from unmask.exchange.format import find_format
+
+    find_format(given.format)  # before a run is read
+    trained = load_run(given.run, given.data)
+    try:
+        written = export(trained, given.format, Path(given.out) if given.out else None, pool, given.overwrite)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(f"{trained.about}\nWritten to {written.path}")
+    if written.checked:
+        print(written.checked)
+    print(f"\n{written.usage}")
+    return GOOD

@@ -1,0 +1,80 @@
+"""What layouts of images share: pixels to compare codes on, position tables of another grid, means and deviations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from unmask import MaskedModel
+from unmask_vision.tokenizer import PatchTokenizer
+
+
+def random_images(model: MaskedModel, num_samples: int = 2) -> Tensor:
+    """``[B, C, H, W]`` float32 in [0, 1], of the size that the encoder takes; the same each time."""
+    rows, columns = cast(Any, model.embedder).grid
+    tokenizer = cast(PatchTokenizer, model.tokenizer)
+    shape = (num_samples, tokenizer.channels, rows * tokenizer.patch_size, columns * tokenizer.patch_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def normalized(model: MaskedModel, images: Tensor) -> Tensor:
+    """Images as a model of another library takes them: mean subtracted, divided by the deviation."""
+    tokenizer = cast(PatchTokenizer, model.tokenizer)
+    return (images - tokenizer.mean.cpu()) / tokenizer.std.cpu()
+
+
+def codes(model: MaskedModel, images: Tensor) -> Tensor:
+    """The embedder's, prefix tokens first: ``[B, P + N, D]``."""
+    latent = model.embedder(model.tokenizer({"image": images}))
+    return latent.values if latent.prefix is None else torch.cat([latent.prefix, latent.values], dim=1)
+
+
+def resample_positions(name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
+    """timm's resampling (bicubic, antialiased) of a ViT's position table to the encoder's grid.
+
+    Args:
+        name: in ``model.state_dict()``; other names are no position table.
+        tensor: the table ``[1, P + n, D]``, of a square grid of n places.
+        model: whose encoder's table is wanted.
+
+    Returns:
+        ``[1, P + N, D]``; None: it is no table, or not of this width or of a square grid.
+    """
+    if name != "encoder.vit.pos_embed":
+        return None
+    encoder: Any = model.encoder
+    own = encoder.vit.pos_embed
+    num_prefix = own.shape[1] - encoder.grid[0] * encoder.grid[1]
+    old = tensor.shape[1] - num_prefix if tensor.ndim == 3 else 0
+    if old < 1 or tensor.shape[-1] != own.shape[-1] or math.isqrt(old) ** 2 != old:
+        return None
+    side = math.isqrt(old)
+    return resample_abs_pos_embed(
+        tensor, list(encoder.grid), old_size=[side, side], num_prefix_tokens=num_prefix, verbose=False
+    )
+
+
+def preprocessing(model: MaskedModel) -> tuple[list[float], list[float]]:
+    """Means and deviations per channel, for pixels in [0, 1]."""
+    tokenizer = cast(PatchTokenizer, model.tokenizer)
+    mean, std = (x.flatten().double().tolist() for x in (tokenizer.mean, tokenizer.std))
+    return [round(x, 7) for x in mean], [round(x, 7) for x in std]
+
+
+def caution(model: MaskedModel, mean: Sequence[float] | None, std: Sequence[float] | None) -> list[str]:
+    """A sentence where the tokenizer normalises otherwise than the source says it did."""
+    if mean is None or std is None:
+        return []
+    theirs, own = (list(mean), list(std)), preprocessing(model)
+    lengths = len(theirs[0]) == len(own[0]) and len(theirs[1]) == len(own[1])
+    if lengths and all(abs(a - b) < 1e-3 for x, y in zip(theirs, own, strict=True) for a, b in zip(x, y, strict=True)):
+        return []
+    return [
+        f"Its pixels were normalised by mean {theirs[0]} and std {theirs[1]}, but `model.tokenizer` of the config "
+        f"has {own[0]} and {own[1]}."
+    ]

@@ -1,0 +1,125 @@
+"""Encoders in the folders that `timm.create_model` reads."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import save_for_hf
+from torch import Tensor
+
+from unmask import MaskedModel
+from unmask.exchange.files import State
+from unmask.exchange.format import Export, Format
+from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
+from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images, resample_positions
+from unmask_vision.tokenizer import PatchTokenizer
+
+SIZES = ("img_size", "patch_size", "embed_dim", "depth", "depths", "num_heads", "window_size")
+"""Arguments of timm's models that are taken from a foreign ``config.json``: what decides on the heads."""
+TOLERANCE = 1e-4
+"""Largest difference between timm's codes and ours, over the largest: timm embeds patches by a convolution, which
+rounds in another order."""
+
+
+class Timm(Format):
+    """A folder for ``timm.create_model("local-dir:FOLDER", pretrained=True)``: the trunk under timm's own names, and
+    how it was made. Its codes are those of the encoder's own timm module, bit for bit."""
+
+    def refusal(self, model: MaskedModel) -> str | None:
+        if isinstance(model.embedder, ViTEncoder | SwinV2Encoder) and isinstance(model.tokenizer, PatchTokenizer):
+            return None
+        ours = isinstance(model.embedder, ViTEncoder | SwinV2Encoder)
+        return (
+            "timm's layout is for ViTEncoder and SwinV2Encoder on PatchTokenizer, but here is "
+            f"{type(model.tokenizer if ours else model.embedder).__name__}; nearest: `safetensors`."
+        )
+
+    def save(self, export: Export, out: Path) -> str:
+        model = export.model
+        encoder: Any = model.embedder
+        trunk, (name, arguments) = _trunk(encoder), encoder.timm_model
+        mean, std = preprocessing(model)
+        about = {
+            "input_size": list(random_images(model).shape[1:]), "fixed_input_size": True, "num_classes": 0,
+            "mean": mean, "std": std, "crop_pct": 1.0, "interpolation": "bicubic",
+        }  # fmt: skip
+        save_for_hf(
+            trunk,
+            str(out),
+            model_config={"architecture": name, "num_classes": 0, "pretrained_cfg": about},
+            model_args={**arguments, "num_classes": 0},
+            safe_serialization=True,
+        )
+        read = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+        pixels = normalized(model, images := random_images(model))
+        with torch.no_grad():
+            before, after = _features(trunk, pixels), _features(read, pixels)
+            own = codes(model, images)
+        if not torch.equal(before, after):
+            raise ValueError(f"timm's {name} made anew must equal the trunk bit for bit, but differs.")
+        difference = ((after.reshape(own.shape) - own).abs().max() / own.abs().max()).item()
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"timm's {name} must compute the encoder's codes, but differs by {difference:.2g} of them."
+            )
+        return f"timm's {name} made anew: bit-equal to the trunk, and within {difference:.2g} of the codes' largest."
+
+    def usage(self, export: Export, out: Path) -> str:
+        return (
+            "import timm\n\n"
+            f'model = timm.create_model("local-dir:{out}", pretrained=True)\n'
+            "preprocessing = timm.data.resolve_model_data_config(model)  # mean, std, size"
+        )
+
+    def load(self, weights: State, model: MaskedModel) -> State:
+        own = model.encoder.state_dict()
+        prefix = "swin." if isinstance(model.encoder, SwinV2Encoder) else "vit."
+        return {f"encoder.{prefix}{n}" if prefix + n in own else n: tensor for n, tensor in weights.items()}
+
+    def unheld(self, model: MaskedModel) -> set[str]:
+        return {"mask_token"}
+
+    def resize(self, name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
+        return resample_positions(name, tensor, model)
+
+    def check(self, source: Path, model: MaskedModel) -> list[str]:
+        try:
+            config = json.loads((source / "config.json").read_text("utf-8"))
+            name, arguments = config["architecture"], config.get("model_args") or {}
+            about = config.get("pretrained_cfg") or {}
+            if name not in timm.list_models():
+                return []
+            with torch.device("meta"):
+                theirs = timm.create_model(name, **{key: arguments[key] for key in SIZES if key in arguments})
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError):
+            return []  # no folder of timm's, or of a model that this timm has not: the tensors alone must tell
+        heads, own = _heads(theirs), _heads(_trunk(model.encoder))
+        if len(heads) == len(own) and heads != own:
+            raise ValueError(
+                f"`num_heads` of the config's encoder must be {sorted(set(heads))}, as `{source / 'config.json'}` "
+                f"says, but is {sorted(set(own))}."
+            )
+        return caution(model, about.get("mean"), about.get("std"))
+
+
+def _trunk(encoder: Any) -> Any:
+    return encoder.swin if isinstance(encoder, SwinV2Encoder) else encoder.vit
+
+
+def _heads(trunk: Any) -> list[int]:
+    """Attention heads of each block: no tensor's shape tells them."""
+    return [module.num_heads for module in trunk.modules() if isinstance(getattr(module, "num_heads", None), int)]
+
+
+def _features(trunk: Any, pixels: Tensor) -> Tensor:
+    """As timm computes them, on fused attention, which the encoder turns off where another way is quicker."""
+    trunk = copy.deepcopy(trunk)
+    for module in trunk.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = True
+    return trunk.eval().forward_features(pixels)
