@@ -54,7 +54,8 @@ def test_the_readme_takes_the_encoder_home():
     scope = {}
     exec(program, scope)
     model = scope["model"].eval()
-    assert torch.equal(model.state_dict()["blocks.0.attn.qkv.weight"], scope["weights"]["blocks.0.attn.qkv.weight"])
+    weight = scope["run"].model.encoder.vit.blocks[0].attn.qkv.weight
+    assert torch.equal(model.state_dict()["blocks.0.attn.qkv.weight"], weight)
 
 
 def test_bfloat16_and_clipping():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from unmask.cli import main
+from unmask.cli.arguments import writable
 from unmask.evaluate.trained import load_run, read_checkpoint
 from unmask.exchange.files import read_torch, read_weights
 from unmask.plugins import UserError
@@ -200,3 +202,31 @@ def test_reading_does_not_hold_the_file_open_for_writing(toys):
     next(iter(read["state_dict"].values())).zero_()
     again = read_torch(toys / "toy/checkpoints/last.ckpt")["state_dict"]
     assert all(torch.equal(again[name], tensor) for name, tensor in before.items())
+
+
+def test_what_cannot_be_written_is_told_before_any_work(tmp_path, capsys):
+    taken = tmp_path / "file"
+    taken.write_text("")
+    with pytest.raises(UserError, match=r"`--out` must lie in a folder, but `.*file` is a file"):
+        writable("--out", taken / "deep" / "x.png")
+    assert writable("--out", tmp_path / "new" / "x.png") == tmp_path / "new" / "x.png"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refusal_of_the_file_system_is_one_line(monkeypatch, capsys):
+    def run(command, arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", "somewhere/x.json")
+
+    monkeypatch.setattr("unmask.cli.listing.run", run)
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == "`somewhere/x.json`: Permission denied.\n"
+
+
+def test_a_misspelt_class_of_other_data_is_told_by_its_file(toys, capsys):
+    Path("typo.yaml").write_text("data: {class_path: random_, init_args: {}}\n")
+    assert main(["probe", "toy", "--data", "typo.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "`typo.yaml`" in told
+    assert "`random_`" in told
+    assert "Union" not in told
+    assert len(told.splitlines()) <= 2

@@ -7,6 +7,7 @@ keeps its traceback; ``--traceback`` or ``UNMASK_TRACEBACK=1`` shows it for mist
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError, components, find
 
 GOOD, MISTAKE, INTERRUPTED = 0, 2, 130
+
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC)
+"""Refusals of the file system, which are no bugs."""
 
 
 class Command(NamedTuple):
@@ -64,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if traceback:
             raise
         complain(str(error))
+        return MISTAKE
+    except OSError as error:
+        if traceback or error.filename is None or error.errno not in _OF_THE_MACHINE:
+            raise
+        complain(f"`{error.filename}`: {error.strerror}.")
         return MISTAKE
     except KeyboardInterrupt:
         complain("Interrupted.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from unmask.nearest import nearest, quoted
@@ -60,6 +62,22 @@ def one_of(option: str, word: str, choices: Sequence[str]) -> str:
         near = quoted(nearest(word, choices) or choices)
         raise UserError(f"`{option}` must be one of {', '.join(choices)}, but is `{word}`; nearest: {near}.")
     return word
+
+
+def writable(option: str, path: Path) -> Path:
+    """Where results shall go, refused before any work is done for them.
+
+    Raises:
+        UserError: a file stands in the way, or its folder may not be written to.
+    """
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"`{option}` must lie in a folder, but `{folder}` is a file.")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"`{option}` must lie where files may be written, but `{folder}` is read-only for this user.")
+    return path
 
 
 def checked_device(word: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, whole_number
+from unmask.cli.arguments import Arguments, checked_device, whole_number, writable
 from unmask.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
 from unmask.plugins import RECIPES, UserError, find
 
@@ -71,7 +71,10 @@ def run(command: str, arguments: list[str]) -> int:
         folder = Path("runs", f"{name}-scratch")
         datamodule = build(config, seeds[0], Path(given.data) if given.data else None)[1]
         pretrained, about = None, f"From scratch, by {given.config}."
+    if given.data is not None:  # results on other data stand apart from those on the run's own
+        folder = folder / Path(given.data).stem
     folder = Path(given.out) if given.out else folder
+    writable("--out", folder / "finetune.json")
     on_terminal = sys.stdout.isatty()
     try:
         result = finetune(

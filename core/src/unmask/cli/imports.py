@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments
+from unmask.cli.arguments import Arguments, writable
 from unmask.plugins import UserError, components
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     if given.format is not None:
         find_format(given.format)  # before a file is read
+    writable("--out", Path(given.out) / "config.yaml")
     imported = import_weights(
         Path(given.weights), given.config, Path(given.out), given.format, given.prefix, min_matched,
         given.resize_positions,

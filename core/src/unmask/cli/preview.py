@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
 from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError
 
@@ -50,6 +50,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     device = checked_device(given.device)
     folder, words = _run_folder(words)
+    out = writable("--out", Path(given.out) if given.out else (folder or Path()) / "preview.png")
     parts = built(command, words)
     if parts is None:  # after --print_config
         return GOOD
@@ -64,7 +65,6 @@ def run(command: str, arguments: list[str]) -> int:
     _print(made)
     if made.picture is None and not made.files:
         raise UserError(f"Nothing to look at: {type(model.tokenizer).__name__} draws no pictures and makes no files.")
-    out = Path(given.out) if given.out else (folder or Path()) / "preview.png"
     print(f"Written: {named(write_all(out, made.picture, made.files))}")
     return GOOD
 

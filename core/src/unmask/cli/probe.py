@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
 from unmask.nearest import quoted
 from unmask.plugins import UserError
 
@@ -70,6 +71,7 @@ def run(command: str, arguments: list[str]) -> int:
     runs = [load_run(path, given.data) for path in given.run]
     _check_comparable(runs, own_data=given.data is None)
     device = checked_device(given.device)
+    file = writable("run", runs[0].folder / result_name("probe", given.data))
     try:
         with watching() as watch:
             result = probe_runs(
@@ -80,7 +82,6 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError(str(error)) from error
 
     about = "\n".join(f"{one.about[:-1]}, {pool} pooling." for one in runs)
-    file = runs[0].folder / "probe.json"
     write(file, to_json(result, about).encode())
     if sys.stdout.isatty():
         Console().print(table(result))
@@ -89,6 +90,11 @@ def run(command: str, arguments: list[str]) -> int:
         print(plain(result, about), end="")
     print(f"Written to {file}")
     return GOOD
+
+
+def result_name(command: str, data: str | None) -> str:
+    """The file of a command's result: results on other data stand beside those on the run's own."""
+    return f"{command}.json" if data is None else f"{command}-{Path(data).stem}.json"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
 from unmask.plugins import UserError
 
 SPLITS = ("train", "val", "probe_train", "probe_test")
@@ -40,6 +40,7 @@ def run(command: str, arguments: list[str]) -> int:
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
     model = trained.model
+    out = writable("--out", Path(given.out) if given.out else trained.folder / "reconstruct.png")
     if ratio is not None and model.mask.ratio is None:
         raise UserError(f"`--ratio` must not be given: {type(model.mask).__name__} has no ratio.")
     model.mask.ratio = ratio or model.mask.ratio
@@ -60,7 +61,7 @@ def run(command: str, arguments: list[str]) -> int:
         )
     if made.picture is None and not made.files:
         raise UserError(f"Nothing can be shown: {type(model.tokenizer).__name__} draws no pictures and makes no files.")
-    written = write_all(Path(given.out) if given.out else trained.folder / "reconstruct.png", made.picture, made.files)
+    written = write_all(out, made.picture, made.files)
     print(f"Written: {named(written)}")
     return GOOD
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device
-from unmask.cli.probe import watching
+from unmask.cli.arguments import Arguments, checked_device, writable
+from unmask.cli.probe import result_name, watching
 from unmask.plugins import UserError
 
 
@@ -29,6 +29,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     runs = [load_run(path, given.data) for path in given.run]
     device = checked_device(given.device)
+    files = [writable("run", one.folder / result_name("score", given.data)) for one in runs]
     scores = []
     with watching() as watch:
         for one in runs:
@@ -36,9 +37,9 @@ def run(command: str, arguments: list[str]) -> int:
                 scores.append(score(one.model, one.untrained, one.datamodule, device=device, watch=watch))
             except ValueError as error:
                 raise UserError(f"`{one.folder}`: {error}") from error
-    for one, found in zip(runs, scores, strict=True):
+    for one, found, file in zip(runs, scores, files, strict=True):
         content = found.as_dict() | {"caption": caption([found], [one.about])}
-        write(one.folder / "score.json", (json.dumps(content, indent=2) + "\n").encode())
+        write(file, (json.dumps(content, indent=2) + "\n").encode())
 
     about = [one.about for one in runs]
     if sys.stdout.isatty():
@@ -46,5 +47,5 @@ def run(command: str, arguments: list[str]) -> int:
         print(caption(scores, about))
     else:
         print(plain(given.run, scores, about), end="")
-    print(f"Written to {', '.join(str(one.folder / 'score.json') for one in runs)}")
+    print(f"Written to {', '.join(map(str, files))}")
     return GOOD

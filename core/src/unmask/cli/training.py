@@ -45,6 +45,7 @@ _QUIET = (
     r".*The dirpath has changed from.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*module\(s\) in eval mode at the start of training.*",  # a teacher always is
+    r".*when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",  # not to validate
 )
 """Warnings about nothing that went wrong, or that the user of a command cannot act on."""
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import nn
 
-from unmask.cli.errors import Parser, is_mistake, plain
+from unmask.cli.errors import Parser, explain, is_mistake, plain
 from unmask.cli.names import registered_names
 from unmask.data import MaskedDataModule
 from unmask.exchange.files import read_torch
@@ -156,7 +156,7 @@ def build(config: Path, seed: int, data: Path | None = None) -> tuple[MaskedMode
     Raises:
         UserError: a file that is not YAML, lacks an entry or names what cannot be built.
     """
-    parts = {}
+    parts, files = {}, dict.fromkeys((config, data or config))
     for name, file in (("model", config), ("data", data or config)):
         try:
             content = yaml.safe_load(file.read_text("utf-8"))
@@ -173,7 +173,7 @@ def build(config: Path, seed: int, data: Path | None = None) -> tuple[MaskedMode
             torch.default_generator.manual_seed(seed)
             built = parser.instantiate(parser.parse_object(parts))
     except argparse.ArgumentError as error:
-        raise UserError(f"`{config}` cannot be used: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"{' and '.join(f'`{file}`' for file in files)}: {explain(error, (), ())}") from error
     except Exception as error:
         if is_mistake(error, running=False):
             raise UserError(plain(error)) from error

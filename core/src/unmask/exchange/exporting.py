@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from unmask.cli.arguments import writable
 from unmask.evaluate.samples import some
 from unmask.evaluate.trained import Trained
 from unmask.exchange.files import read_weights
@@ -60,6 +61,7 @@ def export(
     out = out or trained.folder / "export" / (f"encoder{made.suffix}" if made.suffix else name)
     if made.suffix and out.suffix != made.suffix:
         raise UserError(f"`--out` must end in `{made.suffix}` for the format `{name}`, but is `{out}`.")
+    writable("--out", out)
     if out.exists() and not overwrite:
         raise UserError(f"`{out}` is there already; give another `--out`, or `--overwrite`.")
     job = Export(

@@ -134,7 +134,7 @@ def read_labels(
     """
     lacking = [name for name in ("probe_train", "probe_test") if getattr(datamodule.splits, name) is None]
     if lacking:
-        raise ValueError(f"`{lacking[0]}` of the data must be given to fine-tune, with labels, but is None.")
+        raise ValueError("Fine-tuning needs labels, but the data has none" + f" (its `{lacking[0]}` is None).")
     parts = [split_of(datamodule, name) for name in ("probe_train", "probe_test")]
     if group is not None:
         same = datamodule.splits.probe_train is datamodule.splits.probe_test

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import functional as M
 
-from unmask.evaluate.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, Task
+from unmask.evaluate.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task
 from unmask.finetune.settings import Settings
 
 
@@ -182,7 +182,12 @@ def objective_of(task: Task, label: Tensor, settings: Settings, num_classes: int
         label: all training labels, ``[n]`` or ``[n, C]``.
         settings: label smoothing, and the loss of regression.
         num_classes: at least so many.
+
+    Raises:
+        ValueError: a loss of regression for labels that are classes.
     """
+    if task.kind != REGRESSION and settings.loss != "mse":
+        raise ValueError(f"`loss` is of regression and must be left out for {task.kind}, but is {settings.loss!r}.")
     if task.kind == CLASSIFICATION:
         return Classification(max(num_classes, int(label.max()) + 1), settings.label_smoothing)
     if task.kind == MULTI_LABEL:

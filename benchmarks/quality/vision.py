@@ -1,0 +1,243 @@
+"""What MAE learns on Fashion-MNIST, beside raw pixels, an untrained encoder, and transformers' `ViTMAEForPreTraining`.
+
+Both are of one size and take turns of a few seconds in one process until each has had the same wall
+time; ours goes through Lightning and the data module, the peer through a bare loop over tensors in memory.
+Learning rate, batch size, masks, target and precision are the same.
+
+    python benchmarks/quality/vision.py FOLDER [--steps 10000] [--seed 0]
+
+FOLDER holds the four ``*-ubyte.gz`` files of Fashion-MNIST (Xiao et al. 2017).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import time
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from unmask import MaskedDataModule, Optimization, seeds
+from unmask.callbacks import ProgressBar
+from unmask.data import Splits
+from unmask.evaluate.features import features
+from unmask.evaluate.probe_columns import probe_columns
+from unmask.evaluate.table import plain, to_json
+from unmask.handoffs import Grid
+from unmask.nn import sincos
+from unmask.predictors import TransformerPredictor
+from unmask.targets import ValueTarget
+from unmask_vision.encoders import ViTEncoder
+from unmask_vision.methods import MAE
+
+SIDE, PATCH, WIDTH, DEPTH, HEADS = 28, 4, 128, 4, 4
+DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 64, 2, 4
+BATCH, RATE, WARMUP, DECAY, RATIO = 128, 1.5e-3, 200, 0.05, 0.75
+STORED, LABELS = 20_000, 5_000
+"""Training images that kNN stores, and of those the labels of the larger linear probe."""
+TURN_S = 5.0
+"""Seconds that one of the two trains before it is the other's turn."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="with train-images-idx3-ubyte.gz and the three others")
+    parser.add_argument("--steps", type=int, default=10_000, help="of ours; the peer has the same wall time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a JSON file for every figure")
+    arguments = parser.parse_args()
+
+    L.seed_everything(arguments.seed, verbose=False)
+    data = FashionData(arguments.folder)
+    ours, theirs = mae(), peer()
+    untrained = {name: extract(model, data) for name, model in (("ours", ours), ("peer", theirs))}
+
+    turns = Turns(Peer(theirs, data.splits.train.images, arguments.seed))
+    trainer = L.Trainer(
+        max_steps=arguments.steps,
+        precision="bf16-mixed",
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[turns, ProgressBar()],
+    )
+    trainer.fit(ours, datamodule=data)
+    print(f"ours: {arguments.steps} steps in {turns.own_s:.0f} s; peer: {turns.peer.steps} in {turns.peer_s:.0f} s")
+
+    pixels = [flat(dataset) for dataset in (data.splits.probe_train, data.splits.probe_test)]
+    columns = {
+        "raw pixels": tuple(pixels),
+        "untrained peer": untrained["peer"],
+        "untrained encoder": untrained["ours"],
+        "transformers' ViTMAE": extract(theirs, data),
+        "pretrained encoder": extract(ours, data),
+    }
+    labels = [dataset.labels.numpy() for dataset in (data.splits.probe_train, data.splits.probe_test)]
+    result = probe_columns(
+        columns, *labels, labels_per_class=(20,), num_draws=10, max_labels=LABELS, seed=arguments.seed
+    )
+    about = (
+        f"MAE on Fashion-MNIST: {arguments.steps:,} steps of {BATCH} in {turns.own_s:.0f} s on "
+        f"{torch.get_num_threads()} threads; the peer {turns.peer.steps:,} steps in {turns.peer_s:.0f} s; "
+        f"seed {arguments.seed}."
+    )
+    print(plain(result, about))
+    if arguments.out:
+        arguments.out.write_text(to_json(result, about))
+
+
+def mae() -> MAE:
+    options = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
+    return MAE(
+        patch_size=PATCH,
+        channels=1,
+        encoder=ViTEncoder("vit_tiny_patch16_224", SIDE, PATCH, 1, positions="sincos", options=options),
+        predictor=TransformerPredictor(WIDTH, PATCH**2, DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS),
+        target=ValueTarget(normalize=False),
+        optim=Optimization(base_lr=RATE, scale_lr=False, warmup_steps=WARMUP, weight_decay=DECAY),
+    )
+
+
+def peer() -> ViTMAEForPreTraining:
+    """The same sizes; its position tables, which a config leaves at zero, filled as in the paper."""
+    config = ViTMAEConfig(
+        image_size=SIDE, patch_size=PATCH, num_channels=1, hidden_size=WIDTH, num_hidden_layers=DEPTH,
+        num_attention_heads=HEADS, intermediate_size=4 * WIDTH, layer_norm_eps=1e-6, mask_ratio=RATIO,
+        decoder_hidden_size=DECODER_WIDTH, decoder_num_hidden_layers=DECODER_DEPTH,
+        decoder_num_attention_heads=DECODER_HEADS, decoder_intermediate_size=4 * DECODER_WIDTH, norm_pix_loss=False,
+    )  # fmt: skip
+    model = ViTMAEForPreTraining(config)
+    rows = SIDE // PATCH
+    for table in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+        with torch.no_grad():
+            table[0, 1:] = sincos(Grid((rows, rows)), rows * rows, table.shape[-1])
+        assert bool((table[0, 1:].abs().sum(-1) > 0).all()), "the peer would learn nothing without positions"
+    return model
+
+
+class Peer:
+    """transformers' model in a plain loop: AdamW, warm-up and cosine over the share of time used."""
+
+    def __init__(self, model: ViTMAEForPreTraining, images: torch.Tensor, seed: int) -> None:
+        self.model, self.images, self.steps = model, images, 0
+        decays = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": decays, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95))
+        self.batches = self._batches(torch.Generator().manual_seed(seed))
+
+    def step(self, share: float) -> None:
+        """One step at ``share`` in [0, 1] of its time."""
+        optim = Optimization(base_lr=RATE, scale_lr=False)
+        rate = min(RATE * self.steps / WARMUP, RATE * optim.factor(round(share * 1000), 0, 1000))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = self.model(pixel_values(next(self.batches))).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.steps += 1
+
+    def _batches(self, generator: torch.Generator):
+        while True:
+            for index in torch.randperm(len(self.images), generator=generator).split(BATCH):
+                yield self.images[index]
+
+
+class Turns(L.Callback):
+    """Lets the peer train for as long as ours has just done, every few seconds."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer, self.own_s, self.peer_s = peer, 0.0, 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
+        now = time.perf_counter()
+        if now - self._began < TURN_S and trainer.global_step < trainer.max_steps:
+            return
+        self.own_s += now - self._began
+        with seeds.seeded("peer", self.peer.steps):
+            while self.peer_s < self.own_s:
+                began = time.perf_counter()
+                self.peer.step(trainer.global_step / trainer.max_steps)
+                self.peer_s += time.perf_counter() - began
+        self._began = time.perf_counter()
+
+
+class Images(Dataset):
+    """Images ``[1, 28, 28]`` uint8 with labels."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+
+class FashionData(MaskedDataModule):
+    """All 60,000 training images to pre-train on; 20,000 to fit probes on, the 10,000 test images to score on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(batch_size=BATCH, num_workers=0, val_batch_size=500)
+        self.folder = folder
+
+    def load(self) -> Splits:
+        train, test = (
+            Images(*(self._read(f"{name}-{kind}") for kind in ("images-idx3", "labels-idx1")))
+            for name in ("train", "t10k")
+        )
+        chosen = torch.randperm(len(train), generator=seeds.generator("cpu", "stored"))[:STORED]
+        return Splits(train, test, Images(train.images[chosen], train.labels[chosen]), test)
+
+    def _read(self, name: str) -> torch.Tensor:
+        with gzip.open(self.folder / f"{name}-ubyte.gz") as file:
+            content = np.frombuffer(file.read(), np.uint8)
+        array = content[16:].reshape(-1, 1, SIDE, SIDE) if "images" in name else content[8:]
+        return torch.from_numpy(array.copy())
+
+
+def pixel_values(images: torch.Tensor) -> torch.Tensor:
+    """As ours sees them: mean 0.5, deviation 0.5."""
+    return (images.float() / 255 - 0.5) / 0.5
+
+
+def flat(dataset: Images) -> np.ndarray:
+    return dataset.images.flatten(1).float().numpy() / 255
+
+
+@torch.no_grad()
+def extract(model: torch.nn.Module, data: FashionData) -> tuple[np.ndarray, np.ndarray]:
+    """Mean codes of all patches, with nothing hidden: of the samples to fit on and of those to score on."""
+    matrices = []
+    for dataset in (data.splits.probe_train, data.splits.probe_test):
+        loader = DataLoader(dataset, batch_size=500)
+        if isinstance(model, MAE):
+            matrices.append(features(model.embedder, model.tokenizer, loader)[0])
+            continue
+        model.eval()
+        config, codes = model.config, []
+        model.config.mask_ratio = 0.0
+        for batch in loader:
+            order = torch.arange((SIDE // PATCH) ** 2).expand(len(batch["image"]), -1).float()
+            codes.append(model.vit(pixel_values(batch["image"]), noise=order).last_hidden_state[:, 1:].mean(1))
+        config.mask_ratio = RATIO
+        matrices.append(torch.cat(codes).numpy())
+    return matrices[0], matrices[1]
+
+
+if __name__ == "__main__":
+    main()
