@@ -1,0 +1,150 @@
+"""Text from the `datasets` library: by name, or from a folder that it has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from unmask_text.data.reading import Segment, clean, cut
+from unmask_text.data.report import Report
+from unmask_text.data.tables import column_of
+from unmask_text.data.text import Moved, TextData
+
+_BATCH = 256
+
+
+class HubTextData(TextData):
+    """Documents from the rows of a data set.
+
+    Args:
+        name: a data set's name, a folder written by ``save_to_disk``, or anything else that
+            ``datasets.load_dataset`` takes.
+        config: its configuration, where it has several.
+        split: part to pretrain on.
+        val_split: part to validate and score on; None: ``validation``, ``val``, ``valid`` or ``test``, the
+            first that there is, else a fixed random part of ``split``.
+        text_column: None: ``text``, or the only column.
+        label_column: None: the first column of class labels, or ``label``; no labels when there is neither.
+        streaming: read the data set over the network while cutting it into tokens, without storing a copy.
+
+    Raises:
+        ValueError: a value outside its range; in `setup`, no such data set, split or column, or
+            `datasets` is not installed.
+
+    Further arguments are those of `TextData`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None = None,
+        split: str = "train",
+        val_split: str | None = None,
+        text_column: str | None = None,
+        label_column: str | None = None,
+        streaming: bool = False,
+        tokenizer: str | None = None,
+        vocab_size: int = 8000,
+        kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
+        lowercase: bool = True,
+        max_length: int = 128,
+        batch_size: int = 32,
+        tokens_per_batch: int | None = None,
+        pack: bool = True,
+        val_ratio: float = 0.05,
+        cache_folder: str | None = None,
+        num_workers: int | None = 0,
+        val_batch_size: int | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__(
+            tokenizer, vocab_size, kind, lowercase, max_length, batch_size, tokens_per_batch, pack, val_ratio,
+            cache_folder, num_workers, val_batch_size, drop_last,
+        )  # fmt: skip
+        self.set_name = name
+        self.config = config
+        self.split = split
+        self.val_split = val_split
+        self.text_column = text_column
+        self.label_column = label_column
+        self.streaming = streaming
+        self._parts: Any = None
+
+    def sources(self) -> dict[str, Any]:
+        parts = self.parts
+        names = [one for one in ("validation", "val", "valid", "test") if one in parts and one != self.split]
+        wanted = {"train": ("split", self.split)}
+        if self.val_split is not None or names:
+            wanted["val"] = ("val_split", self.val_split or names[0])
+        sources = {}
+        for part, (option, split) in wanted.items():
+            if split not in parts:
+                raise ValueError(f"`{option}` must be one of {', '.join(parts)}, but is {split!r}.")
+            rows = parts[split]
+            same = getattr(rows, "_fingerprint", None) or str(getattr(rows.info, "version", ""))
+            sources[part] = {
+                "name": self.set_name, "config": self.config, "split": split, "fingerprint": same,
+                "text": self.text_column, "label": self.label_column,
+            }  # fmt: skip
+        return sources
+
+    def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
+        rows = self.parts[source["split"]]
+        columns = rows.column_names
+        if columns is None:  # a stream may only tell by its first row
+            columns = list(next(iter(rows)))
+        text = column_of(columns, "text_column", source["text"])
+        label, names = _labels(rows, columns, source["label"])
+        rows = rows.select_columns([text] + ([label] if label else []))
+        total, done = len(rows) if hasattr(rows, "__len__") else 0, 0
+        for batch in rows.iter(batch_size=_BATCH):
+            for place, value in enumerate(batch[text]):
+                if not isinstance(value, str):
+                    report.num_unreadable_rows += 1
+                    continue
+                known = batch[label][place] if label else None
+                named = names[known] if names and isinstance(known, int) and 0 <= known < len(names) else known
+                unlabelled = known is None or (names and known == -1)
+                yield from cut(clean(value, report), None if unlabelled else str(named), report)
+            done += len(batch[text])
+            moved(done / total if total else 0)
+
+    @property
+    def parts(self) -> Any:
+        """All parts of the data set by their names, opened when first asked for."""
+        if self._parts is None:
+            self._parts = _open(self.set_name, self.config, self.streaming)
+        return self._parts
+
+
+def _open(name: str, config: str | None, streaming: bool) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError("`text.datasets` needs the package `datasets`: pip install datasets.") from error
+    path = Path(name).expanduser()
+    try:
+        if (path / "dataset_dict.json").exists():
+            return datasets.load_from_disk(str(path))
+        if (path / "dataset_info.json").exists():
+            return {"train": datasets.load_from_disk(str(path))}
+        return datasets.load_dataset(str(path) if path.exists() else name, config, streaming=streaming)
+    except Exception as error:  # the library raises its own, its file systems' and the network's kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"`name` must be a data set that `datasets` can load, but {name!r} is not: {reason}"
+        ) from error
+
+
+def _labels(rows: Any, columns: list[str], name: str | None) -> tuple[str | None, list[str]]:
+    """The column of labels, and the names of its classes where it has some."""
+    features = rows.features or {}
+    kinds = {column: type(features.get(column)).__name__ for column in columns}
+    classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
+    if name is not None:
+        name = column_of(columns, "label_column", name)
+    else:
+        likely = classes + [column for column in ("label", "labels") if column in columns]
+        name = likely[0] if likely else None
+    return name, list(features[name].names) if name in classes else []

@@ -1,0 +1,269 @@
+"""Text data modules: a corpus, cut into tokens once, as batches of documents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_only
+
+from unmask import seeds
+from unmask.data import MaskedDataModule, ResumableLoader, Splits
+from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
+from unmask_text.data.cutting import build
+from unmask_text.data.reading import Segment
+from unmask_text.data.report import Report
+from unmask_text.data.store import Chosen, Store
+from unmask_text.progress import progress
+from unmask_text.training import KINDS, LEAST, save_tokenizer, train_tokenizer
+from unmask_text.vocabulary import FILE, LONGEST_WORD, vocabulary
+
+VERSION = 1
+"""Raised when what is written to the cache changes."""
+SPECIAL = 2
+"""Places that an encoder needs for its special tokens, of a document's ``max_length``."""
+
+Moved = Callable[[float], None]
+
+
+class TextData(MaskedDataModule):
+    """Documents as token ids; a subclass says where they come from (`sources`).
+
+    A corpus is cut into tokens once, into memory-mapped files in ``cache_folder``, whatever its size. Documents
+    are cut, at words, into pieces of at most ``max_length - 2`` tokens, as even as possible: an encoder
+    adds two special tokens to each. A sample is a piece; batches are packed, so nothing is padded:
+    ``ids [T]``, ``word [T]``, ``offsets [B + 1]``, ``index [B]`` and ``label [B]`` where there are labels.
+    Order and batches are keyed as in `MaskedDataModule`, so a killed run goes on exactly where it was.
+
+    What is odd about a corpus (empty documents, damaged bytes, ...) is counted, shown once before
+    training and kept in `report`.
+
+    Args:
+        tokenizer: a ``tokenizer.json`` or a folder with one; None: trained on the corpus itself, once.
+        vocab_size: ids of the vocabulary that is trained, see `train_tokenizer`.
+        kind: ``wordpiece``, ``bpe`` or ``unigram``, likewise.
+        lowercase: whether it throws case away, likewise.
+        max_length: longest sequence that the encoder takes, its two special tokens included; at least 18.
+        batch_size: documents (pieces of long ones) per device and step.
+        tokens_per_batch: tokens per device and step, about, in place of ``batch_size``, which then counts for
+            validation and for ``optim.scale_lr`` alone; at least ``2 * max_length``. No document is
+            left out of an epoch.
+        pack: batches without padding; False: dense ones of documents of similar length, with ``valid``.
+        val_ratio: share of the documents held out for validation, in (0, 1); of the pieces, when there are too
+            few documents.
+        cache_folder: where tokens and vocabularies are kept; None: ``unmask/text`` in ``$XDG_CACHE_HOME`` or
+            ``~/.cache``.
+        num_workers: loading processes per device: 0, because a sample is a look-up; None: by their number.
+        val_batch_size: documents per validation step; None: ``batch_size``.
+        drop_last: leave out the last, smaller batch of an epoch; with ``tokens_per_batch`` there is none.
+
+    Raises:
+        ValueError: a value outside its range; in `setup`, no text, or too few documents for a batch.
+    """
+
+    sample_name: ClassVar[str] = "documents"
+
+    def __init__(
+        self,
+        tokenizer: str | None = None,
+        vocab_size: int = 8000,
+        kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
+        lowercase: bool = True,
+        max_length: int = 128,
+        batch_size: int = 32,
+        tokens_per_batch: int | None = None,
+        pack: bool = True,
+        val_ratio: float = 0.05,
+        cache_folder: str | None = None,
+        num_workers: int | None = 0,
+        val_batch_size: int | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__(batch_size, num_workers, val_batch_size, None, drop_last)
+        if max_length < LONGEST_WORD + SPECIAL:
+            raise ValueError(f"`max_length` must be at least {LONGEST_WORD + SPECIAL}, but is {max_length}.")
+        if kind not in KINDS:
+            raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, but is {kind!r}.")
+        if vocab_size < LEAST[kind]:
+            raise ValueError(f"`vocab_size` must be at least {LEAST[kind]} for {kind}, but is {vocab_size}.")
+        if not 0 < val_ratio < 1:
+            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        if tokens_per_batch is not None and tokens_per_batch < 2 * max_length:
+            raise ValueError(
+                f"`tokens_per_batch` must be at least {2 * max_length}, twice `max_length`, but is {tokens_per_batch}."
+            )
+        if tokens_per_batch is not None and not pack:
+            raise ValueError("`tokens_per_batch` must be None where `pack` is False; use `batch_size`.")
+        self.given_tokenizer = tokenizer
+        self.vocab_size = vocab_size
+        self.kind = kind
+        self.lowercase = lowercase
+        self.max_length = max_length
+        self.tokens_per_batch = tokens_per_batch
+        self.pack = pack
+        self.val_ratio = val_ratio
+        self.cache_folder = cache_folder
+        self._tokenizer: str | None = None
+        self._told = False
+
+    @abstractmethod
+    def sources(self) -> dict[str, Any]:
+        """By part (``train``; ``val``, ``probe_train`` and ``probe_test`` where given) what it is read from.
+
+        Told apart by their JSON: a source that has changed must look different.
+        """
+
+    @abstractmethod
+    def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
+        """The segments of one source.
+
+        Args:
+            source: one of `sources`.
+            report: counts what is odd.
+            moved: called with the share that is read, in [0, 1].
+        """
+
+    @property
+    def tokenizer(self) -> str:
+        """Path of the ``tokenizer.json``; trained when first asked for."""
+        if self._tokenizer is None:
+            if self.given_tokenizer is not None:
+                self._tokenizer = vocabulary(self.given_tokenizer).path
+            else:
+                self._tokenizer = str(self._trained(self.sources()["train"]))
+        return self._tokenizer
+
+    @property
+    def report(self) -> dict[str, dict[str, Any]]:
+        """What was found, by part of the data: see `Report`."""
+        return {name: store.report.as_dict() for name, store in self.stores.items()}
+
+    @cached_property
+    def stores(self) -> dict[str, Store]:
+        """The token caches by part, built when first asked for."""
+        return {name: self._store(source) for name, source in self.sources().items()}
+
+    def prepare_data(self) -> None:
+        self.stores  # noqa: B018  one process builds them, before all others read them
+
+    def setup(self, stage: str | None = None) -> None:
+        self._tell()
+        super().setup(stage)
+
+    def load(self) -> Splits:
+        stores = self.stores
+        train, val = _held_out(stores["train"], self.val_ratio, split="val" not in stores)
+        sets = {"train": Chosen(stores["train"], train), "val": Chosen(stores["train"], val)}
+        if "val" in stores:
+            sets["val"] = Chosen(stores["val"], _trainable(stores["val"]))
+        for name, chosen in sets.items():
+            if not len(chosen):
+                raise ValueError(f"The data must have documents of at least 2 words for `{name}`, but has none.")
+        return Splits(sets["train"], sets["val"], *self._probes(stores, train, val))
+
+    def train_dataloader(self) -> ResumableLoader:
+        if self.pack and self.tokens_per_batch is None:
+            return super().train_dataloader()
+        self.setup("fit")
+        chosen = self.splits.train
+        assert isinstance(chosen, Chosen)
+        kind: type[BatchSampler] = TokenBudget if self.tokens_per_batch is not None else SimilarLengths
+        sampler = kind(
+            chosen, chosen.lengths, self.tokens_per_batch or self.batch_size, *self._world(),
+            seed=self.seed or 0, drop_last=self.drop_last,
+        )  # fmt: skip
+        # Without a batch size of its own, the loader takes what the sampler gives for a whole batch.
+        return ResumableLoader(Several(chosen), sampler=sampler, where=self._where, batch_size=None, **self._workers())
+
+    def _workers(self) -> dict[str, Any]:
+        return super()._workers() | {"collate_fn": Collate(self.pack, self.tokenizer)}
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            for name, store in self.stores.items():
+                rank_zero_only(print)(f"{name}: {store.report}", flush=True)
+
+    def _probes(self, stores: dict[str, Store], train: np.ndarray, val: np.ndarray) -> list[Chosen | None]:
+        """Labelled documents, one sample each: what they begin with."""
+        parts: list[tuple[Store, np.ndarray | None]]
+        if "probe_train" in stores:
+            parts = [(stores[name], None) for name in ("probe_train", "probe_test")]
+        elif "val" in stores:
+            parts = [(stores["train"], None), (stores["val"], None)]
+        else:
+            held = np.zeros(len(stores["train"]), dtype=bool)
+            held[val] = True
+            parts = [(stores["train"], ~held), (stores["train"], held)]
+        if not all(store.classes for store, _ in parts):
+            return [None, None]
+        classes = sorted({name for store, _ in parts for name in store.classes})
+        sets: list[Chosen | None] = []
+        for store, among in parts:
+            wanted = store.firsts & (store.label[store.document] >= 0)
+            index = np.flatnonzero(wanted if among is None else wanted & among)
+            sets.append(Chosen(store, index, np.searchsorted(classes, store.classes)))
+        return sets if all(len(one) for one in sets if one is not None) else [None, None]
+
+    def _store(self, source: Any) -> Store:
+        key = _key(VERSION, source, vocabulary(self.tokenizer).fingerprint, self.max_length)
+        folder = self._cache() / "tokens" / key
+        if not (folder / "about.json").is_file():
+            report = Report()
+            with progress("Cutting text into tokens", 1) as moved:
+                build(folder, self.read(source, report, moved), self.tokenizer, self.max_length - SPECIAL, report)
+        return Store(folder)
+
+    def _trained(self, source: Any) -> Path:
+        path = self._cache() / "tokenizers" / _key(VERSION, source, self.vocab_size, self.kind, self.lowercase) / FILE
+        if not path.is_file():
+            with progress("Training the tokenizer", 1) as moved:
+                trained = train_tokenizer(
+                    lambda: (segment.text for segment in self.read(source, Report(), moved)),
+                    self.vocab_size, self.kind, self.lowercase,
+                )  # fmt: skip
+            save_tokenizer(trained, path)
+        return path
+
+    def _cache(self) -> Path:
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = Path(self.cache_folder or f"{home}/unmask/text").expanduser().absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"`cache_folder` must be a folder that can be written, but {folder} is not: {error}."
+            ) from error
+        return folder
+
+
+def _trainable(store: Store) -> np.ndarray:
+    """Pieces in which something can be hidden and something left."""
+    return np.flatnonzero(store.words >= 2)
+
+
+def _held_out(store: Store, val_ratio: float, split: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces to train on and pieces to validate on, the same in every run."""
+    pieces = _trainable(store)
+    if not split or len(pieces) < 2:
+        return pieces, pieces
+    # Whole documents are held out, where there are enough of them to come near the ratio.
+    owners, owner_of = np.unique(store.document[pieces], return_inverse=True)
+    if len(owners) * val_ratio < 1:
+        owners, owner_of = pieces, np.arange(len(pieces))
+    num_val = min(max(round(len(owners) * val_ratio), 1), len(owners) - 1)
+    chosen = np.random.default_rng(seeds.mix("split")).permutation(len(owners))[:num_val]
+    held = np.zeros(len(owners), dtype=bool)
+    held[chosen] = True
+    return pieces[~held[owner_of]], pieces[held[owner_of]]
+
+
+def _key(*parts: Any) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=12).hexdigest()

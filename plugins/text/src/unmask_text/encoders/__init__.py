@@ -1,0 +1,5 @@
+"""Encoders: transformers' models on packed documents."""
+
+from unmask_text.encoders.transformer import TransformersEncoder
+
+__all__ = ["TransformersEncoder"]

@@ -1,0 +1,1 @@
+"""Heads: answers over a vocabulary, or about tokens, at the asked places."""

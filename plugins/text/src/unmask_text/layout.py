@@ -1,0 +1,50 @@
+"""The layout of text: tokens in a line, of which several in a row may make a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.handoffs import Sequence
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Words(Sequence):
+    """Tokens in a line that make words.
+
+    Every mask that works on a sequence works on it; those of this package hide whole words.
+
+    Args:
+        number: int64 ``[B, N]``, packed ``[T]``: which word of its document a token belongs to,
+            counted from 0 and never falling. What padding holds does not matter.
+        vocabulary: path of the ``tokenizer.json`` that says what token ids mean; None: not known.
+    """
+
+    number: Tensor
+    vocabulary: str | None = None
+
+    def __repr__(self) -> str:
+        return "Words"
+
+    def dense(self, valid: Tensor) -> Tensor:
+        """The numbers ``[B, N]`` of dense and packed tokens alike, -1 at padding.
+
+        Args:
+            valid: ``[B, N]`` bool, False at padding.
+        """
+        return dense(self.number, valid, -1)
+
+
+def dense(values: Tensor, valid: Tensor, fill: int | float) -> Tensor:
+    """Values of tokens as ``[B, N]``, with ``fill`` at padding.
+
+    Args:
+        values: ``[B, N]``, or packed ``[T]``.
+        valid: ``[B, N]`` bool, False at padding.
+        fill: what padding becomes.
+    """
+    if values.shape == valid.shape:
+        return values.masked_fill(~valid, fill)
+    return torch.full(valid.shape, fill, dtype=values.dtype, device=values.device).masked_scatter(valid, values)

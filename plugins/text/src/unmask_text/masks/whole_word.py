@@ -1,0 +1,23 @@
+"""Whole-word mask: all tokens of a word or none (BERT's later release; Cui et al. 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unmask.schedules import Schedule
+from unmask_text.masks.units import Seen, UnitMask, Units
+
+
+class WholeWordMask(UnitMask):
+    """Hides words drawn evenly without replacement; how many is said in `UnitMask`.
+
+    Args:
+        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it: BERT's 15 %.
+    """
+
+    def __init__(self, ratio: float | Schedule = 0.15) -> None:
+        super().__init__(ratio)
+
+    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
+        return Units(words.dense(valid), torch.rand(valid.shape, generator=generator, device=valid.device))

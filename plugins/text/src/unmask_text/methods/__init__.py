@@ -1,0 +1,1 @@
+"""Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""

@@ -1,0 +1,78 @@
+"""MDLM: masked diffusion, a text model that writes in any order (Sahoo et al. 2024, arXiv:2406.07524)."""
+
+from __future__ import annotations
+
+from unmask import Encoder, Loss, MaskedModel, Optimization, Predictor, Target, Tokenizer
+from unmask_text.corruption import VocabularyCorruption
+from unmask_text.diffusion import DiffusionMask
+from unmask_text.heads.vocabulary import VocabularyHead
+from unmask_text.losses import VocabularyLoss
+from unmask_text.methods.sizes import Size, Style, encoder_for
+from unmask_text.targets import TokenTarget
+from unmask_text.tokenizer import TextTokenizer
+
+
+class MDLM(MaskedModel):
+    """Hides a share t of each document, t from (0, 1), and weighs the loss so that it bounds the text's likelihood.
+
+    ``loss = mean over tokens of E_t [1 / t * -log p(token | what is shown at time t) * (token is hidden)]``,
+    for the log-linear schedule ``alpha(t) = 1 - t``: a negative evidence lower bound per token, in nats.
+
+    What is shown stays as it is and [MASK] is never an answer (section 3.2.3: carry-over unmasking, zero masking
+    probabilities). The encoder is not told the time, as in the paper's text models (section 3.4; table 7).
+    `unmask_text.generate` writes with it.
+
+    Args:
+        style: kind of transformers' model, as in `MLM`; None: ``bert``.
+        size: as in `MLM`; None: ``base``.
+        vocab_size: of the tokenizer; None: 30,522.
+        max_length: tokens of the longest document with its two special tokens; None: 512.
+        dropout: in [0, 1); None: 0.1.
+        pretrained: a folder of transformers' (or a name of its hub) whose encoder to go on from.
+        mask: each token with probability t, times spread evenly over the batch.
+        encoder: None: of that style and size.
+        predictor: None: a vocabulary head, tied to the embeddings, that never answers [MASK].
+        target: the hidden tokens.
+        loss: weighted cross-entropy over the vocabulary.
+        corruption: hidden tokens are shown as [MASK].
+        tokenizer: None: takes token ids as the data has them.
+        optim: AdamW of appendix C: rate 3e-4 at batch 512 (1.5e-4 per 256), 2,500 warm-up steps, no decay.
+
+    Differs from the paper in the encoder (there a diffusion transformer with rotary positions) and in the decay of
+    the rate (there constant, here a cosine).
+
+    Raises:
+        ValueError: an unknown style or size, or one beside an encoder.
+    """
+
+    def __init__(
+        self,
+        style: Style | None = None,
+        size: Size | None = None,
+        vocab_size: int | None = None,
+        max_length: int | None = None,
+        dropout: float | None = None,
+        pretrained: str | None = None,
+        mask: DiffusionMask = DiffusionMask(),
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        target: Target = TokenTarget(),
+        loss: Loss = VocabularyLoss(),
+        corruption: VocabularyCorruption = VocabularyCorruption(token=1),
+        tokenizer: Tokenizer | None = None,
+        optim: Optimization = Optimization(base_lr=1.5e-4, weight_decay=0.0, betas=(0.9, 0.999), warmup_steps=2_500),
+    ) -> None:
+        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, pretrained)
+        predictor = predictor or VocabularyHead.matching(encoder, excluded_id=encoder.mask_id)
+        if isinstance(predictor, VocabularyHead):
+            predictor.tie(encoder.embedding)
+        super().__init__(
+            tokenizer=tokenizer or TextTokenizer(),
+            mask=mask,
+            encoder=encoder,
+            predictor=predictor,
+            target=target,
+            loss=loss,
+            corruption=corruption.of(len(encoder.embedding)),
+            optim=optim,
+        )

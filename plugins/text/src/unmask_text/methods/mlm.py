@@ -1,0 +1,94 @@
+"""MLM: hide some tokens, predict them from both sides (BERT, Devlin et al. 2018, arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from unmask import (
+    Encoder,
+    Loss,
+    MaskedModel,
+    MaskSampler,
+    Optimization,
+    Predictor,
+    Target,
+    Tokenizer,
+)
+from unmask.masks import RandomMask
+from unmask_text.corruption import VocabularyCorruption
+from unmask_text.heads.vocabulary import VocabularyHead
+from unmask_text.losses import VocabularyLoss
+from unmask_text.methods.sizes import Size, Style, encoder_for
+from unmask_text.pretrained import load_masked_lm
+from unmask_text.targets import TokenTarget
+from unmask_text.tokenizer import TextTokenizer
+
+
+class MLM(MaskedModel):
+    """An encoder reads documents with 15% of their tokens replaced, and says what they were.
+
+    ``loss = mean over hidden tokens of -log p(token | what is shown)``
+
+    Masks are drawn anew for every batch, and there is no next-sentence task, as in RoBERTa (Liu et al. 2019,
+    arXiv:1907.11692). With ``pretrained``, or an encoder loaded from a path, training goes on from there.
+
+    Args:
+        style: kind of transformers' model: ``bert``, ``roberta``, ``modernbert``, ``electra`` or ``deberta-v2``;
+            None: ``bert``.
+        size: ``tiny`` (2 layers of 128), ``mini`` (4 of 256), ``small`` (4 of 512), ``medium`` (8 of 512), ``base``
+            or ``large``; None: ``base``.
+        vocab_size: of the tokenizer; None: 30,522, BERT's.
+        max_length: tokens of the longest document with its two special tokens; None: 512.
+        dropout: in [0, 1); None: 0.1 (appendix A.2).
+        pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from; beside
+            an encoder, of the same sizes.
+        mask: 15% of the tokens at random (section 3.1).
+        encoder: None: of that style and size.
+        predictor: None: the vocabulary head of that kind of model, tied to the embeddings.
+        target: the hidden tokens.
+        loss: cross-entropy over the vocabulary.
+        corruption: of the hidden tokens, 80% are shown as [MASK], 10% as random ones and 10% as they are
+            (section 3.1).
+        tokenizer: None: takes token ids as the data has them.
+        optim: AdamW of appendix A.2: rate 1e-4 at batch 256, 10,000 warm-up steps, decay 0.01. RoBERTa-base
+            (table 9): 6e-4 at batch 8,192 (1.9e-5 per 256), betas (0.9, 0.98), 24,000 warm-up steps.
+
+    Differs from the papers in the decay of the rate, which is linear there and a cosine here.
+
+    Raises:
+        ValueError: an unknown style or size, one beside an encoder or ``pretrained``, or weights that
+            lack a head or do not fit.
+    """
+
+    def __init__(
+        self,
+        style: Style | None = None,
+        size: Size | None = None,
+        vocab_size: int | None = None,
+        max_length: int | None = None,
+        dropout: float | None = None,
+        pretrained: str | None = None,
+        mask: MaskSampler = RandomMask(ratio=0.15),
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        target: Target = TokenTarget(),
+        loss: Loss = VocabularyLoss(),
+        corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1),
+        tokenizer: Tokenizer | None = None,
+        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000),
+    ) -> None:
+        weights = pretrained if encoder is None else None  # else they are loaded into the encoder that is given
+        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, weights)
+        predictor = predictor or VocabularyHead.matching(encoder)
+        if isinstance(predictor, VocabularyHead):
+            predictor.tie(encoder.embedding)
+        super().__init__(
+            tokenizer=tokenizer or TextTokenizer(),
+            mask=mask,
+            encoder=encoder,
+            predictor=predictor,
+            target=target,
+            loss=loss,
+            corruption=corruption.of(len(encoder.embedding)),
+            optim=optim,
+        )
+        if pretrained is not None:
+            load_masked_lm(self, pretrained)
