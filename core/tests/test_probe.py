@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
 from sklearn.metrics import adjusted_rand_score, average_precision_score, mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
@@ -283,6 +283,19 @@ def test_ridge_is_scikit_learns_and_chosen_for_numbers():
     assert Row("r", {"a": [3.0], "b": [2.0]}, "MAE").gain("b", "a")[0] == 1  # an error that shrinks is a gain
     with pytest.raises(ValueError, match="among `knn`, `ridge` for regression, but has `linear`"):
         probe_columns({"x": (X, X)}, y, y, probes=["linear"])
+
+
+def test_ridge_tells_classes_apart_where_nearly_all_variance_lies_in_one_direction():
+    X, y = noisy(200, classes=3)
+    X = np.hstack([X, 1e3 * np.random.default_rng(1).normal(size=(200, 1)).astype(np.float32)])
+    result = probe_columns({"x": (X[:150], X[150:])}, y[:150], y[150:], probes=["ridge"], labels_per_class=[10])
+    center, scale = X[:150].mean(0), np.sqrt(X[:150].var(0).mean())
+    fitted = RidgeClassifierCV(alphas=10.0 ** np.arange(-3, 6)).fit((X[:150] - center) / scale, y[:150])
+    every, few = result.rows
+    assert [every.name, few.name] == ["ridge, all labels", "ridge, 10 per class"]
+    assert every.scores["x"] == [fitted.score((X[150:] - center) / scale, y[150:])]
+    assert every.mean("x") > 0.6 and "Ridge: strength of 0.001 to 100000" in plain(result)
+    assert "classes as 1 and -1" in plain(result)
 
 
 def test_several_labels_are_told_one_by_one():

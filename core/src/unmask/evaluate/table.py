@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from unmask.evaluate.labels import CLASSIFICATION
 from unmask.evaluate.probe_columns import chosen
 from unmask.evaluate.probe_fits import (
     ACCURACY,
@@ -119,8 +120,12 @@ def _about(name: str, result: ProbeResult) -> str:
         f"split from {LARGE:,} labels on), at most {MAX_ITER:,} iterations of L-BFGS ({MAX_ITER_LARGE} from there on).",
         "svm": f"Linear SVM: squared hinge, C of {{{costs}}} by cross-validation on {inner}.",
         "rbf-svm": f"RBF SVM: features as they are, C of {{{costs}}} by cross-validation on {inner}.",
-        "ridge": f"Ridge: strength of {ALPHAS[0]:g} to {ALPHAS[-1]:g} by leaving one row out; R² and error are means "
-        "over what is predicted.",
+        "ridge": f"Ridge: strength of {ALPHAS[0]:g} to {ALPHAS[-1]:g} by leaving one row out; "
+        + (
+            "classes as 1 and -1."
+            if result.task == CLASSIFICATION
+            else "R² and error are means over what is predicted."
+        ),
         "kmeans": f"k-means: {result.num_classes} clusters of all samples, the best of 10 starts; {NMI} and {ARI} "
         "against the labels.",
     }[name]
