@@ -108,6 +108,7 @@ def convolution(
     negative_slope: float = 0.2,
     edge_width: int | None = None,
     residual: bool = False,
+    bias: bool = True,
 ) -> GATConv:
     """PyG's layer with the first weights of GraphMAE's code: normal, Xavier's with gain sqrt(2)."""
     conv = GATConv(
@@ -118,6 +119,7 @@ def convolution(
         negative_slope=negative_slope,
         edge_dim=edge_width,
         residual=residual,
+        bias=bias,
     )
     for name, weight in conv.named_parameters():
         if name != "bias":

@@ -24,7 +24,8 @@ class GATDecoder(Predictor):
 
     At a node whose neighbours are all hidden the answer is the bias alone, which starts at zero: a cosine's gradient
     there is huge in the first steps, and Adam's memory of it then holds the bias where those steps have put it. This
-    is as in the released code, and on Cora it keeps the codes good to the end (docs/architecture.md).
+    is as in the released code, and on Cora it keeps the codes good to the end (docs/architecture.md). Where most of
+    the loss can be had from one answer for all nodes (the import graph), leave the bias out.
 
     Args:
         encoder_width: D, width of the codes.
@@ -34,6 +35,7 @@ class GATDecoder(Predictor):
         attention_dropout: of the shares of attention, in [0, 1).
         negative_slope: of the leaky rectifier of the scores.
         edge_width: V, values per edge that attention reads; None: it reads none.
+        bias: whether answers have one, the same for all nodes.
     """
 
     def __init__(
@@ -45,11 +47,12 @@ class GATDecoder(Predictor):
         attention_dropout: float = 0.1,
         negative_slope: float = 0.2,
         edge_width: int | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         width = width or encoder_width
         self.remask = Remask(encoder_width, width, dropout)
-        self.answers = GATAnswers(width, target_width, attention_dropout, negative_slope, edge_width)
+        self.answers = GATAnswers(width, target_width, attention_dropout, negative_slope, edge_width, bias)
 
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
         return Prediction(self.answers(self.remask(latent, mask), places, mask), mask.asked)
@@ -62,10 +65,16 @@ class GATAnswers(nn.Module):
     """
 
     def __init__(
-        self, width: int, target_width: int, attention_dropout: float, negative_slope: float, edge_width: int | None
+        self,
+        width: int,
+        target_width: int,
+        attention_dropout: float,
+        negative_slope: float,
+        edge_width: int | None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = convolution(width, target_width, 1, attention_dropout, negative_slope, edge_width)
+        self.conv = convolution(width, target_width, 1, attention_dropout, negative_slope, edge_width, bias=bias)
 
     def forward(self, given: Tensor, places: Tokens, mask: Mask) -> Tensor:
         """Answers ``[M, T]`` at asked nodes from what stands at all nodes ``[T, D']``."""
