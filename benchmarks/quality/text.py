@@ -1,13 +1,14 @@
-"""What a fixed time on a CPU buys: `text.mlm` against transformers' own loop, on the same text.
+"""What a fixed time on a CPU buys: our text methods against transformers' own loop, on the same text.
 
-Books and customer queries (without their labels) are cut by one vocabulary of 8,000. For the same wall time, a
-4x256 encoder is trained as `text.mlm`, and `BertForMaskedLM` and `ModernBertForMaskedLM` of 4x256 with
-`DataCollatorForLanguageModeling` on padded batches of the same documents; they take turns of a few seconds in one
-process, so that a busy minute of the machine slows all. Optimiser, learning rate, its schedule (by the clock),
-gradient clipping, batch size and precision are the same. What `text.mlm` chooses: ModernBERT's layers (`--style
-bert`: BERT's), 30% of the tokens hidden at first and 15% at the end, packing, and a head at hidden places alone. Then
-all say the same hidden tokens of held-out text, and probes tell intents from frozen features of one middle layer,
-beside TF-IDF and the untrained encoder.
+Books and customer queries (without their labels) are cut by one vocabulary of 8,000. For the same wall time, 4x256
+encoders are trained as `text.bag-of-words` and as `text.mlm`, and `BertForMaskedLM` and `ModernBertForMaskedLM` of
+4x256 with `DataCollatorForLanguageModeling` on padded batches of the same documents; they take turns of a few seconds
+in one process, so that a busy minute of the machine slows all. Optimiser, learning rate, its schedule (by the clock),
+gradient clipping, batch size and precision are the same. What ours choose: ModernBERT's layers (`--style bert`:
+BERT's), 30% of the tokens hidden at first and 15% at the end, packing, and a head at hidden places alone; and
+`text.bag-of-words`, that the mean code of a document must say which tokens it is made of. Then all say the same
+hidden tokens of held-out text, and probes tell intents from the mean code of frozen encoders, beside TF-IDF and the
+untrained encoder.
 
     python benchmarks/quality/text.py BOOKS BANKING77 [--budget_s 900]
 
@@ -17,11 +18,11 @@ BOOKS is a folder of .txt files; BANKING77 one with train.csv and test.csv (`tex
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.data.files import TextFilesData
 from unmask_text.exchange import from_transformers, to_transformers
+from unmask_text.methods.bag_of_words import BagOfWords
 from unmask_text.methods.mlm import MLM
 from unmask_text.methods.sizes import encoder_of
 from unmask_text.vocabulary import vocabulary
@@ -46,6 +48,7 @@ CLS, SEP = 2, 3
 WARMUP = 0.05  # of the time
 TURN_S = 5.0
 HELD_OUT = 0.05  # of every book, its end
+METHODS = {"bag-of-words": partial(BagOfWords, pool="mean"), "mlm": MLM}
 Loss = Callable[[dict[str, Any]], torch.Tensor]
 
 
@@ -55,23 +58,23 @@ def main() -> None:
     parser.add_argument("banking77", type=Path)
     parser.add_argument("--budget_s", type=float, default=900, help="of training, for each side")
     parser.add_argument("--style", default="modernbert", choices=["bert", "modernbert"], help="layers of ours")
+    parser.add_argument("--methods", nargs="+", default=["bag-of-words"], choices=list(METHODS), help="ours")
     parser.add_argument("--peers", nargs="*", default=["bert", "modernbert"], choices=["bert", "modernbert"])
     parser.add_argument("--batch", type=int, default=16, help="documents of at most 128 tokens")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--precision", default="bf16", choices=["float32", "bf16"])
-    parser.add_argument("--layer", type=int, default=2, help="of the four, whose codes are probed")
+    parser.add_argument("--layer", type=int, help="of the four, whose codes are probed; default: the last, normed")
     parser.add_argument("--draws", type=int, default=5, help="of 10 labels per class")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         data = read(arguments, Path(folder))
-        models = {"untrained": model(arguments.style, data, arguments.seed)}
-        models["unmask"] = ours = copy.deepcopy(models["untrained"])
-        generator = torch.Generator().manual_seed(arguments.seed)
-        sides = [Side("unmask", ours, lambda batch: ours.step(batch, generator).loss.total, data, arguments)]
-        ours.mask.ratio = AsTimePasses(sides[0])
-        peers = {}
+        models, sides, peers = {"untrained": model(arguments.style, data, arguments.seed)}, [], {}
+        for name in arguments.methods:
+            models[name] = ours = model(arguments.style, data, arguments.seed, METHODS[name])
+            sides.append(Side(name, ours, our_loss(ours, arguments.seed), data, arguments))
+            ours.mask.ratio = AsTimePasses(sides[-1])
         for style in arguments.peers:
             twin = model(style, data, arguments.seed)
             theirs = AutoModelForMaskedLM.from_config(AutoConfig.for_model(**twin.encoder.model.config.to_dict()))
@@ -118,11 +121,11 @@ def read(arguments: argparse.Namespace, folder: Path) -> TextFilesData:
     return data
 
 
-def model(style: str, data: TextFilesData, seed: int) -> MLM:
+def model(style: str, data: TextFilesData, seed: int, method: Callable[..., MLM] = MLM) -> MLM:
     """Four layers of 256, without dropout: nothing is seen often enough to be learned by heart."""
     torch.manual_seed(seed)
     encoder = encoder_of(style, "mini", len(vocabulary(data.tokenizer)), dropout=0.0, max_length=128)
-    return MLM(encoder=encoder, mask=RandomMask(0.15))
+    return method(encoder=encoder, mask=RandomMask(0.15))
 
 
 class Side:
@@ -184,6 +187,11 @@ class AsTimePasses(Linear):
         return min(self.side.done, 1.0)
 
 
+def our_loss(model: MLM, seed: int) -> Loss:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda batch: model.step(batch, generator).loss.total
+
+
 def endless(loader: Iterable[Any]) -> Iterator[Any]:
     while True:
         yield from loader
@@ -214,7 +222,7 @@ def held_out_loss(model: MLM, data: TextFilesData) -> float:
 
 
 def probe(models: dict[str, MLM], data: TextFilesData, arguments: argparse.Namespace) -> None:
-    """Intents by logistic regression on frozen features, and on TF-IDF."""
+    """Intents by logistic regression and by ridge regression on frozen features, and on TF-IDF."""
     sets = (data.splits.probe_train, data.splits.probe_test)
     loaders = [batches(data, one, data.val_batch_size) for one in sets]
     named = vocabulary(data.tokenizer).tokenizer
@@ -228,12 +236,13 @@ def probe(models: dict[str, MLM], data: TextFilesData, arguments: argparse.Names
         columns,
         train[1],
         test[1],
-        probes=("linear",),
+        probes=("linear", "ridge"),
         labels_per_class=(10,),
         num_draws=arguments.draws,
         seed=arguments.seed,
     )
-    print(f"\nintents told right, from layer {arguments.layer} of 4; {found.num_train:,} queries to fit on")
+    layer = f"layer {arguments.layer} of 4" if arguments.layer else "the last layer"
+    print(f"\nintents told right, from {layer}; {found.num_train:,} queries to fit on")
     print(f"  {'':24s}" + "".join(f"{name:>17s}" for name in columns))
     for row in found.rows:
         cells = ((row.mean(name), row.error(name)) for name in columns)

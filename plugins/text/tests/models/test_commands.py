@@ -18,6 +18,10 @@ class TestMLM(RunContract):
     arguments = ["--config", "text/mlm-pydoc", *SMALL_DATA]
 
 
+class TestBagOfWords(RunContract):
+    arguments = ["--config", "text/bag-of-words-pydoc", *SMALL_DATA]
+
+
 class TestSpanBERT(RunContract):
     arguments = ["--config", "text/spanbert-pydoc", *SMALL_DATA]
 

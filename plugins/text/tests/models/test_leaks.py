@@ -6,6 +6,7 @@ import torch
 from unmask import Corruption
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
+from unmask_text.methods.bag_of_words import BagOfWords
 from unmask_text.methods.mae_lm import MAELM
 from unmask_text.methods.mdlm import MDLM
 from unmask_text.methods.mlm import MLM
@@ -53,10 +54,12 @@ def test_codes_are_bit_equal_whatever_is_hidden(kind, shown, form, settings, doc
     assert not torch.equal(codes(encoder, batch, kept)[0], codes(encoder, other, kept)[0])
 
 
-@pytest.mark.parametrize("method", [MLM, SpanBERT, MAELM, MDLM])
+@pytest.mark.parametrize("method", [MLM, SpanBERT, MAELM, MDLM, BagOfWords])
 def test_predictions_of_a_whole_step_do_not_see_hidden_tokens(method, settings, documents):
     torch.manual_seed(0)
-    options = {"corruption": VocabularyCorruption(token=0.9, random=0.1)} if method in (MLM, SpanBERT) else {}
+    options = (
+        {"corruption": VocabularyCorruption(token=0.9, random=0.1)} if method in (MLM, SpanBERT, BagOfWords) else {}
+    )
     model = method(encoder=TransformersEncoder(settings("bert")), **options).eval()
     batch = documents()
     with torch.no_grad():

@@ -11,13 +11,21 @@ from unmask.handoffs import KEPT, RANDOM, TOKEN
 from unmask.optim import parameter_groups
 from unmask_text.corruption import SWAPPED, VocabularyCorruption, shown_ids
 from unmask_text.encoders import TransformersEncoder
+from unmask_text.methods.bag_of_words import BagOfWords
 from unmask_text.methods.electra import ELECTRA
 from unmask_text.methods.mae_lm import MAELM
 from unmask_text.methods.mdlm import MDLM
 from unmask_text.methods.mlm import MLM
 from unmask_text.methods.spanbert import SpanBERT
 
-METHODS = {"mlm": MLM, "spanbert": SpanBERT, "electra": ELECTRA, "mae-lm": MAELM, "mdlm": MDLM}
+METHODS = {
+    "mlm": MLM,
+    "spanbert": SpanBERT,
+    "electra": ELECTRA,
+    "mae-lm": MAELM,
+    "mdlm": MDLM,
+    "bag-of-words": BagOfWords,
+}
 
 
 def make(name, settings, kind=None, **options):

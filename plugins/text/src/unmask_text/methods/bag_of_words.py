@@ -1,0 +1,88 @@
+"""Bag-of-words prediction: all tokens of a document from one code, beside MLM (Ma et al. 2024, arXiv:2401.11248)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from unmask import Encoder, Loss, LossValue, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask.masks import RandomMask
+from unmask.model import Step
+from unmask_text.corruption import VocabularyCorruption
+from unmask_text.heads.bag_of_words import BagOfWordsHead, Pool
+from unmask_text.losses import VocabularyLoss
+from unmask_text.methods.mlm import MLM
+from unmask_text.methods.sizes import Size, Style
+from unmask_text.targets import TokenTarget
+
+
+class BagOfWords(MLM):
+    """Masked language modelling whose documents' codes must also say which tokens the document is made of.
+
+    ``loss = mean over hidden tokens of -log p(token | its code) + weight * bag-of-words loss``
+
+    A masked language model alone need not keep in a code which words it has read, and one trained for a short time
+    keeps less of them than an untrained encoder does. What the second term asks for is what searching and telling
+    documents apart by one vector live on (section 2). See `BagOfWordsHead` for the term.
+
+    Args:
+        style: kind of transformers' model, as in `MLM`; None: ``bert``.
+        size: as in `MLM`; None: ``base``.
+        vocab_size: of the tokenizer; None: 30,522.
+        max_length: tokens of the longest document with its two special tokens; None: 512.
+        dropout: in [0, 1); None: 0.1.
+        pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from; the paper
+            goes on from BERT.
+        weight: of the bag-of-words loss, above 0. Paper: 1.
+        pool: what the one code is: ``cls`` (paper), or ``mean`` where means are what will be used.
+        mask: 30% of the tokens at random (released code).
+        encoder: None: of that style and size.
+        predictor: None: the vocabulary head of that kind of model, tied to the embeddings.
+        target: the hidden tokens.
+        loss: cross-entropy over the vocabulary.
+        corruption: of the hidden tokens, 80% are shown as [MASK], 10% as random ones and 10% as they are.
+        tokenizer: None: takes token ids as the data has them.
+        optim: AdamW, as in `MLM`.
+
+    Differs from the paper in the head, see `BagOfWordsHead`. A distinct token counts once, as in DupMAE's released
+    code (Liu et al. 2022, arXiv:2211.08769).
+
+    Raises:
+        ValueError: a number outside its range, or as `MLM`.
+    """
+
+    def __init__(
+        self,
+        style: Style | None = None,
+        size: Size | None = None,
+        vocab_size: int | None = None,
+        max_length: int | None = None,
+        dropout: float | None = None,
+        pretrained: str | None = None,
+        weight: float = 1.0,
+        pool: Pool = "cls",
+        mask: MaskSampler = RandomMask(ratio=0.3),
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        target: Target = TokenTarget(),
+        loss: Loss = VocabularyLoss(),
+        corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1),
+        tokenizer: Tokenizer | None = None,
+        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000),
+    ) -> None:
+        if not weight > 0:
+            raise ValueError(f"`weight` must be above 0, but is {weight:g}.")
+        super().__init__(
+            style, size, vocab_size, max_length, dropout, pretrained, mask, encoder, predictor, target,
+            loss, corruption, tokenizer, optim,
+        )  # fmt: skip
+        self.weight = weight
+        table = self.encoder.embedding
+        self.bag = BagOfWordsHead(self.encoder.width, len(table), table.shape[1], pool)
+
+    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
+        """The step of every method, and then the second answer, from one code per document."""
+        step = super().step(batch, generator)
+        bag = self.bag(step.latent, step.tokens, self.encoder.embedding)
+        return step._replace(loss=LossValue(step.loss.total + self.weight * bag, step.loss.per_token))
