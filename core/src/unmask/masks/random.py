@@ -51,7 +51,7 @@ class RandomMask(MaskSampler):
         unit_size = self.unit ** len(_sides(layout, num_tokens))
         if not isinstance(layout, Grid):
             self._check_divides(num_tokens, f"a length of {num_tokens}")
-        if num_tokens < 2 * unit_size:
+        if self.unit > 1 and num_tokens < 2 * unit_size:
             raise ValueError(
                 f"`unit` must leave at least 2 units to hide one, but {self.unit} places a side leave "
                 f"{num_tokens // unit_size} of {num_tokens} tokens; nearest: 1."
