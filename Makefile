@@ -6,7 +6,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # Models this small gain nothing from a second thread, and wait for it when that core is busy.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: install quickstart test lint bench clean
+.PHONY: install quickstart test test-slow lint bench wheels clean
 
 install: .venv/installed
 
@@ -28,6 +28,12 @@ quickstart: install  ## train on real digits, then show what was learned; run ag
 test: .venv/installed-dev  ## the default tests, a few minutes
 	$(ONE_THREAD) $(BIN)/python -m pytest
 
+test-slow: .venv/installed-dev  ## tests of minutes: each wheel alone in a clean environment, and others
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
+
+wheels: .venv/installed-dev  ## one per package, in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./core $(PLUGINS:%=./%)
+
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,4 +43,4 @@ bench: .venv/installed-dev  ## speed as a ratio against a named peer
 	$(BIN)/python benchmarks/speed/vision.py
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs dist
