@@ -1,0 +1,1 @@
+"""A mask for unmask that hides a sector of a grid."""

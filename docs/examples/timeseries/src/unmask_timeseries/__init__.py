@@ -1,0 +1,1 @@
+"""Timeseries samples for unmask."""
