@@ -1,0 +1,407 @@
+"""What methods learn on real spoken digits in 15 CPU minutes, beside log-mel spectra, an untrained encoder and a peer.
+
+Each speaker is left out once: a model is trained on the clips of the others alone, codes are probed or fine-tuned
+with their labels, and the one left out is scored. The budget is the CPU time of this process on one thread, of all
+speakers' models together, for each method and seed; HuBERT's holds both of its iterations.
+
+Codes are averaged over ``--bands`` of frequency and over ``--stretches`` even stretches of a clip's own length, which
+keeps the order of time, and classified by logistic regression with all labels and with 10 and 50 per class; raw input
+likewise. Its strength is chosen by leaving out speakers of the training clips.
+Fine-tuning is of the same encoder, pretrained and from scratch, with 10 and 50 labels per class. The peer is
+transformers' `ViTMAEForPreTraining` of the same size on the same spectrograms, its position tables filled in.
+
+    python benchmarks/quality/audio.py FOLDER [--methods audio-mae a-jepa hubert vit-mae] [--seeds 0 1 2]
+        [--budget_s 900] [--bands 4] [--set lr=2e-3] [--finetune_steps 300] [--out FILE]
+    python benchmarks/quality/audio.py FOLDER --search [--budget_s 120]
+
+FOLDER holds sounds named ``DIGIT_SPEAKER_NUMBER.wav`` (Free Spoken Digit Dataset, Jackson 2016). ``--search`` changes
+one setting of Audio-MAE at a time and compares probes on speakers left out of the training speakers; the speaker left
+out of them all is not looked at. Each seed's figures are appended to ``--out``, and a seed that is there is not run
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import logging
+import math
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from audio_peer import Peer, fit_peer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
+from torch import Tensor, nn
+
+from unmask import MaskedModel, Optimization, Tokens
+from unmask.evaluate.features import evaluating
+from unmask.evaluate.samples import batches
+from unmask.finetune import Settings, finetune
+from unmask.handoffs import Grid
+from unmask.masks import RandomMask
+from unmask.nearest import quoted
+from unmask.predictors import TransformerPredictor
+from unmask.schedules import Linear
+from unmask.targets import EMATeacher
+from unmask_audio.data.files import AudioFilesData
+from unmask_audio.data.module import Sources
+from unmask_audio.encoders.vit import SpectrogramViT
+from unmask_audio.frontends import Fbank
+from unmask_audio.methods.a_jepa import AJEPA
+from unmask_audio.methods.audio_mae import AudioMAE
+from unmask_audio.methods.hubert import HuBERT
+from unmask_audio.tokenizer import SpectrogramTokenizer
+
+METHODS = ("audio-mae", "a-jepa", "hubert", "vit-mae")
+RAW, UNTRAINED, PRETRAINED = COLUMNS = ("raw log-mel", "untrained", "pretrained")
+RATE, SECONDS, BINS, FRAMES = 16_000, 0.99, 64, 96
+"""Samples a second; seconds of a window, which 99% of the clips fit in; mel bins; frames of a window."""
+MEAN, STD = -7.0, 3.7
+"""Of the log-mel values of these clips, rounded."""
+LABELS, DRAWS = (10, 50), 5
+"""Labels of each digit, and how often they are drawn."""
+STRENGTHS = (0.001, 0.01, 0.1)
+"""Inverse strengths of regularisation of logistic regression to choose from."""
+FIRST_SHARE = 0.4
+"""Of HuBERT's budget, for its first iteration."""
+TIMED = 14
+"""Steps that tell how many fit the budget; the first four are not counted."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained; `SEARCH` has what else was tried."""
+
+    patch: int = 8
+    width: int = 128
+    depth: int = 4
+    decoder_width: int = 64
+    decoder_depth: int = 2
+    ratio: float = 0.8
+    batch: int = 64
+    lr: float = 1e-3
+    clusters: int = 100
+
+    def changed(self, words: list[str]) -> Setting:
+        """With ``NAME=VALUE`` in place of these."""
+        kinds = {one.name: type(getattr(self, one.name)) for one in fields(self)}
+        values = {}
+        for name, _, value in (word.partition("=") for word in words):
+            if name not in kinds or not value:
+                sys.exit(f"`--set` must be NAME=VALUE, of {quoted(kinds)}, but is `{name}={value}`.")
+            values[name] = kinds[name](value)
+        return replace(self, **values)
+
+
+SEARCH = ("lr=1e-3", "lr=5e-4", "lr=2e-3", "batch=32", "ratio=0.6", "ratio=0.7", "depth=3", "depth=6",
+          "decoder_depth=1", "decoder_width=128")  # fmt: skip
+"""The first is what stands."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--budget_s", type=float, default=900, help="CPU seconds for each method and seed")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings")
+    parser.add_argument("--stretches", type=int, default=8, help="parts of a clip whose codes are averaged")
+    parser.add_argument("--bands", type=int, default=4, help="parts of the frequencies likewise: 1, 2, 4 or 8")
+    parser.add_argument("--finetune_steps", type=int, default=300, help="0: no fine-tuning")
+    parser.add_argument("--search", action="store_true", help="one setting at a time, with Audio-MAE")
+    parser.add_argument("--out", type=Path, default=Path("audio-quality.jsonl"), help="a line per method and seed")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings(
+        "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"
+    )
+    setting = Setting().changed(arguments.set)
+    readout = [arguments.stretches, arguments.bands]
+    speakers = speakers_of(arguments.folder)
+
+    if arguments.search:
+        for word in SEARCH:
+            changed = setting.changed([word])
+            scores = []
+            for speaker in speakers[1:]:
+                data = Digits(arguments.folder, [one for one in speakers[1:] if one != speaker], speaker, changed.batch)
+                budget_s = arguments.budget_s / len(speakers[1:])
+                model, told = trained("audio-mae", data, changed, budget_s, 0)
+                scores.append(probed(model, None, data, readout, 0, ())["linear, all labels"][PRETRAINED])
+            print(f"{word:18s} {np.mean(scores):.3f}  ({told})", flush=True)
+        return
+
+    for method in arguments.methods:
+        key = {"method": method, "budget_s": arguments.budget_s, "readout": readout}
+        key |= {"finetune_steps": arguments.finetune_steps} | asdict(setting)
+        print("\n" + ", ".join(f"{name} {value}" for name, value in key.items()), flush=True)
+        for seed in arguments.seeds:
+            if any(one["seed"] == seed for one in lines(arguments.out, key)):
+                continue
+            found, about = [], []
+            for speaker in speakers:
+                data = Digits(arguments.folder, [one for one in speakers if one != speaker], speaker, setting.batch)
+                untrained = model_of(method, setting, seed)
+                model, told = trained(method, data, setting, arguments.budget_s / len(speakers), seed)
+                about.append(told)
+                print(f"  seed {seed}, without {speaker}: {told}", flush=True)
+                scores = probed(model, untrained, data, readout, seed)
+                if arguments.finetune_steps and isinstance(model, MaskedModel):
+                    scores |= finetuned(model, method, setting, data, arguments.finetune_steps, seed)
+                found.append(scores)
+            with arguments.out.open("a") as file:
+                file.write(
+                    json.dumps(key | {"seed": seed, "about": about, "speakers": speakers, "scores": found}) + "\n"
+                )
+        show([one for one in lines(arguments.out, key) if one["seed"] in arguments.seeds])
+
+
+class Digits(AudioFilesData):
+    """Clips of some speakers to train and to fit probes on, those of another to score on."""
+
+    def __init__(self, folder: Path, speakers: list[str], left_out: str, batch_size: int) -> None:
+        super().__init__(
+            str(folder), labels="pattern", pattern=r"(?P<label>\d)_(?P<speaker>[a-z]+)_", sample_rate=RATE,
+            seconds=SECONDS, min_seconds=0.05, batch_size=batch_size, num_workers=0, val_batch_size=100,
+        )  # fmt: skip
+        self.speakers, self.left_out = speakers, left_out
+        with contextlib.redirect_stdout(io.StringIO()):  # what is odd about the clips is the same every time
+            self.setup("fit")
+
+    def sources(self) -> Sources:
+        clips, _, classes = super().sources()
+        own = [clip for clip in clips if clip.group["speaker"] in self.speakers]
+        return Sources(own, [clip for clip in clips if clip.group["speaker"] == self.left_out], classes)
+
+
+def speakers_of(folder: Path) -> list[str]:
+    names = sorted({path.stem.split("_")[1] for path in folder.expanduser().glob("[0-9]_*_*.wav")})
+    if len(names) < 3:
+        sys.exit(f"`folder` must hold DIGIT_SPEAKER_NUMBER.wav of at least 3 speakers, but {folder} has {len(names)}.")
+    return names
+
+
+class Filled(SpectrogramTokenizer):
+    """What lies beyond a clip counts as real: for masks and peers that know no padding (Audio-MAE's own way)."""
+
+    def forward(self, batch: Any) -> Tokens:
+        return replace(super().forward(batch), valid=None)
+
+
+def model_of(method: str, setting: Setting, seed: int, teacher: MaskedModel | None = None) -> Any:
+    """A fresh one, the same for the same seed."""
+    L.seed_everything(seed, verbose=False)
+    side, width, heads = setting.patch, setting.width, setting.width // 32
+    kind = SpectrogramTokenizer if method == "audio-mae" else Filled
+    tokenizer = kind(Fbank(RATE, BINS, high_hz=4000), FRAMES, (side, side), MEAN, STD)
+    optim = optim_of(setting)
+    ends = (setting.decoder_width, setting.decoder_depth, setting.decoder_width // 16)
+    if method == "vit-mae":
+        return Peer(tokenizer, (width, setting.depth, heads), ends, setting.ratio)
+    if method == "hubert":
+        of_teacher = {} if teacher is None else {"teacher": copy.deepcopy(teacher.encoder), "teacher_layer": 2}
+        return HuBERT(size="tiny", num_clusters=setting.clusters, num_frames=50_000, optim=optim, **of_teacher)
+    encoder = SpectrogramViT(width, setting.depth, heads, side * side, class_token=method == "audio-mae")
+    common = {"patch": (side, side), "tokenizer": tokenizer, "encoder": encoder, "optim": optim}
+    if method == "a-jepa":
+        teacher_of_codes = EMATeacher(Linear(start=0.99, end=1.0))  # few steps: a quicker one than the paper's
+        return AJEPA(**common, target=teacher_of_codes, predictor=TransformerPredictor(width, width, *ends))
+    return AudioMAE(**common, mask=RandomMask(setting.ratio), predictor=TransformerPredictor(width, side * side, *ends))
+
+
+def optim_of(setting: Setting) -> Optimization:
+    return Optimization(base_lr=setting.lr, scale_lr=False, warmup_steps=60)
+
+
+def trained(method: str, data: Digits, setting: Setting, budget_s: float, seed: int) -> tuple[Any, str]:
+    """The model, and how long that took."""
+    model = model_of(method, setting, seed)
+    if method == "vit-mae":
+        return model, fit_peer(model, data, optim_of(setting), budget_s, seed)
+    if method != "hubert":
+        return model, fit(model, data, budget_s, seed)
+    first = fit(model, data, FIRST_SHARE * budget_s, seed)
+    second = model_of(method, setting, seed, teacher=model)
+    return second, f"first iteration {first}; " + fit(second, data, (1 - FIRST_SHARE) * budget_s, seed)
+
+
+def fit(model: MaskedModel, data: Digits, budget_s: float, seed: int) -> str:
+    """Trains for as many steps as fit the budget; what comes before the first step counts, and is measured, too."""
+    clock = Clock()
+    began = time.process_time()
+    _run(copy.deepcopy(model), data, seed, TIMED, clock)
+    before = clock.first - began
+    steps = max(math.floor((budget_s - before) / statistics.median(clock.steps[4:])), TIMED)
+    began = time.process_time()
+    loss = _run(model, data, seed, steps)
+    used = time.process_time() - began
+    return f"{steps:,} steps of {data.batch_size} in {used:.0f} s of CPU, training loss {loss:.4f}"
+
+
+def _run(model: MaskedModel, data: Digits, seed: int, steps: int, *callbacks: L.Callback) -> float:
+    L.seed_everything(seed, verbose=False)
+    data.seed = None  # the order of batches is this seed's
+    trainer = L.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
+        enable_progress_bar=False, limit_val_batches=0, gradient_clip_val=5.0, callbacks=list(callbacks),
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return float(trainer.callback_metrics["train/loss"])
+
+
+class Clock(L.Callback):
+    """CPU seconds from each step's beginning to the next one's, so that loading counts."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_train_batch_start(self, *args: object) -> None:
+        now = time.process_time()
+        if hasattr(self, "_began"):
+            self.steps.append(now - self._began)
+        else:
+            self.first = now
+        self._began = now
+
+
+class Part(NamedTuple):
+    """Clips: features ``[n, D]``, digits and speakers ``[n]``."""
+
+    features: np.ndarray
+    label: np.ndarray
+    speaker: np.ndarray
+
+
+@torch.no_grad()
+def extracted(codes: Callable[[Any], Tensor], module: nn.Module, data: Digits, readout: list[int]) -> tuple[Part, Part]:
+    """The clips to fit on and those to score on; ``module`` makes the codes ``[B, T, F, D]`` of a batch."""
+    stretches, bands = readout
+    parts = []
+    for split in (data.splits.probe_train, data.splits.probe_test):
+        rows, labels, speakers = [], [], []
+        with evaluating(module):
+            for batch in batches(data, split, 100):
+                grid = codes(batch)  # [B, T, F, D]
+                each = grid.unflatten(2, (min(bands, grid.shape[2]), -1)).mean(3).flatten(2)  # [B, T, bands * D]
+                share = batch["length"] / batch["wave"].shape[1]
+                own = (share * each.shape[1]).ceil().long().clamp(min=1)
+                for clip, length in zip(each, own.tolist(), strict=True):
+                    rows.append(F.adaptive_avg_pool1d(clip[:length].T, stretches).T.flatten())
+                labels.append(batch["label"])
+                speakers += batch["speaker"]
+        parts.append(Part(torch.stack(rows).float().numpy(), torch.cat(labels).numpy(), np.array(speakers)))
+    return parts[0], parts[1]
+
+
+def codes_of(model: Any) -> tuple[Callable[[Any], Tensor], nn.Module]:
+    """How to get codes ``[B, T, F, D]`` of a batch, and the module that makes them."""
+    if isinstance(model, Peer):
+        return model.codes, model
+
+    def codes(batch: Any) -> Tensor:
+        tokens = model.embedding_tokenizer(batch)
+        values = model.embedder(tokens).values
+        grid = tokens.layout.shape if isinstance(tokens.layout, Grid) else (values.shape[1], 1)
+        return values.unflatten(1, grid)
+
+    return codes, model
+
+
+def probed(
+    model: Any, untrained: Any, data: Digits, readout: list[int], seed: int, few: tuple[int, ...] = LABELS
+) -> dict[str, dict[str, float]]:
+    """By row and column, an accuracy on the speaker left out; of few labels, the mean over draws of them."""
+    tokenizer = SpectrogramTokenizer(Fbank(RATE, BINS, high_hz=4000), FRAMES, (1, BINS), MEAN, STD)
+    makers = {RAW: (lambda batch: tokenizer(batch).values[:, :, None], tokenizer), PRETRAINED: codes_of(model)}
+    if untrained is not None:
+        makers |= {UNTRAINED: codes_of(untrained)}
+    rows: dict[str, dict[str, float]] = {}
+    for name in (name for name in COLUMNS if name in makers):
+        train, test = extracted(*makers[name], data, readout)
+        rows.setdefault("linear, all labels", {})[name] = accuracy(train, test)
+        for number in few:
+            drawn = [drawn_from(train, number, np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
+            mean = float(np.mean([accuracy(part, test) for part in drawn]))
+            rows.setdefault(f"linear, {number} per class", {})[name] = mean
+    return rows
+
+
+def drawn_from(part: Part, number: int, rng: np.random.Generator) -> Part:
+    """``number`` clips of each digit."""
+    digits = np.unique(part.label)
+    index = np.concatenate([rng.choice(np.flatnonzero(part.label == one), number, replace=False) for one in digits])
+    return Part(*(values[index] for values in part))
+
+
+def accuracy(train: Part, test: Part) -> float:
+    """Of logistic regression, its strength chosen by leaving out each of the training speakers."""
+    x, y = train.features - train.features.mean(0), test.features - train.features.mean(0)
+    scale = math.sqrt(x.var(0).mean()) or 1.0
+    if len(x) < x.shape[1]:  # of more features than clips, the space that clips span holds all there is to fit
+        basis = np.linalg.svd(x, full_matrices=False)[2].T
+        x, y = x @ basis, y @ basis
+    search = GridSearchCV(
+        LogisticRegression(max_iter=300, tol=1e-3), {"C": STRENGTHS}, cv=LeaveOneGroupOut(), scoring="neg_log_loss"
+    )
+    fitted = search.fit(x / scale, train.label, groups=train.speaker)
+    return float((fitted.predict(y / scale) == test.label).mean())
+
+
+def finetuned(
+    model: MaskedModel, method: str, setting: Setting, data: Digits, steps: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """The encoder with a head on the mean code, from scratch and pretrained."""
+    result = finetune(
+        data, pretrained=model, scratch=lambda one: model_of(method, setting, one), seeds=(seed,),
+        labels_per_class=LABELS, settings=Settings(batch_size=32, max_steps=steps, patience=0, lr=4e-3, augment=False),
+    )  # fmt: skip
+    rows: dict[str, dict[str, float]] = {}
+    for trial in result.trials:
+        name = PRETRAINED if trial.encoder == "pretrained" else UNTRAINED
+        rows.setdefault(f"fine-tuned, {trial.labels_per_class} per class", {})[name] = trial.scores["accuracy"]
+    return rows
+
+
+def lines(out: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was measured before, with the same settings."""
+    found = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
+    return [line for line in found if all(line.get(name) == value for name, value in key.items())]
+
+
+def show(runs: list[dict[str, Any]]) -> None:
+    """Means over speakers and seeds; how far pretraining leads the untrained in standard errors over seeds."""
+    print(f"\n  {'':30s}" + "".join(f"{name:>14s}" for name in COLUMNS) + f"   lead over untrained, {len(runs)} seeds")
+    for row in runs[0]["scores"][0]:
+        means = [
+            {name: np.mean([one[row][name] for one in run["scores"]]) for name in run["scores"][0][row]} for run in runs
+        ]
+        told = "".join(f"{np.mean([one[n] for one in means]):14.3f}" if n in means[0] else f"{'':14s}" for n in COLUMNS)
+        lead = np.array([one[PRETRAINED] - one[UNTRAINED] for one in means])
+        error = lead.std(ddof=1) / math.sqrt(len(lead)) if len(lead) > 1 else math.nan
+        told += f"   {lead.mean():+.3f} ± {error:.3f}" + (f" ({lead.mean() / error:+.1f} s.e.)" if error > 0 else "")
+        print(f"  {row:30s}{told}")
+    for number, speaker in enumerate(runs[0]["speakers"]):
+        each = [run["scores"][number]["linear, all labels"] for run in runs]
+        print(
+            f"  all labels, without {speaker:10s}"
+            + "".join(f"{np.mean([one[n] for one in each]):14.3f}" for n in COLUMNS)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Sounds as clips: checked, at one rate, in memory where they fit, and cut to windows of one length."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from unmask.evaluate.labels import IGNORED
+from unmask_audio.data.reading import Header, Opened, Unreadable, read_header, read_wave
+from unmask_audio.data.report import Report
+
+STORED_BYTES = 2**30
+"""Sounds that need no more than this are kept in memory; others are read when asked for."""
+SILENT = 1e-4
+"""Peak below which a sound is silent: -80 dB."""
+CLIPPED, CLIPPED_RATIO = 0.999, 1e-3
+"""A sound is clipped where this share of its samples is this loud."""
+
+
+class Recording(NamedTuple):
+    """One sound that is still to be read.
+
+    Args:
+        name: what a report calls it.
+        opened: gives its file.
+        label: its class; None: it has none.
+        group: further words of it by name, such as its speaker.
+        header: where it is known without reading.
+    """
+
+    name: str
+    opened: Opened
+    label: int | None = None
+    group: Mapping[str, str] = {}
+    header: Header | None = None
+
+
+class Clip(NamedTuple):
+    """One sound that can be used; ``num_samples`` at the rate wanted; ``wave`` where it is kept in memory."""
+
+    recording: Recording
+    header: Header
+    num_samples: int
+    wave: np.ndarray | None = None
+
+
+class Clips:
+    """Sounds to cut windows from.
+
+    Args:
+        clips: the sounds, at least one.
+        sample_rate: in Hz.
+        num_samples: of a window.
+        padded: samples have ``length``, for some are shorter than a window.
+    """
+
+    def __init__(self, clips: Sequence[Clip], sample_rate: int, num_samples: int, padded: bool) -> None:
+        self.clips = clips
+        self.sample_rate = sample_rate
+        self.num_samples = num_samples
+        self.padded = padded
+        self._told: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def windows(self, place: int) -> list[int]:
+        """Where windows begin that cover a clip: evenly spread, all of them full, or one where it is shorter."""
+        spare = self.spare(place)
+        count = math.ceil(self.clips[place].num_samples / self.num_samples)
+        return [round(spare * number / (count - 1)) for number in range(count)] if spare else [0]
+
+    def spare(self, place: int) -> int:
+        """The last place at which a window can begin."""
+        return max(self.clips[place].num_samples - self.num_samples, 0)
+
+    def sample(self, place: int, start: int) -> dict[str, Any]:
+        """``wave`` ``[num_samples]``, filled up with zeros, and ``length`` where any is shorter; ``label``, groups.
+
+        Where a file turns out to be damaged there, its beginning stands in, and else the next sound, which is told.
+        """
+        for one, first in ((place, start), (place, 0), *(((place + i) % len(self), 0) for i in range(1, len(self)))):
+            clip = self.clips[one]
+            try:
+                wave = self._read(clip, first)
+            except (Unreadable, OSError) as error:
+                self._tell(one, str(error))
+                continue
+            if not len(wave):
+                self._tell(one, "it ends before its header says")
+                continue
+            full = torch.zeros(self.num_samples)
+            full[: len(wave)] = torch.from_numpy(wave)
+            sample: dict[str, Any] = {"wave": full, **clip.recording.group}
+            sample["label"] = IGNORED if clip.recording.label is None else clip.recording.label
+            return sample | ({"length": len(wave)} if self.padded else {})
+        raise ValueError(f"None of the {len(self)} sounds can be read any more.")
+
+    def _read(self, clip: Clip, start: int) -> np.ndarray:
+        if clip.wave is not None:
+            return clip.wave[start : start + self.num_samples]
+        return read_wave(clip.recording.opened, clip.header, self.sample_rate, start, self.num_samples).samples
+
+    def _tell(self, place: int, reason: str) -> None:
+        if place not in self._told:
+            self._told.add(place)
+            name = self.clips[place].recording.name
+            warnings.warn(f"{name} is damaged ({reason}); another stretch of sound stands in.", stacklevel=2)
+
+
+def collect(
+    recordings: Iterable[Recording], sample_rate: int, min_samples: int, report: Report, stored: bool | None = None
+) -> list[Clip]:
+    """Looks at recordings; those that cannot be used are left out, counted and named.
+
+    Args:
+        recordings: what to look at.
+        sample_rate: at which they are wanted, in Hz.
+        min_samples: of a sound that is used, at that rate.
+        report: what is found is added to it.
+        stored: read all of them into memory; None: where they fit into `STORED_BYTES`.
+    """
+    clips = [clip for one in recordings if (clip := _looked_at(one, sample_rate, min_samples, report)) is not None]
+    if stored is None:
+        stored = 4 * sum(clip.num_samples for clip in clips) <= STORED_BYTES
+    if stored:
+        read = (_read(clip, sample_rate, min_samples, report) for clip in clips)
+        clips = [clip for clip in read if clip is not None]
+    report.checked &= stored
+    report.sample_rate = sample_rate
+    for clip in clips:
+        report.num_sounds += 1
+        report.seconds += clip.num_samples / sample_rate
+        report.rates[clip.header.sample_rate] += 1
+        report.num_unlabelled += clip.recording.label is None
+        if clip.header.channels > 2:
+            report.note("channels", f"{clip.recording.name} ({clip.header.channels})")
+    return clips
+
+
+def _looked_at(one: Recording, sample_rate: int, min_samples: int, report: Report) -> Clip | None:
+    """By its header alone."""
+    try:
+        header = one.header or read_header(one.opened)
+    except (Unreadable, OSError) as error:
+        report.note("unreadable", f"{one.name} ({error})")
+        return None
+    num_samples = math.ceil(header.num_samples * sample_rate / header.sample_rate)
+    if num_samples < min_samples:
+        report.note("short", f"{one.name} ({_samples(header.num_samples)})")
+        return None
+    return Clip(one, header, num_samples)
+
+
+def _read(clip: Clip, sample_rate: int, min_samples: int, report: Report) -> Clip | None:
+    """With its wave, every sample of which was looked at."""
+    name = clip.recording.name
+    try:
+        wave, num_odd = read_wave(clip.recording.opened, clip.header, sample_rate)
+    except (Unreadable, OSError) as error:
+        report.note("unreadable", f"{name} ({error})")
+        return None
+    if len(wave) < min_samples:
+        report.note("short", f"{name} ({_samples(len(wave))} of it can be read)")
+        return None
+    if len(wave) < clip.num_samples or clip.header.cut:
+        report.note("cut", name)
+    if num_odd:
+        report.note("odd", f"{name} ({_samples(num_odd)})")
+    loudness = np.abs(wave)
+    if loudness.max() < SILENT:
+        report.note("silent", name)
+    elif (loudness >= CLIPPED).mean() >= CLIPPED_RATIO:
+        report.note("clipped", name)
+    return clip._replace(wave=wave, num_samples=len(wave))
+
+
+def _samples(count: int) -> str:
+    return f"{count:,} sample{'s' * (count != 1)}"

@@ -1,0 +1,156 @@
+"""Audio columns of data sets read by the `datasets` library: by name, or from a folder that it has written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from unmask.data import Sample
+from unmask.nearest import nearest
+from unmask_audio.data.augment import Name
+from unmask_audio.data.clips import Recording
+from unmask_audio.data.module import AudioData, Sources
+from unmask_audio.data.reading import Unreadable
+
+
+class HubAudioData(AudioData):
+    """Sounds of one audio column; its files are decoded here, so torchcodec is not needed for WAV, FLAC, OGG and MP3.
+
+    Args:
+        name: a data set's name, a folder written by ``save_to_disk``, or anything else that ``datasets.load_dataset``
+            takes.
+        config: its configuration, where it has several.
+        split: part to pre-train on.
+        val_split: part to validate and score on; None: ``validation``, ``val``, ``valid`` or ``test``, the first that
+            there is, else a fixed random part of ``split``.
+        audio_column: None: the first column of sounds.
+        label_column: a column of class labels, integers or words; None: the first of class labels, or an integer one
+            named ``label``; none at all when there is no such column.
+        group_column: a column that becomes a key of the samples, for ``unmask probe --groups``; None: none does.
+
+    Raises:
+        ValueError: in `setup`, no such data set, split or column, or `datasets` is not installed; also as `AudioData`.
+
+    Further arguments are those of `AudioData`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None = None,
+        split: str = "train",
+        val_split: str | None = None,
+        audio_column: str | None = None,
+        label_column: str | None = None,
+        group_column: str | None = None,
+        sample_rate: int = 16_000,
+        seconds: float = 10.0,
+        min_seconds: float = 0.1,
+        augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
+        val_ratio: float = 0.1,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        val_batch_size: int | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__(
+            sample_rate, seconds, min_seconds, augment, val_ratio, batch_size, num_workers, val_batch_size, drop_last
+        )
+        self.set_name = name
+        self.config = config
+        self.split = split
+        self.val_split = val_split
+        self.columns = {"audio_column": audio_column, "label_column": label_column, "group_column": group_column}
+
+    def sources(self) -> Sources:
+        parts = _open(self.set_name, self.config)
+        names = [n for n in ("validation", "val", "valid", "test") if n in parts and n != self.split]
+        chosen = [_pick(parts, "split", self.split)]
+        if self.val_split is not None or names:
+            chosen.append(_pick(parts, "val_split", self.val_split or names[0]))
+        audio, label, group = _chosen_columns(chosen[0], **self.columns)
+        classes: list[str] = []
+        if label is not None:
+            named = getattr(chosen[0].features[label], "names", None)
+            words = {word for rows in chosen for word in rows.unique(label) if word is not None}
+            classes = list(named) if named is not None else list(map(str, sorted(words)))
+        made = [_recordings(rows, audio, label, group, classes) for rows in chosen]
+        return Sources(made[0], made[1] if len(made) > 1 else None, classes)
+
+
+def _recordings(rows: Any, audio: str, label: str | None, group: str | None, classes: list[str]) -> list[Recording]:
+    """One per row; sounds are fetched when they are read."""
+    from datasets import Audio
+
+    sounds = rows.select_columns([audio]).cast_column(audio, Audio(decode=False))
+    labels = [None] * len(rows) if label is None else rows[label]
+    groups = [{}] * len(rows) if group is None else [{group: str(word)} for word in rows[group]]
+    numbered = label is not None and getattr(rows.features[label], "names", None) is not None
+    ids = {word: number for number, word in enumerate(classes)}
+    return [
+        Recording(f"row {number}", partial(_file, sounds, number, audio), _id(word, numbered, ids), words)
+        for number, (word, words) in enumerate(zip(labels, groups, strict=True))
+    ]
+
+
+def _id(word: Any, numbered: bool, ids: dict[str, int]) -> int | None:
+    """The class of a row; -1 is what `datasets` has where it is not known."""
+    if word is None or (numbered and word < 0):
+        return None
+    return int(word) if numbered else ids[str(word)]
+
+
+def _file(rows: Any, number: int, audio: str) -> Path | BytesIO:
+    held = rows[number][audio]
+    if held is None or (held["bytes"] is None and held["path"] is None):
+        raise Unreadable("the row has no sound")
+    return Path(held["path"]) if held["bytes"] is None else BytesIO(held["bytes"])
+
+
+def _open(name: str, config: str | None) -> Any:
+    """All parts of a data set, by their names."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            "`audio.datasets` needs the package `datasets`: pip install 'unmask-audio[datasets]'."
+        ) from error
+    path = Path(name).expanduser()
+    try:
+        if (path / "dataset_dict.json").exists():
+            return datasets.load_from_disk(str(path))
+        if (path / "dataset_info.json").exists():
+            return {"train": datasets.load_from_disk(str(path))}
+        return datasets.load_dataset(str(path) if path.exists() else name, config)
+    except Exception as error:  # the library raises its own, its file systems' and the network's kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"`name` must be a data set that `datasets` can load, but {name!r} is not: {reason}"
+        ) from error
+
+
+def _pick(parts: Any, option: str, name: str) -> Any:
+    if name not in parts:
+        raise ValueError(f"`{option}` must be one of {', '.join(parts)}, but is {name!r}.")
+    return parts[name]
+
+
+def _chosen_columns(
+    rows: Any, audio_column: str | None, label_column: str | None, group_column: str | None
+) -> tuple[str, str | None, str | None]:
+    """Names of the columns of sounds, labels and groups."""
+    kinds = {name: type(feature).__name__ for name, feature in rows.features.items()}
+    given = {"audio_column": audio_column, "label_column": label_column, "group_column": group_column}
+    for option, name in given.items():
+        if name is not None and name not in kinds:
+            near = nearest(name, kinds, 1) or list(kinds)
+            raise ValueError(f"`{option}` must name a column, but is {name!r}; nearest: {', '.join(near)}.")
+    sounds = [name for name, kind in kinds.items() if kind == "Audio"]
+    if audio_column is None and not sounds:
+        raise ValueError(f"The data set must have a column of sounds, but has only {', '.join(kinds)}.")
+    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    labels += [name for name in ("label", "labels") if getattr(rows.features.get(name), "dtype", "") == "int64"]
+    return audio_column or sounds[0], label_column or (labels[0] if labels else None), group_column

@@ -1,0 +1,179 @@
+"""Audio files of any kind, rate and number of channels as mono waves at one rate.
+
+libsndfile reads WAV, FLAC, OGG (Vorbis and Opus), MP3, AIFF, AU, CAF, W64 and NIST SPHERE; what it cannot read, such
+as AAC, torchcodec does where it is installed. Channels are averaged. Samples that are not finite become 0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+from scipy import signal
+
+EXTENSIONS = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".sph",
+    ".m4a", ".aac", ".mp4", ".webm", ".wma",
+)  # fmt: skip
+CODECS = (".m4a", ".aac", ".mp4", ".webm", ".wma")
+"""Kinds that only torchcodec reads."""
+ZERO_CROSSINGS = 16
+"""Of the resampling filter, to each side; with a Kaiser window of beta 8, aliases are below -80 dB."""
+
+Opened = Callable[[], Path | BytesIO]
+
+
+class Unreadable(ValueError):  # noqa: N818 (says what the file is)
+    """This is no audio file that can be used; the message says why, without the file's name."""
+
+
+class Header(NamedTuple):
+    """What a file says of itself: samples of each channel, rate in Hz, channels; and whether its end is missing."""
+
+    num_samples: int
+    sample_rate: int
+    channels: int
+    cut: bool
+
+
+class Wave(NamedTuple):
+    """Mono samples ``[n]`` float32, and how many of a file's samples were not finite."""
+
+    samples: np.ndarray
+    num_odd: int = 0
+
+
+def read_header(opened: Opened) -> Header:
+    """Without decoding.
+
+    Raises:
+        Unreadable: no audio, or of a kind that nothing installed reads.
+    """
+    with _plainly():
+        file = opened()
+        if _needs_codec(file):
+            samples, rate = _decoded(file)
+            return Header(samples.shape[1], rate, samples.shape[0], False)
+        with soundfile.SoundFile(file) as sound:
+            cut = "should be" in sound.extra_info  # libsndfile's note where a chunk is longer than the file
+            return Header(sound.frames, sound.samplerate, sound.channels, cut)
+
+
+def read_wave(opened: Opened, header: Header, sample_rate: int, start: int = 0, num_samples: int | None = None) -> Wave:
+    """A stretch of a file at ``sample_rate``; shorter where the file ends, or cannot be decoded any further.
+
+    Args:
+        opened: gives the file.
+        header: of that file.
+        sample_rate: of the result, in Hz.
+        start: its first sample, at ``sample_rate``.
+        num_samples: how many, likewise; None: to the end.
+
+    Raises:
+        Unreadable: not a sample of it can be decoded.
+    """
+    up, down = _ratio(header.sample_rate, sample_rate)
+    if up == down:
+        return _read(opened, start, num_samples)
+    # Whole periods of both rates around the stretch, so that it is the same as if all were read.
+    margin = math.ceil((ZERO_CROSSINGS + 1) * max(up, down) / up / down) + 1
+    first = max(start // up - margin, 0)
+    last = None if num_samples is None else -(-(start + num_samples) // up) + margin
+    found = _read(opened, first * down, None if last is None else (last - first) * down)
+    made = resample(found.samples, header.sample_rate, sample_rate)[start - first * up :]
+    return Wave(made[:num_samples], found.num_odd)
+
+
+def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """``[n]`` at ``rate`` to ``[ceil(n * sample_rate / rate)]``, by a polyphase filter."""
+    up, down = _ratio(rate, sample_rate)
+    if up == down or not len(samples):
+        return samples
+    made = signal.resample_poly(samples, up, down, window=_filter(up, down))
+    return np.ascontiguousarray(made, dtype=np.float32)
+
+
+def _read(opened: Opened, start: int, num_samples: int | None) -> Wave:
+    with _plainly():
+        file = opened()
+        if _needs_codec(file):
+            samples = _decoded(file)[0][:, start : None if num_samples is None else start + num_samples].T
+        else:
+            with soundfile.SoundFile(file) as sound:
+                samples = _readable(sound, start, num_samples)
+    finite = np.isfinite(samples)
+    num_odd = samples.size - int(finite.sum())
+    if num_odd:
+        samples = np.where(finite, samples, 0)
+    return Wave(samples.mean(1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0].copy(), num_odd)
+
+
+def _readable(sound: soundfile.SoundFile, start: int, num_samples: int | None) -> np.ndarray:
+    """``[n, channels]``, as far as a damaged file can be decoded."""
+    sound.seek(min(start, sound.frames))
+    wanted = sound.frames - start if num_samples is None else min(num_samples, sound.frames - start)
+    wanted = max(wanted, 0)
+    try:
+        return sound.read(wanted, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:  # nothing of the whole stretch is given then, so in small pieces
+        sound.seek(start)
+        pieces = []
+        try:
+            for done in range(0, wanted, _PIECE):
+                pieces.append(sound.read(min(_PIECE, wanted - done), dtype="float32", always_2d=True))
+        except soundfile.LibsndfileError as error:
+            if not pieces:
+                raise Unreadable(f"damaged: {error.error_string}") from error
+        return np.concatenate(pieces)
+
+
+_PIECE = 4096
+
+
+def _needs_codec(file: Path | BytesIO) -> bool:
+    return isinstance(file, Path) and file.suffix.lower() in CODECS
+
+
+def _decoded(file: Path | BytesIO) -> tuple[np.ndarray, int]:
+    """``[channels, n]`` and the rate, by torchcodec, through torchaudio."""
+    if importlib.util.find_spec("torchcodec") is None:
+        raise Unreadable("of a kind that needs torchcodec: pip install 'unmask-audio[torchcodec]'")
+    import torchaudio
+
+    samples, rate = torchaudio.load(file)
+    return samples.numpy(), int(rate)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Whatever a decoder raises on damaged bytes becomes `Unreadable`; a missing file stays what it is."""
+    try:
+        yield
+    except (Unreadable, FileNotFoundError, PermissionError):
+        raise
+    except MemoryError:
+        raise Unreadable("too large for the memory") from None
+    except soundfile.LibsndfileError as error:
+        raise Unreadable(f"no audio: {error.error_string.rstrip('.')}") from error
+    except Exception as error:  # torchcodec raises its own kinds, soundfile others on odd headers
+        raise Unreadable(str(error).split("\n")[0] or type(error).__name__) from error
+
+
+def _ratio(rate: int, sample_rate: int) -> tuple[int, int]:
+    common = math.gcd(rate, sample_rate)
+    return sample_rate // common, rate // common
+
+
+@lru_cache(maxsize=32)
+def _filter(up: int, down: int) -> np.ndarray:
+    """A low-pass filter at the lower of both rates; float32, or the signal would become float64."""
+    widest = max(up, down)
+    return signal.firwin(2 * ZERO_CROSSINGS * widest + 1, 1 / widest, window=("kaiser", 8.0)).astype(np.float32)

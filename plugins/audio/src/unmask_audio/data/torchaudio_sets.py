@@ -1,0 +1,189 @@
+"""torchaudio's data sets by class name: SPEECHCOMMANDS, LIBRISPEECH, GTZAN, VCTK_092, YESNO, ..."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchaudio
+
+from unmask.data import Sample
+from unmask.nearest import nearest
+from unmask_audio.data.augment import Name
+from unmask_audio.data.clips import Recording
+from unmask_audio.data.module import AudioData, Sources
+
+FIELDS = {
+    "SPEECHCOMMANDS": {"label": 2, "speaker": 3},
+    "GTZAN": {"label": 2},
+    "LIBRISPEECH": {"label": 3, "chapter": 4},
+    "LIBRITTS": {"label": 4, "chapter": 5},
+    "VCTK_092": {"label": 3},
+    "VoxCeleb1Identification": {"label": 2},
+    "FluentSpeechCommands": {"label": 5, "speaker": 3},
+    "IEMOCAP": {"label": 3, "speaker": 4},
+    "Snips": {"label": 4},
+}
+"""Where in an item its class and groups are: words, genres, speakers, actions or emotions."""
+
+
+class TorchaudioData(AudioData):
+    """One of ``torchaudio.datasets``; files are read as `AudioFilesData` reads them, and not by torchaudio.
+
+    The class is what `FIELDS` names: the word of SPEECHCOMMANDS, the genre of GTZAN, the speaker of LIBRISPEECH; of
+    other data sets, or to choose another, ``fields``. Of items with several files the first one counts.
+
+    Args:
+        name: of the class.
+        root: folder where its files are, or are put.
+        options: further arguments of the class: ``{subset: training}`` for SPEECHCOMMANDS.
+        val_options: those of the part to validate and score on: ``{subset: validation}``; None: a fixed random part.
+        fields: places in an item, by name: ``{label: 2, speaker: 3}``; None: those of `FIELDS`, or no labels.
+        download: whether files that are not in ``root`` may be fetched from the network.
+
+    Raises:
+        ValueError: in `setup`, no such data set, files that are missing and may not be fetched, or an item without
+            sound, without a field or of a stretch of a file (TEDLIUM); also as `AudioData`.
+
+    Further arguments are those of `AudioData`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        options: dict[str, Any] | None = None,
+        val_options: dict[str, Any] | None = None,
+        fields: dict[str, int] | None = None,
+        download: bool = False,
+        sample_rate: int = 16_000,
+        seconds: float = 10.0,
+        min_seconds: float = 0.1,
+        augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
+        val_ratio: float = 0.1,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        val_batch_size: int | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__(
+            sample_rate, seconds, min_seconds, augment, val_ratio, batch_size, num_workers, val_batch_size, drop_last
+        )
+        self.set_name = name
+        self.root = Path(root).expanduser()
+        self.parts = [options or {}] + ([] if val_options is None else [val_options])
+        self.fields = FIELDS.get(name, {}) if fields is None else fields
+        self.download = download
+
+    def prepare_data(self) -> None:
+        if self.download:  # one process fetches it, before all others read it
+            for options in self.parts:
+                self._opened(options, download=True)
+
+    def sources(self) -> Sources:
+        found = [self._items(self._opened(options, download=False)) for options in self.parts]
+        words = {words["label"] for part in found for _, words in part if "label" in words}
+        classes = sorted(words, key=lambda word: (len(word), word) if word.isdigit() else (0, word))
+        ids = {word: number for number, word in enumerate(classes)}
+        parts = [
+            [
+                Recording(
+                    _short(path, self.root), partial(_same, path), ids.get(words.get("label", "")),
+                    {name: word for name, word in words.items() if name != "label"},
+                )
+                for path, words in part
+            ]
+            for part in found
+        ]  # fmt: skip
+        return Sources(parts[0], parts[1] if len(parts) > 1 else None, classes)
+
+    def _opened(self, options: dict[str, Any], download: bool) -> Any:
+        cls = _class(self.set_name)
+        known = inspect.signature(cls).parameters
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            near = nearest(unknown[0], known) or [name for name in known if name not in ("root", "download")]
+            raise ValueError(
+                f"`options` must be arguments of {self.set_name}, but {unknown[0]!r} is none; "
+                f"nearest: {', '.join(near)}."
+            )
+        more = {"download": download} if "download" in known else {}
+        if download:
+            self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            return cls(self.root, **more, **options)
+        except (RuntimeError, OSError, ValueError) as error:
+            hint = " Set `download` to True to fetch them." if more and not download else ""
+            reason = str(error).split("\n")[0].split(" Please")[0].rstrip(".")
+            raise ValueError(
+                f"`root` must hold the files of {self.set_name}, but {self.root} does not: {reason}.{hint}"
+            ) from error
+
+    def _items(self, dataset: Any) -> list[tuple[Path, dict[str, str]]]:
+        """Of each item its file, and words by the names of fields."""
+        found = []
+        with _without_decoding() as asked:
+            for number in range(len(dataset)):
+                asked.clear()
+                item = dataset[number]
+                if not asked:
+                    raise ValueError(f"`name` must be a data set of sounds, but items of {self.set_name} have none.")
+                missing = [name for name, place in self.fields.items() if not 0 <= place < len(item)]
+                if missing:
+                    raise ValueError(
+                        f"`fields` must be places in an item of {self.set_name}, which has {len(item)}, but "
+                        f"{missing[0]!r} is {self.fields[missing[0]]}."
+                    )
+                found.append((asked[0], {name: str(item[place]) for name, place in self.fields.items()}))
+        return found
+
+
+@contextmanager
+def _without_decoding() -> Iterator[list[Path]]:
+    """Items come without sound, at once and without torchcodec; which files they asked for is noted in the list."""
+    asked: list[Path] = []
+
+    def load(uri: Any, frame_offset: int = 0, num_frames: int = -1, **kwargs: Any) -> tuple[torch.Tensor, int]:
+        if frame_offset or num_frames > 0:
+            raise ValueError("`name` must be a data set of whole files, but its items are stretches of them.")
+        asked.append(Path(uri))
+        return torch.zeros(1, 0), _AnyRate()
+
+    own, torchaudio.load = torchaudio.load, load
+    try:
+        yield asked
+    finally:
+        torchaudio.load = own
+
+
+class _AnyRate(int):
+    """Equal to the rate that a data set expects, whatever that is: what files really have is found on reading."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
+
+
+def _class(name: str) -> Any:
+    names = torchaudio.datasets.__all__
+    if name not in names:
+        near = nearest(name, names) or names
+        raise ValueError(f"`name` must be a class of torchaudio.datasets, but is {name!r}; nearest: {', '.join(near)}.")
+    return getattr(torchaudio.datasets, name)
+
+
+def _short(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _same(path: Path) -> Path:
+    return path

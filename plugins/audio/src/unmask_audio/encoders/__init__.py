@@ -1,0 +1,1 @@
+"""Encoders of spectrograms and of waves; import them from their modules, for those of waves bring transformers."""

@@ -1,0 +1,82 @@
+"""Log-mel spectrogram of centred frames, as `torchaudio.transforms.MelSpectrogram` and librosa have it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchaudio.functional import melscale_fbanks
+
+from unmask_audio.frontends.frontend import FrontEnd
+from unmask_audio.frontends.mel import LogMelEnergies
+
+
+class LogMel(FrontEnd):
+    """``log(max(|FFT(hann * frame)|^2 . mel filters, floor))``, natural logarithm.
+
+    Frame t is centred at sample ``t * hop``, so a clip of n samples has ``1 + n // hop`` of them; outside of the clip
+    there is silence (others mirror the clip there, which would need its end to be known). The FFT has as many points
+    as the next power of 2 from the window on.
+
+    Args:
+        sample_rate: of the waves, in Hz.
+        num_bins: F, mel filters, at least 1. 80 in TERA and most of speech.
+        window_ms: length of a frame, in milliseconds.
+        hop_ms: from one frame to the next.
+        low_hz: where the lowest filter begins, at least 0.
+        high_hz: where the highest ends, at most half the sample rate; None: there.
+        floor: least energy, above 0.
+        mel_scale: ``htk`` or ``slaney``; filters of the latter have equal areas, as in librosa.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16_000,
+        num_bins: int = 80,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        low_hz: float = 0.0,
+        high_hz: float | None = None,
+        floor: float = 1e-10,
+        mel_scale: Literal["htk", "slaney"] = "htk",
+    ) -> None:
+        super().__init__(sample_rate, int(sample_rate * hop_ms / 1000), num_bins)
+        highest = sample_rate / 2
+        high_hz = highest if high_hz is None else high_hz
+        size = int(sample_rate * window_ms / 1000)
+        if num_bins < 1:
+            raise ValueError(f"`num_bins` must be at least 1, but is {num_bins}.")
+        if size < 2:
+            raise ValueError(f"`window_ms` must be at least 2 samples ({2000 / sample_rate:g} ms), but is {window_ms}.")
+        if not 0 <= low_hz < high_hz <= highest:
+            raise ValueError(
+                f"`low_hz` and `high_hz` must be 0 <= low < high <= {highest:g}, but are {low_hz:g} and {high_hz:g}."
+            )
+        if not floor > 0:
+            raise ValueError(f"`floor` must be above 0, but is {floor}.")
+        if mel_scale not in ("htk", "slaney"):
+            raise ValueError(f"`mel_scale` must be 'htk' or 'slaney', but is {mel_scale!r}.")
+        num_fft = 2 ** math.ceil(math.log2(size))
+        norm = "slaney" if mel_scale == "slaney" else None
+        filters = melscale_fbanks(num_fft // 2 + 1, low_hz, high_hz, num_bins, sample_rate, norm, mel_scale)
+        self.size = size
+        self.mel = LogMelEnergies(torch.hann_window(size), filters, floor)
+
+    def count(self, num_samples: Tensor) -> Tensor:
+        return 1 + num_samples // self.hop
+
+    def features(self, wave: Tensor, frames: Tensor | None) -> Tensor:
+        before = self.size - self.size // 2
+        wave = torch.nn.functional.pad(wave, (before, self.size - before))
+        return self.mel(wave.unfold(1, self.size, self.hop))  # [B, T, F]
+
+    def power(self, features: Tensor, hidden: Tensor | None = None) -> Tensor:
+        return self.mel.power(features, hidden)
+
+    def window(self) -> Tensor:
+        return self.mel.window

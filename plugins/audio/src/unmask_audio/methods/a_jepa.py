@@ -1,0 +1,88 @@
+"""A-JEPA: predict a teacher's codes of a spectrogram's blocks, ever harder (Fei et al. 2023, arXiv:2311.15830)."""
+
+from __future__ import annotations
+
+from unmask import (
+    Corruption,
+    Encoder,
+    Loss,
+    MaskedModel,
+    MaskSampler,
+    Optimization,
+    Predictor,
+    Target,
+    Tokenizer,
+)
+from unmask.losses import MSELoss
+from unmask.predictors import TransformerPredictor
+from unmask.targets import EMATeacher
+from unmask_audio.encoders.vit import SpectrogramViT
+from unmask_audio.masks.curriculum import CurriculumMask
+from unmask_audio.methods.sizes import Size, sizes_of
+from unmask_audio.tokenizer import SpectrogramTokenizer
+
+
+class AJEPA(MaskedModel):
+    """A ViT encodes one context; a predictor answers for each target block by itself.
+
+    ``loss = mean over target places of mean((predictor(codes) - layer-norm(teacher's codes))^2)``
+
+    Args:
+        size: ``tiny``, ``small``, ``base`` or ``large``; None: ``base``.
+        patch: sides of a patch in frames and in mel bins (section 4).
+        mask: random blocks at first, then ever more often blocks whose times and frequencies are all hidden
+            (section 3).
+        encoder: None: the ViT of that size without class token.
+        predictor: None: a transformer, 512 wide and 16 blocks deep (tables 5 and 6; ``tiny``: 192 and 4).
+        target: an EMA teacher, momentum 0.996 to 1, as in I-JEPA.
+        loss: squared error (section 3).
+        corruption: hidden patches are dropped (section 3).
+        tokenizer: None: 1,024 frames of 128 mel bins, normalised by the moments of AudioSet.
+        optim: AdamW: rate 2e-4 at batch 512 (appendix A); betas, decay and warm-up, which the paper does not give,
+            are Audio-MAE's.
+
+    Its masks cut blocks out of whole grids: clips that the batch tells to be shorter than the window (``length``) are
+    refused; windows that all clips fill, or batches without ``length``, are not.
+
+    Differs from the paper in that the teacher's codes are layer-normed, as in I-JEPA's code; and in augmentation and
+    regularised masking at fine-tuning, which are not done.
+
+    Raises:
+        ValueError: an unknown size, or one beside an encoder, which has its own.
+    """
+
+    def __init__(
+        self,
+        size: Size | None = None,
+        patch: tuple[int, int] = (16, 16),
+        mask: MaskSampler = CurriculumMask(),
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        target: Target = EMATeacher(),
+        loss: Loss = MSELoss(),
+        corruption: Corruption = Corruption(drop=1),
+        tokenizer: Tokenizer | None = None,
+        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=1e-4, warmup_epochs=3),
+    ) -> None:
+        sizes = sizes_of(size, encoder)
+        encoder = encoder or SpectrogramViT(
+            sizes.width, sizes.depth, sizes.num_heads, patch[0] * patch[1], class_token=False
+        )
+        super().__init__(
+            tokenizer=tokenizer or SpectrogramTokenizer(patch=patch),
+            mask=mask,
+            encoder=encoder,
+            predictor=predictor
+            or TransformerPredictor(
+                encoder.width, encoder.width, sizes.predictor_width, sizes.local_depth, sizes.predictor_heads
+            ),
+            target=target,
+            loss=loss,
+            corruption=corruption,
+            optim=optim,
+        )
+
+    @property
+    def embedder(self) -> Encoder:
+        """The teacher, as in I-JEPA."""
+        return self.target.teacher if isinstance(self.target, EMATeacher) else self.encoder

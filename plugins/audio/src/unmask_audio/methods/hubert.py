@@ -1,0 +1,231 @@
+"""HuBERT: name hidden frames by the clusters that they belong to (Hsu et al. 2021, arXiv:2106.07447)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from unmask import (
+    Corruption,
+    Encoder,
+    Loss,
+    LossValue,
+    Mask,
+    MaskedModel,
+    MaskSampler,
+    Optimization,
+    Prediction,
+    Predictor,
+    Step,
+    Tokens,
+    seeds,
+)
+from unmask.evaluate.trained import load_weights
+from unmask.losses import CrossEntropyLoss
+from unmask.run_folders import is_finished
+from unmask_audio.encoders.speech import SpeechEncoder
+from unmask_audio.masks.time_span import TimeSpanMask
+from unmask_audio.methods import first_stage
+from unmask_audio.methods.speech_sizes import SpeechSize, Style, check_frames, speech_encoder
+from unmask_audio.progress import progress
+from unmask_audio.speech.cluster_head import ClusterHead
+from unmask_audio.speech.clusters import ClusterTarget
+from unmask_audio.speech.sources import Cepstra, LayerCodes
+from unmask_audio.speech.stem import penalty
+from unmask_audio.speech.tokenizer import WaveTokenizer
+
+
+class HuBERT(MaskedModel):
+    """Hidden frames are replaced behind the stem; their codes must name the clusters that the frames are of.
+
+    ``loss = CE(hidden frames) + visible_weight * CE(visible frames) + feature_penalty * mean(stem features^2)``
+
+    Clusters are found when training begins (streaming k-means over ``num_frames`` frames of the training data): first
+    of cepstra (MFCC), in a second iteration of the codes of a layer of the first one's encoder, and so on.
+
+    Args:
+        style: kind of transformers' model: ``hubert``, ``wav2vec2`` or ``wavlm``; None: ``hubert``.
+        size: ``tiny`` or ``base``; None: ``base``.
+        num_clusters: of a codebook, or of each of several, over which the loss is averaged. Paper (section IV.B): 100
+            of cepstra, 500 of layer 6.
+        teacher_layer: cluster the codes of this layer of a teacher; None: cluster cepstra. Paper: 6 of 12, then 9.
+        teacher_run: folder of the finished run whose encoder is the teacher. Needed to begin training with one.
+        teacher_recipe: recipe or file that trains that run when it is not finished.
+        teacher: encoder that the run's weights fit, or one with weights of its own (``path``) and no run; None: the
+            same kind as ``encoder``.
+        codebook: file of clusters, read where it is there and written where it is not; None: they are found anew, and
+            kept in checkpoints alone.
+        num_frames: how many frames clusters are found from. Paper: 10% of the data.
+        visible_weight: at least 0 (section III.B: 0 is best where clusters are poor).
+        feature_penalty: at least 0. Release: 10.
+        mask: starts at 8% of the frames, runs of 10 (section IV.C).
+        encoder: None: of that style and size.
+        predictor: None: cosines with an embedding of each cluster.
+        loss: cross-entropy.
+        corruption: hidden frames are shown as a learned vector (section III.B).
+        tokenizer: None: windows of the encoder's stem, at 16 kHz.
+        optim: AdamW of section IV.C, base size: rate 5e-4 at 47 minutes (some 230 clips) a batch, 32,000 warm-up steps
+            of 400,000, decay 0.01.
+
+    Differs from the released code in that ids are computed as training goes, not before; in clusters of frames every
+    20 ms; in the mean over codebooks, where there is a sum; in the weight of visible frames, as each kind of frame is
+    averaged by itself; and in the decay of the rate, which
+    is linear there and a cosine here.
+
+    Raises:
+        ValueError: a number outside its range, an unknown size, a teacher's option without ``teacher_layer``, a
+            tokenizer or teacher of other frames; when training begins, a ``teacher_run`` that is not there and cannot
+            be made.
+        UserError: when training begins, a ``codebook`` of other clusters.
+    """
+
+    encoder: SpeechEncoder
+    target: ClusterTarget
+
+    def __init__(
+        self,
+        style: Style | None = None,
+        size: SpeechSize | None = None,
+        num_clusters: int | list[int] = 100,
+        teacher_layer: int | None = None,
+        teacher_run: str | None = None,
+        teacher_recipe: str | None = None,
+        teacher: Encoder | None = None,
+        codebook: str | None = None,
+        num_frames: int = 1_000_000,
+        visible_weight: float = 0.0,
+        feature_penalty: float = 10.0,
+        mask: MaskSampler = TimeSpanMask(start_ratio=0.08),
+        encoder: Encoder | None = None,
+        predictor: Predictor | None = None,
+        loss: Loss = CrossEntropyLoss(),
+        corruption: Corruption = Corruption(token=1),
+        tokenizer: WaveTokenizer | None = None,
+        optim: Optimization = Optimization(base_lr=5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000),
+    ) -> None:
+        for name, value in (("visible_weight", visible_weight), ("feature_penalty", feature_penalty)):
+            if value < 0:
+                raise ValueError(f"`{name}` must be at least 0, but is {value}.")
+        if num_frames < 1:
+            raise ValueError(f"`num_frames` must be at least 1, but is {num_frames}.")
+        options = {"teacher_run": teacher_run, "teacher_recipe": teacher_recipe, "teacher": teacher}
+        for name, given in options.items():
+            if teacher_layer is None and given is not None:
+                raise ValueError(
+                    f"`teacher_layer` must say which layer to cluster when `{name}` is given, but is None."
+                )
+        counts = [num_clusters] if isinstance(num_clusters, int) else list(num_clusters)
+        speech = speech_encoder(encoder, style, size, "hubert")
+        tokenizer = tokenizer or WaveTokenizer(speech.window, speech.hop)
+        check_frames("tokenizer", tokenizer, speech)
+        source: Cepstra | LayerCodes = Cepstra(tokenizer)
+        if teacher_layer is not None:
+            older = speech_encoder(teacher or copy.deepcopy(speech), None, None, "hubert")
+            check_frames("teacher", older, speech)
+            source = LayerCodes(older, teacher_layer)
+        super().__init__(
+            tokenizer=tokenizer,
+            mask=mask,
+            encoder=speech,
+            predictor=predictor or ClusterHead(speech.width, counts),
+            target=ClusterTarget(source, counts),
+            loss=loss,
+            corruption=corruption,
+            optim=optim,
+        )
+        self.teacher_run = teacher_run
+        self.teacher_recipe = teacher_recipe
+        self.teacher_has_weights = teacher is not None and teacher_run is None
+        self.codebook = codebook
+        self.num_frames = num_frames
+        self.visible_weight = visible_weight
+        self.feature_penalty = feature_penalty
+
+    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
+        """Hide, encode, name. Masks are drawn from ``generator``."""
+        tokens = self.tokenizer(batch)  # values [B, N, W]
+        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)  # hidden [B, N]
+        mask = self._asked(mask)
+        with torch.no_grad():
+            target = self.target(tokens, mask)  # [B, (C,) M]
+
+        # The stem sees the whole wave; the encoder and the predictor see nothing of its hidden frames.
+        features = self.encoder.features(tokens)  # [B, N, C]
+        latent = self.encoder.contextual(features, tokens.valid, mask)  # values [B, N, D]
+        prediction = self.predictor(latent, tokens.places, mask)  # values [B, (C,) M, K]
+
+        loss = self._weighed(prediction, target, mask) if self.visible_weight else self.loss(prediction, target)
+        if self.feature_penalty:
+            loss = loss._replace(total=loss.total + self.feature_penalty * penalty(features, tokens.valid))
+        return Step(tokens, mask, target, latent, prediction, loss)
+
+    def _asked(self, mask: Mask) -> Mask:
+        """Answers are asked at hidden frames, or at all where visible ones count; by each of several codebooks."""
+        chosen, num_chosen = mask.hidden, mask.num_hidden
+        if self.visible_weight:
+            chosen = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
+            num_chosen = mask.hidden.shape[1] if mask.valid is None else None
+        num_codebooks = len(self.target.num_clusters)
+        if num_codebooks > 1:
+            chosen = chosen[:, None].expand(-1, num_codebooks, -1)
+        return replace(mask, predict=chosen, num_predict=num_chosen)
+
+    def _weighed(self, prediction: Prediction, target: Tensor, mask: Mask) -> LossValue:
+        """The mean over hidden frames, and that over visible ones by its weight, where all are asked for."""
+        asked = mask.asked
+        per_token = self.loss.per_token(prediction.values, target, asked.valid)  # [B, (C,) N]
+        hidden = asked.gather(mask.hidden)
+        real = torch.ones_like(hidden) if asked.valid is None else asked.valid  # the rest fills up short rows
+        total = per_token[hidden & real].mean() + self.visible_weight * per_token[~hidden & real].mean()
+        return LossValue(total, per_token.masked_fill(~real, 0).detach())
+
+    # Lightning calls what follows.
+
+    def prepare_data(self) -> None:
+        """Trains the first iteration where it is not finished: on one process, before any other sets up."""
+        if self.trainer.state.fn == "fit" and self.teacher_run is not None and self.teacher_recipe is not None:
+            first_stage.ensure(Path(self.teacher_run), self.teacher_recipe)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        # A checkpoint has been loaded by now: a run that goes on has its teacher and its clusters.
+        if not self.target.fitted:
+            self._take_teacher()
+            self._find_clusters()
+
+    def _take_teacher(self) -> None:
+        """Reads the encoder of the finished first iteration."""
+        source = self.target.source
+        if not isinstance(source, LayerCodes) or self.teacher_has_weights:
+            return
+        if self.teacher_run is None or not is_finished(Path(self.teacher_run)):
+            raise ValueError(
+                "`teacher_run` must be the folder of a finished run of `audio.hubert`, or `teacher_recipe` must make "
+                f"one there, but they are {self.teacher_run!r} and {self.teacher_recipe!r}."
+            )
+        weights, file = first_stage.encoder_weights(Path(self.teacher_run))
+        load_weights(source.encoder, weights, f"`{file}`", "`teacher`")
+
+    def _find_clusters(self) -> None:
+        """Reads or finds the clusters, on one process for all."""
+        assert self.seed is not None
+        path = None if self.codebook is None else Path(self.codebook)
+        if self.trainer.is_global_zero and path is not None and path.exists():
+            self.target.read(path)
+        elif self.trainer.is_global_zero:
+            with progress("Finding clusters", self.num_frames) as tell:
+                self.target.fit(self._training_tokens, self.num_frames, seeds.mix(self.seed, "clusters"), tell)
+            if path is not None:
+                self.target.save(path)
+        self.target.put(self.trainer.strategy.broadcast(self.target.books))
+
+    def _training_tokens(self) -> Iterator[Tokens]:
+        for batch in self.trainer.train_dataloader:  # type: ignore[union-attr]
+            yield self.tokenizer(move_data_to_device(batch, self.device))

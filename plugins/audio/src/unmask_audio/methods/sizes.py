@@ -1,0 +1,42 @@
+"""Sizes of vision transformers on spectrograms, which the methods share."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from unmask import Encoder
+
+Size = Literal["tiny", "small", "base", "large"]
+
+
+class Sizes(NamedTuple):
+    """Width, blocks and heads of the encoder; width and heads of what predicts, and its blocks by kind."""
+
+    width: int
+    depth: int
+    num_heads: int
+    predictor_width: int
+    predictor_heads: int
+    local_depth: int
+    global_depth: int
+
+
+SIZES = {
+    "tiny": Sizes(192, 12, 3, 192, 6, 4, 4),  # its predictors are ours
+    "small": Sizes(384, 12, 6, 512, 16, 16, 8),  # these are Audio-MAE's, as released
+    "base": Sizes(768, 12, 12, 512, 16, 16, 8),
+    "large": Sizes(1024, 24, 16, 512, 16, 16, 8),
+}
+
+
+def sizes_of(size: str | None, encoder: Encoder | None) -> Sizes:
+    """The numbers behind a name; None: those of ``base``.
+
+    Raises:
+        ValueError: an unknown name, or one beside an encoder, which has its own.
+    """
+    if encoder is not None and size is not None:
+        raise ValueError(f"`size` must be left out when `encoder` is given, which has its own, but is {size!r}.")
+    if size is not None and size not in SIZES:
+        raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
+    return SIZES[size or "base"]
