@@ -26,6 +26,40 @@ SMALL = ("--model.num_patches", "8", *SMALL_DATA)
 class TestPointMAE(RunContract):
     arguments = ["--config", "pointcloud/point-mae-solids", *SMALL]
 
+    def test_it_tells_parts_of_clouds(self, run_folder, capsys):
+        few = ["--max_steps", "2", "--batch_size", "8", "--seeds", "0,1"]
+        assert main(["pointcloud-segment", str(run_folder), *few]) == 0
+        assert "Mean IoU, %, over classes and over clouds" in capsys.readouterr().out
+        found = json.loads((run_folder / "segment" / "segment.json").read_text())
+        assert [(one["encoder"], one["seed"]) for one in found] == [
+            (encoder, seed) for seed in (0, 1) for encoder in ("from scratch", "pretrained")
+        ]
+        assert all(0 < one["classes"] < 1 and 0 < one["clouds"] < 1 for one in found)
+        told = json.loads((run_folder / "segment" / "finetune.json").read_text())
+        assert told["task"] == {"kind": "classification", "per_token": True}
+
+    def test_it_is_scored_on_few_clouds(self, run_folder, capsys):
+        few = ["--ways", "2,3", "--shots", "2", "--episodes", "2"]
+        assert main(["pointcloud-few-shot", str(run_folder), *few]) == 0
+        assert "3-way, 2 shots" in capsys.readouterr().out
+        rows = json.loads((run_folder / "few-shot.json").read_text())["rows"]
+        assert [(row["ways"], row["shots"]) for row in rows] == [(2, 2), (3, 2)]
+        assert all(len(scores) == 2 for row in rows for scores in row["scores"].values())
+        assert main(["pointcloud-few-shot", str(run_folder), "--ways", "40"]) == 2
+        assert "`ways` must be at most" in capsys.readouterr().err
+
+    def test_it_votes_once_it_is_fine_tuned(self, run_folder, capsys):
+        assert main(["pointcloud-vote", str(run_folder), "--looks", "2"]) == 2
+        assert "must have been fine-tuned" in capsys.readouterr().err
+        assert main(["finetune", str(run_folder), "--max_steps", "2", "--val_ratio", "0"]) == 0
+        assert main(["pointcloud-vote", str(run_folder), "--looks", "2"]) == 0
+        assert "vote of 2" in capsys.readouterr().out
+        found = json.loads((run_folder / "vote.json").read_text())["accuracy"]
+        assert set(found) == {"scratch-seed0", "pretrained-seed0"}
+        tuned = json.loads((run_folder / "finetune.json").read_text())["rows"]
+        (accuracy,) = (row["mean"] for row in tuned if row["name"] == "accuracy")
+        assert found["pretrained-seed0"]["single"] == pytest.approx(accuracy["pretrained"])
+
 
 class TestPointBERT(RunContract):
     arguments = ["--config", "pointcloud/point-bert-solids", *SMALL]
@@ -43,7 +77,7 @@ def short_recipe(tmp_path, monkeypatch):
     """A first stage of two steps."""
     monkeypatch.chdir(tmp_path)
     made = (
-        "model: {class_path: pointcloud.dvae, init_args: {num_patches: 8, patch_size: 16, num_codes: 512, width: 64, "
+        "model: {class_path: pointcloud.dvae, init_args: {num_patches: 8, patch_size: 32, num_codes: 128, width: 64, "
         "hidden_width: 32}}\n"
         "data: {class_path: pointcloud.solids, init_args: {num_solids: 48, num_points: 128, stored_points: 128, "
         "batch_size: 8}}\n"

@@ -1,5 +1,7 @@
 """Point-MAE beside the same written out: PointNet, positions before every block, decoder, Chamfer distance."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,11 +13,11 @@ from unmask.losses import MSELoss
 from unmask.masks import RandomMask
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.layout import Points
-from unmask_pointcloud.losses import ChamferLoss, NormalLoss
+from unmask_pointcloud.losses import ChamferLoss, NormalLoss, OccupancyLoss
 from unmask_pointcloud.methods import PointMAE
 from unmask_pointcloud.nn import PatchNet
 from unmask_pointcloud.predictors import PointDecoder
-from unmask_pointcloud.targets import CentroidTarget, CurvatureTarget, NormalTarget, PointTarget
+from unmask_pointcloud.targets import CentroidTarget, CurvatureTarget, NormalTarget, OccupancyTarget, PointTarget
 from unmask_pointcloud.tokenizer import PointTokenizer
 
 
@@ -149,6 +151,18 @@ def test_chamfer_loss_by_hand():
         ChamferLoss().per_token(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), None)
 
 
+def test_places_are_told_apart_before_training():
+    """A tenth of the radius apart, codes differ by a tenth of how far they differ at all; and so they do far away."""
+    torch.manual_seed(0)
+    places = F.normalize(torch.randn(200, 3), dim=-1)
+    moved = places + 0.1 * F.normalize(torch.randn(200, 3), dim=-1)
+    with torch.no_grad():
+        codes, others = PointTransformer(32, 1, 2).centres(torch.stack([places, moved]))
+    near, spread = (codes - others).norm(dim=-1).median(), (codes - codes.mean(0)).norm(dim=-1).median()
+    assert 0.05 < near / spread < 0.25
+    assert codes.std() > 0.5  # with weights of normal(0.02), 0.003
+
+
 def test_normal_loss_knows_no_side():
     answer = torch.tensor([[[2.0, 0, 0], [0, 3, 3], [0, 0, 0]]], requires_grad=True)
     truth = torch.tensor([[[-1.0, 0, 0], [0, 0, 1], [0, 0, 1]]])
@@ -174,15 +188,33 @@ def test_targets_of_the_surface_by_hand():
     assert torch.equal(PointTarget()(tokens, mask), values[:, :2].flatten(2))
 
 
+def test_occupied_cells_by_hand():
+    """A cube of edge 4 in 2 x 2 x 2 cells: two points share a cell, one is on a border, one lies outside."""
+    patch = torch.tensor([[-1.0, -1, -1], [-2, -0.5, -1], [0, -1, 1.9], [1, 1, 2]])
+    tokens = Tokens(patch[None, None].expand(1, 2, 4, 3), Points(torch.zeros(1, 2, 3)), torch.zeros(1, 2, 3))
+    mask = Mask(torch.tensor([[True, False]]))
+    truth = OccupancyTarget(cells=2, size=4.0)(tokens, mask)
+    assert truth.tolist() == [[[1, 0, 0, 0, 0, 1, 0, 0]]]  # (0, 0, 0) and (1, 0, 1)
+    answer = torch.zeros(1, 1, 8)
+    answer[..., 0] = math.log(3)  # three to one for a cell that is occupied
+    loss = OccupancyLoss().per_token(answer, truth, None)
+    assert loss.item() == pytest.approx((-math.log(0.75) + 7 * math.log(2)) / 8)
+
+
 @pytest.mark.parametrize(
     ("target", "loss"),
-    [(CentroidTarget(), MSELoss()), (NormalTarget(), NormalLoss()), (CurvatureTarget(), MSELoss())],
-    ids=["centroid", "normal", "curvature"],
+    [
+        (CentroidTarget(), MSELoss()),
+        (NormalTarget(), NormalLoss()),
+        (CurvatureTarget(), MSELoss()),
+        (OccupancyTarget(), OccupancyLoss()),
+    ],
+    ids=["centroid", "normal", "curvature", "occupancy"],
 )
 def test_point_mae_takes_targets_of_the_surface(target, loss):
     model = PointMAE(size="tiny", num_patches=10, patch_size=6, target=target, loss=loss)
     step = model.step({"points": clouds()}, torch.Generator().manual_seed(0))
-    assert step.prediction.values.shape == (3, 6, 3)
+    assert step.prediction.values.shape == (3, 6, target.width)
     step.loss.total.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -226,6 +258,8 @@ def test_paper_defaults():
         (lambda: PointMAE(size="tiny", encoder=PointTransformer(32, 1, 2)), "`size` must be left out"),
         (lambda: PointTransformer(depth=0), "`depth` must be at least 1, but is 0"),
         (lambda: PointTransformer(drop_path_ratio=1.0), r"`drop_path_ratio` must be in \[0, 1\), but is 1.0"),
+        (lambda: OccupancyTarget(cells=1), "`cells` must be at least 2, but is 1"),
+        (lambda: OccupancyTarget(size=0), "`size` must be above 0 and finite, but is 0"),
         (lambda: PointDecoder(32, 3, depth=0), "`depth` must be at least 1"),
         (
             lambda: PointMAE(size="tiny", corruption=Corruption(token=1)).step({"points": clouds(2, 80)}),

@@ -17,6 +17,7 @@ import lightning as L
 import torch
 
 from unmask import plugins
+from unmask.run_folders import read_environment
 
 PACKAGES = ("unmask", "torch", "lightning", "numpy")
 """Whose versions are noted, beside those of the plugins."""
@@ -85,15 +86,6 @@ class Environment(L.Callback):
         part = self.path.with_name(f".{self.path.name}.part")
         part.write_text(json.dumps(self.entries, indent=2) + "\n")
         os.replace(part, self.path)
-
-
-def read_environment(path: Path) -> list[dict[str, Any]]:
-    """The entries written so far; none where there is no such file, or something else in it."""
-    try:
-        entries = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return []
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def versions() -> dict[str, str]:

@@ -1,9 +1,4 @@
-"""Run folders: where a run writes, so that the same command finds its checkpoints again.
-
-A run of the recipe ``this/that`` writes to ``runs/this/that``: ``config.yaml``,
-``metrics.csv``, ``checkpoints/``. Nothing is overwritten: when an earlier run lies there, a new one
-goes to ``runs/this/that-2``, and so on. ``--ckpt_path last`` carries on the newest of them.
-"""
+"""What `unmask fit` writes into its run folder beside checkpoints: ``config.yaml`` and ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -15,28 +10,6 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
-
-
-def run_folder(base: Path, resume: bool) -> Path:
-    """The folder to write to: the newest run of that name to resume it, else one that is free."""
-    taken = [folder for _, folder in _numbered(base) if holds_a_run(folder)]
-    if resume:
-        return taken[-1] if taken else base
-    if not taken:
-        return base
-    number = max(number for number, _ in _numbered(base)) + 1
-    return base.with_name(f"{base.name}-{number}")
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint written last in a run folder, or None."""
-    found = [path for path in (folder / "checkpoints").glob("*.ckpt") if path.exists()]
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
-
-
-def holds_a_run(folder: Path) -> bool:
-    """Whether something was logged or saved in ``folder``."""
-    return (folder / "metrics.csv").exists() or newest_checkpoint(folder) is not None
 
 
 class MetricsFile(Logger):
@@ -145,12 +118,3 @@ class RunFolder(L.Callback):
 
 def _metrics_files(trainer: L.Trainer) -> list[MetricsFile]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
-
-
-def _numbered(base: Path) -> list[tuple[int, Path]]:
-    """``base`` and its numbered siblings that exist, by number."""
-    found = [(1, base)] if base.exists() else []
-    for path in base.parent.glob(f"{base.name}-*"):
-        if (suffix := path.name[len(base.name) + 1 :]).isdigit():
-            found.append((int(suffix), path))
-    return sorted(found)

@@ -2,7 +2,7 @@
 
 ``--config`` takes a recipe's name or a file, and may be repeated: later ones override. ``--out DIR``
 is short for ``--trainer.default_root_dir DIR``, the run folder, by default ``runs/`` and the recipe's
-name (see `unmask.cli.runs`). ``--ckpt_path last`` carries on the newest run in that folder.
+name (see `unmask.run_folders`). ``--ckpt_path last`` carries on the newest run in that folder.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from unmask.cli import GOOD, complain
 from unmask.cli.environment import Environment
 from unmask.cli.errors import Parser, explain, is_mistake, keys_of, plain
 from unmask.cli.names import registered_names
-from unmask.cli.runs import MetricsFile, RunFolder, holds_a_run, newest_checkpoint, run_folder
+from unmask.cli.runs import MetricsFile, RunFolder
 from unmask.evaluate.trained import check_resumable
 from unmask.model import MaskedModel
 from unmask.nearest import nearest, quoted
+from unmask.run_folders import holds_a_run, newest_checkpoint, run_folder
 
 _QUIET = (
     r".*does not have many workers which may be a bottleneck.*",

@@ -13,7 +13,6 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from unmask.cli.runs import run_folder
 from unmask.evaluate.trained import build
 from unmask.exchange import strict
 from unmask.exchange.configs import read_config, seed_of, settled
@@ -23,6 +22,7 @@ from unmask.exchange.native import check_sha256
 from unmask.model import MaskedModel
 from unmask.nearest import quoted
 from unmask.plugins import UserError
+from unmask.run_folders import run_folder
 
 PARTS = ("encoder.", "predictor.")
 """Of a model, whose tensors are reported one by one."""

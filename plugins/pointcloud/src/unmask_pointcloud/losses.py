@@ -46,3 +46,11 @@ class NormalLoss(Loss):
             1
             - F.cosine_similarity(prediction.float(), target.float(), dim=-1, eps=torch.finfo(torch.float32).eps).abs()
         )
+
+
+class OccupancyLoss(Loss):
+    """``-t log sigmoid(p) - (1 - t) log(1 - sigmoid(p))``, in nats, the mean over cells. Answers and targets
+    ``[B, M, C]``, targets 0 or 1."""
+
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        return F.binary_cross_entropy_with_logits(prediction.float(), target.float(), reduction="none").mean(-1)

@@ -160,7 +160,7 @@ class Fit:
         self.drawn = drawn
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        length = len(sample["points"])
+        length = int(sample["valid"].sum()) if "valid" in sample else len(sample["points"])  # filled up before, or not
         order = torch.randperm(length) if self.drawn else torch.arange(length)
         order = order[: self.num_points]
         sample = sample | {"points": self._filled(sample["points"][order], 0)}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unmask.families import Encoder
 from unmask.handoffs import KEPT, RANDOM, TOKEN, Latent, Mask, Tokens
 from unmask_pointcloud.nn.patch_net import PatchNet
-from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding, small_normal
+from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding
 
 
 class PointTransformer(Encoder):
@@ -31,7 +31,8 @@ class PointTransformer(Encoder):
 
     Differs from the papers' code in that the PointNet, whose batch norm would let hidden patches change the codes of
     visible ones in training, is run on visible patches alone; in the biases of query, key and value, which are
-    learned here; and in the PointNet's first weights, which are PyTorch's usual ones (there normal(0.02)).
+    learned here; and in first weights (there normal(0.02) everywhere): Xavier's in the blocks, wide ones where centres
+    are told (see `centre_embedding`), PyTorch's usual ones in the PointNet.
 
     Raises:
         ValueError: a number outside its range; in `forward`, tokens that are no patches of that many channels, or a
@@ -64,14 +65,26 @@ class PointTransformer(Encoder):
         self.embed = nn.Identity() if patch_width is None else nn.Linear(patch_width, width)
         self.centres = centre_embedding(width)
         self.trunk = PositionedTransformer(width, depth, num_heads, drop_path_ratio=drop_path_ratio)
-        for part in (self.embed, self.centres, self.trunk):
-            part.apply(small_normal)
         self.cls_token = _token(width) if class_token else None
         self.cls_position = _token(width) if class_token else None
         self.mask_token = _token(width) if mask_token else None
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         depth = None if layer is None else self.depth(layer)
+        seen = None if mask is None else mask.seen
+        x = self.trunk(*self._inputs(tokens, mask), depth)  # [B, K, D]
+        if self.cls_token is None:
+            return Latent(x, seen)
+        return Latent(x[:, 1:], seen, x[:, :1])
+
+    def layers(self, tokens: Tokens) -> list[Tensor]:
+        """Codes ``[B, N, D]`` of all tokens after each block, each normed by the last norm, in one pass."""
+        x, positions, valid = self._inputs(tokens, None)
+        skipped = 0 if self.cls_token is None else 1
+        return [self.trunk.norm(one)[:, skipped:] for one in self.trunk.each(x, positions, valid)]
+
+    def _inputs(self, tokens: Tokens, mask: Mask | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the trunk is given: tokens, the class token first; where they lie; which are no padding."""
         if tokens.positions is None or tokens.values.ndim != 4 or tokens.values.shape[-1] != 3 + self.channels:
             raise ValueError(
                 f"The tokens must be patches [B, N, points, 3 + `channels` {self.channels}] with centres, but are "
@@ -82,15 +95,11 @@ class PointTransformer(Encoder):
         positions = self.centres(tokens.positions)  # [B, N, D]
         positions = positions if seen is None else seen.gather(positions)
         valid = tokens.valid if seen is None else seen.valid
-
         if self.cls_token is not None and self.cls_position is not None:
             x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
             positions = torch.cat([self.cls_position.to(x.dtype).expand(x.shape[0], -1, -1), positions], dim=1)
             valid = None if valid is None else torch.cat([valid.new_ones(valid.shape[0], 1), valid], dim=1)
-        x = self.trunk(x, positions, valid, depth)
-        if self.cls_token is None:
-            return Latent(x, seen)
-        return Latent(x[:, 1:], seen, x[:, :1])
+        return x, positions, valid
 
     def _embedded(self, tokens: Tokens, mask: Mask | None) -> Tensor:
         """Codes of the patches shown, and stand-ins where others are shown in their place."""

@@ -8,15 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unmask.cli.environment import read_environment
-from unmask.cli.runs import newest_checkpoint
 from unmask.evaluate.trained import read_checkpoint
-
-
-def finished(folder: Path) -> bool:
-    """Whether a run in ``folder`` came to its end and left a checkpoint."""
-    sessions = read_environment(folder / "environment.json")
-    return bool(sessions) and sessions[-1].get("ended") == "finished" and newest_checkpoint(folder) is not None
+from unmask.run_folders import is_finished, newest_checkpoint
 
 
 def ensure(folder: Path, recipe: str) -> None:
@@ -27,14 +20,14 @@ def ensure(folder: Path, recipe: str) -> None:
     Raises:
         ValueError: training it failed.
     """
-    if finished(folder):
+    if is_finished(folder):
         return
     command = ["fit", "--config", recipe, "--out", str(folder)]
     if newest_checkpoint(folder) is not None:
         command += ["--ckpt_path", "last"]
     print(f"First stage: unmask {' '.join(command)}", flush=True)
     done = subprocess.run([sys.executable, "-m", "unmask", *command], check=False)
-    if done.returncode or not finished(folder):
+    if done.returncode or not is_finished(folder):
         raise ValueError(f"The first stage must be trained, but `unmask {' '.join(command)}` did not finish.")
 
 

@@ -13,6 +13,7 @@ from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization
 from unmask.evaluate.trained import load_weights
 from unmask.losses import CrossEntropyLoss
 from unmask.predictors import LinearPredictor
+from unmask.run_folders import is_finished
 from unmask_pointcloud.contrast import MomentumContrast
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
@@ -164,7 +165,7 @@ class PointBERT(MaskedModel):
 
     def _take_dvae(self) -> bool:
         """Reads the finished first stage; whether there is one."""
-        if self.dvae_run is None or not first_stage.finished(Path(self.dvae_run)):
+        if self.dvae_run is None or not is_finished(Path(self.dvae_run)):
             return False
         weights, file = first_stage.encoder_weights(Path(self.dvae_run))
         load_weights(self.target.dvae, weights, f"`{file}`", "`model`")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from unmask.nn import Transformer
+from unmask.nn.transformer import xavier
 
 
 class PositionedTransformer(Transformer):
@@ -21,19 +24,32 @@ class PositionedTransformer(Transformer):
             valid: ``[B, N]`` bool, False at padding, which is not attended to.
             depth: blocks to run, without the norm; None: all, and the norm.
         """
+        *_, x = self.each(x, positions, valid, depth)
+        return self.norm(x) if depth is None else x
+
+    def each(
+        self, x: Tensor, positions: Tensor, valid: Tensor | None = None, depth: int | None = None
+    ) -> Iterator[Tensor]:
+        """What comes out of each block, without the norm; arguments as `forward`."""
         for block in self.blocks[:depth]:
             x = block(x + positions, valid)
-        return self.norm(x) if depth is None else x
+            yield x
+
+
+SPREAD = 3.0
+"""Of the first layer's weights and biases; for centres in the unit sphere."""
 
 
 def centre_embedding(width: int) -> nn.Sequential:
-    """Centres ``[..., 3]`` to codes of where they lie ``[..., D]`` (Point-BERT, section 3.1: two layers, GELU)."""
-    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
+    """Centres ``[..., 3]`` to codes of where they lie ``[..., D]`` (Point-BERT, section 3.1: two layers, GELU).
 
-
-def small_normal(module: nn.Module) -> None:
-    """Truncated normal(0.02) weight and zero bias, for linear layers: how Point-BERT and Point-MAE begin."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    The first layer begins wide, weights normal(3) and biases even in [-3, 3]: each hidden unit tells two sides of some
+    plane through the unit sphere apart, so places a tenth apart have different codes from the first step on. With the
+    papers' normal(0.02) all places begin alike: after a minute or two on one core, a linear SVM found less in the codes
+    than in those of an untrained encoder.
+    """
+    first, second = nn.Linear(3, 128), nn.Linear(128, width)
+    nn.init.normal_(first.weight, std=SPREAD)
+    nn.init.uniform_(first.bias, -SPREAD, SPREAD)
+    xavier(second)
+    return nn.Sequential(first, nn.GELU(), second)

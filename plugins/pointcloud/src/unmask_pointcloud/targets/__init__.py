@@ -1,7 +1,7 @@
 """Targets of hidden patches."""
 
 from unmask_pointcloud.targets.codes import CodeTarget
-from unmask_pointcloud.targets.geometry import CentroidTarget, CurvatureTarget, NormalTarget
+from unmask_pointcloud.targets.geometry import CentroidTarget, CurvatureTarget, NormalTarget, OccupancyTarget
 from unmask_pointcloud.targets.points import PointTarget
 
-__all__ = ["CentroidTarget", "CodeTarget", "CurvatureTarget", "NormalTarget", "PointTarget"]
+__all__ = ["CentroidTarget", "CodeTarget", "CurvatureTarget", "NormalTarget", "OccupancyTarget", "PointTarget"]

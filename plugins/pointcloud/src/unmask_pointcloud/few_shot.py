@@ -1,0 +1,179 @@
+"""Few-shot episodes: a linear SVM on frozen codes of a few clouds of a few classes (Sharma and Kaul 2020, section 4.2).
+
+unmask pointcloud-few-shot RUN [--ways 5,10] [--shots 10,20] [--episodes 10]
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unmask.cli import GOOD
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
+from unmask.plugins import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COSTS = (0.001, 0.01, 0.1, 1.0, 10.0)
+"""C of the machine to choose from."""
+
+
+class Episodes(NamedTuple):
+    """Accuracies of all episodes of one kind, by column.
+
+    Args:
+        ways: classes of an episode.
+        shots: labels of each.
+        scores: by column, one accuracy for each episode; episodes are the same in all columns.
+    """
+
+    ways: int
+    shots: int
+    scores: dict[str, list[float]]
+
+
+def episodes(
+    columns: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: np.ndarray,
+    test_labels: np.ndarray,
+    ways: int,
+    shots: int,
+    count: int = 10,
+    seed: int = 0,
+) -> Episodes:
+    """Draws classes, and clouds of each to fit on; scores on all test clouds of those classes.
+
+    Args:
+        columns: by name, features to fit on ``[n, D]`` and to score on ``[m, D]``.
+        labels: classes ``[n]`` of the first.
+        test_labels: ``[m]`` of the second.
+        ways: classes of an episode: 5 or 10 in Point-BERT, table 3.
+        shots: clouds of each to fit on: 10 or 20 there.
+        count: episodes: 10 there.
+        seed: of the draws.
+
+    Differs from the paper's protocol in scoring on all test clouds of the classes, where it draws 20 of each.
+
+    Raises:
+        ValueError: numbers below 1 (2 classes), or more classes or clouds of a class than there are.
+    """
+    import numpy as np
+
+    classes, counts = np.unique(labels, return_counts=True)
+    for name, value, least in (("ways", ways, 2), ("shots", shots, 1), ("count", count, 1)):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
+    rich = np.intersect1d(classes[counts >= shots], test_labels)
+    if len(rich) < ways:
+        raise ValueError(
+            f"`ways` must be at most {len(rich)}, the classes with {shots} labels to fit on and one to score on, "
+            f"but is {ways}."
+        )
+    scores: dict[str, list[float]] = {name: [] for name in columns}
+    for episode in range(count):
+        rng = np.random.default_rng((seed, ways, shots, episode))
+        chosen = rng.choice(rich, ways, replace=False)
+        fit = np.concatenate([rng.choice(np.flatnonzero(labels == one), shots, replace=False) for one in chosen])
+        asked = np.isin(test_labels, chosen)
+        for name, (train, test) in columns.items():
+            answers = linear_svm(train[fit], labels[fit], test[asked])
+            scores[name].append(float((answers == test_labels[asked]).mean()))
+    return Episodes(ways, shots, scores)
+
+
+def linear_svm(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Classes that a linear SVM gives to ``test`` ``[m, D]``, fitted on ``train`` ``[n, D]`` and ``labels`` ``[n]``.
+
+    Features are divided by one number, the root of their mean variance over ``train``; C is chosen by inner folds of
+    ``labels`` alone, five where every class has as many.
+    """
+    import numpy as np
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import SVC
+
+    scale = math.sqrt(float(train.var(0).mean())) or 1.0
+    machine: Any = SVC(kernel="linear")
+    fewest = int(np.unique(labels, return_counts=True)[1].min())
+    if fewest > 1:
+        machine = GridSearchCV(machine, {"C": COSTS}, cv=min(5, fewest))
+    answers: np.ndarray = machine.fit(train / scale, labels).predict(test / scale)
+    return answers
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Score episodes in all columns, print the table, write ``few-shot.json`` into the run folder."""
+    parser = Arguments(command, "Scores a run's frozen codes by a linear SVM on few clouds of few classes, many times.")
+    parser.add_argument("run", help="a run folder, or a checkpoint in one")
+    parser.add_argument("--data", help="another YAML file whose `data` to score on; default: the run's own")
+    parser.add_argument("--ways", default="5,10", help="classes of an episode; default: 5,10")
+    parser.add_argument("--shots", default="10,20", help="labels of each class; default: 10,20")
+    parser.add_argument("--episodes", default="10", help="of each kind; default: 10")
+    parser.add_argument("--pool", default="mean+max", help="mean, max, mean+max (default) or cls")
+    parser.add_argument("--seed", default="0", help="of the draws; default: 0")
+    parser.add_argument("--device", default="cpu", help="where to compute codes; default: cpu")
+    given = parser.parse_args(arguments)
+    ways, shots = (
+        [whole_number(f"--{name}", word) for word in getattr(given, name).split(",")] for name in ("ways", "shots")
+    )
+    count, seed = whole_number("--episodes", given.episodes), whole_number("--seed", given.seed, least=0)
+    pool = one_of("--pool", given.pool, ("mean", "max", "mean+max", "cls"))
+
+    from unmask.evaluate.output import write
+    from unmask.evaluate.trained import load_run
+
+    device = checked_device(given.device)
+    trained = load_run(given.run, given.data)
+    out = writable("run", trained.folder / "few-shot.json")
+    try:
+        columns, labels = _columns(trained, pool, device)
+        found = [episodes(columns, *labels, way, shot, count, seed) for way in ways for shot in shots]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    content = {"about": trained.about, "pool": pool, "seed": seed, "rows": [one._asdict() for one in found]}
+    write(out, (json.dumps(content, indent=2) + "\n").encode())
+    print(f"{'linear SVM, %':22}" + "".join(f"{name:>22}" for name in columns))
+    for one in found:
+        told = "".join(f"{_told(one.scores[name]):>22}" for name in columns)
+        print(f"{f'{one.ways}-way, {one.shots} shots':22}{told}")
+    print(
+        f"± standard deviation over {count} episodes, the same in all columns; untrained also with the statistics of "
+        f"batch norm collected.\n{trained.about}\nWritten to {out}"
+    )
+    return GOOD
+
+
+def _columns(
+    trained: Any, pool: str, device: str
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[np.ndarray, np.ndarray]]:
+    """Features by column, and the labels of both parts."""
+    from unmask.evaluate.features import features, raw_features
+    from unmask.evaluate.probe_statistics import has_statistics, with_statistics
+    from unmask.evaluate.samples import batches, split_of
+
+    data, untrained = trained.datamodule, trained.untrained
+    encoders = {"untrained encoder": untrained.embedder}
+    if has_statistics(untrained.embedder):
+        loader = data.train_dataloader()  # in no order of classes
+        encoders["with statistics"] = with_statistics(untrained.embedder, untrained.embedding_tokenizer, loader, device)
+    encoders["pretrained encoder"] = trained.model.embedder
+    found: dict[str, list[Any]] = {name: [] for name in ("descriptors", *encoders)}
+    labels = []
+    for split in ("probe_train", "probe_test"):
+        loader = batches(data, split_of(data, split), data.val_batch_size)
+        raw, label = raw_features(trained.model.embedding_tokenizer, loader, device)
+        if label is None or label.ndim != 1 or label.dtype.kind == "f":
+            raise ValueError("Episodes need a class of each cloud, but the data has none.")
+        labels.append(label)
+        found["descriptors"].append(raw)
+        for name, encoder in encoders.items():
+            found[name].append(features(encoder, trained.model.embedding_tokenizer, loader, pool, device=device)[0])
+    return {name: (train, test) for name, (train, test) in found.items()}, (labels[0], labels[1])
+
+
+def _told(scores: list[float]) -> str:
+    mean = sum(scores) / len(scores)
+    spread = math.sqrt(sum((one - mean) ** 2 for one in scores) / max(len(scores) - 1, 1))
+    return f"{100 * mean:.1f} ± {100 * spread:.1f}"
