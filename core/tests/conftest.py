@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,6 +130,35 @@ def toys(_toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.chdir(tmp_path)
     with _installed(_toys, monkeypatch):
         yield tmp_path
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Puts a distribution with entry points and modules on the import path."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def put(
+        name: str, entries: dict[str, dict[str, str]], modules: dict[str, str], requires: Sequence[str] = ()
+    ) -> None:
+        info = tmp_path / f"{name.replace('-', '_')}-0.1.dist-info"
+        info.mkdir()
+        metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1", *(f"Requires-Dist: {r}" for r in requires)]
+        (info / "METADATA").write_text("\n".join(metadata) + "\n")
+        lines = []
+        for group, members in entries.items():
+            lines += [f"[unmask.{group}]", *(f"{key} = {value}" for key, value in members.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for path, text in modules.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        plugins.components.cache_clear()
+
+    yield put
+    plugins.components.cache_clear()
+    for module in set(sys.modules) - before:
+        if module.startswith("fake_"):
+            del sys.modules[module]
 
 
 @contextmanager

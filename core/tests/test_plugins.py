@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -14,32 +13,6 @@ from unmask.cli import main
 from unmask.cli.completion import candidates
 
 Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with entry points and modules on the import path."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def put(name: str, entries: dict[str, dict[str, str]], modules: dict[str, str]) -> None:
-        info = tmp_path / f"{name.replace('-', '_')}-0.1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
-        lines = []
-        for group, members in entries.items():
-            lines += [f"[unmask.{group}]", *(f"{key} = {value}" for key, value in members.items())]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        for path, text in modules.items():
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).write_text(text)
-        plugins.components.cache_clear()
-
-    yield put
-    plugins.components.cache_clear()
-    for module in set(sys.modules) - before:
-        if module.startswith("fake_"):
-            del sys.modules[module]
 
 
 def fruit(install: Install, name: str, registered: str, body: str = "class Peel:\n    '''Thin.'''\n") -> None:
@@ -99,7 +72,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(given, nearest):
 
 
 def test_a_name_like_no_other_is_answered_with_all():
-    with pytest.raises(plugins.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: `constant`, "):
+    with pytest.raises(plugins.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: .*`constant`, "):
         plugins.find("xyzzy", "unmask.schedules")
 
 
@@ -148,32 +121,6 @@ def test_what_class_is_expected_tells_which_group_is_meant():
     assert plugins.find_for(Loss, "cosine").group == "unmask.losses"
     assert plugins.find_for(Schedule, "cosine").group == "unmask.schedules"
     assert plugins.find_for(MaskSampler, "cosine") is None
-
-
-def test_doctor_finds_broken_components_crashes_and_clashes(install, capsys, monkeypatch):
-    from unmask.cli.doctor import broken
-
-    fruit(install, "apple", "peel", "import no_such_library\n")
-    fruit(install, "berry", "peel", "import os\nos._exit(7)\n")
-    fruit(install, "cherry", "cherry.peel")
-    assert broken("unmask-cherry") == []
-    (problem,) = broken("unmask-apple")
-    assert "`peel` of unmask-apple" in problem
-    assert "No module named 'no_such_library'" in problem
-    (problem,) = broken("unmask-berry")
-    assert "ends the interpreter: code 7" in problem
-
-    monkeypatch.setattr("unmask.cli.doctor.broken", lambda distribution: [])
-    assert main(["doctor"]) == 2
-    out = capsys.readouterr().out
-    assert "`peel` in unmask.masks is claimed by unmask-apple (fake_apple.peel:Peel) and unmask-berry" in out
-    assert "torch " in out
-
-
-def test_doctor_is_content_when_nothing_is_wrong(capsys, monkeypatch):
-    monkeypatch.setattr("unmask.cli.doctor.broken", lambda distribution: [])
-    assert main(["doctor"]) == 0
-    assert "no problems" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["complete", "--", "fit", "--config", ""]])

@@ -14,6 +14,7 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 
+from unmask import api
 from unmask.nearest import nearest, quoted
 
 RECIPES = "unmask.recipes"
@@ -45,7 +46,7 @@ class NameClashError(UserError):
 
 
 class BrokenPluginError(UserError):
-    """A registered component cannot be imported."""
+    """A registered component cannot be imported, or was built for another plugin API."""
 
 
 @dataclass(frozen=True, order=True)
@@ -83,37 +84,36 @@ class Component:
         """The class, by importing its module and no other.
 
         Raises:
-            BrokenPluginError: the import fails, whatever the reason.
+            BrokenPluginError: its distribution was built for another API, or the import fails, whatever the reason.
         """
         module, _, name = self.value.partition(":")
+        if reason := api.mismatch(self.distribution):
+            raise self._broken(f"cannot be used: {reason}")
         try:
             return getattr(import_module(module.strip()), name.strip())
         except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            raise BrokenPluginError(
-                f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) cannot be imported: "
-                f"{type(error).__name__}: {_one_line(error)}"
-            ) from error
+            raise self._broken(f"cannot be imported: {type(error).__name__}: {_one_line(error)}") from error
 
     def path(self) -> Path:
         """The recipe's file. Of its package, only the package itself is imported.
 
         Raises:
-            BrokenPluginError: the package or the file is not there.
+            BrokenPluginError: its distribution was built for another API, or the package or the file is not there.
         """
         package, _, file = self.value.partition(":")
+        if reason := api.mismatch(self.distribution):
+            raise self._broken(f"cannot be used: {reason}")
         try:
             spec = util.find_spec(package.strip())
         except Exception as error:  # importing the parent package may fail in any way
-            raise BrokenPluginError(
-                f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) cannot be found: "
-                f"{type(error).__name__}: {_one_line(error)}"
-            ) from error
+            raise self._broken(f"cannot be found: {type(error).__name__}: {_one_line(error)}") from error
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (path := Path(folder, file.strip())).is_file():
                 return path
-        raise BrokenPluginError(
-            f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) cannot be found: no file."
-        )
+        raise self._broken("cannot be found: no file.")
+
+    def _broken(self, what: str) -> BrokenPluginError:
+        return BrokenPluginError(f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) {what}")
 
 
 @cache
@@ -124,7 +124,7 @@ def components() -> tuple[Component, ...]:
         sorted(
             Component(group, entry.name, entry.value, entry.dist.name if entry.dist else "an unnamed distribution")
             for group in installed.groups
-            if group.startswith("unmask.")
+            if group.startswith("unmask.") and group != api.GROUP
             for entry in installed.select(group=group)
         )
     )

@@ -46,7 +46,9 @@ COMMANDS = {
     "import": Command("unmask.cli.imports", "make a run folder of weights from another library"),
     "list": Command("unmask.cli.listing", "what is installed: methods, masks, data, recipes, ..."),
     "show": Command("unmask.cli.show", "a component's description and arguments, or a recipe's text"),
-    "doctor": Command("unmask.cli.doctor", "versions, and whether everything installed can be imported"),
+    "doctor": Command("unmask.cli.doctor", "versions, and what is wrong with what is installed"),
+    "new": Command("unmask.cli.new", "write a plugin package that trains and passes its tests"),
+    "check": Command("unmask.cli.check", "the contract tests on an installed plugin, as a table"),
     "completion": Command("unmask.cli.completion", "a completion script for bash, zsh or fish"),
 }
 """All commands, in the order of the help. A new one is a file and a line here."""

@@ -1,54 +1,33 @@
-"""``unmask doctor``: versions, and whether everything installed can be imported.
+"""``unmask doctor``: versions, and what is wrong with what is installed, one line each.
 
-The components of each distribution are imported in a process of their own, so that one that crashes
-the interpreter is found out too and spoils no other.
+Told of each distribution: another plugin API than core's, requirements that are not met, components that
+cannot be imported or have another signature than their family's, names that two distributions claim.
 """
 
 from __future__ import annotations
 
-import json
 import platform
-import subprocess
-import sys
 from importlib import metadata
 
-from unmask import plugins
+from unmask import api, plugins
 from unmask.cli.arguments import Arguments
 
 _PACKAGES = ("unmask", "torch", "lightning", "jsonargparse", "numpy", "scikit-learn")
 
-_IMPORT_ALL = """
-import json, sys
-from unmask import plugins
-for c in plugins.components():
-    if c.distribution == sys.argv[1]:
-        print("\\n@@", json.dumps([c.group, c.name]), flush=True)
-        try:
-            c.path() if c.group == plugins.RECIPES else c.load()
-        except plugins.UserError as error:
-            print("\\n@!", json.dumps(str(error)), flush=True)
-print("\\n@.", flush=True)
-"""
-
 
 def run(command: str, arguments: list[str]) -> int:
     """Print what is installed and what is wrong with it; 2 when something is."""
-    Arguments(command, "Versions, and whether everything installed can be imported.").parse_args(arguments)
+    Arguments(command, "Versions, and what is wrong with what is installed.").parse_args(arguments)
+    from unmask.cli import inspection
 
     distributions = sorted({component.distribution for component in plugins.components()})
     print(f"python {platform.python_version()} on {platform.platform()}")
     for package in dict.fromkeys([*_PACKAGES, *distributions]):
-        try:
-            print(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            print(f"{package} (version unknown)")
+        print(f"{package} {version(package)}")
 
-    problems = []
-    for several in plugins.clashes():
-        where = " and ".join(f"{c.distribution} ({c.value})" for c in several)
-        problems.append(f"`{several[0].name}` in {several[0].group} is claimed by {where}.")
+    problems = clashing()
     for distribution in distributions:
-        problems += broken(distribution)
+        problems += inspection.problems_of(distribution)
 
     count = len(plugins.components())
     print(f"\n{count} components of {len(distributions)} distributions: {len(problems) or 'no'} problems")
@@ -57,20 +36,20 @@ def run(command: str, arguments: list[str]) -> int:
     return 2 if problems else 0
 
 
-def broken(distribution: str) -> list[str]:
-    """What goes wrong when the components of ``distribution`` are imported in a fresh process."""
-    code = f"import sys; sys.path[:] = {sys.path!r}\n{_IMPORT_ALL}"
-    done = subprocess.run([sys.executable, "-c", code, distribution], capture_output=True, text=True)
-    problems, current = [], None
-    for line in done.stdout.splitlines():
-        mark, _, rest = line.partition(" ")
-        if mark == "@@":
-            current = json.loads(rest)
-        elif mark == "@!":
-            problems.append(json.loads(rest))
-        elif mark == "@.":
-            return problems
-    group, name = current or ("unmask", "the first component")
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    problems.append(f"`{name}` of {distribution} ({group}) ends the interpreter: code {done.returncode}, {last}")
+def version(package: str) -> str:
+    """Its version and the plugin API it has or was built for: ``0.1.0, plugin API 1.0``."""
+    try:
+        number = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(version unknown)"
+    promised = [api.API] if package == "unmask" else api.declared(package)
+    return f"{number}, plugin API {' and '.join(promised)}" if promised else number
+
+
+def clashing() -> list[str]:
+    """Names that several distributions claim, a sentence each."""
+    problems = []
+    for several in plugins.clashes():
+        where = " and ".join(f"{c.distribution} ({c.value})" for c in several)
+        problems.append(f"`{several[0].name}` in {several[0].group} is claimed by {where}.")
     return problems

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import _typehints
 
 from unmask import plugins
+from unmask.cli.inspection import callable_as_its_family
 from unmask.nearest import nearest, quoted
 
 
@@ -82,7 +83,7 @@ def readable_type(typehint: Any) -> str:
 def _resolve(base: Any, name: str, original: Any) -> str:
     for expected in base if isinstance(base, tuple) else (base,):
         if isinstance(expected, type) and (component := plugins.find_for(expected, name)):
-            component.load()
+            callable_as_its_family(component)
             return component.class_path
     path = str(original(base, name))
     if "." not in path:

@@ -1,4 +1,73 @@
-"""Contract tests that every component of a family must pass, first-party or not.
+"""Contract tests: what every component of a family must keep, first-party or not.
 
-They need pytest, which the toolkit itself does not install.
+One class per family, made to be subclassed in a plugin's own tests::
+
+    from unmask.testing import MaskContract
+
+    class TestMyMask(MaskContract):
+        layouts = [Sequence()]
+
+        def make(self, **options):
+            return MyMask(**options)
+
+| class | keeps |
+|---|---|
+| `MaskContract` | exact counts, no padding hidden, drawn from the generator alone, on each layout |
+| `EncoderContract` | nothing of a hidden value in the codes, shapes, layers, samples apart from each other |
+| `PredictorContract` | answers where they are asked, from codes and places alone |
+| `TargetContract` | no gradient, in the order of the asked places |
+| `LossContract` | a number per asked place, fillers left out, finite in 16 bits |
+| `DataContract` | batches keyed by the seed, whatever the workers; resuming in the middle of an epoch |
+| `MethodContract` | a step that learns, reaches all of the encoder, and leaks nothing |
+| `FormatContract` | exports that come back bit by bit |
+| `RunContract` | every command on a run of a recipe |
+
+``unmask check DIST`` runs them on an installed plugin. No test of a contract is overridden in silence:
+see `unmask.testing.contract`. They need pytest: ``pip install "unmask[testing]"``.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError("unmask.testing needs pytest: pip install 'unmask[testing]'.") from error
+
+_HOMES = {
+    "Contract": "contract",
+    "DataContract": "data",
+    "EncoderContract": "encoders",
+    "FormatContract": "formats",
+    "LossContract": "losses",
+    "MaskContract": "masks",
+    "MethodContract": "methods",
+    "PredictorContract": "predictors",
+    "RunContract": "runs",
+    "TargetContract": "targets",
+}
+
+__all__ = [*_HOMES]
+
+# A failed assert shows its values, as in any test file; this is all that a pytest plugin would be needed for.
+pytest.register_assert_rewrite(*(f"unmask.testing.{module}" for module in _HOMES.values() if module != "contract"))
+
+if TYPE_CHECKING:
+    from unmask.testing.contract import Contract as Contract
+    from unmask.testing.data import DataContract as DataContract
+    from unmask.testing.encoders import EncoderContract as EncoderContract
+    from unmask.testing.formats import FormatContract as FormatContract
+    from unmask.testing.losses import LossContract as LossContract
+    from unmask.testing.masks import MaskContract as MaskContract
+    from unmask.testing.methods import MethodContract as MethodContract
+    from unmask.testing.predictors import PredictorContract as PredictorContract
+    from unmask.testing.runs import RunContract as RunContract
+    from unmask.testing.targets import TargetContract as TargetContract
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unmask.testing' has no attribute {name!r}")
+    return getattr(import_module(f"unmask.testing.{_HOMES[name]}"), name)

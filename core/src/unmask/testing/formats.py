@@ -14,9 +14,10 @@ from unmask.exchange.format import Export, Format
 from unmask.exchange.matching import Reading, best_reading
 from unmask.exchange.strict import compare
 from unmask.model import MaskedModel
+from unmask.testing.contract import Contract
 
 
-class FormatContract:
+class FormatContract(Contract):
     """Tests of one format. Subclass it under a name that starts with ``Test``::
 
     class TestMyFormat(FormatContract):

@@ -15,9 +15,10 @@ from unmask import seeds
 from unmask.families import MaskSampler, num_to_hide
 from unmask.handoffs import Grid, Layout, Mask, Sequence, Set, Tokens
 from unmask.schedules import Linear, Progress, at
+from unmask.testing.contract import Contract
 
 
-class MaskContract:
+class MaskContract(Contract):
     """Tests of one mask. Subclass it under a name that starts with ``Test``::
 
         class TestMyMask(MaskContract):
@@ -129,7 +130,7 @@ class MaskContract:
             assert mask.valid is tokens.valid, layout
             assert not (mask.hidden & ~tokens.valid).any(), layout
             for hidden, length in zip(mask.hidden.sum(1).tolist(), tokens.valid.sum(1).tolist(), strict=True):
-                assert hidden == self.expected(sampler, length, layout, Progress()), layout
+                assert self.expected(sampler, length, layout, Progress()) in (None, hidden), layout
                 assert 0 < hidden < length, layout
 
     def test_padding_is_refused_where_it_does_not_work(self) -> None:

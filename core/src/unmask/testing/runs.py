@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import math
 import re
@@ -26,6 +27,7 @@ from unmask.exchange.exporting import fitting
 from unmask.exchange.format import find_format
 from unmask.finetune import load as load_finetuned
 from unmask.model import MaskedModel
+from unmask.testing.contract import Contract
 
 FEW_STEPS = (
     "--trainer.max_steps", "4", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "1",
@@ -33,7 +35,7 @@ FEW_STEPS = (
 )  # fmt: skip
 
 
-class RunContract:
+class RunContract(Contract):
     """Tests of one method with data, as commands. Subclass it under a name that starts with ``Test``::
 
         class TestMyMethod(RunContract):
@@ -198,7 +200,9 @@ class RunContract:
 
         # Runs of other data are no repetitions.
         config = yaml.safe_load((other / "config.yaml").read_text())
-        config["data"].setdefault("init_args", {})["val_batch_size"] = 3
+        takes = inspect.signature(type(trained.datamodule)).parameters
+        option = "val_batch_size" if "val_batch_size" in takes else "batch_size"
+        config["data"].setdefault("init_args", {})[option] = 3
         (other / "config.yaml").write_text(yaml.safe_dump(config))
         capsys.readouterr()
         assert main(["probe", str(run_folder), str(other)]) == 2

@@ -8,8 +8,8 @@ from unmask_sector.mask import SectorMask
 
 
 class TestSectorMask(MaskContract):
-    layouts = [Grid((4, 4)), Grid((14, 14)), Grid((5, 9))]
-    refused = [Set(), Sequence(), Grid((2, 4, 4))]
+    layouts = (Grid((4, 4)), Grid((14, 14)), Grid((5, 9)))
+    refused = (Set(), Sequence(), Grid((2, 4, 4)))
     ragged = ()
 
     def make(self, **options):
@@ -19,7 +19,9 @@ class TestSectorMask(MaskContract):
 def test_a_quarter_is_a_right_angle():
     """The directions of what is hidden span no more than 90 degrees, and one place on the grid's diagonals."""
     side = 40
-    mask = SectorMask(ratio=0.25)(Tokens(torch.zeros(16, side * side, 1), Grid((side, side))), None, seeds.generator("cpu"))
+    mask = SectorMask(ratio=0.25)(
+        Tokens(torch.zeros(16, side * side, 1), Grid((side, side))), None, seeds.generator("cpu")
+    )
     at = torch.linspace(-1, 1, side)
     direction = torch.complex(at, torch.zeros(side)) + 1j * at[:, None]  # columns to the right, rows downwards
     for hidden in mask.hidden:

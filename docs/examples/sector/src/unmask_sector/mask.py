@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-
 from unmask import Grid, MaskSampler, Schedule
 from unmask.handoffs import Layout
 from unmask.masks.random import lowest

@@ -1,1 +1,1 @@
-"""Timeseries samples for unmask."""
+"""Multichannel time series for unmask."""

@@ -1,45 +1,52 @@
-"""MAE on timeseries samples: hide most tokens, encode the rest, predict what is hidden (He et al. 2021)."""
+"""PatchTST: patches of each channel are hidden, and their values predicted (Nie et al. 2022, arXiv:2211.14730)."""
 
 from __future__ import annotations
 
 from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Target
 from unmask.losses import MSELoss
-from unmask.masks import RandomMask
-from unmask.predictors import TransformerPredictor
+from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
-from unmask_timeseries.encoder import TimeseriesEncoder
-from unmask_timeseries.tokenizer import TimeseriesTokenizer
+
+from unmask_timeseries.encoder import PatchTSTEncoder
+from unmask_timeseries.mask import ChannelMask
+from unmask_timeseries.tokenizer import SeriesTokenizer
 
 
-class TimeseriesMAE(MaskedModel):
-    """The encoder sees the visible tokens only; a light trunk predicts the values of the hidden ones.
+class PatchTST(MaskedModel):
+    """One linear layer on the codes of hidden patches predicts their values.
+
+    ``loss = mean over hidden patches of mean((W code + b - normalised values)^2)``
 
     Args:
-        patch_size: values of a token.
-        mask: half of the tokens at random.
-        encoder: None: a small transformer.
-        target: the values.
-        loss: squared error.
-        corruption: hidden tokens are dropped.
+        patch_size: time steps of a token (section 4.2: 12, without overlap).
+        length: time steps of a series (section 4.2: 512).
+        mask: 40% of each channel's patches (section 4.2).
+        encoder: None: 3 layers of width 128 with 16 heads (appendix A.1.4), MLPs of 256.
+        target: the values, in units of their channel.
+        loss: squared error (section 3.2).
+        corruption: hidden patches are shown as zeros.
         optim: optimiser and schedule.
+
+    Differs from the paper in its encoder: see there.
     """
 
     def __init__(
         self,
-        patch_size: int = 4,
-        mask: MaskSampler = RandomMask(ratio=0.5),
+        patch_size: int = 12,
+        length: int = 512,
+        mask: MaskSampler = ChannelMask(ratio=0.4),
         encoder: Encoder | None = None,
         target: Target = ValueTarget(),
         loss: Loss = MSELoss(),
-        corruption: Corruption = Corruption(drop=1),
-        optim: Optimization = Optimization(),
+        corruption: Corruption = Corruption(token=1),
+        optim: Optimization = Optimization(base_lr=1e-4),
     ) -> None:
-        encoder = encoder or TimeseriesEncoder(patch_size)
+        encoder = encoder or PatchTSTEncoder(patch_size, length // patch_size, mlp_ratio=2.0)
         super().__init__(
-            tokenizer=TimeseriesTokenizer(patch_size),
+            tokenizer=SeriesTokenizer(patch_size),
             mask=mask,
             encoder=encoder,
-            predictor=TransformerPredictor(encoder.width, patch_size, width=32, depth=1, num_heads=4),
+            predictor=LinearPredictor(encoder.width, patch_size),
             target=target,
             loss=loss,
             corruption=corruption,

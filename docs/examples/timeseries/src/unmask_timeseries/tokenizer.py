@@ -1,4 +1,4 @@
-"""Cuts a signal into patches: what may be hidden."""
+"""Cuts each channel of a series into patches: rows of a grid (Nie et al. 2022, section 3.1)."""
 
 from __future__ import annotations
 
@@ -7,30 +7,49 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from unmask import Grid, Tokenizer, Tokens
 
-from unmask import Sequence, Tokenizer, Tokens
-
-_HEIGHT = 48  # of a picture, in pixels
+_HEIGHT = 32  # of a channel in a picture, in pixels
 
 
-class TimeseriesTokenizer(Tokenizer):
-    """``batch["signal"]`` ``[B, L]`` as L / patch_size tokens of ``patch_size`` values.
+class SeriesTokenizer(Tokenizer):
+    """``batch["series"]`` ``[B, C, L]`` as C times L // patch_size tokens, on a grid of channels and time.
+
+    Each channel of each series is centred and divided by ``sqrt(variance + 1e-5)`` over its whole length, before
+    anything is hidden: values are in those units. Steps that fill no patch are left out at the beginning.
 
     Args:
-        patch_size: values of a token; must divide L.
+        patch_size: time steps of a token, at least 1.
+
+    Raises:
+        ValueError: a patch size below 1, or longer than the series.
     """
 
-    def __init__(self, patch_size: int = 4) -> None:
+    def __init__(self, patch_size: int = 12) -> None:
         super().__init__()
+        if patch_size < 1:
+            raise ValueError(f"`patch_size` must be at least 1, but is {patch_size}.")
         self.patch_size = patch_size
 
     def forward(self, batch: Any) -> Tokens:
-        return Tokens(batch["signal"].unflatten(-1, (-1, self.patch_size)), Sequence())  # [B, N, V]
+        series = batch["series"]  # [B, C, L]
+        channels, length = series.shape[1:]
+        if length < self.patch_size:
+            raise ValueError(
+                f"`patch_size` must be at most {length}, the length of a series, but is {self.patch_size}."
+            )
+        variance, mean = torch.var_mean(series, -1, correction=0, keepdim=True)
+        series = (series - mean) / (variance + 1e-5).sqrt()
+        patches = series[..., length % self.patch_size :].unflatten(-1, (-1, self.patch_size))  # [B, C, N, V]
+        return Tokens(patches.flatten(1, 2), Grid((channels, patches.shape[2])))
 
     def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
-        signal = tokens.values.flatten(1).float().cpu()  # [B, L]
-        row = ((0.5 - signal.clamp(-1.5, 1.5) / 3) * (_HEIGHT - 1)).round()  # upwards is more
-        ink = torch.arange(_HEIGHT)[:, None] == row[:, None]  # [B, height, L]
-        grey = torch.zeros_like(signal) if hidden is None else hidden.cpu().repeat_interleave(self.patch_size, 1)
-        picture = torch.where(grey[:, None] > 0, 160, torch.where(ink, 0, 255)).byte()
-        return list(picture[..., None].expand(-1, -1, -1, 3).numpy())
+        assert isinstance(tokens.layout, Grid)
+        channels = tokens.layout.shape[0]
+        series = tokens.values.float().cpu().flatten(1).unflatten(1, (channels, -1))  # [B, C, L]
+        row = ((0.5 - series.clamp(-4, 4) / 8) * (_HEIGHT - 1)).round()[:, :, None]
+        picture = torch.where(torch.arange(_HEIGHT)[:, None] == row, 0, 255)  # [B, C, height, L]
+        if hidden is not None:
+            grey = hidden.cpu().repeat_interleave(self.patch_size, 1).unflatten(1, (channels, -1))
+            picture = picture.masked_fill(grey[:, :, None], 160)
+        return list(picture.flatten(1, 2).byte()[..., None].expand(-1, -1, -1, 3).numpy())

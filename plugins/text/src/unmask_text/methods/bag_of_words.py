@@ -78,8 +78,8 @@ class BagOfWords(MLM):
             loss, corruption, tokenizer, optim,
         )  # fmt: skip
         self.weight = weight
-        table = self.encoder.embedding
-        self.bag = BagOfWordsHead(self.encoder.width, len(table), table.shape[1], pool)
+        vocab_size, width = self.encoder.embedding.shape  # type: ignore[misc]
+        self.bag = BagOfWordsHead(self.encoder.width, vocab_size, width, pool)
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """The step of every method, and then the second answer, from one code per document."""

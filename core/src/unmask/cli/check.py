@@ -1,0 +1,113 @@
+"""``unmask check DIST``: the contracts of `unmask.testing` on an installed plugin, as a table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from importlib import import_module, util
+from pathlib import Path
+from typing import Any
+
+from unmask import plugins
+from unmask.cli.arguments import Arguments
+from unmask.nearest import nearest, quoted
+
+_FILE = """from unmask.testing.installed import plan
+globals().update(plan({distribution!r}, {commands!r}).classes)
+"""
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Print what was tried of each component, what failed and what was not tried; 2 when something is wrong."""
+    parser = Arguments(command, "The contract tests on an installed plugin: its recipes' parts, and what has defaults.")
+    parser.add_argument("distribution", help="such as unmask-vision; `unmask list` shows all")
+    parser.add_argument("--commands", action="store_true", help="every command on each recipe too; a minute each")
+    given = parser.parse_args(arguments)
+    distribution = installed(given.distribution)
+    if util.find_spec("pytest") is None:
+        raise plugins.UserError("`unmask check` needs pytest: pip install 'unmask[testing]'.")
+
+    from unmask.cli import doctor, inspection
+
+    print(f"{distribution} {doctor.version(distribution)}")
+    problems = [*inspection.problems_of(distribution), *[p for p in doctor.clashing() if f" {distribution} (" in p]]
+    if problems:
+        print("\n".join(f"  {problem}" for problem in problems))
+        print(f"{len(problems)} problems; contracts are tried when they are solved.")
+        return 2
+    print("  metadata, requirements, imports and signatures: good")
+
+    results = contracts(distribution, given.commands)
+    untried = import_module("unmask.testing.installed").plan(distribution, given.commands).untried
+    print("\n".join(table(results, untried)))
+    failed = sum(results.failed.values())
+    print(f"{sum(results.passed.values())} passed, {failed} failed, {len(untried)} components not tried")
+    return 2 if failed or results.broken else 0
+
+
+def installed(word: str) -> str:
+    """The distribution of that name.
+
+    Raises:
+        UserError: none of that name registers anything.
+    """
+    names = sorted({component.distribution for component in plugins.components()})
+    for name in names:
+        if name.replace("_", "-").lower() == word.replace("_", "-").lower():
+            return name
+    near = nearest(word, names)
+    hint = f"nearest: {quoted(near)}" if near else f"there are: {quoted(names)}"
+    raise plugins.UserError(f"No distribution `{word}` registers components; {hint}.")
+
+
+class Results:
+    """A plugin of pytest's that notes how each test ended, by the component that its class is about."""
+
+    def __init__(self) -> None:
+        self.passed: Counter[plugins.Component] = Counter()
+        self.failed: Counter[plugins.Component] = Counter()
+        self.messages: dict[plugins.Component, list[str]] = {}
+        self.broken: list[str] = []
+
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+        component = item.cls.component
+        if call.excinfo is None:
+            self.passed[component] += call.when == "call"
+            return
+        self.failed[component] += 1
+        said = str(call.excinfo.value).strip().splitlines() or [""]
+        where = item.originalname.removeprefix("test_").replace("_", " ")
+        self.messages.setdefault(component, []).append(f"{where}: {call.excinfo.typename}: {said[0][:200]}")
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.broken += str(report.longrepr).strip().splitlines()[-1:]
+
+
+def contracts(distribution: str, commands: bool) -> Results:
+    """Run them, in a folder of their own."""
+    import pytest
+
+    results = Results()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "test_contracts.py")
+        file.write_text(_FILE.format(distribution=distribution, commands=commands))
+        quiet = ("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings")
+        pytest.main([*quiet, "-c", "/dev/null", "--rootdir", folder, str(file)], plugins=[results])
+    return results
+
+
+def table(results: Results, untried: dict[plugins.Component, str]) -> list[str]:
+    """A line per component, with what failed below."""
+    components = sorted({*results.passed, *results.failed, *untried})
+    width = max((len(f"{c.family} {c.name}") for c in components), default=0)
+    lines = []
+    for c in components:
+        head = f"  {f'{c.family} {c.name}':{width}}  "
+        if c in untried:
+            lines.append(f"{head}not tried: {untried[c]}")
+            continue
+        counts = [f"{results.passed[c]} passed", *([f"{results.failed[c]} failed"] if results.failed[c] else [])]
+        lines.append(head + ", ".join(counts))
+        lines += [f"    {message}" for message in results.messages.get(c, [])]
+    return [*lines, *(f"  cannot be tried: {line}" for line in results.broken)]

@@ -1,0 +1,241 @@
+"""Contracts of an installed plugin, with its components as its recipes put them together.
+
+A recipe tells sizes and data, so each part that it builds is tried as it stands there, on the first batch of
+its own data. What no recipe uses is tried with its defaults, where it has them; else it is said why not.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unmask import plugins
+from unmask.cli.building import built
+from unmask.families import Loss, MaskSampler
+from unmask.handoffs import Grid, Layout, Sequence, Set, Tokens
+from unmask.model import MaskedModel
+from unmask.plugins import Component
+from unmask.testing.contract import Contract
+from unmask.testing.data import DataContract
+from unmask.testing.encoders import EncoderContract
+from unmask.testing.losses import LossContract
+from unmask.testing.masks import MaskContract
+from unmask.testing.methods import MethodContract
+from unmask.testing.predictors import PredictorContract
+from unmask.testing.runs import RunContract
+from unmask.testing.targets import TargetContract
+
+_LAYOUTS: dict[type[Layout], list[Layout]] = {
+    Set: [Set()],
+    Sequence: [Sequence()],
+    Grid: [Grid((4, 4)), Grid((5, 8)), Grid((2, 4, 4))],
+}
+
+
+class Plan(NamedTuple):
+    """What is tried of a distribution, and what is not.
+
+    Args:
+        classes: contracts to run, each with a ``component``: its family and name.
+        untried: components and, in words, why they are not tried.
+    """
+
+    classes: dict[str, type[Contract]]
+    untried: dict[Component, str]
+
+
+@cache
+def plan(distribution: str, commands: bool = False) -> Plan:
+    """The contracts of what ``distribution`` registers; with ``commands`` also every command on each recipe."""
+    mine = [c for c in plugins.components() if c.distribution == distribution]
+    classes: dict[str, type[Contract]] = {}
+    untried: dict[Component, str] = {}
+
+    def add(component: Component, contract: type[Contract], **members: Any) -> None:
+        name = f"Test{len(classes)}{contract.__name__}"
+        classes[name] = type(name, (contract,), {"component": component, **members})
+
+    tried: set[Component] = set()
+    for recipe in (c for c in mine if c.group == plugins.RECIPES):
+        try:
+            with torch.random.fork_rng():
+                model, datamodule, batch = _of(recipe)
+        except (plugins.UserError, ValueError) as error:
+            untried[recipe] = str(error)
+            continue
+        for component, contract, members in _parts(model, datamodule, batch):
+            if component in mine and component not in tried:
+                tried.add(component)
+                add(component, contract, **members)
+        tried.add(recipe)
+        if commands:
+            add(recipe, RunContract, arguments=["--config", recipe.name])
+
+    for component in mine:
+        if component in tried or component in untried:
+            continue
+        if component.group == "unmask.masks":
+            reason = _mask(component, add)
+        elif component.group == "unmask.losses":
+            reason = _loss(component, add)
+        elif component.group in ("unmask.commands", "unmask.schedules"):
+            continue  # their signature is all that is asked of them
+        else:
+            reason = "no recipe that can be built here uses it."
+        if reason:
+            untried[component] = reason
+    return Plan(classes, untried)
+
+
+def _of(recipe: Component) -> tuple[MaskedModel, Any, Any]:
+    """A recipe's model and data, and the first batch of the data."""
+    made = built("check", ["--config", recipe.name])
+    assert made is not None
+    model, datamodule = made
+    first = copy.deepcopy(datamodule)
+    first.setup("fit")
+    return model, datamodule, next(iter(first.train_dataloader()))
+
+
+def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Component | None, type[Contract], dict]]:
+    """Component, contract and members of a test class, for each part of a run."""
+    with torch.no_grad():
+        tokens = model.tokenizer(batch)
+        step = copy.deepcopy(model).eval().step(batch, torch.Generator().manual_seed(0))
+        whole = copy.deepcopy(model.encoder).eval()(tokens)
+    ids = not step.target.is_floating_point()
+    common = {"tokens": lambda self: tokens, "mask": lambda self: copy.deepcopy(model.mask)}
+    corruptions = {"corruptions": [model.corruption]}
+
+    def latent(self: Any, tokens: Tokens, mask: Any) -> Any:
+        with torch.no_grad():
+            return copy.deepcopy(model.encoder).eval()(tokens, mask)
+
+    return [
+        (_component(model), MethodContract, {"make": _again(model), "batch": lambda self: batch}),
+        (_component(datamodule), DataContract, {"make": _data(datamodule)}),
+        (
+            _component(model.encoder),
+            EncoderContract,
+            {
+                "make": _again(model.encoder),
+                "coarse": whole.values.shape[:-1] != tokens.values.shape[: whole.values.ndim - 1],
+                **common,
+                **corruptions,
+            },
+        ),
+        (
+            _component(model.predictor),
+            PredictorContract,
+            {"make": _again(model.predictor), "latent": latent, **common, **corruptions},
+        ),
+        (
+            _component(model.target),
+            TargetContract,
+            {"make": _again(model.target), "encoder": lambda self: copy.deepcopy(model.encoder), **common},
+        ),
+        (
+            _component(model.loss),
+            LossContract,
+            {"make": _again(model.loss), "classes": ids, "width": step.prediction.values.shape[-1]},
+        ),
+    ]
+
+
+def _component(part: object) -> Component | None:
+    path = f"{type(part).__module__}.{type(part).__qualname__}"
+    return next((c for c in plugins.components() if c.class_path == path), None)
+
+
+def _again(part: torch.nn.Module) -> Callable[..., torch.nn.Module]:
+    """A copy, its weights moved a little so that torch's seed tells copies apart."""
+
+    def make(self: Any) -> torch.nn.Module:
+        made = copy.deepcopy(part)
+        with torch.no_grad():
+            for parameter in made.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.01 * torch.randn_like(parameter))
+        return made
+
+    return make
+
+
+def _data(datamodule: Any) -> Callable[..., Any]:
+    def make(self: Any, **options: Any) -> Any:
+        made = copy.deepcopy(datamodule)
+        for name, value in options.items():
+            setattr(made, name, value)
+        return made
+
+    return make
+
+
+def _mask(component: Component, add: Callable[..., None]) -> str | None:
+    """Adds the contract of a mask with its defaults, or says why it cannot be."""
+    kind: type[MaskSampler] = component.load()
+    if missing := _required(kind):
+        return f"it needs {missing}; try it with MaskContract."
+    own = [layout for layout in kind.layouts if layout not in _LAYOUTS]
+    layouts = [layout for known in kind.layouts for layout in _LAYOUTS.get(known, [])]
+    layouts = [x for x in layouts if not isinstance(x, Grid) or len(x.shape) in kind.grid_sides]
+    if not layouts:
+        return f"it works on a layout of its own ({own[0].__name__}); try it with MaskContract."
+    refused = [x for several in _LAYOUTS.values() for x in several if x not in layouts]
+
+    def expected(self: Any, sampler: MaskSampler, num_tokens: int, layout: Layout, progress: Any) -> int | None:
+        return sampler.count(num_tokens, layout, progress) or None
+
+    add(
+        component,
+        MaskContract,
+        layouts=layouts,
+        refused=refused,
+        ragged=tuple({type(x) for x in layouts if _takes_padding(kind(), x)}),
+        make=lambda self, **options: kind(**options),
+        expected=expected,
+    )
+    return None
+
+
+def _takes_padding(sampler: MaskSampler, layout: Layout) -> bool:
+    """Whether samples may be shorter than others on every layout of that kind."""
+    tokens = MaskContract._padded(type("Shape", (MaskContract,), {"num_tokens": 48})(), layout)
+    try:
+        sampler(tokens)
+    except ValueError:
+        return False
+    return True
+
+
+def _loss(component: Component, add: Callable[..., None]) -> str | None:
+    """Adds the contract of a loss with its defaults, on values or on ids, or says why it cannot be."""
+    kind: type[Loss] = component.load()
+    if missing := _required(kind):
+        return f"it needs {missing}; try it with LossContract."
+    values = torch.randn(2, 3, 8)
+    for classes, target in ((False, torch.randn(2, 3, 8)), (True, torch.randint(8, (2, 3)))):
+        try:
+            fits = isinstance(kind().per_token(values, target, None), Tensor)
+        except Exception:  # of any kind: it takes the other
+            continue
+        if fits:
+            add(component, LossContract, make=lambda self: kind(), classes=classes)
+            return None
+    return "it takes neither values nor ids of classes; try it with LossContract."
+
+
+def _required(kind: type) -> str | None:
+    """Arguments without a default, in words."""
+    needed = [
+        name
+        for name, given in inspect.signature(kind).parameters.items()
+        if given.default is given.empty and given.kind not in (given.VAR_POSITIONAL, given.VAR_KEYWORD)
+    ]
+    return ", ".join(f"`{name}`" for name in needed) or None

@@ -1,0 +1,124 @@
+"""The contract of methods: a step that hides, encodes, predicts and learns, with nothing leaking past the mask."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import torch
+
+from unmask import seeds
+from unmask.handoffs import Prediction
+from unmask.model import MaskedModel, Step
+from unmask.testing.contract import Contract, disturbed, masked, unseen
+
+
+class MethodContract(Contract):
+    """Tests of one method. Subclass it under a name that starts with ``Test``::
+
+        class TestMyMethod(MethodContract):
+            def make(self):
+                return MyMethod(width=16, depth=2)
+
+            def batch(self):
+                return {"x": torch.randn(4, 32)}
+
+    Attributes:
+        unused: parameters of the encoder that this method leaves without a gradient, by the end of their names.
+        num_steps: on one batch, after which the loss must have fallen.
+        lr: learning rate of those steps.
+    """
+
+    unused: ClassVar[Collection[str]] = ("mask_token",)
+    num_steps: ClassVar[int] = 20
+    lr: ClassVar[float] = 1e-3
+
+    @abstractmethod
+    def make(self) -> MaskedModel:
+        """A small model, freshly initialised."""
+
+    @abstractmethod
+    def batch(self) -> Any:
+        """A raw batch as its data has them, the same in every call."""
+
+    # What follows are the tests.
+
+    def test_a_step_hides_asks_and_answers(self) -> None:
+        step = self._step(self._ready())
+        assert step.mask.hidden.any()
+        assert step.loss.total.shape == ()
+        assert torch.isfinite(step.loss.total)
+        assert torch.equal(step.prediction.asked.index, step.mask.asked.index)
+        assert step.loss.per_token.shape == step.mask.asked.index.shape
+        assert not step.target.requires_grad
+
+    def test_the_generator_decides_the_step(self) -> None:
+        model = self._ready()
+        first, again, other = (self._step(model, seed) for seed in (0, 0, 1))
+        assert torch.equal(first.loss.total, again.loss.total)
+        assert not torch.equal(first.mask.hidden, other.mask.hidden)
+
+    def test_no_hidden_value_reaches_the_answers(self) -> None:
+        """Bit for bit, through encoder and predictor; where a value is kept in sight, it is not hidden."""
+        model, batch = self._ready(), self._fixed()
+        with torch.no_grad():
+            tokens = model.tokenizer(batch)
+            mask = masked(tokens, model.mask, model.corruption)
+            answers: list[Prediction] = []
+            for given in (tokens, disturbed(tokens, unseen(mask))):
+                latent = model.encoder(given, mask)
+                answers.append(model.predictor(latent, given.places, mask))
+        first, again = answers
+        assert torch.equal(first.values, again.values), "a hidden value reaches the answers"
+
+    def test_the_gradient_reaches_all_of_the_encoder_and_none_of_the_target(self) -> None:
+        model = self._ready().train()
+        self._step(model).loss.total.backward()
+        without = [
+            name
+            for name, parameter in model.encoder.named_parameters()
+            if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+        ]
+        unexpected = [name for name in without if not name.endswith(tuple(self.unused))]
+        assert not unexpected, f"no gradient reaches {unexpected}; if that is meant, name them in `unused`"
+        assert not any(parameter.grad is not None for parameter in model.target.parameters())
+
+    def test_the_loss_falls(self) -> None:
+        model = self._ready().train()
+        before = self._step(copy.deepcopy(model).eval()).loss.total.item()
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=self.lr)
+        for _ in range(self.num_steps):
+            optimizer.zero_grad()
+            self._step(model).loss.total.backward()
+            optimizer.step()
+        after = self._step(model.eval()).loss.total.item()
+        assert after < before, f"{self.num_steps} steps on one batch take the loss from {before:g} to {after:g}"
+
+    def test_weights_are_all_that_a_model_is(self) -> None:
+        """Loaded into another, they give the same loss."""
+        model, other = self._ready(), self._ready(seed=5)
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(self._step(model).loss.total, self._step(other).loss.total)
+
+    def test_what_is_used_afterwards_codes_a_batch_with_nothing_hidden(self) -> None:
+        model = self._ready()
+        with torch.no_grad():
+            tokens = model.embedding_tokenizer(self._fixed())
+            features = model.embedder(tokens).pool("mean", tokens.places)
+        assert features.shape == (tokens.num_samples, model.embedder.width)
+        assert torch.isfinite(features).all()
+
+    def _ready(self, seed: int = 0) -> MaskedModel:
+        torch.manual_seed(seed)
+        return self.make().eval()
+
+    def _fixed(self) -> Any:
+        torch.manual_seed(1)
+        return self.batch()
+
+    def _step(self, model: MaskedModel, seed: int = 0) -> Step:
+        batch = self._fixed()
+        torch.manual_seed(2)  # dropout's, where there is any
+        return model.step(batch, seeds.generator("cpu", "contract", seed))

@@ -1,0 +1,139 @@
+"""`unmask new` writes a plugin that keeps its contracts as it stands; `unmask check` says so, or what is wrong."""
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from unmask import api
+from unmask.cli import check, main
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch, capsys):
+    """Writes a plugin and puts it on the path of processes to come, as if installed."""
+
+    def put(*words):
+        monkeypatch.chdir(tmp_path)
+        assert main(["new", *words]) == 0
+        assert "Next:" in capsys.readouterr().out
+        folder = tmp_path / words[0]
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        info = tmp_path / f"{words[0].replace('-', '_')}-0.1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {words[0]}\nVersion: 0.1.0\nRequires-Dist: unmask\n"
+        )
+        groups = project["entry-points"].items()
+        entries = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in members.items()) for group, members in groups]
+        (info / "entry_points.txt").write_text("\n".join(entries))
+        path = [str(folder / "src"), str(tmp_path), os.environ.get("PYTHONPATH", "")]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in path if part))
+        return folder
+
+    return put
+
+
+def unmask(*words):
+    return subprocess.run([sys.executable, "-m", "unmask", *words], capture_output=True, text=True, timeout=600)
+
+
+def code_lines(path):
+    """Lines to edit: without blank ones, comments, docstrings and imports."""
+    text = path.read_text(encoding="utf-8")
+    left = set()
+    for node in ast.walk(ast.parse(text)):
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if docstring or isinstance(node, ast.Import | ast.ImportFrom):
+            left |= set(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for at, line in lines if line.strip() and not line.strip().startswith("#") and at not in left)
+
+
+def test_a_modality_passes_its_own_tests_and_is_short(written):
+    folder = written("unmask-waves")
+    assert sum(code_lines(path) for path in (folder / "src").rglob("*.py")) < 60
+    linted = subprocess.run([sys.executable, "-m", "ruff", "check", str(folder)], capture_output=True, text=True)
+    assert linted.returncode == 0 or "No module named ruff" in linted.stderr, linted.stdout
+    for path in folder.rglob("*"):
+        assert "__" not in path.name.replace("__init__", ""), path
+        assert path.is_dir() or "__NAME__" not in path.read_text(encoding="utf-8")
+    checked = unmask("check", "unmask-waves")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    for row in ("data waves.waves", "encoders waves.transformer", "methods waves.mae"):
+        assert row in checked.stdout
+    assert " 0 failed, 0 components not tried" in checked.stdout
+    assert unmask("list", "methods").stdout.count("waves.mae") == 1
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+    done = subprocess.run(tests, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_mask_passes_its_own_tests(written):
+    folder = written("unmask-waves", "--kind", "mask", "--modality", "tide")
+    assert '"tide.nearby"' in (folder / "pyproject.toml").read_text()
+    checked = unmask("check", "unmask_waves")  # pip's spelling is taken too
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "masks tide.nearby" in checked.stdout
+
+    # A broken one is told by what it breaks.
+    mask = folder / "src" / "unmask_waves" / "mask.py"
+    mask.write_text(mask.read_text().replace("return lowest(", "return ~lowest("))
+    checked = unmask("check", "unmask-waves")
+    assert checked.returncode == 2
+    assert " failed" in checked.stdout
+    assert "padding is never chosen: AssertionError" in checked.stdout
+
+
+def test_check_says_what_it_does_not_try(install, capsys, monkeypatch):
+    from unmask.testing.installed import plan
+
+    code = "import unmask\n\n\nclass Wide(unmask.Encoder):\n    def __init__(self, width: int): ...\n"
+    code += "    def forward(self, tokens, mask=None, layer=None): ...\n"
+    entries = {"api": {api.API: "fake_apple"}, "encoders": {"apple.wide": "fake_apple:Wide"}}
+    install("unmask-apple", entries, {"fake_apple/__init__.py": code})
+    assert plan("unmask-apple").classes == {}
+    assert list(plan("unmask-apple").untried.values()) == ["no recipe that can be built here uses it."]
+    monkeypatch.setattr("unmask.cli.check.contracts", lambda distribution, commands: check.Results())
+    assert main(["check", "unmask-apple"]) == 0
+    assert "encoders apple.wide  not tried: no recipe that can be built here uses it." in capsys.readouterr().out
+
+
+def test_check_stops_at_what_doctor_finds(install, capsys):
+    install("unmask-berry", {"api": {"9.0": "fake_berry"}, "masks": {"berry.peel": "fake_berry:Peel"}}, {})
+    assert main(["check", "unmask-berry"]) == 2
+    assert "built for plugin API 9.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["new", "Unmask_ECG"],
+            "`NAME` must be lower-case words joined by `-`, but is `Unmask_ECG`; nearest: `unmask-ecg`",
+        ),
+        (["new", "unmask"], "`NAME` must be a new one, but `unmask` is installed"),
+        (["new", "unmask-x", "--modality", "a.b"], "`--modality` must be lower-case words joined by `-`, but is `a.b`"),
+        (
+            ["new", "unmask-x", "--kind", "masc"],
+            "`--kind` must be one of modality, mask, but is `masc`; nearest: `mask`",
+        ),
+        (["new", "unmask-x", "--out", "full"], "`--out` must be a new or an empty folder, but `full` is there already"),
+        (["check", "unmusk"], "No distribution `unmusk` registers components; nearest: `unmask`"),
+    ],
+)
+def test_mistakes_are_told_in_words_and_nothing_is_written(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_a_modality_that_is_taken_is_told_by_whom(toys, capsys):
+    assert main(["new", "unmask-x", "--modality", "toy"]) == 2
+    assert "`toy.numbers` of toy-modality begins with `toy`" in capsys.readouterr().err

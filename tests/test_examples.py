@@ -1,0 +1,74 @@
+"""The worked examples of docs/examples: each a plugin of its own that lists, keeps its contracts and trains."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from unmask import api
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+NAMES = ("sector", "timeseries")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Puts an example on the path of processes to come, with the metadata that installing it would write."""
+
+    def put(name: str) -> str:
+        folder = EXAMPLES / name
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        info = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+        lines += [f"Requires-Dist: {needed}" for needed in project["dependencies"]]
+        (info / "METADATA").write_text("\n".join(lines) + "\n")
+        groups = project["entry-points"].items()
+        entries = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in members.items()) for group, members in groups]
+        (info / "entry_points.txt").write_text("\n".join(entries))
+        path = [str(folder / "src"), str(tmp_path), os.environ.get("PYTHONPATH", "")]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in path if part))
+        return project["name"]
+
+    return put
+
+
+def python(*words, cwd):
+    return subprocess.run([sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, timeout=900)
+
+
+def test_every_example_is_tested():
+    assert sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_own_tests_pass(name, installed, tmp_path):
+    installed(name)
+    done = python("pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / name), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_check_finds_nothing_wrong(name, installed, tmp_path):
+    done = python("unmask", "check", installed(name), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failed, 0 components not tried" in done.stdout
+
+
+def test_a_mask_of_one_file_serves_another_plugins_recipe(installed, tmp_path):
+    pytest.importorskip("unmask_vision")
+    installed("sector")
+    words = ("preview", "--config", "vision/mae-digits", "--model.mask", "sector.sector", "--out", "preview.png")
+    done = python("unmask", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "preview.png").is_file()
+    assert "SectorMask hides 25.0%; 16 tokens per sample." in done.stdout
+
+
+@pytest.mark.parametrize("folder", sorted(EXAMPLES.parent.parent.glob("plugins/*")), ids=lambda path: path.name)
+def test_first_party_plugins_declare_the_api_like_anybody(folder):
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert any(api.fits(version) for version in project["entry-points"][api.GROUP])
