@@ -61,8 +61,8 @@ def test_check_finds_nothing_wrong(name, installed, tmp_path):
 def test_a_mask_of_one_file_serves_another_plugins_recipe(installed, tmp_path):
     pytest.importorskip("unmask_vision")
     installed("sector")
-    words = ("preview", "--config", "vision/mae-digits", "--model.mask", "sector.sector", "--out", "preview.png")
-    done = python("unmask", *words, cwd=tmp_path)
+    mask = ("--model.mask", "sector.sector", "--model.mask.ratio", "0.25")
+    done = python("unmask", "preview", "--config", "vision/mae-digits", *mask, "--out", "preview.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "preview.png").is_file()
     assert "SectorMask hides 25.0%; 16 tokens per sample." in done.stdout

@@ -292,7 +292,7 @@ def test_what_cannot_be_traced_is_said_in_one_line(toys, tmp_path):
 
 
 MISTAKES = {
-    "no format": (["export", "toy"], "`--format` is required; there are: `onnx`, `safetensors`"),
+    "no format": (["export", "toy"], "`--format` is required; there are: `"),
     "format": (["export", "toy", "--format", "onx"], "nearest: `onnx`"),
     "run": (["export", "ty", "--format", "onnx"], "nearest: `toy`"),
     "pool": (["export", "toy", "--format", "onnx", "--pool", "men"], "nearest: `mean`"),
@@ -309,7 +309,7 @@ MISTAKES = {
     "no share": (["import", "x", "--min_matched", "most"], "must be a number in [0, 1]"),
     "program": (
         ["import", "toy/checkpoints/last.ckpt", "--config", "toy.yaml", "--format", "onnx"],
-        "`onnx` is a program; there are: `safetensors`",
+        "`onnx` is a program; there are: `",
     ),
     "size": (["import", "toy/checkpoints/last.ckpt", "--config", "wide.yaml"], "`embed.weight` is 8x2, here 12x2"),
     "out": (["import", "toy/checkpoints/last.ckpt", "--config", "toy.yaml", "--out", "full"], "must be a new folder"),
