@@ -98,7 +98,7 @@ def measure(
     from torch.utils.data import Subset
 
     from unmask.evaluate.samples import batches, split_of
-    from unmask_audio.progress import progress
+    from unmask.long_work import progress
 
     datamodule.setup("validate")  # says what was found, and asks for no full batch
     train = split_of(datamodule, "train")

@@ -26,9 +26,9 @@ def run(command: str, arguments: list[str]) -> int:
     vocab_size = whole_number("--vocab_size", given.vocab_size)
     kind = one_of("--kind", given.kind, KINDS)
 
+    from unmask.long_work import progress
     from unmask_text.data.files import TextFilesData
     from unmask_text.data.report import Report
-    from unmask_text.progress import progress
     from unmask_text.training import save_tokenizer, train_tokenizer
 
     report = Report()

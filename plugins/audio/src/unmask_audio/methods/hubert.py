@@ -25,16 +25,16 @@ from unmask import (
     Predictor,
     Step,
     Tokens,
+    first_stage,
     seeds,
 )
 from unmask.evaluate.trained import load_weights
+from unmask.long_work import progress
 from unmask.losses import CrossEntropyLoss
 from unmask.run_folders import is_finished
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
-from unmask_audio.methods import first_stage
 from unmask_audio.methods.speech_sizes import SpeechSize, Style, check_frames, speech_encoder
-from unmask_audio.progress import progress
 from unmask_audio.speech.cluster_head import ClusterHead
 from unmask_audio.speech.clusters import ClusterTarget
 from unmask_audio.speech.sources import Cepstra, LayerCodes

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from unmask.long_work import progress
+
 VERSION = 2
 """Raised when what is written to the cache changes."""
 
@@ -46,21 +48,9 @@ def cached(
         with np.load(path) as stored:
             return dict(stored)
     except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError, OSError):
-        arrays = _shown(what, build)
+        with progress(what, 1) as moved:
+            arrays = build(moved)
     _write(path, arrays)
-    return arrays
-
-
-def _shown(what: str, build: Callable[[Moved], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """With a bar on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0)
-        arrays = build(lambda done: bar.update(task, completed=done))
-        bar.update(task, completed=1.0)
     return arrays
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization, Step, Tokenizer, Tokens
+from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization, Step, Tokenizer, Tokens, first_stage
 from unmask.evaluate.trained import load_weights
 from unmask.losses import CrossEntropyLoss
 from unmask.predictors import LinearPredictor
@@ -19,7 +19,6 @@ from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.masks.block import PatchBlockMask
-from unmask_pointcloud.methods import first_stage
 from unmask_pointcloud.methods.sizes import Size, encoder_of, sizes_of
 from unmask_pointcloud.targets.codes import CodeTarget
 from unmask_pointcloud.tokenizer import PointTokenizer

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.long_work import progress
 from unmask_text.counting.counter import Counter, Counts
 from unmask_text.counting.tables import write_table
 from unmask_text.data.store import Store
 from unmask_text.masks.hashing import find, ngram_hashes, word_hashes
-from unmask_text.progress import progress
 from unmask_text.vocabulary import vocabulary
 
 SHARES = {2: 0.5, 3: 0.25, 4: 0.125, 5: 0.125}

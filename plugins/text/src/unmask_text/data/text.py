@@ -16,12 +16,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unmask import seeds
 from unmask.data import MaskedDataModule, ResumableLoader, Splits
+from unmask.long_work import progress
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.reading import Segment
 from unmask_text.data.report import Report
 from unmask_text.data.store import Chosen, Store
-from unmask_text.progress import progress
 from unmask_text.training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, vocabulary
 
