@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,20 @@ def test_what_is_padding(batch):
     # What lies beyond a clip is never seen.
     other = batch | {"wave": torch.where(torch.arange(16000) < batch["length"][:, None], batch["wave"], 0)}
     assert torch.equal(_tokenizer()(other).values, tokens.values)
+
+
+def test_each_clip_may_have_its_own_moments(batch):
+    plain, own = _tokenizer(), _tokenizer(per_clip=True)
+    given, found = plain.features(plain(batch)), own.features(own(batch))
+    for clip, count in enumerate([98, 48, 1]):  # frames of 25 ms, every 10 ms; the fourth clip is silence
+        real = given[clip, :count]
+        expected = (real - real.mean()) / real.std(correction=0) * 3 - 6  # the level of the data
+        torch.testing.assert_close(found[clip, :count], expected, atol=2e-4, rtol=1e-4)
+    # Loudness and its change no longer matter, what lies beyond a clip never does, and silence is no NaN.
+    louder = batch | {"wave": batch["wave"] * 8}
+    torch.testing.assert_close(own(louder).values, own(batch).values, atol=2e-3, rtol=1e-3)
+    silence = own({"wave": torch.zeros(2, 16000), "length": torch.tensor([16000, 1])}).values
+    assert silence.abs().max() < 0.01
 
 
 def test_long_clips_are_cut_and_lengths_follow_the_batch(batch):

@@ -37,6 +37,8 @@ class SpectrogramTokenizer(Tokenizer):
         patch: pt frames x pf features; pf must divide the front end's width.
         mean: subtracted, one number or one per feature; None: AudioSet's. ``unmask audio-stats`` measures it.
         std: half of what is divided by, above 0, likewise.
+        per_clip: each clip's features, so normalised, are brought to mean 0 and standard deviation 0.5 over its own
+            frames: recordings of other levels become alike. Pictures and sounds then have the level of the data.
 
     Raises:
         ValueError: an argument outside its range; waves that are not ``[B, S]``.
@@ -52,8 +54,10 @@ class SpectrogramTokenizer(Tokenizer):
         patch: tuple[int, int] = (16, 16),
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
+        per_clip: bool = False,
     ) -> None:
         super().__init__()
+        self.per_clip = per_clip
         self.frontend = frontend or Fbank()
         width = self.frontend.width
         if min(patch) < 1 or width % patch[1]:
@@ -84,9 +88,13 @@ class SpectrogramTokenizer(Tokenizer):
         length = batch.get("length") if isinstance(batch, Mapping) else None
         features, frames = self.frontend(wave, length)  # [B, T, F]
         features = (features - self.mean) / (2 * self.std)
+        beyond = None
         if frames is not None:
-            beyond = torch.arange(features.shape[1], device=features.device) >= frames[:, None]
-            features = features.masked_fill(beyond[..., None], 0)
+            beyond = (torch.arange(features.shape[1], device=features.device) >= frames[:, None])[
+                ..., None
+            ]  # [B, T, 1]
+        features = _standardized(features, beyond) if self.per_clip else features
+        features = features if beyond is None else features.masked_fill(beyond, 0)
 
         time, frequency = self.patch
         num_frames = self.num_frames or -(-features.shape[1] // time) * time
@@ -168,6 +176,7 @@ class FrameTokenizer(SpectrogramTokenizer):
         stack: frames of a token, at least 1.
         mean: subtracted, one number or one per feature; None: AudioSet's. ``unmask audio-stats`` measures it.
         std: half of what is divided by, above 0, likewise.
+        per_clip: as in `SpectrogramTokenizer`.
 
     Raises:
         ValueError: an argument outside its range; waves that are not ``[B, S]``.
@@ -180,11 +189,22 @@ class FrameTokenizer(SpectrogramTokenizer):
         stack: int = 1,
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
+        per_clip: bool = False,
     ) -> None:
         if stack < 1:
             raise ValueError(f"`stack` must be at least 1, but is {stack}.")
         frontend = frontend or Fbank()
-        super().__init__(frontend, num_frames, (stack, frontend.width), mean, std)
+        super().__init__(frontend, num_frames, (stack, frontend.width), mean, std, per_clip)
 
     def layout(self, rows: int, columns: int) -> Layout:
         return Sequence()
+
+
+def _standardized(features: Tensor, beyond: Tensor | None) -> Tensor:
+    """Each clip of ``[B, T, F]`` at mean 0 and deviation 0.5 over its frames, those not ``beyond`` it ``[B, T, 1]``."""
+    real = features.new_ones(()) if beyond is None else (~beyond).to(features.dtype)
+    weights = real.expand_as(features)
+    count = weights.sum((1, 2), keepdim=True).clamp(min=1)
+    centred = (features - (features * weights).sum((1, 2), keepdim=True) / count) * weights
+    deviation = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
+    return centred / (2 * deviation.clamp(min=1e-4))  # of silence, which has no deviation, next to zero

@@ -41,10 +41,10 @@ def farthest_point_sampling(
         raise ValueError(f"`num_centres` must be at least 1, but is {num_centres}.")
     points = checked(points, valid)
     start = _start(points, valid, start)
-    if points.device.type == "cpu":
-        return _on_cpu(points, num_centres, valid, start)
     if gpu.usable(points):
         return gpu.farthest(points, num_centres, valid, start)
+    if points.device.type == "cpu":
+        return _on_cpu(points, num_centres, valid, start)
     return _anywhere(points, num_centres, valid, start)
 
 

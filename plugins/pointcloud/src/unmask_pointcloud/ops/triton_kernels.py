@@ -16,7 +16,7 @@ import triton.language as tl
 def launch(kernel: Any, num_programs: int, block: int, *arguments: Any, **sizes: Any) -> None:
     """Runs ``num_programs`` of ``kernel`` on the device of the first argument."""
     if num_programs:
-        with torch.cuda.device(arguments[0].device):
+        with torch.cuda.device_of(arguments[0]):
             warps = min(max(block // 256, 1), 8)
             kernel[(num_programs,)](*arguments, block=block, num_warps=warps, enable_fp_fusion=False, **sizes)
 
