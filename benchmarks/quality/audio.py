@@ -4,14 +4,15 @@ Each speaker is left out once: a model is trained on the clips of the others alo
 with their labels, and the one left out is scored. The budget is the CPU time of this process on one thread, of all
 speakers' models together, for each method and seed; HuBERT's holds both of its iterations.
 
-Codes are averaged over ``--bands`` of frequency and over ``--stretches`` even stretches of a clip's own length, which
-keeps the order of time, and classified by logistic regression with all labels and with 10 and 50 per class; raw input
-likewise. Its strength is chosen by leaving out speakers of the training clips.
+Every clip's log-mel values are brought to mean 0 and one spread: speakers recorded at other levels. Codes are read out
+twice, as their mean over the clip, and as the means of ``--stretches`` even stretches of it, which keeps the order of
+time; logistic regression classifies them with all labels and with 10 and 50 per class, and raw input likewise. Its
+strength is chosen by leaving out speakers of the training clips.
 Fine-tuning is of the same encoder, pretrained and from scratch, with 10 and 50 labels per class. The peer is
 transformers' `ViTMAEForPreTraining` of the same size on the same spectrograms, its position tables filled in.
 
     python benchmarks/quality/audio.py FOLDER [--methods audio-mae a-jepa hubert vit-mae] [--seeds 0 1 2]
-        [--budget_s 900] [--bands 4] [--set lr=2e-3] [--finetune_steps 300] [--out FILE]
+        [--budget_s 900] [--set lr=2e-3] [--finetune_steps 300] [--out FILE]
     python benchmarks/quality/audio.py FOLDER --search [--budget_s 120]
 
 FOLDER holds sounds named ``DIGIT_SPEAKER_NUMBER.wav`` (Free Spoken Digit Dataset, Jackson 2016). ``--search`` changes
@@ -44,6 +45,7 @@ import torch
 import torch.nn.functional as F
 from audio_peer import Peer, fit_peer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from torch import Tensor, nn
 
@@ -59,21 +61,36 @@ from unmask.schedules import Linear
 from unmask.targets import EMATeacher
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.module import Sources
+from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank
 from unmask_audio.methods.a_jepa import AJEPA
 from unmask_audio.methods.audio_mae import AudioMAE
 from unmask_audio.methods.hubert import HuBERT
+from unmask_audio.methods.speech_sizes import SIZES
+from unmask_audio.speech.tokenizer import WaveTokenizer
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
 METHODS = ("audio-mae", "a-jepa", "hubert", "vit-mae")
 RAW, UNTRAINED, PRETRAINED = COLUMNS = ("raw log-mel", "untrained", "pretrained")
-RATE, SECONDS, BINS, FRAMES = 16_000, 0.99, 64, 96
-"""Samples a second; seconds of a window, which 99% of the clips fit in; mel bins; frames of a window."""
+RATE, SECONDS, BINS, FRAMES = 8_000, 0.99, 64, 96
+"""Samples a second, as in the clips; seconds of a window, which 99% of them fit in; mel bins; frames of a window."""
 MEAN, STD = -7.0, 3.7
-"""Of the log-mel values of these clips, rounded."""
+"""Of the log-mel values of these clips, rounded: each clip is brought to mean 0 and one spread anyway."""
+SPEECH = {
+    "model_type": "hubert",
+    **SIZES["tiny"],
+    "num_hidden_layers": 3,
+    "conv_dim": (32, 64, 128),
+    "conv_kernel": (50, 8, 4),
+    "conv_stride": (10, 4, 4),
+    "attn_implementation": "eager",
+}
+"""HuBERT's encoder: frames of 30 ms every 20 ms. On a CPU, plain attention is quicker on clips this short."""
 LABELS, DRAWS = (10, 50), 5
 """Labels of each digit, and how often they are drawn."""
+PRECISION: Any = "bf16-mixed"
+"""On processors with AVX512-BF16 half as long again for the same time; codes are read out in float32."""
 STRENGTHS = (0.001, 0.01, 0.1)
 """Inverse strengths of regularisation of logistic regression to choose from."""
 FIRST_SHARE = 0.4
@@ -86,15 +103,17 @@ TIMED = 14
 class Setting:
     """What is trained; `SEARCH` has what else was tried."""
 
-    patch: int = 8
+    frames: int = 4
+    bins: int = 64
     width: int = 128
     depth: int = 4
     decoder_width: int = 64
     decoder_depth: int = 2
-    ratio: float = 0.8
+    ratio: float = 0.5
     batch: int = 64
     lr: float = 1e-3
-    clusters: int = 100
+    clusters: int = 50
+    momentum: float = 0.999
 
     def changed(self, words: list[str]) -> Setting:
         """With ``NAME=VALUE`` in place of these."""
@@ -107,8 +126,14 @@ class Setting:
         return replace(self, **values)
 
 
-SEARCH = ("lr=1e-3", "lr=5e-4", "lr=2e-3", "batch=32", "ratio=0.6", "ratio=0.7", "depth=3", "depth=6",
-          "decoder_depth=1", "decoder_width=128")  # fmt: skip
+SETTINGS = {
+    "audio-mae": Setting(),
+    "a-jepa": Setting(bins=32, batch=32),
+    "hubert": Setting(batch=32),
+    "vit-mae": Setting(),
+}
+SEARCH = ("lr=1e-3", "lr=5e-4", "lr=2e-3", "batch=32", "ratio=0.6", "ratio=0.7", "frames=2", "frames=8", "bins=16",
+          "bins=32", "depth=3", "depth=6", "decoder_depth=1", "decoder_width=128")  # fmt: skip
 """The first is what stands."""
 
 
@@ -120,7 +145,6 @@ def main() -> None:
     parser.add_argument("--budget_s", type=float, default=900, help="CPU seconds for each method and seed")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings")
     parser.add_argument("--stretches", type=int, default=8, help="parts of a clip whose codes are averaged")
-    parser.add_argument("--bands", type=int, default=4, help="parts of the frequencies likewise: 1, 2, 4 or 8")
     parser.add_argument("--finetune_steps", type=int, default=300, help="0: no fine-tuning")
     parser.add_argument("--search", action="store_true", help="one setting at a time, with Audio-MAE")
     parser.add_argument("--out", type=Path, default=Path("audio-quality.jsonl"), help="a line per method and seed")
@@ -130,24 +154,25 @@ def main() -> None:
     warnings.filterwarnings(
         "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"
     )
-    setting = Setting().changed(arguments.set)
-    readout = [arguments.stretches, arguments.bands]
     speakers = speakers_of(arguments.folder)
 
     if arguments.search:
         for word in SEARCH:
-            changed = setting.changed([word])
-            scores = []
+            changed = SETTINGS["audio-mae"].changed([*arguments.set, word])
+            scores: list[dict[str, float]] = []
             for speaker in speakers[1:]:
                 data = Digits(arguments.folder, [one for one in speakers[1:] if one != speaker], speaker, changed.batch)
                 budget_s = arguments.budget_s / len(speakers[1:])
                 model, told = trained("audio-mae", data, changed, budget_s, 0)
-                scores.append(probed(model, None, data, readout, 0, ())["linear, all labels"][PRETRAINED])
-            print(f"{word:18s} {np.mean(scores):.3f}  ({told})", flush=True)
+                rows = probed(model, None, data, arguments.stretches, 0, ())
+                scores.append({name: row[PRETRAINED] for name, row in rows.items()})
+            means = ", ".join(f"{name} {np.mean([one[name] for one in scores]):.3f}" for name in scores[0])
+            print(f"{word:18s} {means}  ({told})", flush=True)
         return
 
     for method in arguments.methods:
-        key = {"method": method, "budget_s": arguments.budget_s, "readout": readout}
+        setting = SETTINGS[method].changed(arguments.set)
+        key = {"method": method, "budget_s": arguments.budget_s, "stretches": arguments.stretches}
         key |= {"finetune_steps": arguments.finetune_steps} | asdict(setting)
         print("\n" + ", ".join(f"{name} {value}" for name, value in key.items()), flush=True)
         for seed in arguments.seeds:
@@ -160,7 +185,7 @@ def main() -> None:
                 model, told = trained(method, data, setting, arguments.budget_s / len(speakers), seed)
                 about.append(told)
                 print(f"  seed {seed}, without {speaker}: {told}", flush=True)
-                scores = probed(model, untrained, data, readout, seed)
+                scores = probed(model, untrained, data, arguments.stretches, seed)
                 if arguments.finetune_steps and isinstance(model, MaskedModel):
                     scores |= finetuned(model, method, setting, data, arguments.finetune_steps, seed)
                 found.append(scores)
@@ -197,31 +222,38 @@ def speakers_of(folder: Path) -> list[str]:
 
 
 class Filled(SpectrogramTokenizer):
-    """What lies beyond a clip counts as real: for masks and peers that know no padding (Audio-MAE's own way)."""
+    """Clips said again and again until the window is full: for masks and peers that know no padding."""
 
     def forward(self, batch: Any) -> Tokens:
-        return replace(super().forward(batch), valid=None)
+        wave, length = batch["wave"], batch["length"]  # [B, S], [B]
+        again = torch.arange(wave.shape[1], device=wave.device) % length[:, None]
+        return super().forward({"wave": wave.gather(1, again)})
 
 
 def model_of(method: str, setting: Setting, seed: int, teacher: MaskedModel | None = None) -> Any:
     """A fresh one, the same for the same seed."""
     L.seed_everything(seed, verbose=False)
-    side, width, heads = setting.patch, setting.width, setting.width // 32
+    patch, width, heads = (setting.frames, setting.bins), setting.width, setting.width // 32
     kind = SpectrogramTokenizer if method == "audio-mae" else Filled
-    tokenizer = kind(Fbank(RATE, BINS, high_hz=4000), FRAMES, (side, side), MEAN, STD)
+    tokenizer = kind(Fbank(RATE, BINS, high_hz=RATE / 2), FRAMES, patch, MEAN, STD, per_clip=True)
     optim = optim_of(setting)
     ends = (setting.decoder_width, setting.decoder_depth, setting.decoder_width // 16)
     if method == "vit-mae":
         return Peer(tokenizer, (width, setting.depth, heads), ends, setting.ratio)
     if method == "hubert":
+        speech = SpeechEncoder(SPEECH)
+        frames = WaveTokenizer(speech.window, speech.hop, RATE)
         of_teacher = {} if teacher is None else {"teacher": copy.deepcopy(teacher.encoder), "teacher_layer": 2}
-        return HuBERT(size="tiny", num_clusters=setting.clusters, num_frames=50_000, optim=optim, **of_teacher)
-    encoder = SpectrogramViT(width, setting.depth, heads, side * side, class_token=method == "audio-mae")
-    common = {"patch": (side, side), "tokenizer": tokenizer, "encoder": encoder, "optim": optim}
+        common = {"encoder": speech, "tokenizer": frames, "optim": optim}
+        return HuBERT(**common, num_clusters=setting.clusters, num_frames=50_000, **of_teacher)
+    encoder = SpectrogramViT(width, setting.depth, heads, math.prod(patch), class_token=method == "audio-mae")
+    common = {"patch": patch, "tokenizer": tokenizer, "encoder": encoder, "optim": optim}
     if method == "a-jepa":
-        teacher_of_codes = EMATeacher(Linear(start=0.99, end=1.0))  # few steps: a quicker one than the paper's
+        teacher_of_codes = EMATeacher(Linear(start=setting.momentum, end=1.0))
         return AJEPA(**common, target=teacher_of_codes, predictor=TransformerPredictor(width, width, *ends))
-    return AudioMAE(**common, mask=RandomMask(setting.ratio), predictor=TransformerPredictor(width, side * side, *ends))
+    return AudioMAE(
+        **common, mask=RandomMask(setting.ratio), predictor=TransformerPredictor(width, math.prod(patch), *ends)
+    )
 
 
 def optim_of(setting: Setting) -> Optimization:
@@ -258,7 +290,8 @@ def _run(model: MaskedModel, data: Digits, seed: int, steps: int, *callbacks: L.
     data.seed = None  # the order of batches is this seed's
     trainer = L.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-        enable_progress_bar=False, limit_val_batches=0, gradient_clip_val=5.0, callbacks=list(callbacks),
+        enable_progress_bar=False, limit_val_batches=0, gradient_clip_val=5.0, precision=PRECISION,
+        callbacks=list(callbacks),
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return float(trainer.callback_metrics["train/loss"])
@@ -288,56 +321,60 @@ class Part(NamedTuple):
 
 
 @torch.no_grad()
-def extracted(codes: Callable[[Any], Tensor], module: nn.Module, data: Digits, readout: list[int]) -> tuple[Part, Part]:
-    """The clips to fit on and those to score on; ``module`` makes the codes ``[B, T, F, D]`` of a batch."""
-    stretches, bands = readout
-    parts = []
+def extracted(
+    codes: Callable[[Any], Tensor], module: nn.Module, data: Digits, readouts: tuple[int, ...]
+) -> list[tuple[Part, Part]]:
+    """For each number of stretches the clips to fit on and those to score on; ``module`` makes ``codes``."""
+    found = []
     for split in (data.splits.probe_train, data.splits.probe_test):
-        rows, labels, speakers = [], [], []
+        rows: dict[int, list[Tensor]] = {number: [] for number in readouts}
+        labels, speakers = [], []
         with evaluating(module):
             for batch in batches(data, split, 100):
-                grid = codes(batch)  # [B, T, F, D]
-                each = grid.unflatten(2, (min(bands, grid.shape[2]), -1)).mean(3).flatten(2)  # [B, T, bands * D]
+                each = codes(batch)  # [B, T, D]
                 share = batch["length"] / batch["wave"].shape[1]
                 own = (share * each.shape[1]).ceil().long().clamp(min=1)
                 for clip, length in zip(each, own.tolist(), strict=True):
-                    rows.append(F.adaptive_avg_pool1d(clip[:length].T, stretches).T.flatten())
+                    for number, row in rows.items():
+                        row.append(F.adaptive_avg_pool1d(clip[:length].T, number).T.flatten())
                 labels.append(batch["label"])
                 speakers += batch["speaker"]
-        parts.append(Part(torch.stack(rows).float().numpy(), torch.cat(labels).numpy(), np.array(speakers)))
-    return parts[0], parts[1]
+        own_labels, own_speakers = torch.cat(labels).numpy(), np.array(speakers)
+        found.append([Part(torch.stack(row).float().numpy(), own_labels, own_speakers) for row in rows.values()])
+    return list(zip(*found, strict=True))
 
 
 def codes_of(model: Any) -> tuple[Callable[[Any], Tensor], nn.Module]:
-    """How to get codes ``[B, T, F, D]`` of a batch, and the module that makes them."""
+    """How to get codes ``[B, T, D]`` of a batch, those of all its frequencies one after the other; and the module."""
     if isinstance(model, Peer):
-        return model.codes, model
+        return lambda batch: model.codes(batch).flatten(2), model
 
     def codes(batch: Any) -> Tensor:
         tokens = model.embedding_tokenizer(batch)
         values = model.embedder(tokens).values
-        grid = tokens.layout.shape if isinstance(tokens.layout, Grid) else (values.shape[1], 1)
-        return values.unflatten(1, grid)
+        times = tokens.layout.shape[0] if isinstance(tokens.layout, Grid) else values.shape[1]
+        return values.unflatten(1, (times, -1)).flatten(2)
 
     return codes, model
 
 
 def probed(
-    model: Any, untrained: Any, data: Digits, readout: list[int], seed: int, few: tuple[int, ...] = LABELS
+    model: Any, untrained: Any, data: Digits, stretches: int, seed: int, few: tuple[int, ...] = LABELS
 ) -> dict[str, dict[str, float]]:
     """By row and column, an accuracy on the speaker left out; of few labels, the mean over draws of them."""
-    tokenizer = SpectrogramTokenizer(Fbank(RATE, BINS, high_hz=4000), FRAMES, (1, BINS), MEAN, STD)
-    makers = {RAW: (lambda batch: tokenizer(batch).values[:, :, None], tokenizer), PRETRAINED: codes_of(model)}
+    tokenizer = SpectrogramTokenizer(Fbank(RATE, BINS, high_hz=RATE / 2), FRAMES, (1, BINS), MEAN, STD, per_clip=True)
+    makers: dict[str, Any] = {RAW: (lambda batch: tokenizer(batch).values, tokenizer), PRETRAINED: codes_of(model)}
     if untrained is not None:
         makers |= {UNTRAINED: codes_of(untrained)}
     rows: dict[str, dict[str, float]] = {}
     for name in (name for name in COLUMNS if name in makers):
-        train, test = extracted(*makers[name], data, readout)
-        rows.setdefault("linear, all labels", {})[name] = accuracy(train, test)
-        for number in few:
-            drawn = [drawn_from(train, number, np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
-            mean = float(np.mean([accuracy(part, test) for part in drawn]))
-            rows.setdefault(f"linear, {number} per class", {})[name] = mean
+        for number, (train, test) in zip((1, stretches), extracted(*makers[name], data, (1, stretches)), strict=True):
+            what = "mean code" if number == 1 else f"{number} stretches"
+            rows.setdefault(f"{what}, all labels", {})[name] = accuracy(train, test)
+            for each in few:
+                drawn = [drawn_from(train, each, np.random.default_rng((seed, draw))) for draw in range(DRAWS)]
+                mean = float(np.mean([accuracy(part, test) for part in drawn]))
+                rows.setdefault(f"{what}, {each} per class", {})[name] = mean
     return rows
 
 
@@ -355,8 +392,11 @@ def accuracy(train: Part, test: Part) -> float:
     if len(x) < x.shape[1]:  # of more features than clips, the space that clips span holds all there is to fit
         basis = np.linalg.svd(x, full_matrices=False)[2].T
         x, y = x @ basis, y @ basis
+    scoring = make_scorer(  # told the digits, of which a speaker's few clips may lack some
+        log_loss, greater_is_better=False, response_method="predict_proba", labels=np.unique(train.label)
+    )
     search = GridSearchCV(
-        LogisticRegression(max_iter=300, tol=1e-3), {"C": STRENGTHS}, cv=LeaveOneGroupOut(), scoring="neg_log_loss"
+        LogisticRegression(max_iter=300, tol=1e-3), {"C": STRENGTHS}, cv=LeaveOneGroupOut(), scoring=scoring
     )
     fitted = search.fit(x / scale, train.label, groups=train.speaker)
     return float((fitted.predict(y / scale) == test.label).mean())
@@ -366,9 +406,10 @@ def finetuned(
     model: MaskedModel, method: str, setting: Setting, data: Digits, steps: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """The encoder with a head on the mean code, from scratch and pretrained."""
+    settings = Settings(batch_size=32, max_steps=steps, patience=0, lr=8e-3, augment=False, precision=PRECISION)
     result = finetune(
         data, pretrained=model, scratch=lambda one: model_of(method, setting, one), seeds=(seed,),
-        labels_per_class=LABELS, settings=Settings(batch_size=32, max_steps=steps, patience=0, lr=4e-3, augment=False),
+        labels_per_class=LABELS, settings=settings,
     )  # fmt: skip
     rows: dict[str, dict[str, float]] = {}
     for trial in result.trials:
@@ -396,7 +437,7 @@ def show(runs: list[dict[str, Any]]) -> None:
         told += f"   {lead.mean():+.3f} ± {error:.3f}" + (f" ({lead.mean() / error:+.1f} s.e.)" if error > 0 else "")
         print(f"  {row:30s}{told}")
     for number, speaker in enumerate(runs[0]["speakers"]):
-        each = [run["scores"][number]["linear, all labels"] for run in runs]
+        each = [run["scores"][number]["mean code, all labels"] for run in runs]
         print(
             f"  all labels, without {speaker:10s}"
             + "".join(f"{np.mean([one[n] for one in each]):14.3f}" for n in COLUMNS)

@@ -20,11 +20,11 @@ from unmask_audio.tokenizer import SpectrogramTokenizer
 
 
 class Peer(nn.Module):
-    """ViTMAE of the same size. It knows square pictures only: its position tables, filled as in the paper, and its
-    loss are made here for others.
+    """ViTMAE of the same size. It knows square patches and pictures only: the numbers of a patch are laid out in a
+    square, and its position tables, filled as in the paper, and its loss are made here for other grids.
 
     Args:
-        tokenizer: whose patches are square, and whose clips all have as many.
+        tokenizer: whose patches have a square number of values, and whose clips all have as many patches.
         encoder: width, blocks and heads.
         decoder: likewise.
         ratio: share of hidden patches.
@@ -38,9 +38,11 @@ class Peer(nn.Module):
         ratio: float,
     ) -> None:
         super().__init__()
-        side, frames, bins = tokenizer.patch[0], tokenizer.num_frames, tokenizer.frontend.width
-        assert frames is not None
-        assert tokenizer.patch == (side, side)
+        assert tokenizer.num_frames is not None
+        self.grid = (tokenizer.num_frames // tokenizer.patch[0], tokenizer.frontend.width // tokenizer.patch[1])
+        self.side = side = math.isqrt(math.prod(tokenizer.patch))
+        if side**2 != math.prod(tokenizer.patch):
+            raise ValueError(f"`patch` must have a square number of values for ViTMAE, but is {list(tokenizer.patch)}.")
         config = ViTMAEConfig(
             image_size=side, patch_size=side, num_channels=1, layer_norm_eps=1e-6, mask_ratio=ratio,
             hidden_size=encoder[0], num_hidden_layers=encoder[1], num_attention_heads=encoder[2],
@@ -49,8 +51,7 @@ class Peer(nn.Module):
         )  # fmt: skip
         self.tokenizer, self.model = tokenizer, ViTMAEForPreTraining(config)
         embeddings = self.model.vit.embeddings
-        embeddings.image_size = embeddings.patch_embeddings.image_size = (frames, bins)
-        self.grid = (frames // side, bins // side)
+        embeddings.image_size = embeddings.patch_embeddings.image_size = (math.prod(self.grid) * side, side)
         embeddings.position_embeddings = self._table(encoder[0])
         self.model.decoder.decoder_pos_embed = self._table(decoder[0])
 
@@ -79,12 +80,12 @@ class Peer(nn.Module):
         return nn.Parameter(F.pad(codes[None], (0, 0, 1, 0)), requires_grad=False)
 
     def _pictures(self, tokens: Tokens) -> Tensor:
-        features = self.tokenizer.features(tokens)
-        return ((features - self.tokenizer.mean) / (2 * self.tokenizer.std))[:, None]  # [B, 1, T, F]
+        """``[B, 1, N * side, side]``: the patches, whose numbers lie in squares, below each other."""
+        return tokens.values.unflatten(2, (self.side, self.side)).flatten(1, 2)[:, None]
 
 
 def fit_peer(peer: Peer, data: MaskedDataModule, optim: Optimization, budget_s: float, seed: int) -> str:
-    """The optimiser and schedule of the others, until the CPU time is spent."""
+    """The optimiser, schedule and precision of the others, until the CPU time is spent."""
     L.seed_everything(seed, verbose=False)
     optimizer = torch.optim.AdamW(parameter_groups(peer.model, optim.base_lr, 0.05), betas=optim.betas)
     data.seed = seed
@@ -95,7 +96,8 @@ def fit_peer(peer: Peer, data: MaskedDataModule, optim: Optimization, budget_s: 
             for group in optimizer.param_groups:
                 group["lr"] = optim.base_lr * min(warm, optim.factor(round(1000 * used / budget_s), 0, 1000))
                 group["weight_decay"] = 0.05 if group["decays"] else 0.0
-            loss = peer.train().loss(batch)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = peer.train().loss(batch)
             loss.backward()
             nn.utils.clip_grad_norm_(peer.model.parameters(), 5.0)
             optimizer.step()
