@@ -6,7 +6,10 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # Models this small gain nothing from a second thread, and wait for it when that core is busy.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: install quickstart test test-slow lint bench wheels clean
+# How many processes share the tests, file by file; `make test PROCESSES=0` is one alone, as a debugger needs it.
+PROCESSES ?= 2
+
+.PHONY: install quickstart test test-slow lint docs bench wheels clean
 
 install: .venv/installed
 
@@ -26,7 +29,7 @@ quickstart: install  ## train on real digits, then show what was learned; run ag
 	@echo "Pictures of input, what was hidden and the reconstruction: runs/quickstart/pictures/latest.png"
 
 test: .venv/installed-dev  ## the default tests, a few minutes
-	$(ONE_THREAD) $(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 test-slow: .venv/installed-dev  ## tests of minutes: each wheel alone in a clean environment, and others
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
@@ -39,8 +42,11 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed-dev  ## the site, in site/, with no warning and no dead link; then: python -m http.server -d site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # the variable silences an advertisement
+
 bench: .venv/installed-dev  ## speed as a ratio against a named peer
 	$(BIN)/python benchmarks/speed/vision.py
 
 clean:
-	rm -rf .venv runs dist
+	rm -rf .venv runs dist site

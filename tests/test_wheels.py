@@ -4,11 +4,13 @@ An environment here holds links to the packages of this one, but only those that
 made in seconds and from nowhere, and what is not declared cannot be imported.
 """
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -37,32 +39,47 @@ def environment(wheels, tmp_path):
     def make(*names, extra=()):
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
         (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
-        wanted = []
+        told = {name: requirements(wheels[name]) for name in names}
+        needed = []
         for name in names:
-            wanted += [(one, ()) for one in own(wheels[name], site, set(extra) if name == names[-1] else set())]
-        for distribution in closure(wanted):
+            with zipfile.ZipFile(wheels[name]) as archive:
+                archive.extractall(site)
+            needed += declared(told, name, set(extra) if name == names[-1] else set())
+        for distribution in closure(needed):
             link(distribution, site)
         return tmp_path / "env/bin/python"
 
     return make
 
 
-def own(wheel, site, extras):
-    """Unpacks a wheel; the requirements of its metadata."""
+def requirements(wheel):
+    """All that a wheel's metadata requires, those of extras too."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
         (file,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-    required = metadata.Distribution.at(site / file.partition("/")[0]).requires or []
-    return [one for one in map(Requirement, required) if wanted(one, extras) and not one.name.startswith("unmask")]
+        lines = metadata.PathDistribution(zipfile.Path(archive, file.removesuffix("METADATA"))).requires
+    return [Requirement(line) for line in lines or []]
+
+
+def declared(told, name, extras):
+    """What one of our packages requires with some extras, those it asks of our packages followed."""
+    needed = []
+    for requirement in told[name]:
+        if not wanted(requirement, extras):
+            continue
+        if requirement.name not in told:
+            needed.append(requirement)
+        elif requirement.extras:
+            needed += declared(told, requirement.name, requirement.extras)
+    return needed
 
 
 def wanted(requirement, extras):
-    return requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in (extras or {""}) | {""})
+    return requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in {"", *extras})
 
 
-def closure(requirements):
+def closure(needed):
     """The installed distributions that requirements lead to."""
-    found, waiting, seen = {}, [one for one, _ in requirements], set()
+    found, waiting, seen = {}, list(needed), set()
     while waiting:
         requirement = waiting.pop()
         key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
@@ -84,13 +101,11 @@ def closure(requirements):
 def link(distribution, site):
     """Links to the distribution's files; folders that several share are made, and filled with links."""
     home = Path(distribution.locate_file(""))
-    for path in {
-        Path(file.parts[0]) for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")
-    }:
-        join(home / path, site / path, [Path(file) for file in distribution.files])
+    for name in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
+        join(home / name, site / name)
 
 
-def join(source, target, files):
+def join(source, target):
     if not target.exists():
         if target.is_symlink() or not source.exists():
             return
@@ -113,7 +128,6 @@ def run(command, **options):
 IMPORT_ALL = """
 import importlib, importlib.util, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
-missing = []
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     if not module.name.endswith("__main__") and "triton" not in module.name:
         importlib.import_module(module.name)
@@ -133,22 +147,106 @@ def test_a_plugin_alone_imports_and_its_neighbours_are_not_there(name, environme
 
 
 def test_two_plugins_live_side_by_side_without_a_third(environment, tmp_path):
-    first, second, third = PLUGINS[:3]
-    python = environment("unmask", f"unmask-{first}", f"unmask-{second}")
+    """As `pip install "unmask[audio,vision]"` leaves them: pip finds all that this asks for, and not `unmask[text]`."""
+    python = environment("unmask", "unmask-audio", "unmask-vision")
     told = run([python, "-m", "unmask", "list"], cwd=tmp_path, env=clean())
-    assert f"{first}." in told and f"{second}." in told and f"{third}." not in told
+    assert "audio." in told and "vision." in told and "text." not in told
+    modules = ["unmask_audio", "unmask_vision", "unmask_text"]
+    code = "import sys; from importlib import util; print(*[util.find_spec(name) is not None for name in sys.argv[1:]])"
+    assert run([python, "-c", code, *modules], cwd=tmp_path, env=clean()).split() == ["True", "True", "False"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--dry-run",
+        "--no-index",
+        "--find-links",
+        tmp_path,
+    ]
+    assert "Would install" not in run([*pip, "unmask[audio,vision]"], cwd=tmp_path, env=clean())
+    refused = subprocess.run(
+        [str(word) for word in [*pip, "unmask[text]"]], capture_output=True, text=True, env=clean()
+    )
+    assert "No matching distribution found for unmask-text" in refused.stderr
 
 
-def test_core_names_every_plugin_as_an_extra(wheels):
-    with zipfile.ZipFile(wheels["unmask"]) as archive:
-        (file,) = [name for name in archive.namelist() if name.endswith("METADATA")]
-        told = metadata.PathDistribution(zipfile.Path(archive, file.removesuffix("METADATA"))).requires
-    by_extra = {extra: [] for extra in [*PLUGINS, "all"]}
-    for requirement in map(Requirement, told):
-        for extra, names in by_extra.items():
-            if requirement.marker and not wanted(requirement, set()) and wanted(requirement, {extra}):
-                names.append(requirement.name)
-    assert by_extra == {name: [f"unmask-{name}"] for name in PLUGINS} | {"all": [f"unmask-{name}" for name in PLUGINS]}
+def test_an_extra_of_core_is_a_plugin_of_this_version(wheels):
+    """What an installer follows from `unmask[vision,audio]`: names, and versions that fit each other."""
+
+    def asked(*extras):
+        return sorted(
+            one.name for one in told if not wanted(one, set()) and wanted(one, set(extras)) and one.name in wheels
+        )
+
+    told = requirements(wheels["unmask"])
+    version = wheels["unmask"].name.split("-")[1]
+    assert asked("all") == [f"unmask-{name}" for name in PLUGINS]
+    for name in PLUGINS:
+        assert asked(name) == [f"unmask-{name}"]
+        assert wheels[f"unmask-{name}"].name.split("-")[1] == version
+        (core,) = [one for one in requirements(wheels[f"unmask-{name}"]) if one.name == "unmask" and not one.extras]
+        assert str(core.specifier) == f"=={version}"
+    assert asked("vision", "audio") == ["unmask-audio", "unmask-vision"]
+
+
+@pytest.mark.parametrize("name", ["core", *(f"plugins/{name}" for name in PLUGINS)])
+def test_whatever_is_imported_is_declared(name):
+    """By itself or by core; in code by any extra, in tests by `test`. So nothing works only where a neighbour is."""
+    projects = {}
+    for file in [ROOT / "core/pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        projects[project["name"]] = project
+    own = "unmask" if name == "core" else name.replace("plugins/", "unmask-")
+    told = {one: lines(projects[one]) for one in {"unmask", own}}
+    undeclared = []
+    for folder, extras in (("src", projects[own]["optional-dependencies"]), ("tests", {"test"})):
+        needed = [*declared(told, own, set(extras)), *declared(told, "unmask", {"testing"})]
+        there = {canonicalize_name(one.name) for one in needed}
+        for path in (ROOT / name / folder).rglob("*.py"):
+            for module in imported(path) - {*sys.stdlib_module_names, "unmask", own.replace("-", "_")}:
+                brought_by = {canonicalize_name(d) for d in PROVIDERS.get(module, [module])}
+                if not brought_by & there:
+                    undeclared.append(f"{path.relative_to(ROOT)}: {module}")
+    assert not undeclared
+
+
+PROVIDERS = metadata.packages_distributions() | {"triton": ["torch"]}  # torch brings it, where there are GPUs
+
+
+def lines(project):
+    """A project's requirements, as its wheel's metadata would have them."""
+    extras = project["optional-dependencies"].items()
+    optional = [f"{line}; extra == '{extra}'" for extra, several in extras for line in several]
+    return [Requirement(line) for line in [*project["dependencies"], *optional]]
+
+
+def imported(path):
+    """Top-level packages that a file imports, wherever in it; what it tries and does without is left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tried = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in ast.walk(node)}
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and id(node) not in tried:
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and id(node) not in tried:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_every_package_says_the_same_pythons():
+    """Those of `requires-python`, and the one that this runs on among them."""
+    told = set()
+    for file in [ROOT / "core/pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        prefix = "Programming Language :: Python :: 3."
+        minors = tuple(int(one.removeprefix(prefix)) for one in project["classifiers"] if one.startswith(prefix))
+        assert project["requires-python"] == f">=3.{min(minors)}", file
+        told.add(minors)
+    (minors,) = told
+    assert sys.version_info.minor in minors
 
 
 @pytest.mark.slow

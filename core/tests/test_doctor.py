@@ -184,15 +184,19 @@ def test_a_run_that_names_one_of_another_signature_says_so(install):
 
 def test_a_crash_is_found_out_and_spoils_no_other(install, capsys, monkeypatch):
     crash = {"fake_berry/crash.py": "import os\nos._exit(7)\n"}
-    plugin(install, "berry", entries={"masks": {"peel": "fake_berry.crash:Peel"}}, modules=crash)
-    plugin(install, "apple", entries={"masks": {"peel": "fake_apple:Good"}})
-    (problem,) = inspection.imports("unmask-berry")
-    assert problem == "`peel` of unmask-berry (unmask.masks) ends the interpreter: code 7, no message"
+    entries = {"peel": "fake_berry.crash:Peel", "zest": "fake_berry:NoMask"}
+    plugin(install, "berry", entries={"masks": entries}, modules=crash)
+    plugin(install, "apple", entries={"masks": {"peel": "fake_apple:Unfinished"}})
+    first, second, third = inspection.imports("unmask-berry", "unmask-apple")
+    assert first.startswith("`peel` of unmask-apple (unmask.masks, fake_apple:Unfinished) must define `sample`")
+    assert second == "`peel` of unmask-berry (unmask.masks) ends the interpreter: code 7, no message"
+    assert third.startswith("`zest` of unmask-berry (unmask.masks, fake_berry:NoMask) must be a subclass of")
 
-    monkeypatch.setattr(inspection, "imports", lambda distribution: [])
+    monkeypatch.setattr(inspection, "imports", lambda *distributions: [])
     assert main(["doctor"]) == 2
     out = capsys.readouterr().out
-    assert "`peel` in unmask.masks is claimed by unmask-apple (fake_apple:Good) and unmask-berry" in out
+    assert "`peel` in unmask.masks is claimed by unmask-apple (fake_apple:Unfinished) and unmask-berry" in out
+    assert "a run that names it is refused" in out
     assert "torch " in out
     assert "unmask-apple 0.1, plugin API 1.0\n" in out
 
@@ -203,6 +207,6 @@ def test_doctor_is_content_when_nothing_is_wrong(install, capsys, monkeypatch):
     everything = plugins.components()
     with monkeypatch.context() as patched:
         patched.setattr(plugins, "components", lambda: [c for c in everything if c.distribution == "unmask-apple"])
-        patched.setattr(inspection, "imports", lambda distribution: [])
+        patched.setattr(inspection, "imports", lambda *distributions: [])
         assert main(["doctor"]) == 0
     assert "1 components of 1 distributions: no problems" in capsys.readouterr().out

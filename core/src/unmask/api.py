@@ -52,6 +52,14 @@ def mismatch(distribution: str) -> str | None:
     )
 
 
+def owns(distribution: str, name: str) -> bool:
+    """Whether a name is its distribution's own: for core one without a prefix, for ``unmask-mine`` ``mine.…``,
+    ``mine/…`` and ``mine-…``. Where several claim a name, its owner is meant, so nobody else can take it away.
+    """
+    prefix = re.sub("[-_.]+", "-", distribution).lower().removeprefix("unmask").removeprefix("-")
+    return name.startswith((f"{prefix}.", f"{prefix}/", f"{prefix}-")) if prefix else not re.search("[./]", name)
+
+
 def fits(version: str) -> bool:
     """Whether a plugin built for ``version`` works with this core: same major part, minor part at most core's."""
     major, minor = _numbers(version)

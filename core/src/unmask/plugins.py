@@ -7,6 +7,7 @@ is imported when it is used, and no other.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -92,7 +93,7 @@ class Component:
         try:
             return getattr(import_module(module.strip()), name.strip())
         except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            raise self._broken(f"cannot be imported: {type(error).__name__}: {_one_line(error)}") from error
+            raise self._broken("cannot be imported", error) from error
 
     def path(self) -> Path:
         """The recipe's file. Of its package, only the package itself is imported.
@@ -106,28 +107,28 @@ class Component:
         try:
             spec = util.find_spec(package.strip())
         except Exception as error:  # importing the parent package may fail in any way
-            raise self._broken(f"cannot be found: {type(error).__name__}: {_one_line(error)}") from error
+            raise self._broken("cannot be found", error) from error
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (path := Path(folder, file.strip())).is_file():
                 return path
         raise self._broken("cannot be found: no file.")
 
-    def _broken(self, what: str) -> BrokenPluginError:
-        return BrokenPluginError(f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) {what}")
+    def _broken(self, what: str, error: BaseException | None = None) -> BrokenPluginError:
+        cause = f": {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}" if error else ""
+        return BrokenPluginError(f"`{self.name}` of {self.distribution} ({self.group}, {self.value}) {what}{cause}")
 
 
 @cache
 def components() -> tuple[Component, ...]:
     """Every registered component and recipe, sorted; `components.cache_clear` after installing more."""
     installed = metadata.entry_points()
-    return tuple(
-        sorted(
-            Component(group, entry.name, entry.value, entry.dist.name if entry.dist else "an unnamed distribution")
-            for group in installed.groups
-            if group.startswith("unmask.") and group != api.GROUP
-            for entry in installed.select(group=group)
-        )
-    )
+    found = {  # a set: what is left of an interrupted upgrade says everything twice
+        Component(group, entry.name, entry.value, getattr(entry.dist, "name", None) or "an unnamed distribution")
+        for group in installed.groups
+        if group.startswith("unmask.") and group != api.GROUP
+        for entry in installed.select(group=group)
+    }
+    return tuple(sorted(found))
 
 
 def groups() -> list[str]:
@@ -144,22 +145,26 @@ def clashes() -> list[list[Component]]:
 
 
 def find(name: str, group: str | None = None) -> Component:
-    """The one component called ``name``, in ``group`` or in any.
+    """The one component called ``name``, in ``group`` or in any; of several, that of the name's owner (`api.owns`).
 
     A registered name counts first, then a bare class name, then a full class path.
 
     Raises:
         UnknownNameError: there is none; the message names the nearest.
-        NameClashError: there are several.
+        NameClashError: there are several, and none or more than one owns the name.
     """
     found = matches(name, group)
     if not found:
         candidates = [c for c in components() if group in (None, c.group)]
         kind = group.removeprefix("unmask.") if group else "components"
         raise UnknownNameError(unknown(name, kind, candidates))
+    owners = [c for c in found if api.owns(c.distribution, c.name)]
+    if len(owners) == 1 < len(found) and len({(c.group, c.name) for c in found}) == 1:
+        warnings.warn(f"`{name}` is claimed by several; it means that of {owners[0].distribution}.", stacklevel=2)
+        return owners[0]
     if len(found) > 1:
         where = " and ".join(f"{c.distribution} ({c.group}, {c.value})" for c in found)
-        raise NameClashError(f"`{name}` is claimed by {where}. Give the full class path, or uninstall one.")
+        raise NameClashError(f"`{name}` is claimed by {where}; uninstall one, or give a class by its full path.")
     return found[0]
 
 
@@ -206,7 +211,3 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
         there = quoted(sorted({candidate.name for candidate in candidates}))
         return f"There is no `{name}` among the {kind}; there are: {there}."
     return f"There is no `{name}` among the {kind}: none is installed."
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or "no message"

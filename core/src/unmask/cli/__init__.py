@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     traceback = "--traceback" in words or os.environ.get("UNMASK_TRACEBACK", "") not in ("", "0")
     words = [word for word in words if word != "--traceback"]
+    formatwarning = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_args, **_kwargs: f"Warning: {message}\n"  # without a line of code
     try:
         return _run(words)
     except UserError as error:
@@ -84,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return GOOD
+    finally:
+        warnings.formatwarning = formatwarning
 
 
 def console() -> NoReturn:
@@ -119,7 +124,9 @@ def _run(words: list[str]) -> int:
         choices = nearest(name, there)
         hint = f"nearest: {quoted(choices)}" if choices else f"there are: {quoted(there)}"
         raise UserError(f"There is no command `{name}`; {hint}.")
-    return int(find(name, PLUGIN_COMMANDS).load()(name, rest))
+    from unmask.cli.inspection import callable_as_its_family
+
+    return int(callable_as_its_family(find(name, PLUGIN_COMMANDS))(name, rest) or GOOD)
 
 
 def plugin_commands() -> dict[str, str]:

@@ -25,10 +25,7 @@ def run(command: str, arguments: list[str]) -> int:
     for package in dict.fromkeys([*_PACKAGES, *distributions]):
         print(f"{package} {version(package)}")
 
-    problems = clashing()
-    for distribution in distributions:
-        problems += inspection.problems_of(distribution)
-
+    problems = [*clashing(), *inspection.problems_of(*distributions)]
     count = len(plugins.components())
     print(f"\n{count} components of {len(distributions)} distributions: {len(problems) or 'no'} problems")
     for problem in problems:
@@ -51,5 +48,7 @@ def clashing() -> list[str]:
     problems = []
     for several in plugins.clashes():
         where = " and ".join(f"{c.distribution} ({c.value})" for c in several)
-        problems.append(f"`{several[0].name}` in {several[0].group} is claimed by {where}.")
+        owners = [c.distribution for c in several if api.owns(c.distribution, c.name)]
+        meaning = f"it means {owners[0]}'s" if len(owners) == 1 else "a run that names it is refused"
+        problems.append(f"`{several[0].name}` in {several[0].group} is claimed by {where}; {meaning}.")
     return problems

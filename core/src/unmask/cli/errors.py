@@ -138,7 +138,7 @@ def _innermost(error: BaseException) -> tuple[list[str], Parser | None, Any, Bas
             in_union = False
             actions = [a for a in _options(parser) if a.dest == match[1]] if parser else []
             typehint = getattr(actions[0], "_typehint", None) if actions else None
-        inner: BaseException | None = current.__cause__
+        inner: BaseException | None = None if isinstance(current, plugins.UserError) else current.__cause__
         if str(current).startswith("Does not validate against any of the Union"):
             in_union = True
             text = _letters(current)

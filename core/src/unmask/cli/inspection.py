@@ -15,22 +15,30 @@ import sys
 from importlib import import_module, metadata
 from typing import Any
 
-import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 
 from unmask import api, plugins
+from unmask.cli import COMMANDS, PLUGIN_COMMANDS
 from unmask.nearest import nearest, quoted
 
-_ALL = "import sys; sys.path[:] = {path!r}; from unmask.cli.inspection import report; report(sys.argv[1])"
+_ALL = "import sys; sys.path[:] = {path!r}; from unmask.cli.inspection import report; report(sys.argv[1:], {done})"
+
+_COMMAND = inspect.signature(lambda command, arguments, /: 0)
 
 
-def problems_of(distribution: str) -> list[str]:
-    """Sentences about what is wrong with ``distribution``; of those that build on each other the first alone."""
-    promised = promise(distribution)
-    if api.mismatch(distribution):
-        return promised
-    missing = requirements(distribution)
-    return [*promised, *missing, *shadowed(distribution), *([] if missing else imports(distribution))]
+def problems_of(*distributions: str) -> list[str]:
+    """Sentences about what is wrong with ``distributions``; of those that build on each other the first alone."""
+    problems: list[str] = []
+    complete: list[str] = []
+    ready = not requirements("unmask")  # else all imports would say the same
+    for distribution in distributions:
+        problems += promise(distribution)
+        if api.mismatch(distribution):
+            continue
+        missing = requirements(distribution)
+        problems += [*missing, *shadowed(distribution)]
+        complete += [distribution] if ready and not missing else []
+    return [*problems, *imports(*complete)]
 
 
 def promise(distribution: str) -> list[str]:
@@ -73,46 +81,54 @@ def requirements(distribution: str) -> list[str]:
 
 def shadowed(distribution: str) -> list[str]:
     """Commands of ``distribution`` that core's own of that name keep from being called."""
-    from unmask.cli import COMMANDS, PLUGIN_COMMANDS
-
     commands = [c.name for c in plugins.components() if (c.distribution, c.group) == (distribution, PLUGIN_COMMANDS)]
     return [f"Command `{name}` of {distribution} is hidden by core's own." for name in commands if name in COMMANDS]
 
 
-def imports(distribution: str) -> list[str]:
-    """What goes wrong when the components of ``distribution`` are imported and looked at, in a fresh process."""
-    code = _ALL.format(path=sys.path)
-    done = subprocess.run([sys.executable, "-c", code, distribution], capture_output=True, text=True)
-    problems, current = [], None
-    for line in done.stdout.splitlines():
-        mark, _, rest = line.partition(" ")
-        if mark == "@@":
-            current = json.loads(rest)
-        elif mark == "@!":
-            problems.append(json.loads(rest))
-        elif mark == "@.":
-            return problems
-    group, name = current or ("unmask", "the first component")
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return [*problems, f"`{name}` of {distribution} ({group}) ends the interpreter: code {done.returncode}, {last}"]
+def imports(*distributions: str) -> list[str]:
+    """What goes wrong when the components of ``distributions`` are imported and looked at, in a fresh process.
+
+    One component that ends the process is followed by another process for the rest.
+    """
+    problems: list[str] = []
+    done = 0
+    while distributions:
+        code = [sys.executable, "-c", _ALL.format(path=sys.path, done=done), *distributions]
+        ended = subprocess.run(code, capture_output=True, text=True, errors="replace")
+        where = ""
+        for line in ended.stdout.splitlines():
+            mark, _, rest = line.partition(" ")
+            if mark == "@@":
+                where, done = json.loads(rest), done + 1
+            elif mark == "@!":
+                problems.append(json.loads(rest))
+            elif mark == "@.":
+                return problems
+        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        problems.append(f"{where or 'Something'} ends the interpreter: code {ended.returncode}, {last}")
+        if not where:  # it cannot even begin
+            break
+    return problems
 
 
-def report(distribution: str) -> None:
-    """Look at each component, and print what was found in the form that `imports` reads."""
-    for component in plugins.components():
-        if component.distribution == distribution:
-            print("\n@@", json.dumps([component.group, component.name]), flush=True)
-            try:
-                found = in_recipe(component) if component.group == plugins.RECIPES else in_class(component)
-            except plugins.UserError as error:
-                found = [str(error)]
-            for problem in found:
-                print("\n@!", json.dumps(problem), flush=True)
+def report(distributions: list[str], done: int) -> None:
+    """Look at each component after the first ``done``, and print what was found in the form that `imports` reads."""
+    mine = [component for component in plugins.components() if component.distribution in distributions]
+    for component in sorted(mine, key=lambda component: component.distribution)[done:]:
+        print("\n@@", json.dumps(f"`{component.name}` of {component.distribution} ({component.group})"), flush=True)
+        try:
+            found = in_recipe(component) if component.group == plugins.RECIPES else in_class(component)
+        except plugins.UserError as error:
+            found = [str(error)]
+        for problem in found:
+            print("\n@!", json.dumps(problem), flush=True)
     print("\n@.", flush=True)
 
 
 def in_recipe(component: plugins.Component) -> list[str]:
     """What is wrong with a recipe: no YAML, no method or data, or ones that nothing is registered for."""
+    import yaml  # here, so that its absence is told in words
+
     where = f"Recipe `{component.name}` of {component.distribution}"
     try:
         parsed = yaml.safe_load(component.path().read_text(encoding="utf-8"))
@@ -136,64 +152,73 @@ def in_recipe(component: plugins.Component) -> list[str]:
 def in_class(component: plugins.Component) -> list[str]:
     """What is wrong with a component's class: not of its family, abstract, or not to be called or configured."""
     made = component.load()
-    where = f"`{component.name}` of {component.distribution} ({component.group}, {component.value})"
-    if component.group not in plugins.FAMILIES:
-        known = component.group == "unmask.commands"
-        if not known:
-            near = quoted(nearest(component.group, [*plugins.FAMILIES, plugins.RECIPES, "unmask.commands"]))
-            return [f"{where} is in a group that nobody reads; nearest: {near or '`unmask.methods`'}."]
-        return [f"{where} {bad}" for bad in unlike(made, ("command", "arguments"))]
-    module, _, name = plugins.FAMILIES[component.group].rpartition(".")
-    family = getattr(import_module(module), name)
-    if not isinstance(made, type) or not issubclass(made, family):
-        return [f"{where} must be a subclass of {name}, but is {made!r}."]
-    if missing := sorted(getattr(made, "__abstractmethods__", ())):
-        return [f"{where} must define {quoted(missing)}, which {name} leaves to it."]
-    return [f"{where} {bad}" for bad in [*other_calls(made, family), *unreadable(made)]]
+    if component.group not in (*plugins.FAMILIES, PLUGIN_COMMANDS):
+        near = quoted(nearest(component.group, [*plugins.FAMILIES, plugins.RECIPES, PLUGIN_COMMANDS]))
+        return [f"{_where(component)} is in a group that nobody reads; nearest: {near or '`unmask.methods`'}."]
+    problems = misfits(component, made)
+    if not problems and component.group in plugins.FAMILIES:
+        problems = unreadable(made)
+    return [f"{_where(component)} {bad}" for bad in problems]
 
 
 def callable_as_its_family(component: plugins.Component) -> Any:
-    """The component's class, for a run that names it.
+    """The component's class or function, for a run that names it.
 
     Raises:
-        BrokenPluginError: it cannot be imported, or has a method that cannot be called as its family's are.
+        BrokenPluginError: it cannot be imported, or not be used as its family's are.
     """
-    made = component.load()
-    if isinstance(made, type) and component.group in plugins.FAMILIES:
-        module, _, name = plugins.FAMILIES[component.group].rpartition(".")
-        family = getattr(import_module(module), name)
-        if issubclass(made, family) and (problems := other_calls(made, family)):
-            where = f"`{component.name}` of {component.distribution} ({component.group}, {component.value})"
-            raise plugins.BrokenPluginError(f"{where} {problems[0]}")
+    try:
+        made = component.load()
+    except plugins.BrokenPluginError as error:
+        if missing := requirements(component.distribution):
+            raise plugins.BrokenPluginError(f"{error}\n{missing[0]}") from error
+        raise
+    if component.group in (*plugins.FAMILIES, PLUGIN_COMMANDS) and (problems := misfits(component, made)):
+        raise plugins.BrokenPluginError(f"{_where(component)} {problems[0]}")
     return made
 
 
-def other_calls(made: type, family: type) -> list[str]:
-    """Methods that cannot be called as those of the family are."""
-    problems = []
-    for owner in family.__mro__:
+def misfits(component: plugins.Component, made: Any) -> list[str]:
+    """Why ``made``, which a component's import gave, cannot be used as its family's are."""
+    if component.group == PLUGIN_COMMANDS:
+        return unlike(made, _COMMAND)
+    module, _, name = plugins.FAMILIES[component.group].rpartition(".")
+    family = getattr(import_module(module), name)
+    if not isinstance(made, type) or not issubclass(made, family):
+        return [f"must be a subclass of {name}, but is {made!r}."]
+    if missing := sorted(getattr(made, "__abstractmethods__", ())):
+        return [f"must define {quoted(missing)}, which {name} leaves to it."]
+    return other_calls(made)
+
+
+def other_calls(made: type) -> list[str]:
+    """Methods that cannot be called as those of core's classes are, from which ``made`` descends."""
+    problems: list[str] = []
+    seen = set()  # the nearest class that has a method says how it is called
+    for owner in made.__mro__[1:]:
         if not owner.__module__.startswith("unmask."):
             continue
         for name, declared in vars(owner).items():
             redefined = getattr(made, name, None)
-            if name.startswith("_") or not inspect.isfunction(declared) or redefined is declared:
+            if name.startswith("_") or name in seen or not inspect.isfunction(declared):
                 continue
-            problems += [f"has `{name}`, which {bad}" for bad in unlike(redefined, inspect.signature(declared))]
+            seen.add(name)
+            if redefined is not declared:
+                problems += [f"has `{name}`, which {bad}" for bad in unlike(redefined, inspect.signature(declared))]
     return problems
 
 
-def unlike(function: Any, asked: inspect.Signature | tuple[str, ...]) -> list[str]:
+def unlike(function: Any, asked: inspect.Signature) -> list[str]:
     """Why ``function`` cannot be called with the arguments ``asked`` for, by place as well as by name."""
-    names = tuple(asked) if isinstance(asked, tuple) else tuple(asked.parameters)
+    places = [given.name for given in asked.parameters.values() if given.kind <= given.POSITIONAL_OR_KEYWORD]
+    names = [given.name for given in asked.parameters.values() if given.kind == given.KEYWORD_ONLY]
+    first = [given.name for given in asked.parameters.values() if given.kind == given.POSITIONAL_ONLY]
     try:
         own = inspect.signature(function)
-        own.bind(*names)
-        if not isinstance(asked, tuple):  # those with defaults are given by name
-            own.bind(
-                **{name: None for name, given in asked.parameters.items() if given.kind is given.POSITIONAL_OR_KEYWORD}
-            )
+        own.bind(*places, **dict.fromkeys(names))
+        own.bind(*first, **dict.fromkeys([*places[len(first) :], *names]))
     except (TypeError, ValueError) as error:
-        return [f"must take ({', '.join(names)}): {error}."]
+        return [f"must take ({', '.join([*places, *names])}): {error}."]
     return []
 
 
@@ -206,3 +231,7 @@ def unreadable(made: type) -> list[str]:
     except Exception as error:  # of many kinds
         return [f"has arguments that no config can give: {' '.join(str(error).split())}"]
     return []
+
+
+def _where(component: plugins.Component) -> str:
+    return f"`{component.name}` of {component.distribution} ({component.group}, {component.value})"

@@ -32,7 +32,7 @@ def _component(component: plugins.Component) -> str:
     parts = [f"{component.name}: one of the {component.family} of {component.distribution}, {component.class_path}"]
     if text := inspect.getdoc(cls):
         parts.append(text)
-    if rows := _arguments(cls):
+    if isinstance(cls, type) and (rows := _arguments(cls)):  # a command is a function
         width = max(len(row[0]) for row in rows)
         parts.append("\n".join(["Arguments", *(f"  {name:{width}}  {rest}" for name, rest in rows)]))
     return "\n\n".join(parts)

@@ -56,7 +56,7 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
     words, base = _prepare(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []
-    interrupt, formatwarning = signal.getsignal(signal.SIGINT), warnings.formatwarning
+    interrupt = signal.getsignal(signal.SIGINT)
     _quieten()
     cli = None
     try:
@@ -78,7 +78,6 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
         raise
     finally:
         signal.signal(signal.SIGINT, interrupt)
-        warnings.formatwarning = formatwarning
     return GOOD
 
 
@@ -264,17 +263,18 @@ def _prepare(arguments: list[str]) -> tuple[list[str], Path | None]:
 def _config(given: str) -> tuple[Path, Path]:
     """The file of a recipe or config, and the folder for runs of it: its own if it lies in one."""
     path = Path(given)
-    if path.is_file():
-        try:
-            parsed = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise plugins.UserError(f"`{given}` is not valid YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(parsed, dict):
-            raise plugins.UserError(f"`{given}` must hold keys such as `model` and `data`, but holds none.")
-        return path, path.parent if holds_a_run(path.parent) else Path("runs", path.stem)
-    if path.suffix in (".yaml", ".yml", ".json"):
-        raise plugins.UserError(_no_file("config", given))
-    return plugins.find(given, plugins.RECIPES).path(), Path("runs", given)
+    folder = path.parent if holds_a_run(path.parent) else Path("runs", path.stem)
+    if not path.is_file():
+        if path.suffix in (".yaml", ".yml", ".json"):
+            raise plugins.UserError(_no_file("config", given))
+        path, folder = plugins.find(given, plugins.RECIPES).path(), Path("runs", given)
+    try:
+        parsed = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise plugins.UserError(f"`{given}` is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(parsed, dict):
+        raise plugins.UserError(f"`{given}` must hold keys such as `model` and `data`, but holds none.")
+    return path, folder
 
 
 def _no_file(option: str, given: str) -> str:
@@ -317,6 +317,5 @@ def _quieten() -> None:
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    warnings.formatwarning = lambda message, *_args, **_kwargs: f"Warning: {message}\n"  # without a line of code
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from unmask.cli.inspection import callable_as_its_family
 from unmask.exchange.files import State
 from unmask.model import MaskedModel
 from unmask.nearest import nearest, quoted
-from unmask.plugins import BrokenPluginError, UnknownNameError, UserError, components, find
+from unmask.plugins import BrokenPluginError, Component, UnknownNameError, UserError, components, find
 
 GROUP = "unmask.formats"
 
@@ -130,7 +131,7 @@ def find_format(name: str) -> Format:
         names = [component.name for component in components() if component.group == GROUP]
         near = quoted(nearest(name, names) or names)
         raise UserError(f"`--format` must be one of {', '.join(names)}, but is `{name}`; nearest: {near}.") from error
-    made: Format = component.load()()
+    made = _made(component)
     if missing := absent(made):
         raise UserError(f"`{name}` needs {quoted(missing)}, which is not installed: pip install '{made.install}'.")
     return made
@@ -147,5 +148,14 @@ def formats() -> dict[str, Format]:
     for component in components():
         if component.group == GROUP:
             with suppress(BrokenPluginError):
-                made[component.name] = component.load()()
+                made[component.name] = _made(component)
     return {name: one for name, one in made.items() if not absent(one)}
+
+
+def _made(component: Component) -> Format:
+    made: type[Format] = callable_as_its_family(component)
+    try:
+        return made()
+    except Exception as error:  # a plugin may fail in any way
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise BrokenPluginError(f"`{component.name}` of {component.distribution} cannot be made: {told}") from error
