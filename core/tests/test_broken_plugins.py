@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from unmask import MaskedDataModule, MaskedModel, api, plugins
-from unmask.cli import inspection, main
+from unmask import MaskedDataModule, MaskedModel, api, inspection, plugins
+from unmask.cli import main
 from unmask.cli.doctor import clashing
 from unmask.exchange.format import find_format, formats
 

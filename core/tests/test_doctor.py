@@ -3,8 +3,8 @@
 import pytest
 from jsonargparse import ArgumentParser
 
-from unmask import MaskSampler, api, plugins
-from unmask.cli import inspection, main
+from unmask import MaskSampler, api, inspection, plugins
+from unmask.cli import main
 from unmask.cli.names import registered_names
 
 MASKS = '''

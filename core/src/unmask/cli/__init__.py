@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
+from unmask.inspection import PLUGIN_COMMANDS, callable_as_its_family
 from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError, components, find
 
@@ -53,9 +54,6 @@ COMMANDS = {
     "completion": Command("unmask.cli.completion", "a completion script for bash, zsh or fish"),
 }
 """All commands, in the order of the help. A new one is a file and a line here."""
-
-PLUGIN_COMMANDS = "unmask.commands"
-"""The entry-point group in which plugins add commands: functions like ``run``, named ``plugin-command``."""
 
 HIDDEN = {"complete": Command("unmask.cli.completion", "what could follow; called by completion scripts")}
 
@@ -124,8 +122,6 @@ def _run(words: list[str]) -> int:
         choices = nearest(name, there)
         hint = f"nearest: {quoted(choices)}" if choices else f"there are: {quoted(there)}"
         raise UserError(f"There is no command `{name}`; {hint}.")
-    from unmask.cli.inspection import callable_as_its_family
-
     return int(callable_as_its_family(find(name, PLUGIN_COMMANDS))(name, rest) or GOOD)
 
 

@@ -27,7 +27,8 @@ def run(command: str, arguments: list[str]) -> int:
     if util.find_spec("pytest") is None:
         raise plugins.UserError("`unmask check` needs pytest: pip install 'unmask[testing]'.")
 
-    from unmask.cli import doctor, inspection
+    from unmask import inspection
+    from unmask.cli import doctor
 
     print(f"{distribution} {doctor.version(distribution)}")
     problems = [*inspection.problems_of(distribution), *[p for p in doctor.clashing() if f" {distribution} (" in p]]

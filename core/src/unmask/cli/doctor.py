@@ -18,7 +18,7 @@ _PACKAGES = ("unmask", "torch", "lightning", "jsonargparse", "numpy", "scikit-le
 def run(command: str, arguments: list[str]) -> int:
     """Print what is installed and what is wrong with it; 2 when something is."""
     Arguments(command, "Versions, and what is wrong with what is installed.").parse_args(arguments)
-    from unmask.cli import inspection
+    from unmask import inspection
 
     distributions = sorted({component.distribution for component in plugins.components()})
     print(f"python {platform.python_version()} on {platform.platform()}")

@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import _typehints
 
 from unmask import plugins
-from unmask.cli.inspection import callable_as_its_family
+from unmask.inspection import callable_as_its_family
 from unmask.nearest import nearest, quoted
 
 

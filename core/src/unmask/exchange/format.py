@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from unmask.cli.inspection import callable_as_its_family
 from unmask.exchange.files import State
+from unmask.inspection import callable_as_its_family
 from unmask.model import MaskedModel
 from unmask.nearest import nearest, quoted
 from unmask.plugins import BrokenPluginError, Component, UnknownNameError, UserError, components, find

@@ -18,10 +18,11 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from unmask import api, plugins
-from unmask.cli import COMMANDS, PLUGIN_COMMANDS
 from unmask.nearest import nearest, quoted
 
-_ALL = "import sys; sys.path[:] = {path!r}; from unmask.cli.inspection import report; report(sys.argv[1:], {done})"
+PLUGIN_COMMANDS = "unmask.commands"
+"""Entry-point group of commands that plugins add: functions like ``run``, named ``plugin-command``."""
+_ALL = "import sys; sys.path[:] = {path!r}; from unmask.inspection import report; report(sys.argv[1:], {done})"
 
 _COMMAND = inspect.signature(lambda command, arguments, /: 0)
 
@@ -81,6 +82,8 @@ def requirements(distribution: str) -> list[str]:
 
 def shadowed(distribution: str) -> list[str]:
     """Commands of ``distribution`` that core's own of that name keep from being called."""
+    from unmask.cli import COMMANDS
+
     commands = [c.name for c in plugins.components() if (c.distribution, c.group) == (distribution, PLUGIN_COMMANDS)]
     return [f"Command `{name}` of {distribution} is hidden by core's own." for name in commands if name in COMMANDS]
 
