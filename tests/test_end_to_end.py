@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,17 +44,6 @@ def test_train_look_probe_predict(recipe, capsys):
 
     assert main(["predict", "--config", str(run / "config.yaml"), "--ckpt_path", "last", "--out", str(run)]) == 0
     assert np.load(run / "predictions.npy").shape == (500, 96)
-
-
-def test_the_readme_takes_the_encoder_home():
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    _, program = re.findall(r"<!-- tested -->\n```python\n(.*?)```", readme, re.DOTALL)
-    assert main(["fit", "--config", "vision/mae-digits", "--out", "runs/quickstart", *FEW]) == 0
-    scope = {}
-    exec(program, scope)
-    model = scope["model"].eval()
-    weight = scope["run"].model.encoder.vit.blocks[0].attn.qkv.weight
-    assert torch.equal(model.state_dict()["blocks.0.attn.qkv.weight"], weight)
 
 
 def test_bfloat16_and_clipping():

@@ -1,0 +1,95 @@
+"""The page of commands: what ``--help`` of each says, as tables, from the parsers themselves."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from importlib import import_module
+from unittest import mock
+
+from components import COMMANDS as PLUGIN_COMMANDS
+from components import GENERATED, first_party
+
+from unmask.cli import COMMANDS
+from unmask.cli.arguments import Arguments
+from unmask.plugins import find
+
+LIGHTNING = ("fit", "validate", "test", "predict")
+INTRODUCTION = """# Commands
+
+`unmask COMMAND --help` prints the same. Exit codes: 0 when all went well, 2 after a mistake of the user's, which is
+told in at most two plain lines, 130 after Ctrl-C. `--traceback` or `UNMASK_TRACEBACK=1` shows where an error comes
+from.
+
+| command | what |
+|---|---|
+"""
+OF_LIGHTNING = """## fit, validate, test, predict { #fit }
+
+Lightning's own commands. Options come from a recipe, then from the command line:
+
+| option | what |
+|---|---|
+| `--config` | a recipe's name or a YAML file; may be repeated, later ones override |
+| `--model`, `--data` | a method and a data module, by registered name or class path |
+| `--model.PART`, `--data.NAME` | a part or an argument: `--model.mask block`, `--model.mask.ratio 0.5` |
+| `--trainer.NAME` | arguments of Lightning's `Trainer`: `max_steps`, `precision`, `devices`, `callbacks+`, ... |
+| `--out` | the run folder; default: `runs/` and the recipe's name, with a number where that is taken |
+| `--ckpt_path` | a checkpoint, or `last`: the newest of the run folder |
+| `--seed_everything` | of weights, masks, order and augmentation; default: 0 |
+| `--print_config` | print everything that the run would use, and stop |
+
+`--help` lists all options of the trainer, and `unmask show NAME` those of a component.
+"""
+
+
+class _Asked(Exception):  # noqa: N818  no error
+    """Carries a parser out of the command that made it."""
+
+
+def pages() -> dict[str, str]:
+    """The page, by its path below docs/."""
+    rows, sections = [], []
+    for name, command in COMMANDS.items():
+        anchor = "fit" if name in LIGHTNING else name
+        rows.append(f"| [`{name}`](#{anchor}) | {command.help} |")
+        if name not in LIGHTNING:
+            sections.append(_section(name, parser_of(import_module(command.module).run, name), ""))
+    for component in first_party(PLUGIN_COMMANDS.removeprefix("unmask.")):
+        parser = parser_of(find(component.name, PLUGIN_COMMANDS).load(), component.name)
+        rows.append(f"| [`{component.name}`](#{component.name}) | of {component.distribution} |")
+        sections.append(_section(component.name, parser, f" It comes with {component.distribution}."))
+    return {"commands.md": GENERATED + INTRODUCTION + "\n".join([*rows, "", OF_LIGHTNING, *sections])}
+
+
+def parser_of(run: object, name: str) -> argparse.ArgumentParser:
+    """The parser that a command makes before it does anything else."""
+
+    def caught(self: Arguments, *_: object, **__: object) -> None:
+        raise _Asked(self)
+
+    with mock.patch.object(Arguments, "parse_args", caught), mock.patch.object(Arguments, "parse_known_args", caught):
+        try:
+            run(name, [])  # type: ignore[operator]
+        except _Asked as asked:
+            return asked.args[0]
+    raise RuntimeError(f"`{name}` asks no parser.")
+
+
+def _section(name: str, parser: argparse.ArgumentParser, more: str) -> str:
+    lines = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        word = max(action.option_strings, key=len, default=action.metavar or action.dest)
+        if not action.option_strings and action.nargs in ("+", "*"):
+            word += " ..."
+        lines.append(f"| `{word}` | {_plain(action.help)} |")
+    table = ["| argument | what |", "|---|---|", *lines, ""] if lines else []
+    return "\n".join([f"## {name} {{ #{name} }}", "", f"{_plain(parser.description)}{more}", "", *table])
+
+
+def _plain(text: str | None) -> str:
+    """Fit for a cell: what looks like markup is code."""
+    text = " ".join((text or "").replace("%%", "%").split()).replace("|", "&#124;")
+    return re.sub(r"(?<![`\w])(--\w+(?:\.\w+|\.\.\.)*|\[MASK\]|\$\(.*?\)|<\w+>)(?!`)", r"`\1`", text)
