@@ -113,7 +113,8 @@ class Setting:
     batch: int = 64
     lr: float = 1e-3
     clusters: int = 50
-    momentum: float = 0.999
+    momentum: float = 0.996
+    scale: float = 1.0
 
     def changed(self, words: list[str]) -> Setting:
         """With ``NAME=VALUE`` in place of these."""
@@ -128,7 +129,7 @@ class Setting:
 
 SETTINGS = {
     "audio-mae": Setting(),
-    "a-jepa": Setting(bins=32, batch=32),
+    "a-jepa": Setting(bins=32, batch=32, scale=4),
     "hubert": Setting(batch=32),
     "vit-mae": Setting(),
 }
@@ -222,20 +223,29 @@ def speakers_of(folder: Path) -> list[str]:
 
 
 class Filled(SpectrogramTokenizer):
-    """Clips said again and again until the window is full: for masks and peers that know no padding."""
+    """Clips said again and again until the window is full: for masks and peers that know no padding.
+
+    Values are ``scale`` times as large: where codes tell mostly at which place a patch lies, a teacher's are predicted
+    without a look at the sound.
+    """
+
+    def __init__(self, *arguments: Any, scale: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scale = scale
 
     def forward(self, batch: Any) -> Tokens:
         wave, length = batch["wave"], batch["length"]  # [B, S], [B]
         again = torch.arange(wave.shape[1], device=wave.device) % length[:, None]
-        return super().forward({"wave": wave.gather(1, again)})
+        tokens = super().forward({"wave": wave.gather(1, again)})
+        return replace(tokens, values=self.scale * tokens.values)
 
 
 def model_of(method: str, setting: Setting, seed: int, teacher: MaskedModel | None = None) -> Any:
     """A fresh one, the same for the same seed."""
     L.seed_everything(seed, verbose=False)
     patch, width, heads = (setting.frames, setting.bins), setting.width, setting.width // 32
-    kind = SpectrogramTokenizer if method == "audio-mae" else Filled
-    tokenizer = kind(Fbank(RATE, BINS, high_hz=RATE / 2), FRAMES, patch, MEAN, STD, per_clip=True)
+    of_clips: Any = (Fbank(RATE, BINS, high_hz=RATE / 2), FRAMES, patch, MEAN, STD, True)
+    tokenizer = SpectrogramTokenizer(*of_clips) if method == "audio-mae" else Filled(*of_clips, scale=setting.scale)
     optim = optim_of(setting)
     ends = (setting.decoder_width, setting.decoder_depth, setting.decoder_width // 16)
     if method == "vit-mae":
