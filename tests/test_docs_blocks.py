@@ -22,6 +22,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,7 +113,8 @@ class Shell:
     tests/test_examples.py runs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, write_metadata: Callable[[Path, Path], str]) -> None:
+        self.write_metadata = write_metadata
         self.folder, self.home, self.metadata = folder / "here", folder / "home", folder / "metadata"
         for made in (self.folder, self.home, self.metadata):
             made.mkdir()
@@ -185,16 +187,9 @@ class Shell:
         assert not extra or extra.strip("[]") in project["optional-dependencies"], f"{self.page}: {place}[{extra}"
         if source.is_relative_to(ROOT) and not source.is_relative_to(ROOT / "docs"):
             return  # installed, or this test would not run
-        info = self.metadata / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        if info.exists():
+        if str(source / "src") in self.sources:
             return
-        info.mkdir()
-        lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
-        lines += [f"Requires-Dist: {needed}" for needed in project["dependencies"]]
-        (info / "METADATA").write_text("\n".join(lines) + "\n")
-        groups = project["entry-points"].items()
-        entries = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in members.items()) for group, members in groups]
-        (info / "entry_points.txt").write_text("\n".join(entries))
+        self.write_metadata(source, self.metadata)
         self.sources.append(str(source / "src"))
         self._on_path(self.sources[-1])
 
@@ -264,8 +259,8 @@ def told_in_order(expected: str, printed: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory):
-    yield Shell(tmp_path_factory.mktemp("docs"))
+def shell(tmp_path_factory, write_metadata):
+    yield Shell(tmp_path_factory.mktemp("docs"), write_metadata)
     plugins.components.cache_clear()
 
 

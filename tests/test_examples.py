@@ -15,23 +15,15 @@ NAMES = ("sector", "timeseries")
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch):
+def installed(tmp_path, monkeypatch, write_metadata):
     """Puts an example on the path of processes to come, with the metadata that installing it would write."""
 
     def put(name: str) -> str:
         folder = EXAMPLES / name
-        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        info = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        info.mkdir()
-        lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
-        lines += [f"Requires-Dist: {needed}" for needed in project["dependencies"]]
-        (info / "METADATA").write_text("\n".join(lines) + "\n")
-        groups = project["entry-points"].items()
-        entries = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in members.items()) for group, members in groups]
-        (info / "entry_points.txt").write_text("\n".join(entries))
+        distribution = write_metadata(folder, tmp_path)
         path = [str(folder / "src"), str(tmp_path), os.environ.get("PYTHONPATH", "")]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in path if part))
-        return project["name"]
+        return distribution
 
     return put
 

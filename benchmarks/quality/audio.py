@@ -35,7 +35,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from audio_peer import Peer, fit_peer
+from settings import Changeable, lines
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
@@ -55,7 +56,6 @@ from unmask.evaluate.samples import batches
 from unmask.finetune import Settings, finetune
 from unmask.handoffs import Grid
 from unmask.masks import RandomMask
-from unmask.nearest import quoted
 from unmask.predictors import TransformerPredictor
 from unmask.schedules import Linear
 from unmask.targets import EMATeacher
@@ -100,7 +100,7 @@ TIMED = 14
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Changeable):
     """What is trained; `SEARCH` has what else was tried."""
 
     frames: int = 4
@@ -115,16 +115,6 @@ class Setting:
     clusters: int = 50
     momentum: float = 0.996
     scale: float = 1.0
-
-    def changed(self, words: list[str]) -> Setting:
-        """With ``NAME=VALUE`` in place of these."""
-        kinds = {one.name: type(getattr(self, one.name)) for one in fields(self)}
-        values = {}
-        for name, _, value in (word.partition("=") for word in words):
-            if name not in kinds or not value:
-                sys.exit(f"`--set` must be NAME=VALUE, of {quoted(kinds)}, but is `{name}={value}`.")
-            values[name] = kinds[name](value)
-        return replace(self, **values)
 
 
 SETTINGS = {
@@ -426,12 +416,6 @@ def finetuned(
         name = PRETRAINED if trial.encoder == "pretrained" else UNTRAINED
         rows.setdefault(f"fine-tuned, {trial.labels_per_class} per class", {})[name] = trial.scores["accuracy"]
     return rows
-
-
-def lines(out: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was measured before, with the same settings."""
-    found = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
-    return [line for line in found if all(line.get(name) == value for name, value in key.items())]
 
 
 def show(runs: list[dict[str, Any]]) -> None:

@@ -28,13 +28,14 @@ import statistics
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from settings import Changeable, lines
 from sklearn.model_selection import StratifiedKFold
 
 from unmask import Encoder, MaskedModel, Optimization
@@ -43,7 +44,6 @@ from unmask.evaluate.probe import probe_columns
 from unmask.evaluate.probe_statistics import with_statistics
 from unmask.evaluate.samples import batches
 from unmask.masks import RandomMask
-from unmask.nearest import quoted
 from unmask_pointcloud.data import NpzCloudsData
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
 from unmask_pointcloud.few_shot import episodes, linear_svm
@@ -65,7 +65,7 @@ TIMED = 12
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Changeable):
     """What is trained; `SEARCH` has what else was tried."""
 
     points: int = 1024
@@ -79,16 +79,6 @@ class Setting:
     lr: float = 2e-3
     augment: str = "none"
     codes: int = 512
-
-    def changed(self, words: list[str]) -> Setting:
-        """With ``NAME=VALUE`` in place of these."""
-        kinds = {one.name: type(getattr(self, one.name)) for one in fields(self)}
-        values = {}
-        for name, _, value in (word.partition("=") for word in words):
-            if name not in kinds or not value:
-                sys.exit(f"`--set` must be NAME=VALUE, of {quoted(kinds)}, but is `{name}={value}`.")
-            values[name] = kinds[name](value)
-        return replace(self, **values)
 
 
 SETTINGS = {
@@ -289,12 +279,6 @@ def held_out_accuracy(model: MaskedModel, data: NpzCloudsData) -> float:
         linear_svm(train[fit], labels[fit], train[held]) == labels[held] for fit, held in folds.split(train, labels)
     ]
     return float(np.concatenate(right).mean())
-
-
-def lines(out: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was measured before, with the same settings."""
-    found = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
-    return [line for line in found if all(line.get(name) == value for name, value in key.items())]
 
 
 def show(runs: list[dict[str, dict[str, float]]]) -> None:

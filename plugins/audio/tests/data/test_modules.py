@@ -1,6 +1,5 @@
 """Data modules: what is a class, what is held out, and what is refused."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -235,7 +234,6 @@ class TestTorchaudio:
         assert set(FIELDS) <= set(torchaudio.datasets.__all__)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="an optional dependency")
 class TestHub:
     @pytest.fixture
     def saved(self, tmp_path):
