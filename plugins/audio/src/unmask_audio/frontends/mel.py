@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 PIECE = 512
 """Frames of a piece, per thread."""
-BAND = 32
+BAND = 16
 """Neighbouring filters that are applied together, to those bins alone that any of them weighs."""
 _KEPT = threading.local()
 
@@ -80,10 +80,10 @@ class LogMelEnergies(nn.Module):
         return energies.clamp(min=self.floor).log()
 
     def _write(self, frames: Tensor, logs: Tensor) -> None:
-        """The same, a band of filters at a time and with nothing allocated but the means."""
+        """The same, a band of filters at a time and with nothing allocated but means and spectra."""
         shape, bins = frames.shape, len(self.filters)
         size, num_rows = shape[-1], shape[0] * shape[1]
-        padded, scaled, spectrum, squares, power = (kept[:num_rows] for kept in _kept(num_rows, size, bins))
+        padded, scaled, power = (kept[:num_rows] for kept in _kept(num_rows, size, bins))
         centred = padded.view(*shape[:2], -1)[..., :size]
         if self.centred:
             torch.sub(frames, frames.mean(-1, keepdim=True), out=centred)
@@ -95,9 +95,7 @@ class LogMelEnergies(nn.Module):
             rows[:, 1:] -= scaled[:, :-1]
             rows[:, :1] -= scaled[:, :1]
         rows *= self.window
-        torch.fft.rfft(padded, out=spectrum)
-        parts = torch.view_as_real(spectrum)  # [rows, bins, 2]
-        torch.mul(parts, parts, out=squares)
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()  # [rows, bins, 2]; `out` would be a copy of it
         torch.add(squares[..., 0], squares[..., 1], out=power)
         flat = logs.view(num_rows, -1)
         for first, last, low, high, weights in self.bands:
@@ -115,13 +113,10 @@ def _band(filters: Tensor, first: int) -> tuple[int, int, int, int, Tensor]:
 
 @torch.inference_mode(False)  # or memory first used in validation could not be written in training
 def _kept(num_rows: int, size: int, bins: int) -> tuple[Tensor, ...]:
-    """This thread's memory for frames filled up with zeros, scaled frames, their spectra, squares and powers."""
+    """This thread's memory for frames filled up with zeros, scaled frames and powers of their spectra."""
     known: dict[tuple[int, int], tuple[Tensor, ...]] = _KEPT.__dict__.setdefault("memory", {})
     memory = known.get((size, bins))
     if memory is None or len(memory[0]) < num_rows:
-        memory = known[size, bins] = (
-            torch.zeros(num_rows, 2 * (bins - 1)), torch.empty(num_rows, size),
-            torch.empty(num_rows, bins, dtype=torch.complex64), torch.empty(num_rows, bins, 2),
-            torch.empty(num_rows, bins),
-        )  # fmt: skip
+        padded, scaled, power = (num_rows, 2 * (bins - 1)), (num_rows, size), (num_rows, bins)
+        memory = known[size, bins] = torch.zeros(padded), torch.empty(scaled), torch.empty(power)
     return memory
