@@ -69,7 +69,7 @@ class TestBlockMask(MaskContract):
 class TestMultiBlockMask(MaskContract):
     layouts = [Grid((4, 4)), Grid((14, 14)), Grid((2, 2)), Grid((3, 8))]
     refused = [Set(), Sequence(), Grid((2, 4, 4))]
-    ragged = ()
+    ragged = (Grid,)
 
     def make(self, **options):
         return MultiBlockMask(**options)
@@ -238,6 +238,48 @@ def test_targets_are_blocks_of_the_papers_size():
     assert all(0.13 < rows * columns / 196 < 0.22 for rows, columns in sizes)
     assert all(0.6 < rows / columns < 1.7 for rows, columns in sizes)
     assert len(sizes) > 2
+
+
+def blocks_of(num_rows, *, columns=8, rows=16):
+    """A mask of samples that have so many rows of a grid."""
+    valid = torch.arange(rows * columns) < columns * torch.tensor(num_rows)[:, None]
+    tokens = Tokens(torch.zeros(*valid.shape, 1), Grid((rows, columns)), valid=valid)
+    return MultiBlockMask()(tokens, None, seeds.generator("cpu", 0))
+
+
+def test_blocks_are_shares_of_a_samples_own_part_of_the_grid():
+    """Samples of 16 and of 8 rows: blocks of the first are twice as large, and each is drawn as on its own grid."""
+    mask = blocks_of([16, 8] * 200)
+    targets = mask.predict.view(200, 2, 4, 16, 8)
+    assert not targets[:, 1, :, 8:].any()
+    for own, rows in ((targets[:, 0], 16), (targets[:, 1], 8)):
+        height, width = own.any(3).sum(2), own.any(2).sum(2)
+        area = (height * width).unique()
+        assert len(area) == 1
+        assert torch.equal(own.sum((2, 3)), height * width)
+        assert 0.11 < area.item() / (rows * 8) < 0.22
+        assert own[:, :, 0].any() and own[:, :, rows - 1].any()
+    kept = mask.visible.valid.sum(1).view(200, 2)
+    assert (kept >= 10).all()
+    assert kept[:, 0].double().mean() > 1.5 * kept[:, 1].double().mean()
+
+
+def test_equally_padded_samples_are_drawn_as_without_the_padding():
+    mask, own = (
+        blocks_of([12] * 8),
+        MultiBlockMask()(Tokens(torch.zeros(8, 96, 1), Grid((12, 8))), None, seeds.generator("cpu", 0)),
+    )
+    assert torch.equal(mask.predict[..., :96], own.predict)
+    assert not mask.predict[..., 96:].any()
+    assert mask.num_hidden == own.num_hidden
+    assert mask.visible.index.shape == (8, 96 - own.num_hidden)
+
+
+def test_padding_amid_a_grid_is_refused():
+    hole = torch.ones(2, 16, dtype=torch.bool)
+    hole[1, 5] = False
+    with pytest.raises(ValueError, match="padded by whole rows or columns at the end"):
+        MultiBlockMask()(Tokens(torch.zeros(2, 16, 1), Grid((4, 4)), valid=hole))
 
 
 def test_targets_may_touch_every_border():

@@ -22,12 +22,18 @@ SEEN_FIRST = torch.rand(3, 36, generator=torch.Generator().manual_seed(5)).argso
 
 
 class Patches(Tokenizer):
-    """``[B, T, F]`` spectrograms as they are, cut into patches."""
+    """``[B, T, F]`` spectrograms as they are, cut into patches; each of as many times as told, all of them if not."""
+
+    def __init__(self, *num_times: int) -> None:
+        super().__init__()
+        self.num_times = num_times
 
     def forward(self, batch) -> Tokens:
         times, frequencies = (side // PATCH for side in batch.shape[1:])
         cells = batch.unflatten(2, (frequencies, PATCH)).unflatten(1, (times, PATCH)).transpose(2, 3)
-        return Tokens(cells.flatten(3).flatten(1, 2), Grid((times, frequencies)))
+        own = torch.tensor(self.num_times)[:, None] * frequencies
+        valid = torch.arange(times * frequencies) < own if self.num_times else None
+        return Tokens(cells.flatten(3).flatten(1, 2), Grid((times, frequencies)), valid=valid)
 
 
 class GivenMask(MaskSampler):
@@ -148,11 +154,13 @@ def test_a_step_with_the_local_decoder_by_hand():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def a_jepa(**options):
+def a_jepa(*num_times, **options):
     torch.manual_seed(0)
     encoder = SpectrogramViT(WIDTH, DEPTH, HEADS, PATCH * PATCH, class_token=False)
     predictor = TransformerPredictor(WIDTH, WIDTH, 24, 2, 2)
-    return shake(AJEPA(patch=(PATCH, PATCH), tokenizer=Patches(), encoder=encoder, predictor=predictor, **options))
+    return shake(
+        AJEPA(patch=(PATCH, PATCH), tokenizer=Patches(*num_times), encoder=encoder, predictor=predictor, **options)
+    )
 
 
 def test_a_jepa_compares_with_the_teachers_normed_codes():
@@ -177,6 +185,33 @@ def test_a_jepa_compares_with_the_teachers_normed_codes():
     assert model.target.update(model.encoder, Progress(total_steps=10))["momentum"] == pytest.approx(0.996)
     expected = 0.996 * before + 0.004 * model.encoder.embed.weight
     torch.testing.assert_close(model.target.teacher.embed.weight, expected)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["easy", "hard"])
+def test_a_jepa_asks_short_clips_for_blocks_of_their_own(share):
+    """Clips of 8 and of 4 times: the loss is by hand the mean over what is asked, and padding has no part in it."""
+    model = a_jepa(8, 4, mask=CurriculumMask(share=share, second=TimeFrequencyBlockMask(min_keep=2))).eval()
+    spectrogram = spectrograms(2, 32, 32)
+    step = model.step(spectrogram, torch.Generator().manual_seed(0))
+    valid = step.tokens.valid
+    assert valid.sum(1).tolist() == [64, 32]
+    assert not (step.mask.predict & ~valid[:, None]).any()
+    asked = step.mask.predict.flatten(1).sum(1)
+    assert asked[0] > asked[1] > 0
+    codes = F.layer_norm(model.target.teacher(step.tokens).values, (WIDTH,))
+    losses = [
+        (answer - codes[sample, place]).square().mean()
+        for sample in range(2)
+        for group, own in zip(step.prediction.values[sample], step.mask.predict[sample], strict=True)
+        for answer, place in zip(group, own.nonzero().flatten().tolist(), strict=False)
+    ]
+    torch.testing.assert_close(step.loss.total, torch.stack(losses).mean())
+
+    other = spectrogram.clone()
+    other[1, 16:] += 5.0
+    again = model.step(other, torch.Generator().manual_seed(0))
+    assert torch.equal(again.mask.predict, step.mask.predict)
+    torch.testing.assert_close(again.loss.total, step.loss.total)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])

@@ -31,9 +31,9 @@ class TestTimeOnly(TestTimeFrequency):
 
 
 class TestTimeFrequencyBlock(MaskContract):
-    layouts = [Grid((16, 8)), Grid((4, 5))]
+    layouts = [Grid((16, 8)), Grid((5, 4))]
     refused = [Set(), Sequence(), Grid((2, 4, 4))]
-    ragged = ()
+    ragged = (Grid,)
 
     def make(self, **options):
         return TimeFrequencyBlockMask(**options)
@@ -62,6 +62,12 @@ def draw(mask, tokens, seed=0, progress=None):
 
 def grid(batch, *shape):
     return Tokens(torch.zeros(batch, math.prod(shape), 4), Grid(shape))
+
+
+def padded_grid(rows, columns, num_rows):
+    """Clips that have so many rows of a grid."""
+    valid = torch.arange(rows * columns) < columns * torch.tensor(num_rows)[:, None]
+    return Tokens(torch.zeros(*valid.shape, 4), Grid((rows, columns)), valid=valid)
 
 
 def on_grid(hidden, *shape):
@@ -144,6 +150,17 @@ def test_small_grids_have_a_context_however_blocks_fall():
         assert (mask.predict.sum(2) == 1).all()
     with pytest.raises(ValueError, match="at least 2 patches a side"):
         draw(TimeFrequencyBlockMask(), grid(2, 8, 1))
+    with pytest.raises(ValueError, match="at least 2 patches a side, but one has 1 x 8"):
+        draw(TimeFrequencyBlockMask(), padded_grid(4, 8, (4, 1)))
+
+
+def test_a_short_clips_blocks_lie_within_it():
+    mask = draw(TimeFrequencyBlockMask(), padded_grid(32, 8, (32, 8)))
+    targets, visible = mask.predict.unflatten(2, (32, 8)), on_grid(~mask.hidden & mask.valid, 32, 8)
+    assert (targets.any(3).sum(2) == torch.tensor([[8], [2]])).all()  # a quarter of each clip's own times
+    times, frequencies = targets.any(1).any(2), targets.any(1).any(1)
+    assert not (visible & (times[:, :, None] | frequencies[:, None])).any()
+    assert visible.flatten(1).any(1).all()
 
 
 def test_the_square_root_schedule_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ class MultiBlockMask(MaskSampler):
     as many places. Contexts are cut to the smallest of the batch by dropping random places. All
     that is not in the context is hidden; answers are asked in groups ``[B, num_targets, N]``.
     One draw sets both scale and aspect of the targets, as in the code that the authors released:
-    large targets are the tall ones.
+    large targets are the tall ones. Of samples that end before the grid does, what is drawn are
+    shares of their own rows and columns, and no context is cut.
 
     Args:
         num_targets: target blocks, at least 1. Appendix A.1, as are the next three.
@@ -35,7 +37,8 @@ class MultiBlockMask(MaskSampler):
             one another and its context is the rest of the grid.
 
     Raises:
-        ValueError: an argument outside its range, or a layout other than a 2-D grid without padding.
+        ValueError: an argument outside its range, a layout other than a 2-D grid, or padding other
+            than whole rows and columns at its end.
 
     Differs from the released code in that a block may touch the last row and column (there an
     off-by-one keeps them out), in that the context's surplus is dropped at random (there from the
@@ -44,6 +47,8 @@ class MultiBlockMask(MaskSampler):
 
     layouts = (Grid,)
     grid_sides = (2,)
+    small: ClassVar[int] = 4
+    """Of a small grid, contexts keep at least one place in so many."""
 
     def __init__(
         self,
@@ -72,43 +77,84 @@ class MultiBlockMask(MaskSampler):
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
         super().check(layout, num_tokens, valid)
-        if valid is not None:
-            raise ValueError("MultiBlockMask works on grids without padding only, but some samples are padded.")
         if num_tokens < 2:
             raise ValueError(f"A sample must have at least 2 tokens to hide one, but has {num_tokens}.")
+        if valid is not None:
+            assert isinstance(layout, Grid)
+            sides = _own_sides(valid, layout)  # [B, 2]
+            rows, columns = (torch.arange(side, device=valid.device) for side in layout.shape)
+            if not torch.equal(valid, cells(rows < sides[:, :1], columns < sides[:, 1:])):
+                raise ValueError(
+                    f"{type(self).__name__} works on grids padded by whole rows or columns at the end, but some "
+                    "samples are padded elsewhere."
+                )
+            for own in sides.unique(dim=0).tolist():
+                self.check(Grid(tuple(own)), math.prod(own), None)
 
     def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
         assert isinstance(layout, Grid)  # `check` let nothing else pass
-        batch, num_tokens = valid.shape
-        device = valid.device
-        rows, columns = layout.shape
+        batch, device = len(valid), valid.device
         u, v = torch.rand(2, generator=generator, device=device).tolist()
-        target = _size(rows, columns, _between(self.target_scale, u), _between(self.target_aspect, u))
-        context_size = _size(rows, columns, _between(self.context_scale, v), rows / columns)
-        num_predict = target[0] * target[1]
-
-        # Positions of all blocks, several times over. [B, tries, blocks, N]
         spots = torch.rand(2, batch, _ATTEMPTS, self.num_targets + 1, generator=generator, device=device)
-        targets = _blocks(spots[..., :-1], target, rows, columns)
-        context = _blocks(spots[..., -1:], context_size, rows, columns).squeeze(2) & ~targets.any(2)
 
-        least = min(self.min_keep, max(num_tokens // 4, 1), num_tokens - num_predict)
-        kept, tried = context.sum(-1).clamp(max=least).max(1)  # [B]: whether enough, and which try
+        # What blocks measure on each of the grids of this batch: one, unless samples are padded.
+        sides, which = _own_sides(valid, layout).unique(dim=0, return_inverse=True)  # [kinds, 2], [B]
+        sizes = [(*self.sizes(rows, columns, u, v), rows * columns) for rows, columns in sides.tolist()]
+        least = [max(min(self.min_keep, num // self.small, num - math.prod(size)), 1) for size, _, num in sizes]
+        target, context = (torch.tensor(size, device=device)[which] for size in list(zip(*sizes, strict=True))[:2])
+        enough = torch.tensor(least, device=device)[which]  # [B]
+
+        # Which rows and which columns each block has, several times over. [B, tries, blocks, side]
+        own = sides[which]
+        lines, around = [], []
+        for axis, side in enumerate(layout.shape):
+            lines.append(_lines(spots[axis, ..., :-1], target[:, axis], own[:, axis], side))
+            around.append(_lines(spots[axis, ..., -1:], context[:, axis], own[:, axis], side).squeeze(2))
+        shown = self.spared(*lines) & cells(*around)  # [B, tries, N]
+
+        kept, tried = torch.minimum(shown.sum(-1), enough[:, None]).max(1)  # [B]: whether enough, and which try
         each = torch.arange(batch, device=device)
-        targets, context = targets[each, tried], context[each, tried]  # [B, G, N], [B, N]
-        vain = kept < least
-        targets = torch.where(vain[:, None, None], targets[:, :1], targets)
-        context = torch.where(vain[:, None], ~targets[:, 0], context)
+        rows, columns = (line[each, tried] for line in lines)  # [B, blocks, side]
+        vain = (kept < enough)[:, None]
+        targets = cells(rows, columns)  # [B, G, N]
+        targets = torch.where(vain[..., None], targets[:, :1], targets)
+        shown = torch.where(vain, self.spared(rows[:, :1], columns[:, :1]) & valid, shown[each, tried])
 
-        sizes = context.sum(1)
-        num_kept = int(sizes.min())
-        noise = torch.rand(batch, num_tokens, generator=generator, device=device)
-        visible = lowest(noise, torch.full_like(sizes, num_kept), context)
-        return Mask(~visible, predict=targets, num_hidden=num_tokens - num_kept, num_predict=num_predict)
+        if len(sides) > 1:
+            return Mask(~shown & valid, predict=targets)
+        counts = shown.sum(1)
+        num_kept = int(counts.min())
+        noise = torch.rand(valid.shape, generator=generator, device=device)
+        visible = lowest(noise, torch.full_like(counts, num_kept), shown)
+        [(size, _, num_tokens)] = sizes
+        return Mask(~visible & valid, predict=targets, num_hidden=num_tokens - num_kept, num_predict=math.prod(size))
+
+    def sizes(self, rows: int, columns: int, u: float, v: float) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns of targets and of the context on such a grid; ``u`` and ``v`` in [0, 1] tell how large."""
+        target = _size(rows, columns, between(self.target_scale, u), between(self.target_aspect, u))
+        return target, _size(rows, columns, between(self.context_scale, v), rows / columns)
+
+    def spared(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Places that targets leave to the context.
+
+        Args:
+            rows: ``[..., blocks, R]`` bool, which rows of the grid each target has.
+            columns: ``[..., blocks, C]`` bool, likewise.
+
+        Returns:
+            ``[..., R * C]`` bool.
+        """
+        return ~cells(rows, columns).any(-2)
 
 
-def _between(bounds: tuple[float, float], share: float) -> float:
+def between(bounds: tuple[float, float], share: float) -> float:
+    """The point a ``share`` of the way from the first bound to the second."""
     return bounds[0] + (bounds[1] - bounds[0]) * share
+
+
+def cells(rows: Tensor, columns: Tensor) -> Tensor:
+    """Places whose row, of ``[..., R]``, and whose column, of ``[..., C]``, are both chosen: ``[..., R * C]``."""
+    return (rows[..., :, None] & columns[..., None, :]).flatten(-2)
 
 
 def _size(rows: int, columns: int, scale: float, aspect: float) -> tuple[int, int]:
@@ -118,11 +164,19 @@ def _size(rows: int, columns: int, scale: float, aspect: float) -> tuple[int, in
     return min(max(height, 1), max(rows - 1, 1)), min(max(width, 1), max(columns - 1, 1))
 
 
-def _blocks(spots: Tensor, size: tuple[int, int], rows: int, columns: int) -> Tensor:
-    """Blocks of one size ``[B, tries, blocks, N]`` at positions ``[2, B, tries, blocks]`` in [0, 1)."""
-    within = []
-    for spot, length, side in zip(spots, size, (rows, columns), strict=True):
-        start = (spot * (side - length + 1)).long()[..., None]
-        at = torch.arange(side, device=spots.device)
-        within.append((at >= start) & (at < start + length))
-    return (within[0][..., :, None] & within[1][..., None, :]).flatten(-2)
+def _own_sides(valid: Tensor, layout: Grid) -> Tensor:
+    """How many rows and columns of the grid each sample has: ``[B, 2]``."""
+    real = valid.unflatten(1, layout.shape)
+    return torch.stack([real.any(2).sum(1), real.any(1).sum(1)], dim=1)
+
+
+def _lines(spots: Tensor, lengths: Tensor, sides: Tensor, longest: int) -> Tensor:
+    """What of an axis blocks cover: ``[B, tries, blocks, longest]`` bool.
+
+    Blocks lie at ``spots`` ``[B, tries, blocks]`` in [0, 1); each sample's are ``lengths`` ``[B]`` long, on an axis of
+    ``sides`` ``[B]`` places.
+    """
+    room = sides - lengths + 1
+    start = (spots * room[:, None, None]).long()[..., None]
+    at = torch.arange(longest, device=spots.device)
+    return (at >= start) & (at < start + lengths[:, None, None, None])

@@ -129,6 +129,10 @@ class MaskContract(Contract):
             assert tokens.valid is not None
             assert mask.valid is tokens.valid, layout
             assert not (mask.hidden & ~tokens.valid).any(), layout
+            if mask.predict is not None:
+                groups = mask.predict if mask.predict.ndim == 3 else mask.predict[:, None]
+                assert not (groups & ~(mask.hidden & tokens.valid)[:, None]).any(), f"{layout}: padding is asked for"
+                assert groups.any(-1).all(), layout
             for hidden, length in zip(mask.hidden.sum(1).tolist(), tokens.valid.sum(1).tolist(), strict=True):
                 assert self.expected(sampler, length, layout, Progress()) in (None, hidden), layout
                 assert 0 < hidden < length, layout

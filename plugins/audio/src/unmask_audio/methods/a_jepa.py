@@ -41,8 +41,7 @@ class AJEPA(MaskedModel):
         optim: AdamW: rate 2e-4 at batch 512 (appendix A); betas, decay and warm-up, which the paper does not give,
             are Audio-MAE's.
 
-    Its masks cut blocks out of whole grids: clips that the batch tells to be shorter than the window (``length``) are
-    refused; windows that all clips fill, or batches without ``length``, are not.
+    Of a clip shorter than the window blocks are cut out of its own part of the grid; it must fill two patches of time.
 
     Differs from the paper in that the teacher's codes are layer-normed, as in I-JEPA's code; and in augmentation and
     regularised masking at fine-tuning, which are not done.
