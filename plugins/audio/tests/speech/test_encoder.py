@@ -2,18 +2,21 @@
 
 import pytest
 import torch
+from torch import nn
+from transformers import HubertConfig
+from transformers.models.hubert.modeling_hubert import HubertGroupNormConvLayer
 
 from unmask import Corruption, Mask
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.speech import WaveTokenizer
-from unmask_audio.speech.stem import geometry, joined
+from unmask_audio.speech.stem import geometry, joined, run_stem
 
 KINDS = ["hubert", "wav2vec2", "wavlm"]
 
 
 def close(got, expected, tolerance=2e-5):
     assert got.shape == expected.shape
-    assert (got - expected).abs().max() <= tolerance * max(float(expected.abs().max()), 1)
+    assert (got - expected).abs().max() <= tolerance * max(expected.abs().max().item(), 1)
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
@@ -75,6 +78,43 @@ def test_gradients_equal_transformers(kind, settings, clips, shake):
         torch.testing.assert_close(own[name], expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()) + 1e-7)
         compared += 1
     assert compared > 50
+
+
+def test_the_stems_norm_equals_torchs_on_each_clip_alone():
+    """Answers on real samples, and gradients of waves, weights and convolutions; behind them stands the bias."""
+    torch.manual_seed(0)
+    layers = nn.ModuleList(
+        [HubertGroupNormConvLayer(HubertConfig(conv_dim=(6,), conv_kernel=(4,), conv_stride=(2,)), 0)]
+    )
+    norm = layers[0].layer_norm
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    wave = torch.randn(3, 40) + 2
+    lengths = torch.tensor([40, 23, 6])
+    weights = torch.randn(3, 19, 6)
+
+    def gradients(loss, *inputs):
+        return torch.autograd.grad(loss, [*inputs, *layers.parameters()])
+
+    together = wave.clone().requires_grad_()
+    features = run_stem(layers, together, lengths)
+    got = gradients((features * weights).sum(), together)
+    expected = [torch.zeros_like(one) for one in got]
+    for row, length in enumerate(lengths.tolist()):
+        alone = wave[row : row + 1, :length].clone().requires_grad_()
+        own = layers[0](alone[:, None]).transpose(1, 2)
+        count = own.shape[1]
+        close(features[row : row + 1, :count], own)
+        behind = layers[0].activation(norm.bias).expand(1, 19 - count, 6)
+        torch.testing.assert_close(features[row : row + 1, count:], behind)
+        parts = (torch.cat([own, behind], 1) * weights[row : row + 1]).sum()
+        for place, one in enumerate(gradients(parts, alone)):
+            if place:
+                expected[place] += one
+            else:
+                expected[0][row, :length] = one[0]
+    for one, other in zip(got, expected, strict=True):
+        close(one, other)
 
 
 def test_random_stand_ins_are_other_frames(settings, clips, some_hidden):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def geometry(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
@@ -61,11 +62,57 @@ def _outputs(conv: Any, num_inputs: Tensor) -> Tensor:
 
 
 def _normed(norm: nn.GroupNorm, x: Tensor, lengths: Tensor) -> Tensor:
-    """``x`` ``[B, C, T]`` normed channel by channel, by the moments of the first ``lengths`` ``[B]`` of each row."""
+    """``x`` ``[B, C, T]`` normed channel by channel, by the moments of the first ``lengths`` ``[B]`` of each row.
+
+    Behind them stands the norm's bias.
+    """
     assert norm.num_groups == norm.num_channels
-    real = torch.arange(x.shape[-1], device=x.device) < lengths[:, None, None]  # [B, 1, T]
-    x, count = x.float(), lengths[:, None, None]
-    mean = x.masked_fill(~real, 0).sum(-1, keepdim=True) / count
-    variance = (x - mean).masked_fill(~real, 0).square().sum(-1, keepdim=True) / count
-    x = (x - mean) * (variance + norm.eps).rsqrt()
-    return x.to(norm.weight.dtype) * norm.weight[:, None] + norm.bias[:, None]
+    real = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None, None]).float()  # [B, 1, T]
+    arguments = x, norm.weight, norm.bias, real, norm.eps
+    needs_gradient = torch.is_grad_enabled() and (x.requires_grad or norm.weight.requires_grad)
+    return _RealNorm.apply(*arguments) if needs_gradient else _real_norm(*arguments)[0]
+
+
+def _real_norm(x: Tensor, weight: Tensor, bias: Tensor, real: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The answer, what was normed, centred and 0 where not real, and what that was multiplied by, ``[B, C, 1]``."""
+    with torch.autocast(x.device.type, enabled=False):
+        count = real.sum(-1, keepdim=True)  # [B, 1, 1]
+        x = x.float()
+        centred = (x - (x @ real.mT) / count).mul_(real)
+        scale = (_dot(centred, centred) / count + eps).rsqrt()
+        answer = torch.addcmul(bias.float()[:, None], centred, scale * weight[:, None])
+        return answer.to(weight.dtype), centred, scale
+
+
+class _RealNorm(torch.autograd.Function):
+    """`_real_norm` that keeps one tensor of its size for the backward pass, which walks over few: the stem's largest.
+
+    With y the centred values, n their count, w the weight and s = (sum(y^2) / n + eps)^-0.5, real places have
+    ``dx = w s (g - sum(g) / n - s^2 y sum(g y) / n)``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, real: Tensor, eps: float) -> Tensor:
+        answer, centred, scale = _real_norm(x, weight, bias, real, eps)
+        ctx.save_for_backward(centred, scale, weight, real)
+        ctx.dtype = x.dtype
+        return answer
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        centred, scale, weight, real = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            gradient = gradient.float()
+            count = real.sum(-1, keepdim=True)
+            along = _dot(gradient, centred)  # [B, C, 1]
+            factor = scale * weight[:, None]
+            of_x = torch.addcmul(-factor * (gradient @ real.mT) / count, gradient, factor)
+            of_x = of_x.addcmul_(centred, -factor * scale.square() * along / count).mul_(real)
+            of_weight, of_bias = (along * scale).sum((0, 2)), gradient.sum((0, 2))
+        return of_x.to(ctx.dtype), of_weight.to(weight.dtype), of_bias.to(weight.dtype), None, None
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sums of products along the last axis, kept, without memory for the products."""
+    return (a[..., None, :] @ b[..., None])[..., 0]
