@@ -24,43 +24,34 @@ again.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import io
 import json
 import logging
 import math
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-import torch.nn.functional as F
+from audio_digits import RATE, Digits, Filled, Scaled, speakers_of
 from audio_peer import Peer, fit_peer
+from audio_readouts import accuracy, drawn_from, extracted
 from settings import Changeable, lines
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, make_scorer
-from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from torch import Tensor, nn
 
-from unmask import MaskedModel, Optimization, Tokens
-from unmask.evaluate.features import evaluating
-from unmask.evaluate.samples import batches
+from unmask import MaskedModel, Optimization
 from unmask.finetune import Settings, finetune
 from unmask.handoffs import Grid
 from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.schedules import Linear
 from unmask.targets import EMATeacher
-from unmask_audio.data.files import AudioFilesData
-from unmask_audio.data.module import Sources
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank
@@ -73,8 +64,8 @@ from unmask_audio.tokenizer import SpectrogramTokenizer
 
 METHODS = ("audio-mae", "a-jepa", "hubert", "vit-mae")
 RAW, UNTRAINED, PRETRAINED = COLUMNS = ("raw log-mel", "untrained", "pretrained")
-RATE, SECONDS, BINS, FRAMES = 8_000, 0.99, 64, 96
-"""Samples a second, as in the clips; seconds of a window, which 99% of them fit in; mel bins; frames of a window."""
+BINS, FRAMES = 64, 96
+"""Mel bins; frames of a window."""
 MEAN, STD = -7.0, 3.7
 """Of the log-mel values of these clips, rounded: each clip is brought to mean 0 and one spread anyway."""
 SPEECH = {
@@ -91,8 +82,6 @@ LABELS, DRAWS = (10, 50), 5
 """Labels of each digit, and how often they are drawn."""
 PRECISION: Any = "bf16-mixed"
 """On processors with AVX512-BF16 half as long again for the same time; codes are read out in float32."""
-STRENGTHS = (0.001, 0.01, 0.1)
-"""Inverse strengths of regularisation of logistic regression to choose from."""
 FIRST_SHARE = 0.4
 """Of HuBERT's budget, for its first iteration."""
 TIMED = 14
@@ -101,7 +90,11 @@ TIMED = 14
 
 @dataclass(frozen=True)
 class Setting(Changeable):
-    """What is trained; `SEARCH` has what else was tried."""
+    """What is trained; `SEARCH` has what else was tried.
+
+    HuBERT is asked about ``visible`` frames, too: it learns far more of so few steps so, though its paper (table V)
+    finds that they do harm where clusters are poor.
+    """
 
     frames: int = 4
     bins: int = 64
@@ -113,6 +106,7 @@ class Setting(Changeable):
     batch: int = 64
     lr: float = 1e-3
     clusters: int = 50
+    visible: float = 1.0
     momentum: float = 0.996
     scale: float = 1.0
 
@@ -187,55 +181,12 @@ def main() -> None:
         show([one for one in lines(arguments.out, key) if one["seed"] in arguments.seeds])
 
 
-class Digits(AudioFilesData):
-    """Clips of some speakers to train and to fit probes on, those of another to score on."""
-
-    def __init__(self, folder: Path, speakers: list[str], left_out: str, batch_size: int) -> None:
-        super().__init__(
-            str(folder), labels="pattern", pattern=r"(?P<label>\d)_(?P<speaker>[a-z]+)_", sample_rate=RATE,
-            seconds=SECONDS, min_seconds=0.05, batch_size=batch_size, num_workers=0, val_batch_size=100,
-        )  # fmt: skip
-        self.speakers, self.left_out = speakers, left_out
-        with contextlib.redirect_stdout(io.StringIO()):  # what is odd about the clips is the same every time
-            self.setup("fit")
-
-    def sources(self) -> Sources:
-        clips, _, classes = super().sources()
-        own = [clip for clip in clips if clip.group["speaker"] in self.speakers]
-        return Sources(own, [clip for clip in clips if clip.group["speaker"] == self.left_out], classes)
-
-
-def speakers_of(folder: Path) -> list[str]:
-    names = sorted({path.stem.split("_")[1] for path in folder.expanduser().glob("[0-9]_*_*.wav")})
-    if len(names) < 3:
-        sys.exit(f"`folder` must hold DIGIT_SPEAKER_NUMBER.wav of at least 3 speakers, but {folder} has {len(names)}.")
-    return names
-
-
-class Filled(SpectrogramTokenizer):
-    """Clips said again and again until the window is full: for masks and peers that know no padding.
-
-    Values are ``scale`` times as large: where codes tell mostly at which place a patch lies, a teacher's are predicted
-    without a look at the sound.
-    """
-
-    def __init__(self, *arguments: Any, scale: float, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.scale = scale
-
-    def forward(self, batch: Any) -> Tokens:
-        wave, length = batch["wave"], batch["length"]  # [B, S], [B]
-        again = torch.arange(wave.shape[1], device=wave.device) % length[:, None]
-        tokens = super().forward({"wave": wave.gather(1, again)})
-        return replace(tokens, values=self.scale * tokens.values)
-
-
 def model_of(method: str, setting: Setting, seed: int, teacher: MaskedModel | None = None) -> Any:
     """A fresh one, the same for the same seed."""
     L.seed_everything(seed, verbose=False)
     patch, width, heads = (setting.frames, setting.bins), setting.width, setting.width // 32
     of_clips: Any = (Fbank(RATE, BINS, high_hz=RATE / 2), FRAMES, patch, MEAN, STD, True)
-    tokenizer = SpectrogramTokenizer(*of_clips) if method == "audio-mae" else Filled(*of_clips, scale=setting.scale)
+    tokenizer = Filled(*of_clips) if method == "vit-mae" else Scaled(*of_clips, scale=setting.scale)
     optim = optim_of(setting)
     ends = (setting.decoder_width, setting.decoder_depth, setting.decoder_width // 16)
     if method == "vit-mae":
@@ -245,7 +196,9 @@ def model_of(method: str, setting: Setting, seed: int, teacher: MaskedModel | No
         frames = WaveTokenizer(speech.window, speech.hop, RATE)
         of_teacher = {} if teacher is None else {"teacher": copy.deepcopy(teacher.encoder), "teacher_layer": 2}
         common = {"encoder": speech, "tokenizer": frames, "optim": optim}
-        return HuBERT(**common, num_clusters=setting.clusters, num_frames=50_000, **of_teacher)
+        return HuBERT(
+            **common, num_clusters=setting.clusters, num_frames=50_000, visible_weight=setting.visible, **of_teacher
+        )
     encoder = SpectrogramViT(width, setting.depth, heads, math.prod(patch), class_token=method == "audio-mae")
     common = {"patch": patch, "tokenizer": tokenizer, "encoder": encoder, "optim": optim}
     if method == "a-jepa":
@@ -312,38 +265,6 @@ class Clock(L.Callback):
         self._began = now
 
 
-class Part(NamedTuple):
-    """Clips: features ``[n, D]``, digits and speakers ``[n]``."""
-
-    features: np.ndarray
-    label: np.ndarray
-    speaker: np.ndarray
-
-
-@torch.no_grad()
-def extracted(
-    codes: Callable[[Any], Tensor], module: nn.Module, data: Digits, readouts: tuple[int, ...]
-) -> list[tuple[Part, Part]]:
-    """For each number of stretches the clips to fit on and those to score on; ``module`` makes ``codes``."""
-    found = []
-    for split in (data.splits.probe_train, data.splits.probe_test):
-        rows: dict[int, list[Tensor]] = {number: [] for number in readouts}
-        labels, speakers = [], []
-        with evaluating(module):
-            for batch in batches(data, split, 100):
-                each = codes(batch)  # [B, T, D]
-                share = batch["length"] / batch["wave"].shape[1]
-                own = (share * each.shape[1]).ceil().long().clamp(min=1)
-                for clip, length in zip(each, own.tolist(), strict=True):
-                    for number, row in rows.items():
-                        row.append(F.adaptive_avg_pool1d(clip[:length].T, number).T.flatten())
-                labels.append(batch["label"])
-                speakers += batch["speaker"]
-        own_labels, own_speakers = torch.cat(labels).numpy(), np.array(speakers)
-        found.append([Part(torch.stack(row).float().numpy(), own_labels, own_speakers) for row in rows.values()])
-    return list(zip(*found, strict=True))
-
-
 def codes_of(model: Any) -> tuple[Callable[[Any], Tensor], nn.Module]:
     """How to get codes ``[B, T, D]`` of a batch, those of all its frequencies one after the other; and the module."""
     if isinstance(model, Peer):
@@ -376,30 +297,6 @@ def probed(
                 mean = float(np.mean([accuracy(part, test) for part in drawn]))
                 rows.setdefault(f"{what}, {each} per class", {})[name] = mean
     return rows
-
-
-def drawn_from(part: Part, number: int, rng: np.random.Generator) -> Part:
-    """``number`` clips of each digit."""
-    digits = np.unique(part.label)
-    index = np.concatenate([rng.choice(np.flatnonzero(part.label == one), number, replace=False) for one in digits])
-    return Part(*(values[index] for values in part))
-
-
-def accuracy(train: Part, test: Part) -> float:
-    """Of logistic regression, its strength chosen by leaving out each of the training speakers."""
-    x, y = train.features - train.features.mean(0), test.features - train.features.mean(0)
-    scale = math.sqrt(x.var(0).mean()) or 1.0
-    if len(x) < x.shape[1]:  # of more features than clips, the space that clips span holds all there is to fit
-        basis = np.linalg.svd(x, full_matrices=False)[2].T
-        x, y = x @ basis, y @ basis
-    scoring = make_scorer(  # told the digits, of which a speaker's few clips may lack some
-        log_loss, greater_is_better=False, response_method="predict_proba", labels=np.unique(train.label)
-    )
-    search = GridSearchCV(
-        LogisticRegression(max_iter=300, tol=1e-3), {"C": STRENGTHS}, cv=LeaveOneGroupOut(), scoring=scoring
-    )
-    fitted = search.fit(x / scale, train.label, groups=train.speaker)
-    return float((fitted.predict(y / scale) == test.label).mean())
 
 
 def finetuned(
