@@ -28,8 +28,6 @@ import copy
 import json
 import logging
 import math
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -42,6 +40,7 @@ import torch
 from audio_digits import RATE, Digits, Filled, Scaled, speakers_of
 from audio_peer import Peer, fit_peer
 from audio_readouts import accuracy, drawn_from, extracted
+from budget import PRECISION, fit
 from settings import Changeable, lines
 from torch import Tensor, nn
 
@@ -80,12 +79,10 @@ SPEECH = {
 """HuBERT's encoder: frames of 30 ms every 20 ms. On a CPU, plain attention is quicker on clips this short."""
 LABELS, DRAWS = (10, 50), 5
 """Labels of each digit, and how often they are drawn."""
-PRECISION: Any = "bf16-mixed"
-"""On processors with AVX512-BF16 half as long again for the same time; codes are read out in float32."""
+CLIP = 5.0
+"""Greatest norm of a gradient. Training is in bfloat16, codes are read out in float32."""
 FIRST_SHARE = 0.4
 """Of HuBERT's budget, for its first iteration."""
-TIMED = 14
-"""Steps that tell how many fit the budget; the first four are not counted."""
 
 
 @dataclass(frozen=True)
@@ -219,50 +216,10 @@ def trained(method: str, data: Digits, setting: Setting, budget_s: float, seed: 
     if method == "vit-mae":
         return model, fit_peer(model, data, optim_of(setting), budget_s, seed)
     if method != "hubert":
-        return model, fit(model, data, budget_s, seed)
-    first = fit(model, data, FIRST_SHARE * budget_s, seed)
+        return model, fit(model, data, budget_s, seed, CLIP)
+    first = fit(model, data, FIRST_SHARE * budget_s, seed, CLIP)
     second = model_of(method, setting, seed, teacher=model)
-    return second, f"first iteration {first}; " + fit(second, data, (1 - FIRST_SHARE) * budget_s, seed)
-
-
-def fit(model: MaskedModel, data: Digits, budget_s: float, seed: int) -> str:
-    """Trains for as many steps as fit the budget; what comes before the first step counts, and is measured, too."""
-    clock = Clock()
-    began = time.process_time()
-    _run(copy.deepcopy(model), data, seed, TIMED, clock)
-    before = clock.first - began
-    steps = max(math.floor((budget_s - before) / statistics.median(clock.steps[4:])), TIMED)
-    began = time.process_time()
-    loss = _run(model, data, seed, steps)
-    used = time.process_time() - began
-    return f"{steps:,} steps of {data.batch_size} in {used:.0f} s of CPU, training loss {loss:.4f}"
-
-
-def _run(model: MaskedModel, data: Digits, seed: int, steps: int, *callbacks: L.Callback) -> float:
-    L.seed_everything(seed, verbose=False)
-    data.seed = None  # the order of batches is this seed's
-    trainer = L.Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-        enable_progress_bar=False, limit_val_batches=0, gradient_clip_val=5.0, precision=PRECISION,
-        callbacks=list(callbacks),
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
-    return float(trainer.callback_metrics["train/loss"])
-
-
-class Clock(L.Callback):
-    """CPU seconds from each step's beginning to the next one's, so that loading counts."""
-
-    def __init__(self) -> None:
-        self.steps: list[float] = []
-
-    def on_train_batch_start(self, *args: object) -> None:
-        now = time.process_time()
-        if hasattr(self, "_began"):
-            self.steps.append(now - self._began)
-        else:
-            self.first = now
-        self._began = now
+    return second, f"first iteration {first}; " + fit(second, data, (1 - FIRST_SHARE) * budget_s, seed, CLIP)
 
 
 def codes_of(model: Any) -> tuple[Callable[[Any], Tensor], nn.Module]:

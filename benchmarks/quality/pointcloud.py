@@ -20,13 +20,11 @@ to ``--out``, and a seed whose figures are there is not run again.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
 import math
 import statistics
 import sys
-import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +33,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from budget import fit
 from settings import Changeable, lines
 from sklearn.model_selection import StratifiedKFold
 
@@ -56,12 +55,10 @@ METHODS = ("point-mae", "point-bert")
 COLUMNS = ("descriptors", "untrained", "with statistics", "pretrained")
 SHOTS = ((5, 10), (5, 20), (10, 10), (10, 20))
 """Classes of an episode, and labels of each."""
-PRECISION: Any = "bf16-mixed"
-"""On processors with AVX512-BF16, two to four times as many steps; codes are read out in float32."""
+CLIP = 10.0
+"""Greatest norm of a gradient. Training is in bfloat16, codes are read out in float32."""
 DVAE_SHARE = 0.25
 """Of Point-BERT's budget, for its first stage."""
-TIMED = 12
-"""Steps that tell how many fit the budget; the first four are not counted."""
 
 
 @dataclass(frozen=True)
@@ -183,54 +180,15 @@ def trained(method: str, data: NpzCloudsData, setting: Setting, budget_s: float,
     """The model, and how long that took."""
     model = model_of(method, setting, seed)
     if not isinstance(model, PointBERT):
-        return model, fit(model, data, budget_s, seed)
+        return model, fit(model, data, budget_s, seed, CLIP)
     dvae = model_of("dvae", setting, seed)
-    first = fit(dvae, data, DVAE_SHARE * budget_s, seed)
+    first = fit(dvae, data, DVAE_SHARE * budget_s, seed, CLIP)
     model.target.dvae.load_state_dict(dvae.encoder.state_dict())
     model.encoder.patch_net.load_state_dict(model.target.dvae.patch_net.state_dict())
     assert model.contrast is not None
     model.contrast.slow_encoder.load_state_dict(model.encoder.state_dict())
     model.has_dvae.fill_(True)
-    return model, f"first stage {first}; " + fit(model, data, (1 - DVAE_SHARE) * budget_s, seed)
-
-
-def fit(model: MaskedModel, data: NpzCloudsData, budget_s: float, seed: int) -> str:
-    """Trains for as many steps as fit the budget."""
-    clock = Clock()
-    _run(copy.deepcopy(model), data, seed, TIMED, clock)
-    steps = max(math.floor(budget_s / statistics.median(clock.steps[4:])), TIMED)
-    began = time.process_time()
-    loss = _run(model, data, seed, steps)
-    return (
-        f"{steps:,} steps of {data.batch_size} in {time.process_time() - began:.0f} s of CPU, training loss {loss:.4f}"
-    )
-
-
-def _run(model: MaskedModel, data: NpzCloudsData, seed: int, steps: int, *callbacks: L.Callback) -> float:
-    L.seed_everything(seed, verbose=False)
-    data.seed = None  # the order of batches is this seed's
-    trainer = L.Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-        enable_progress_bar=False, limit_val_batches=0, gradient_clip_val=10.0, precision=PRECISION,
-        callbacks=list(callbacks),
-    )  # fmt: skip
-    trainer.fit(model, datamodule=data)
-    return float(trainer.callback_metrics["train/loss"])
-
-
-class Clock(L.Callback):
-    """Processor seconds of each step, with what comes before it: from the end of one to the end of the next."""
-
-    def __init__(self) -> None:
-        self.steps: list[float] = []
-
-    def on_train_start(self, *args: object) -> None:
-        self._last = time.process_time()
-
-    def on_train_batch_end(self, *args: object) -> None:
-        now = time.process_time()
-        self.steps.append(now - self._last)
-        self._last = now
+    return model, f"first stage {first}; " + fit(model, data, (1 - DVAE_SHARE) * budget_s, seed, CLIP)
 
 
 def extracted(
