@@ -14,12 +14,15 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
 from sklearn.metrics import adjusted_rand_score, average_precision_score, mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from unmask.data import MaskedDataModule, Splits
+from unmask.evaluate import probe_fits
 from unmask.evaluate.features import evaluating, features, raw_features, raw_vectors, vectors
 from unmask.evaluate.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, Row, probe, probe_columns, probe_runs
+from unmask.evaluate.probe_protocol import Protocol
 from unmask.evaluate.probe_statistics import with_statistics
 from unmask.evaluate.table import plain, table, to_json
 from unmask.families import Encoder, Tokenizer
@@ -513,3 +516,49 @@ def test_encoders_with_batchnorm_get_a_column_with_statistics():
     assert result.columns == [RAW, UNTRAINED, STATISTICS, PRETRAINED]
     assert "statistics collected" in plain(result)
     assert len(json.loads(to_json(result))["rows"][0]["gain"]) == 3
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_small_probes_are_fitted_by_one_thread(multi_label, monkeypatch):
+    """Whatever the machine allows; one of many labels has all its threads, and they are given back."""
+    seen = []
+    fitting = probe_fits.LogisticRegression.fit
+
+    def spy(self, *arguments, **options):
+        seen.append({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+        return fitting(self, *arguments, **options)
+
+    monkeypatch.setattr(probe_fits.LogisticRegression, "fit", spy)
+    rows = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    labels = np.arange(40) % 2
+    labels = (
+        np.stack([labels, np.roll(labels, 1), np.arange(40) % 3 == 0], axis=1).astype(int) if multi_label else labels
+    )
+    with threadpool_limits(2, "blas"):
+        before = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        probe_fits.PROBES["linear"].fit(rows, labels, rows, Protocol())
+        assert seen and all(threads <= {1} for threads in seen)  # Apple's BLAS tells nothing
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == before
+        seen.clear()
+        if not multi_label:
+            monkeypatch.setattr(probe_fits, "LARGE", 30)
+            probe_fits.PROBES["linear"].fit(rows, labels, rows, Protocol())
+            assert seen[0] == before
+
+
+def test_fewer_labels_than_features_are_fitted_in_their_span(monkeypatch):
+    """Logistic regression of 30 rows of 200 numbers answers as scikit-learn's on all 200."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    train, test = rng.standard_normal((30, 200)), rng.standard_normal((500, 200))
+    for rows, own in ((train, labels), (test, np.arange(500) % 3)):
+        rows[np.arange(len(rows)), own] += 3
+    monkeypatch.setattr(probe_fits, "STRENGTHS", (0.1,))
+    widths = []
+    fitting = probe_fits.LogisticRegression.fit
+    monkeypatch.setattr(
+        probe_fits.LogisticRegression, "fit", lambda self, x, y: (widths.append(x.shape[1]), fitting(self, x, y))[1]
+    )
+    answers = probe_fits.PROBES["linear"].fit(train, labels, test, Protocol())
+    assert set(widths) == {30}
+    assert np.mean(answers == LogisticRegression(C=0.1, max_iter=1000).fit(train, labels).predict(test)) > 0.995

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 from torch.utils.data import Subset
 
 from unmask import seeds
@@ -143,6 +144,6 @@ def _scores(
         ),
         "linear": LogisticRegression(max_iter=200),
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough, to follow a run
         return {name: float(classifiers[name].fit(train, train_labels).score(test, test_labels)) for name in probes}

@@ -22,6 +22,7 @@ from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, Strati
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC, LinearSVC
+from threadpoolctl import threadpool_limits
 
 from unmask.evaluate.labels import CLASSIFICATION, MULTI_LABEL, REGRESSION
 from unmask.evaluate.probe_protocol import Protocol
@@ -87,6 +88,9 @@ def _knn(train: np.ndarray, labels: np.ndarray, test: np.ndarray, protocol: Prot
 def _linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, protocol: Protocol) -> np.ndarray:
     """Logistic regression; its strength is chosen by cross-validation on the given labels alone."""
     large = len(train) >= LARGE
+    if len(train) < train.shape[1]:  # weights lie in the span of the rows: the same answers, of fewer features
+        basis = np.linalg.qr(train.T)[0]
+        train, test = train @ basis, test @ basis
     classifier: Any = LogisticRegression(max_iter=MAX_ITER_LARGE if large else MAX_ITER)
     if labels.ndim > 1:
         return _one_vs_rest(classifier, train, labels, test, protocol)
@@ -97,7 +101,8 @@ def _linear(train: np.ndarray, labels: np.ndarray, test: np.ndarray, protocol: P
             folds = StratifiedShuffleSplit(1, test_size=0.2, random_state=protocol.seed)
         # By log-likelihood: accuracy on a handful of labels ties, and ties would go to the smallest C.
         classifier = GridSearchCV(classifier, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(None if large else 1, "blas"):
+        # On fewer labels threads wait for each other far longer than they work: measured, 10 to 25 times as long.
         warnings.simplefilter("ignore", ConvergenceWarning)  # of strengths that are not chosen, mostly
         return classifier.fit(train, labels).predict(test)
 
@@ -111,7 +116,7 @@ def _one_vs_rest(
     search = GridSearchCV(
         OneVsRestClassifier(classifier), {"estimator__C": STRENGTHS}, cv=folds, scoring=scorer, error_score="raise"
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(None if len(train) >= LARGE else 1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "Label .* present in all training examples")  # a class none has there
         return search.fit(train, labels).predict_proba(test)

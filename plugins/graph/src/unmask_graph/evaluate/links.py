@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from unmask import seeds
@@ -116,7 +117,8 @@ def fitted_scores(codes: Tensor, split: LinkSplit) -> LinkScores:
     scale = max(float(np.sqrt(np.mean(train**2))), 1e-12)
     best, chosen = -1.0, LinkScores(0.5, 0.5)
     for strength in STRENGTHS:
-        machine = LogisticRegression(C=strength, max_iter=1000).fit(train / scale, split.train.edge.numpy())
+        with threadpool_limits(1, "blas"):  # threads wait for each other longer than they work
+            machine = LogisticRegression(C=strength, max_iter=1000).fit(train / scale, split.train.edge.numpy())
         found = _scores(split.val, machine.decision_function(val / scale)).auc
         if found > best:
             best, chosen = found, _scores(split.test, machine.decision_function(test / scale))
