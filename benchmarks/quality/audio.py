@@ -42,6 +42,7 @@ from audio_peer import Peer, fit_peer
 from audio_readouts import accuracy, drawn_from, extracted
 from budget import PRECISION, fit
 from settings import Changeable, lines
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from unmask import MaskedModel, Optimization
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("audio-quality.jsonl"), help="a line per method and seed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # for scikit-learn
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings(
         "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"

@@ -36,6 +36,7 @@ import torch
 from budget import fit
 from settings import Changeable, lines
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from unmask import Encoder, MaskedModel, Optimization
 from unmask.evaluate.features import features, raw_features
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("pointcloud-quality.jsonl"), help="a line per method and seed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # for scikit-learn
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings(
         "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"
