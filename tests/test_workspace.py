@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "unmask"
 PLUGINS = sorted(ROOT.glob("plugins/*/src/unmask_*"))
 TRAINING_CORE = [
-    *(CORE / f"{name}.py" for name in ("handoffs", "families", "model", "data", "plugins")),
+    *(CORE / f"{name}.py" for name in ("handoffs", "families", "model", "data/module", "plugins")),
     *sorted((CORE / "masks").glob("*.py")),
 ]
 MODALITIES = re.compile(
@@ -33,7 +33,7 @@ def imported(path: Path) -> set[str]:
 
 def test_training_core_stays_small():
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in TRAINING_CORE)
-    assert lines < 1900
+    assert lines < 2000
 
 
 def test_training_core_names_no_modality():

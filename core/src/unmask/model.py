@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from unmask import seeds
+from unmask import agreements, seeds
 from unmask.families import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer
 from unmask.handoffs import Corruption, Latent, Mask, Prediction, Tokens
 from unmask.optim import Optimization
@@ -130,6 +130,9 @@ class MaskedModel(L.LightningModule):
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
         tokens = self.embedding_tokenizer(batch)
         return self.embedder(tokens).pool("mean", tokens.places)
+
+    def setup(self, stage: str) -> None:
+        agreements.check(self, getattr(self.trainer, "datamodule", None), loaded=True)
 
     def on_fit_start(self) -> None:
         if self.seed is None:  # a resumed run has the seed of its beginning

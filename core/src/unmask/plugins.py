@@ -30,6 +30,7 @@ FAMILIES = {
     "unmask.losses": "unmask.families.Loss",
     "unmask.schedules": "unmask.schedules.Schedule",
     "unmask.formats": "unmask.exchange.format.Format",
+    "unmask.agreements": "unmask.agreements.Agreement",
 }
 """The class that the components of a group descend from, as a path, so that asking imports nothing."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from unmask import seeds
@@ -82,10 +83,21 @@ class MaskedDataModule(L.LightningDataModule, ABC):
         self.drop_last = drop_last
         self.seed: int | None = None
         self._splits: Splits | None = None
+        self._told = False
 
     @abstractmethod
     def load(self) -> Splits:
         """The data sets; called once, on every device's process."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The words that labels 0, 1, 2, ... stand for, as the source writes them; empty where it has none."""
+        return ()
+
+    def found(self) -> str:
+        """What was read and what was odd in it, shown once before training."""
+        train, val = (len(part) for part in (self.splits.train, self.splits.val))  # type: ignore[arg-type]
+        return f"{train:,} {self.sample_name} to train on, {val:,} to validate on."
 
     @property
     def splits(self) -> Splits:
@@ -99,6 +111,9 @@ class MaskedDataModule(L.LightningDataModule, ABC):
 
     def setup(self, stage: str | None = None) -> None:
         num_samples = len(self.splits.train)  # type: ignore[arg-type]
+        if not self._told:
+            self._told = True
+            rank_zero_only(print)(self.found(), flush=True)
         if stage not in (None, "fit"):
             return
         shard = num_samples // self._world()[0]

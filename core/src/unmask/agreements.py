@@ -1,0 +1,81 @@
+"""Two things that must agree are compared before training: made to agree, or refused in a line, or told.
+
+Model and data are configured apart, so nothing but a comparison tells whether they fit: a tokenizer and a vocabulary,
+the rates of sounds and of a front end, lengths, kinds of labels. Each such comparison is an `Agreement`, registered
+in the group ``unmask.agreements`` like any component; its docstring is its row in the table of the documentation. A run
+is held against those of core and of the packages that its model and its data come from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
+
+from unmask import plugins
+
+GROUP = "unmask.agreements"
+
+
+class Agreement(ABC):
+    """One comparison. The docstring says what must agree, and what happens where it does not.
+
+    A subclass is asked about every run of its package, so it first sees whether it has anything to say: the model and
+    the data may be anybody's.
+    """
+
+    between: ClassVar[tuple[str, str]]
+    """The two options or things that are compared: ``("data.sample_rate", "model.tokenizer.frontend")``."""
+    otherwise: ClassVar[Literal["refused", "made to agree", "told"]]
+    """What happens where they do not agree."""
+    reads_data: ClassVar[bool] = False
+    """Whether it must look at samples: then it is asked once the data is loaded, else before."""
+
+    @abstractmethod
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        """Compares.
+
+        Returns:
+            What the user should know: what was made to agree, or what is odd. None: they agree.
+
+        Raises:
+            ValueError: they do not, in a sentence with both options, both values and the nearest valid choice.
+        """
+
+
+def check(model: L.LightningModule, data: Any, loaded: bool) -> None:
+    """Holds a model and its data against every agreement that concerns them, each once.
+
+    Args:
+        model: what is trained, or looked at.
+        data: what it is given; anything but a data module is not compared.
+        loaded: whether the data has been read; if not, agreements that look at samples are left for later.
+
+    Raises:
+        ValueError: two things do not agree.
+    """
+    if not isinstance(data, L.LightningDataModule):
+        return
+    done: set[tuple[str, int]] = model.__dict__.setdefault("_agreed", set())
+    for component in concerning(model, data):
+        kind = component.load()
+        key = component.class_path, id(data)
+        if key in done or (kind.reads_data and not loaded):
+            continue
+        told = kind().check(model, data)
+        done.add(key)
+        if told:
+            rank_zero_only(print)(told, flush=True)
+
+
+def concerning(model: L.LightningModule, data: L.LightningDataModule) -> list[plugins.Component]:
+    """The agreements of the packages that the model, its parts and the data come from."""
+    kinds = {type(model), type(data), *map(type, model.children())}
+    packages = {base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__}
+    return [
+        component
+        for component in plugins.components()
+        if component.group == GROUP and component.value.partition(":")[0].partition(".")[0] in packages
+    ]
