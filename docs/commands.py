@@ -18,8 +18,8 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 INTRODUCTION = """# Commands
 
 `unmask COMMAND --help` prints the same. Exit codes: 0 when all went well, 2 after a mistake of the user's, which is
-told in at most two plain lines, 130 after Ctrl-C. `--traceback` or `UNMASK_TRACEBACK=1` shows where an error comes
-from.
+told in at most two plain lines, 1 when a run cannot go on (NaN, a full disk), 143 after SIGTERM, before which `fit`
+saves, 130 after Ctrl-C. `--traceback` or `UNMASK_TRACEBACK=1` shows where an error comes from.
 
 | command | what |
 |---|---|
@@ -34,12 +34,38 @@ Lightning's own commands. Options come from a recipe, then from the command line
 | `--model`, `--data` | a method and a data module, by registered name or class path |
 | `--model.PART`, `--data.NAME` | a part or an argument: `--model.mask block`, `--model.mask.ratio 0.5` |
 | `--trainer.NAME` | arguments of Lightning's `Trainer`: `max_steps`, `precision`, `devices`, `callbacks+`, ... |
+| `--trainer.precision` | Lightning's, or `auto`: bf16-mixed where the device multiplies it quickly, else 32-true |
+| `--trainer.logger` | loggers beside the run's own `metrics.csv`, in place of TensorBoard; `false`: none at all |
+| `--trainer.external_callbacks` | packages whose callbacks for every Lightning run to take, or `all`; default: none |
 | `--out` | the run folder; default: `runs/` and the recipe's name, with a number where that is taken |
-| `--ckpt_path` | a checkpoint, or `last`: the newest of the run folder |
+| `--ckpt_path` | a checkpoint, or `last`: the one written last in the run folder; without one, a run from scratch |
 | `--seed_everything` | of weights, masks, order and augmentation; default: 0 |
 | `--print_config` | print everything that the run would use, and stop |
 
 `--help` lists all options of the trainer, and `unmask show NAME` those of a component.
+
+Loggers, callbacks, strategies, accelerators and profilers are given by class name or class path:
+`--trainer.logger WandbLogger`, `--trainer.callbacks+=my_package.MyCallback`,
+`--trainer.strategy lightning.pytorch.strategies.DDPStrategy --trainer.strategy.find_unused_parameters true`.
+Pictures go to each logger that takes images. `train/loss` is the mean over devices. BatchNorm's statistics are each
+device's own unless `--trainer.sync_batchnorm true` is given, for GPUs; that is said before training.
+
+### Stopping and resuming
+
+A run that is killed at any moment goes on with `--ckpt_path last`, and ends with the same weights as one that was left
+alone. Use it in job scripts from the first start on: while there is no checkpoint, it begins from scratch.
+
+- A checkpoint is written beside its place and renamed when it is whole. Its checksums are compared when it is read.
+- SIGTERM stops after the optimiser step, or the batch of a validation, that it comes in: `checkpoints/last.ckpt` is
+  written, and the exit code is 143, so that a scheduler starts the run again. A second SIGTERM kills at once. A run
+  whose last step is done is finished, with 0. Several processes stop after the same step.
+- Options that differ from the checkpoint's run are applied, the learning rate included, and named in one line. The seed
+  is the exception: the checkpoint's is kept. What decides which samples a batch holds (batch size, accumulated batches,
+  number of processes, number of samples) can change between epochs; within one, it is refused.
+- `config.yaml` holds what the run goes on with, and each checkpoint holds the same text.
+- A run folder that a run writes to is locked (`.lock`). Another run takes the next number, or is refused with
+  `--ckpt_path last`. Commands that only read, such as `probe`, are not concerned.
+- `checkpoints/*.ckpt` and SLURM's `hpc_ckpt_*.ckpt` count as checkpoints of a run folder, for all commands alike.
 """
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -28,10 +29,26 @@ TITLES = {
     "losses": "Losses: how far answers are from targets; `--model.loss`.",
     "schedules": "Schedules: numbers that change as a run goes on, wherever one is taken.",
     "data": "Data modules: where samples come from; `--data`.",
+    "agreements": "Agreements: what must fit between model and data; every run is held against them.",
     "formats": "Formats of `unmask export` and `unmask import`.",
     "commands": "Commands that plugins add to `unmask`.",
 }
 """A page each, in the order of a step."""
+
+ELSEWHERE = {
+    "unmask.optim.Optimization.warmup_within": ("optim.warmup_steps", "trainer.max_steps", "made to agree"),
+    "unmask.cli.precision": ("trainer.precision", "the processor", "made to agree"),
+    "unmask.cli.resuming": ("the options given", "those of the run that is resumed", "told"),
+    "unmask.evaluate.labels.kind_for": ("--task", "the labels", "refused"),
+    "unmask.evaluate.trained.load_weights": ("a checkpoint", "config.yaml", "refused"),
+    "unmask.evaluate.trained.check_resumable": ("--ckpt_path", "the model", "refused"),
+    "unmask.exchange.matching": ("weights of another library", "the model", "refused"),
+}
+"""What is compared where no model meets data: by what compares it, whose docstring says how."""
+ELSEWHERE_IS = (
+    "What no class above compares, for there is no model and data to it: options of a run, weights, labels. Each is "
+    "checked in one place, too."
+)
 
 
 def first_party(family: str | None = None) -> list[Component]:
@@ -101,6 +118,9 @@ def _family(family: str, what: str) -> str:
         own = [component for component in first_party(family) if component.distribution == distribution]
         if not own:
             continue
+        if family == "agreements":
+            lines += [f"## Of {distribution}", "", *_compared(own), ""]
+            continue
         lines += [f"## Of {distribution}", "", "| name | what |", "|---|---|"]
         for component in own:
             if component.group == COMMANDS:
@@ -109,7 +129,31 @@ def _family(family: str, what: str) -> str:
                 name = f"[`{component.name}`][{component.class_path}]"
             lines.append(f"| {name} | {said(component)} |")
         lines.append("")
+    if family == "agreements":
+        lines += ["## Elsewhere", "", ELSEWHERE_IS, "", *elsewhere(), ""]
     return "\n".join(lines)
+
+
+def _compared(agreements: list[Component]) -> list[str]:
+    """A row for each agreement of a package: what it compares, and what happens where that does not agree."""
+    rows = ["| name | compared | otherwise | what |", "|---|---|---|---|"]
+    for component in agreements:
+        kind = component.load()
+        sides = " and ".join(f"`{side}`" for side in kind.between)
+        rows.append(
+            f"| [`{component.name}`][{component.class_path}] | {sides} | {kind.otherwise} | {said(component)} |"
+        )
+    return rows
+
+
+def elsewhere() -> list[str]:
+    """A row for each of `ELSEWHERE`."""
+    rows = ["| compared | otherwise | what |", "|---|---|---|"]
+    for path, (one, other, otherwise) in ELSEWHERE.items():
+        what = (inspect.getdoc(pkgutil.resolve_name(path)) or "").split("\n\n")[0].replace("\n", " ")
+        what = re.sub(r"`{2}", "`", what).replace("|", "&#124;")
+        rows.append(f"| {one} and {other} | {otherwise} | {what} (`{path}`) |")
+    return rows
 
 
 if __name__ == "__main__":

@@ -38,8 +38,10 @@ CORE = {
     ),
     "plugins": (
         "Plugins",
-        "What is installed, found without importing it; the plugin API's version; formats that a plugin may add.",
-        ["unmask.plugins", "unmask.api", "unmask.exchange.format"],
+        "What is installed, found without importing it; the plugin API's version; agreements and formats that a plugin "
+        "may add.",
+        ["unmask.plugins", "unmask.api", "unmask.agreements", "unmask.evaluate.spread", "unmask.first_stage",
+         "unmask.exchange.format"],
     ),
 }  # fmt: skip
 """Page, title, introduction and modules."""

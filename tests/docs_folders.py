@@ -15,6 +15,17 @@ def photos(folder: Path) -> None:
             file = folder / kind / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(_rng(number).integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(file)
+    (folder / "about.txt").write_text("Cats and dogs.\n", encoding="utf-8")
+
+
+def tiles(folder: Path) -> None:
+    """Two bands of 12-bit numbers in 16 bits."""
+    import tifffile
+
+    folder.mkdir()
+    for number in range(8):
+        bands = _rng(number).integers(300, 3500, (40, 48, 2), dtype=np.uint16)
+        tifffile.imwrite(folder / f"{number}.tif", bands, photometric="minisblack", planarconfig="contig")
 
 
 def fashion(folder: Path) -> None:
@@ -106,6 +117,7 @@ def graph(file: Path) -> None:
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "photos": photos,
+    "tiles": tiles,
     "fashion": fashion,
     "sounds": sounds,
     "texts": texts,

@@ -102,7 +102,7 @@ MISTAKES = {
     ),
     "boolean": ([*DIGITS, "--model.target.normalize", "ture"], "`true`"),
     "choice": ([*DIGITS, "--model.size", "tyny"], "`tiny`"),
-    "accelerator": ([*DIGITS, "--trainer.accelerator", "gpuu"], "cpu"),
+    "accelerator": ([*DIGITS, "--trainer.accelerator", "gpuu"], "`gpu`"),
     "precision": ([*DIGITS, "--trainer.precision", "bf16-mixd"], "`bf16-mixed`"),
     "callback": ([*DIGITS, "--trainer.callbacks", "Modelcheckpoint"], "`ModelCheckpoint`"),
     "checkpoint": ([*DIGITS, "--ckpt_path", "wieghts.ckpt"], "`weights.ckpt`"),

@@ -2,9 +2,13 @@
 
 import ast
 import re
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "unmask"
@@ -84,6 +88,65 @@ def test_versions_agree():
         for package in [CORE, *PLUGINS]
     }
     assert len(versions) == 1
+
+
+REFUSED = {
+    "lightning": ["2.6.2", "2.6.3", "2.6.5"],  # GHSA-w37p-236h-pfx3: malicious; CVE-2026-58659
+    "pytorch-lightning": ["2.6.2", "2.6.3", "2.6.5"],
+    "pillow": ["10.0.0", "10.2.0", "12.2.0", "12.3.0"],  # CVE-2023-4863, CVE-2023-50447, CVE-2026-59197, ...
+    "onnx": ["1.17.0", "1.20.1"],  # CVE-2025-51480, CVE-2026-27489
+    "fsspec": ["2025.3.0", "2026.5.0"],  # fails on another file system; CVE-2026-104851
+    "filelock": ["3.20.0", "4.2.0"],  # CVE-2025-68146, CVE-2026-112911
+    "transformers": ["4.57.0", "5.2.0"],  # CVE-2025-14926, CVE-2026-5241
+    "pyarrow": ["22.0.0"],  # CVE-2026-25087
+    "scikit-learn": ["1.4.2"],  # CVE-2024-5206
+}
+"""Releases with a known hole."""
+LOOKED_INTO = {"lightning": "2.7.0", "jsonargparse": "4.54.0", "torch": "3.0.0"}
+"""The first release that may have changed what is private, of packages whose private parts core uses."""
+
+
+def requirements():
+    """Every requirement of the workspace, with the file it stands in."""
+    files = [ROOT / "pyproject.toml", ROOT / "core/pyproject.toml"]
+    files += [*ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("docs/examples/*/pyproject.toml")]
+    for path in [*files, *CORE.glob("skeletons/**/pyproject.toml*")]:
+        text = re.sub(r"__[A-Z_]+__", "1", path.read_text(encoding="utf-8"))
+        project = tomllib.loads(text).get("project", {})
+        for line in chain(project.get("dependencies", []), *project.get("optional-dependencies", {}).values()):
+            yield path, Requirement(line)
+    for path in ROOT.glob("requirements*.txt"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line := line.partition("#")[0].strip():
+                yield path, Requirement(line)
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "Makefile", *CORE.glob("skeletons/**/*.md*")]:
+        for name, limits in re.findall(r"\b((?:pytorch-)?lightning)((?:[<>=!~]=?[\w.,]+)+)", path.read_text("utf-8")):
+            yield path, Requirement(name + limits)
+
+
+def test_no_requirement_admits_a_release_with_a_known_hole():
+    admitted = [
+        f"{path.relative_to(ROOT)}: {one} admits {version}"
+        for path, one in requirements()
+        for version in REFUSED.get(canonicalize_name(one.name), [])
+        if one.specifier.contains(version)
+    ]
+    assert not admitted
+
+
+def test_private_parts_of_a_package_limit_its_version():
+    core = {canonicalize_name(one.name): one for path, one in requirements() if path == ROOT / "core/pyproject.toml"}
+    assert not [name for name, version in LOOKED_INTO.items() if core[name].specifier.contains(version)]
+    assert set(REFUSED) & set(core) >= {"lightning", "pillow", "onnx", "fsspec", "filelock"}
+
+
+def test_pinned_versions_are_allowed():
+    pinned = {canonicalize_name(one.name): one for path, one in requirements() if path.suffix == ".txt"}
+    for path, one in requirements():
+        exact = pinned.get(canonicalize_name(one.name))
+        if exact is not None:
+            (version,) = [limit.version for limit in exact.specifier]
+            assert one.specifier.contains(version), f"{path}: {one}, but {exact} is pinned"
 
 
 def test_no_address_in_requirement_files():

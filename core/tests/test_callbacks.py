@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+import types
 import warnings
 
 import lightning as L
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import rich
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
@@ -100,12 +102,12 @@ def loader():
     return DataLoader([{"x": one} for one in x], batch_size=4)
 
 
-def fit(folder, callbacks, tokenizer=None, target=None, val=True, logger=False, epochs=2, val_every=1):
+def fit(folder, callbacks, tokenizer=None, target=None, val=True, logger=False, epochs=2, val_every=1, **options):
     made = model(tokenizer, target)
     trainer = L.Trainer(
         max_epochs=epochs, accelerator="cpu", default_root_dir=folder, callbacks=callbacks, logger=logger,
         enable_checkpointing=False, enable_model_summary=False, log_every_n_steps=1,
-        check_val_every_n_epoch=val_every,
+        check_val_every_n_epoch=val_every, **options,
         enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),
     )  # fmt: skip
     torch.manual_seed(1)
@@ -217,6 +219,134 @@ def test_pictures_go_to_tensorboard(tmp_path):
     events = EventAccumulator(str(tmp_path)).Reload()
     shown = Image.open(io.BytesIO(events.Images("pictures")[0].encoded_image_string))
     assert np.array_equal(np.asarray(shown), np.asarray(Image.open(tmp_path / "pictures" / "latest.png")))
+
+
+class Numeric(Cells):
+    """Draws by NumPy, which has no bfloat16."""
+
+    def render(self, tokens, hidden=None):
+        assert tokens.values.numpy().dtype in (np.float32, np.float64)
+        return super().render(tokens, hidden)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed"])
+def test_pictures_are_drawn_in_every_precision(tmp_path, precision):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "`Pictures`")
+        fit(tmp_path, [Pictures()], tokenizer=Numeric(), epochs=1, precision=precision)
+    assert (tmp_path / "pictures" / "latest.png").is_file()
+
+
+class Shown(Logger):
+    """A logger that keeps the images it is given."""
+
+    name = version = ""
+    run_id = "run"
+
+    def __init__(self, experiment=None):
+        super().__init__()
+        self.shown, self.experiment = [], experiment
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params):
+        pass
+
+
+class WandbLike(Shown):
+    def log_image(self, key, images, step=None, **kwargs):
+        assert isinstance(images, list)
+        self.shown.append((key, step, np.asarray(images[0])))
+
+
+class FileLike(Shown):
+    def log_file(self, path):
+        self.shown.append(("pictures", None, np.asarray(Image.open(path))))
+
+
+class Service:
+    """Stands for a service's own object."""
+
+    def __init__(self):
+        self.shown = []
+
+
+class TensorBoardLike(Service):
+    def add_image(self, tag, img_tensor, global_step=None, walltime=None, dataformats="CHW"):
+        assert dataformats == "HWC"
+        self.shown.append((tag, global_step, img_tensor))
+
+
+class MLFlowLike(Service):
+    def log_image(self, run_id, image, artifact_file=None, key=None, step=None, timestamp=None, synchronous=None):
+        assert run_id == "run"
+        assert artifact_file is None
+        self.shown.append((key, step, np.asarray(image)))
+
+
+class OldMLFlowLike(Service):
+    def log_image(self, run_id, image, artifact_file):
+        self.shown.append((artifact_file.partition("/")[0], int(artifact_file[-11:-4]), np.asarray(image)))
+
+
+class CometLike(Service):
+    def log_image(self, image_data, name=None, overwrite=False, image_format="png", step=None):
+        self.shown.append((name, step, np.asarray(image_data)))
+
+
+class DVCLike(Service):
+    def log_image(self, name, val):
+        assert name == "pictures.png"
+        self.shown.append(("pictures", None, np.asarray(val)))
+
+
+class AimLike(Service):
+    def track(self, value, name=None, step=None, epoch=None, context=None):
+        self.shown.append((name, step, np.asarray(value.image)))
+
+
+class NeptuneLike(Service):
+    def __getitem__(self, name):
+        class Series:
+            append = staticmethod(lambda image, step: self.shown.append((name, step, np.asarray(image))))
+
+        return Series()
+
+
+AimLike.__module__, NeptuneLike.__module__ = "aim.sdk.run", "neptune.run"
+SERVICES = [TensorBoardLike, MLFlowLike, OldMLFlowLike, CometLike, DVCLike, AimLike, NeptuneLike]
+
+
+@pytest.mark.parametrize("kind", [WandbLike, FileLike, *SERVICES])
+def test_pictures_go_to_every_logger_that_takes_images(tmp_path, monkeypatch, kind):
+    aim = types.ModuleType("aim")
+    aim.Image = lambda image: types.SimpleNamespace(image=image)
+    monkeypatch.setitem(sys.modules, "aim", aim)
+    if issubclass(kind, Shown):
+        logger = taken = kind()
+    else:
+        taken = kind()
+        logger = Shown(taken)
+    fit(tmp_path, [Pictures(num_samples=1)], logger=[Shown(), logger], epochs=2)
+    assert [name for name, _, _ in taken.shown] == ["pictures"] * 2
+    assert [step for _, step, _ in taken.shown if step is not None] in ([3, 6], [])
+    assert np.array_equal(taken.shown[-1][2], np.asarray(Image.open(tmp_path / "pictures" / "latest.png")))
+
+
+def test_a_logger_that_fails_is_told_once_and_the_others_get_their_pictures(tmp_path):
+    class Offline(WandbLike):
+        def log_image(self, key, images, step=None, **kwargs):
+            raise ConnectionError("no route")
+
+    good = WandbLike()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, [Pictures()], logger=[Offline(), good])
+    said = [str(one.message) for one in caught if "`Pictures`" in str(one.message)]
+    assert said == ["`Pictures` are not shown in Offline, which failed with ConnectionError: no route"]
+    assert len(good.shown) == 2
+    assert len(list((tmp_path / "pictures").iterdir())) == 3
 
 
 def test_without_a_terminal_a_line_each_tenth_and_no_control_characters(tmp_path, capsys):

@@ -451,6 +451,87 @@ def test_regression_by_hand():
     assert Regression(torch.zeros(1), torch.ones(1), "l1").losses(outputs, outputs + 3).tolist() == [[3]] * 3
 
 
+class Named(Data):
+    """Class ids, and the words that they stand for."""
+
+    def __init__(self, classes, label=lambda kind, x: kind):
+        super().__init__(samples(label=label), samples(30, seed=1, label=label))
+        self.words = classes
+
+    @property
+    def classes(self):
+        return self.words
+
+
+def test_regression_on_classes_that_are_numbers_takes_those_numbers(tmp_path, capsys):
+    words = ["-7.25", "0.05", "5.95"]
+    settings = replace(QUICK, task=REGRESSION, epochs=2, val_ratio=0)
+    data = Named(words)
+    train_labels, _ = read_labels(data, Rows(), REGRESSION)
+    assert train_labels.value.tolist() == [float(words[i % 3]) for i in range(48)]
+    result = finetune(data, pretrained=build(0), settings=settings, folder=tmp_path)
+    assert "Task: regression, from -7.25 to 5.95." in capsys.readouterr().out
+
+    floats = Data(*(samples(num, seed, lambda kind, x: float(words[kind])) for num, seed in ((48, 0), (30, 1))))
+    assert finetune(floats, pretrained=build(0), settings=settings).trials[0].scores == result.trials[0].scores
+    rows = list(csv.DictReader((tmp_path / "finetune" / "predictions.csv").open()))
+    assert [row["label"] for row in rows[:3]] == words
+    tuned = load(tmp_path / "finetune" / "pretrained-seed0.ckpt", build(0))
+    assert tuned.objective.given(torch.tensor([2, 0, IGNORED])).tolist()[:2] == [5.95, -7.25]
+
+
+def test_regression_on_classes_that_are_words_is_refused():
+    with pytest.raises(ValueError, match=r"needs labels that are numbers, but one is `cat`; nearest: 'classification'"):
+        read_labels(Named(["1", "2.5", "cat"]), Rows(), REGRESSION)
+    train_labels, _ = read_labels(Data(samples(), samples(30)), Rows(), REGRESSION)  # ids are all there is
+    assert train_labels.value.unique().tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"Class ids must be in \[0, 1\], one for each word, but lie in \[0, 2\]"):
+        read_labels(Named(["1", "2"]), Rows(), REGRESSION)
+
+
+def test_measured_numbers_are_no_classes(capsys):
+    def label(kind, x):
+        return round(float(x[0, 0]) * 1000) % 500  # hardly any two alike
+
+    data = Named([str(i / 10) for i in range(500)], label)
+    train_labels, test_labels = read_labels(data, Rows())
+    assert train_labels.task.kind == test_labels.task.kind == REGRESSION
+    assert train_labels.value[0] == label(0, samples(1)[0]["x"]) / 10
+    with pytest.raises(ValueError, match=r"different numbers, such as 0.1; nearest: 'regression'"):
+        read_labels(data, Rows(), CLASSIFICATION)
+    ratings = Named(["0.5", "1.0", "1.5"])  # a few numbers, each of many samples, may be either
+    assert read_labels(ratings, Rows())[0].task.kind == CLASSIFICATION
+    finetune(ratings, pretrained=build(0), settings=QUICK)
+    told = capsys.readouterr().out
+    assert "Task: classification, 3 classes: 0.5, 1.0, 1.5. They are numbers, too: `task` 'regression'" in told
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "message"),
+    [
+        (
+            lambda kind, x: kind + 0.9,
+            CLASSIFICATION,
+            r"whole numbers from 0 on, but lie in \[0.9, 2.9\]; nearest: 'reg",
+        ),
+        (lambda kind, x: [1] * (kind + 1), None, r"`label` must have one shape in all samples, but has \(1,\), \(2,\)"),
+        (lambda kind, x: [kind, kind], None, "`label` must be a number or a tensor in each sample"),
+        (lambda kind, x: torch.tensor([kind, kind]), MULTI_LABEL, "must be 0 or 1, but lie in"),
+        (lambda kind, x: float("inf"), None, "Labels must be finite, or NaN where there is none"),
+        (lambda kind, x: "cat", None, "`label` must be a number or a tensor in each sample"),
+    ],
+)
+def test_labels_that_do_not_suit_the_task_are_refused(label, kind, message):
+    with pytest.raises(ValueError, match=message):
+        read_labels(Data(samples(label=label), samples(30, label=label)), Rows(), kind)
+
+
+def test_words_of_classes_are_kept_with_a_fine_tuned_model(tmp_path):
+    finetune(Named(["cat", "dog", "owl", "yak"]), pretrained=build(0), settings=QUICK, folder=tmp_path)
+    tuned = load(tmp_path / "finetune" / "pretrained-seed0.ckpt", build(0))
+    assert tuned.objective.classes == ("cat", "dog", "owl")  # those that the head answers with
+
+
 def test_multi_label_is_average_precision(tmp_path):
     def label(kind, x):
         return torch.tensor([kind == 0, kind != 2, False]).long()

@@ -292,3 +292,31 @@ def test_without_a_batch_size_the_rate_cannot_be_scaled() -> None:
     data = DataLoader(rows, batch_sampler=[[0, 1], [2, 3]])
     with pytest.raises(ValueError, match=r"`optim.scale_lr` must be False"):
         fit(tiny_model(Optimization()), Watch(), data)
+
+
+def test_a_warm_up_longer_than_the_run_is_shortened_and_said(capsys):
+    optim = Optimization(warmup_steps=10_000)
+    assert optim.warmup_within(100, 10_000) == 10
+    assert "must be below 100" in capsys.readouterr().out
+    assert optim.warmup_within(10_001, 10_000) == 10_000
+    assert optim.warmup_within(5, 0) == 0
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_fused_step_equals_the_plain_one_and_may_be_clipped(precision, monkeypatch):
+    """One kernel for all parameters: the same numbers but for rounding."""
+    ends = []
+    for kinds in (("cpu",), ()):
+        monkeypatch.setattr("unmask.optim.FUSED", kinds)
+        model = tiny_model(Optimization(base_lr=0.1, scale_lr=False))
+        data = DataLoader(torch.randn(16, 6, 4, generator=torch.Generator().manual_seed(0)), batch_size=4)
+        trainer = L.Trainer(
+            max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, gradient_clip_val=0.5, precision=precision,
+        )  # fmt: skip
+        L.seed_everything(0)
+        trainer.fit(model, data)
+        assert bool(trainer.optimizers[0].param_groups[0]["fused"]) == bool(kinds)
+        ends.append(torch.cat([p.detach().flatten() for p in model.encoder.parameters()]))
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Subset
 from unmask.data import MaskedDataModule, Splits
 from unmask.evaluate import probe_fits
 from unmask.evaluate.features import evaluating, features, raw_features, raw_vectors, vectors
+from unmask.evaluate.labels import REGRESSION
 from unmask.evaluate.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, Row, probe, probe_columns, probe_runs
 from unmask.evaluate.probe_protocol import Protocol
 from unmask.evaluate.probe_statistics import with_statistics
@@ -435,6 +436,25 @@ def test_a_run_gets_three_columns_and_its_numbers_are_those_of_its_features():
         probe(model(), model(), Data(labels=False))
     with pytest.raises(ValueError, match=r"`layer` must be in \[1, 3\]"):
         probe(model(), model(), data, layer=4)
+
+
+def test_class_ids_of_measured_numbers_are_probed_as_those_numbers(capsys):
+    class Measured(Data):
+        classes = tuple(f"{number / 100}" for number in range(61))
+
+        def load(self):
+            train, val = super().load()[:2]
+            for i, sample in enumerate(train.dataset):
+                sample["label"] = (7 * i) % 60
+            return Splits(train, val)
+
+    result = probe(model(), model(2.0), Measured())
+    assert result.task == REGRESSION
+    assert "they are probed by regression" in capsys.readouterr().out
+    floats = Measured()
+    for sample in floats.splits.train.dataset:
+        sample["label"] = sample["label"] / 100
+    assert [row.scores for row in probe(model(), model(2.0), floats).rows] == [row.scores for row in result.rows]
 
 
 def test_several_runs_have_one_score_each():

@@ -9,6 +9,7 @@ is held against those of core and of the packages that its model and its data co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import count
 from typing import Any, ClassVar, Literal
 
 import lightning as L
@@ -17,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from unmask import plugins
 
 GROUP = "unmask.agreements"
+_NUMBERS = count()
 
 
 class Agreement(ABC):
@@ -29,9 +31,12 @@ class Agreement(ABC):
     between: ClassVar[tuple[str, str]]
     """The two options or things that are compared: ``("data.sample_rate", "model.tokenizer.frontend")``."""
     otherwise: ClassVar[Literal["refused", "made to agree", "told"]]
-    """What happens where they do not agree."""
+    """What happens where they do not agree; what is only told is told by ``fit``, not by ``validate`` and its like."""
     reads_data: ClassVar[bool] = False
     """Whether it must look at samples: then it is asked once the data is loaded, else before."""
+    remembers: ClassVar[bool] = False
+    """Whether it keeps something in ``model.agreed``, which checkpoints hold: then it is asked again once a checkpoint
+    has been loaded."""
 
     @abstractmethod
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
@@ -45,24 +50,28 @@ class Agreement(ABC):
         """
 
 
-def check(model: L.LightningModule, data: Any, loaded: bool) -> None:
+def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = False) -> None:
     """Holds a model and its data against every agreement that concerns them, each once.
 
     Args:
         model: what is trained, or looked at.
         data: what it is given; anything but a data module is not compared.
         loaded: whether the data has been read; if not, agreements that look at samples are left for later.
+        resumed: whether a checkpoint was loaded since: then those that remember something are asked again.
 
     Raises:
         ValueError: two things do not agree.
     """
     if not isinstance(data, L.LightningDataModule):
         return
+    looking = data.trainer is not None and data.trainer.state.fn != "fit"
     done: set[tuple[str, int]] = model.__dict__.setdefault("_agreed", set())
+    number = data.__dict__.setdefault("_agreement_number", next(_NUMBERS))  # no `id`, which the next one may have
     for component in concerning(model, data):
         kind = component.load()
-        key = component.class_path, id(data)
-        if key in done or (kind.reads_data and not loaded):
+        key = component.class_path, number
+        again = resumed and kind.remembers
+        if (key in done and not again) or (kind.reads_data and not loaded) or (kind.otherwise == "told" and looking):
             continue
         told = kind().check(model, data)
         done.add(key)

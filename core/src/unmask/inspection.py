@@ -130,13 +130,13 @@ def report(distributions: list[str], done: int) -> None:
 
 def in_recipe(component: plugins.Component) -> list[str]:
     """What is wrong with a recipe: no YAML, no method or data, or ones that nothing is registered for."""
-    import yaml  # here, so that its absence is told in words
+    from unmask.configs import read_yaml  # here, so that PyYAML's absence is told in words
 
     where = f"Recipe `{component.name}` of {component.distribution}"
     try:
-        parsed = yaml.safe_load(component.path().read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return [f"{where} is not valid YAML: {' '.join(str(error).split())}."]
+        parsed = read_yaml(component.path(), component.name)
+    except plugins.UserError as error:
+        return [f"Recipe {error} It is of {component.distribution}."]
     problems = []
     for key, group in (("model", "unmask.methods"), ("data", "unmask.data")):
         value = parsed.get(key) if isinstance(parsed, dict) else None

@@ -12,10 +12,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from unmask import agreements, seeds
+from unmask.compiled import names_for, plain_names
 from unmask.families import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer
+from unmask.guard import FiniteGuard
 from unmask.handoffs import Corruption, Latent, Mask, Prediction, Tokens
-from unmask.optim import Optimization
+from unmask.optim import Optimization, Planned, keeps_its_options
+from unmask.resuming import ExactResume
 from unmask.schedules import Progress, at
+from unmask.statistics import BatchNormNote
 
 
 class Step(NamedTuple):
@@ -69,6 +73,7 @@ class MaskedModel(L.LightningModule):
         self.loss = copy.deepcopy(loss)
         self.corruption = corruption
         self.optim = optim
+        self.agreed: dict[str, Any] = {}  # what agreements keep with the weights
         self.seed: int | None = None
         self.target.start(encoder)
 
@@ -113,7 +118,7 @@ class MaskedModel(L.LightningModule):
         key = (self.seed, "train", self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(seeds.mix(*key, "dropout"))
         step = self.step(batch, seeds.generator(self.device, *key))
-        self.log("train/loss", step.loss.total, prog_bar=True, batch_size=step.tokens.num_samples)
+        self.log("train/loss", step.loss.total, prog_bar=True, sync_dist=True, batch_size=step.tokens.num_samples)
         return step.loss.total
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -130,6 +135,9 @@ class MaskedModel(L.LightningModule):
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
         tokens = self.embedding_tokenizer(batch)
         return self.embedder(tokens).pool("mean", tokens.places)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        return [FiniteGuard(), ExactResume(), BatchNormNote()]
 
     def setup(self, stage: str) -> None:
         agreements.check(self, getattr(self.trainer, "datamodule", None), loaded=True)
@@ -163,14 +171,14 @@ class MaskedModel(L.LightningModule):
                     "the data is not known."
                 )
             warmup_steps = round(optim.warmup_epochs * epoch_steps) if optim.warmup_epochs else 0
+        warmup_steps = optim.warmup_within(self._total_steps, warmup_steps)
 
         lr = optim.base_lr
         if optim.scale_lr:
             lr *= _batch_size(trainer) * trainer.world_size * trainer.accumulate_grad_batches / 256
         optimizer = optim.optimizer(self, lr, at(optim.weight_decay, self.progress))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: optim.factor(step, warmup_steps, self._total_steps)
-        )
+        keeps_its_options(optimizer)
+        schedule = Planned(optimizer, lambda step: optim.factor(step, warmup_steps, self._total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -186,10 +194,17 @@ class MaskedModel(L.LightningModule):
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])
         checkpoint["seed"] = self.seed
+        checkpoint["agreed"] = dict(self.agreed)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "state_dict" in checkpoint:  # not in a sharded one
+            checkpoint["state_dict"] = names_for(self.state_dict(), checkpoint["state_dict"])
         self.seed = checkpoint["seed"]
+        self.agreed.update(checkpoint.get("agreed", {}))  # one of an earlier version has none
+        data = getattr(self._trainer, "datamodule", None)
+        agreements.check(self, data, loaded=True, resumed=True)
 
 
 def _batch_size(trainer: L.Trainer) -> int:

@@ -38,6 +38,9 @@ FAMILIES = {
 class UserError(Exception):
     """Something that the user can put right. Shown as its message alone: at most two plain lines."""
 
+    exit_code = 2
+    """What the command ends with."""
+
 
 class UnknownNameError(UserError):
     """Nothing is registered under this name."""

@@ -2,14 +2,30 @@
 
 A run of the recipe ``this/that`` writes to ``runs/this/that``: ``config.yaml``, ``environment.json``, ``metrics.csv``,
 ``checkpoints/``. Nothing is overwritten: when an earlier run lies there, a new one goes to ``runs/this/that-2``, and so
-on. ``--ckpt_path last`` carries on the newest of them.
+on. ``--ckpt_path last`` carries on the newest of them. As long as it lives, a run holds ``.lock`` in its folder.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import socket
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from unmask.plugins import UserError
+
+LOCK = ".lock"
+"""The file that a run locks, and writes its process into. It stays when the run ends; the lock does not."""
+FOLDER = "UNMASK_RUN_FOLDER"
+"""Environment variable for the processes that the first one of a run starts: where it writes."""
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""Environment variables of which one is not 0 in all processes of a run but the first."""
 
 
 def run_folder(base: Path, resume: bool) -> Path:
@@ -19,8 +35,7 @@ def run_folder(base: Path, resume: bool) -> Path:
         return taken[-1] if taken else base
     if not taken:
         return base
-    number = max(number for number, _ in _numbered(base)) + 1
-    return base.with_name(f"{base.name}-{number}")
+    return base.with_name(f"{base.name}-{_next_number(base)}")
 
 
 def holds_a_run(folder: Path) -> bool:
@@ -29,9 +44,89 @@ def holds_a_run(folder: Path) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint written last in a run folder, or None."""
-    found = [path for path in (folder / "checkpoints").glob("*.ckpt") if path.exists()]
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+    """The checkpoint written last in a run folder, or None: the one that is resumed, probed, exported and built upon.
+
+    Those in ``checkpoints/`` count, and those that Lightning writes into the folder itself before SLURM requeues a
+    run (``hpc_ckpt_1.ckpt``). Of two written at the same moment, `last` is newer.
+    """
+    return next(iter(checkpoints(folder)), None)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of a run folder, the newest first."""
+    return _newest_first([*(folder / "checkpoints").glob("*.ckpt"), *folder.glob("hpc_ckpt_*.ckpt")])
+
+
+def the_one_before(path: Path) -> str:
+    """The newest other checkpoint beside ``path``, as the end of a message; empty where there is none."""
+    others = [] if path.suffix != ".ckpt" else [one for one in path.parent.glob("*.ckpt") if not _same(one, path)]
+    return f"; the one before: `{_newest_first(others)[0]}`" if others else ""
+
+
+def claim(base: Path, resume: bool) -> tuple[Path, FileLock | None]:
+    """The folder of a run, made and locked for as long as this process lives, or until the lock is released.
+
+    Of the processes of one run, the first one locks; those that it starts write to its folder.
+
+    Args:
+        base: as in `run_folder`.
+        resume: whether ``base`` itself is meant, in which a run lies.
+
+    Raises:
+        UserError: ``resume``, and another process writes to that folder.
+    """
+    folder = base if resume else run_folder(base, resume=False)
+    if any(os.environ.get(name, "0") != "0" for name in RANKS):
+        return Path(os.environ.get(FOLDER, folder)), None
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        by = _holder(folder)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if resume:
+                raise UserError(
+                    f"`{folder}` is in use: another run writes to it{by}; wait for its end, or stop it."
+                ) from None
+            folder = base.with_name(f"{base.name}-{_next_number(base)}")
+            continue
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            warnings.warn(f"`{folder}` cannot be locked on its file system: start no other run in it.", stacklevel=2)
+        if not resume and holds_a_run(folder):  # begun and ended since it was found free
+            release(lock)
+            folder = run_folder(base, resume=False)
+            continue
+        with suppress(OSError):
+            (folder / LOCK).write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        os.environ[FOLDER] = str(folder)
+        return folder, lock
+
+
+def release(lock: FileLock) -> None:
+    """Gives up a folder; one in which nothing was written is gone again."""
+    file = Path(lock.lock_file)
+    if lock.is_locked and file.is_file() and not any(one != file for one in file.parent.iterdir()):
+        with suppress(OSError):
+            file.unlink()
+            file.parent.rmdir()
+    lock.release()
+    os.environ.pop(FOLDER, None)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a run writes to ``folder`` at the moment."""
+    if not (folder / LOCK).is_file():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def is_finished(folder: Path) -> bool:
@@ -45,9 +140,31 @@ def read_environment(path: Path) -> list[dict[str, Any]]:
     something else in it."""
     try:
         entries = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _newest_first(paths: list[Path]) -> list[Path]:
+    there = [path for path in paths if path.exists()]
+    return sorted(there, key=lambda path: (path.stat().st_mtime_ns, path.stem == "last", path.name), reverse=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return not one.exists() or one.samefile(other)
+
+
+def _holder(folder: Path) -> str:
+    """Who has written the lock of ``folder``, as the end of a sentence; empty where it does not say."""
+    try:
+        text = (folder / LOCK).read_text().strip()
+    except (OSError, ValueError):
+        return ""
+    return f" ({text[:100]})" if text.startswith("process ") else ""
+
+
+def _next_number(base: Path) -> int:
+    return max((number for number, _ in _numbered(base)), default=0) + 1
 
 
 def _numbered(base: Path) -> list[tuple[int, Path]]:

@@ -30,6 +30,17 @@ class TestAudioMAE(RunContract):
         power = {name: float((wave**2).mean()) for name, (wave, _) in waves.items()}
         assert all(power[f"it-{row}-seen.wav"] < power[f"it-{row}-input.wav"] for row in (0, 1))
 
+    def test_data_of_another_rate_or_length_is_refused(self, run_folder, capsys):
+        """Whatever is done with the trained model: longer windows would be cut off, other rates misread."""
+        for settings, said in (
+            ("seconds: 10.0", "`data.seconds` must be about 0.96"),
+            ("sample_rate: 8000", "be 16000"),
+        ):
+            Path("other.yaml").write_text(f"data: {{class_path: audio.synth, init_args: {{{settings}}}}}")
+            for command in ("embed", "probe", "reconstruct"):
+                assert main([command, str(run_folder), "--data", "other.yaml"]) == 2
+                assert said in capsys.readouterr().err.splitlines()[-1]
+
 
 @pytest.fixture(autouse=True)
 def _apart(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from unmask_graph.data.tu import TUData
 from unmask_graph.evaluate.graphs import pooled, svm_probe
 from unmask_graph.evaluate.links import Links, LinkSplit, dot_scores, fitted_scores, split_links
 from unmask_graph.evaluate.measure import BEST, LAST, measure
-from unmask_graph.evaluate.nodes import linear_probe
+from unmask_graph.evaluate.nodes import Fit, linear_probe
 from unmask_graph.methods.graphmae import GraphMAE
 
 
@@ -36,7 +36,7 @@ def rows(seed, num, width=5, num_classes=3, spread=1.0):
 def test_linear_probe_is_full_batch_adam_with_an_l2_penalty():
     """Against Adam written out, from the same initial weights."""
     train, val, test = rows(1, 12), rows(2, 30), rows(3, 60)
-    found = linear_probe(train, test, val, seed=4, lr=0.05, weight_decay=0.01, num_epochs=25)
+    found = linear_probe(train, test, val, seed=4, fit=Fit(lr=0.05, weight_decay=0.01, epochs=25))
 
     from unmask import seeds
 
@@ -82,8 +82,6 @@ def test_linear_probe_never_fits_on_validation_or_test_and_leaves_the_generator_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_epochs": 0}, "`num_epochs` must be at least 1, but is 0"),
-        ({"lr": 0.0}, "`lr` must be above 0"),
         ({"train": rows(1, 6, num_classes=1)}, "at least 2 classes"),
         ({"test": (np.zeros((0, 5)), np.zeros(0, int))}, "`test` must have at least one labelled node"),
         ({"train": (np.full((6, 5), np.nan), np.arange(6))}, "`train` must be finite"),
@@ -93,6 +91,20 @@ def test_linear_probe_never_fits_on_validation_or_test_and_leaves_the_generator_
 def test_linear_probe_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         linear_probe(**({"train": rows(1, 12), "test": rows(2, 12)} | change))
+
+
+def test_how_the_linear_layer_is_fitted_is_checked_and_said():
+    for options, told in (
+        ({"epochs": 0}, "`epochs` must be at least 1, but is 0"),
+        ({"lr": 0.0}, "`lr` must be above 0, but is 0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be at least 0, but is -1"),
+        ({"weight_decay": float("nan")}, "`weight_decay` must be at least 0, but is nan"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Fit(**options)
+    assert str(Fit()) == "Adam 0.01, decay 0.0001, 300 full-batch epochs"
+    train, test = rows(1, 12), rows(3, 60, spread=2.0)
+    assert linear_probe(train, test, fit=Fit(epochs=1)).last != linear_probe(train, test).last
 
 
 # Graphs
@@ -309,7 +321,32 @@ def test_the_command(cliques, tmp_path, capsys):
     assert len(content["rows"]) == 4
     assert 0 < content["rows"][0]["mean"][PRETRAINED] < 1
 
+    capsys.readouterr()
+    assert main(["graph-probe", run, "--task", "links", "--lr", "1"]) == 2
+    assert "`--lr` must be left out for the task `links`, but is given" in capsys.readouterr().err
     assert main(["graph-probe", run, "--task", "graph"]) == 2
     assert "`--task` must be one of nodes, graphs, links, but is `graph`; nearest: `graphs`" in capsys.readouterr().err
     assert main(["graph-probe", run, "--task", "graphs"]) == 2
     assert "must have labels of graphs for the task `graphs`, but has those of nodes" in capsys.readouterr().err
+
+
+def test_the_command_says_how_the_linear_layer_was_fitted(cliques, tmp_path, capsys):
+    config = {
+        "model": {"class_path": "graph.graphmae", "init_args": {"num_features": 6, "width": 16}},
+        "data": {"class_path": "graph.files", "init_args": cliques},
+        "trainer": {"max_steps": 1, "accelerator": "cpu"},
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    run = str(tmp_path / "run")
+    assert main(["fit", "--config", str(tmp_path / "config.yaml"), "--out", run]) == 0
+    assert main(["graph-probe", run, "--lr", "0.02", "--weight_decay", "0.01", "--epochs", "20"]) == 0
+    assert "Adam 0.02, decay 0.01, 20 full-batch epochs" in capsys.readouterr().out
+    content = json.loads((tmp_path / "run" / "graph-probe.json").read_text())
+    assert content["fit"] == {"lr": 0.02, "weight_decay": 0.01, "epochs": 20}
+    for given, told in (
+        (["--lr", "fast"], "`--lr` must be a number, but is `fast`"),
+        (["--lr", "0"], "`lr` must be above 0, but is 0"),
+        (["--epochs", "1.5"], "`--epochs` must be a whole number, but is `1.5`"),
+    ):
+        assert main(["graph-probe", run, *given]) == 2
+        assert told in capsys.readouterr().err

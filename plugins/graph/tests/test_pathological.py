@@ -138,7 +138,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_graphs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a list of `Data`, but cannot be read"):
+    with pytest.raises(ValueError, match="Graph 0 must be a `Data` with one kind of nodes, but is a `HeteroData`"):
         saved(tmp_path, HeteroData()).splits  # noqa: B018
     with pytest.raises(ValueError, match="Graph 0 must be a `Data` with one kind of nodes, but is a `Tensor`"):
         saved(tmp_path, torch.rand(3)).splits  # noqa: B018
@@ -159,7 +159,10 @@ class Evil:
 def test_no_file_runs_code(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     torch.save([Evil(ran)], tmp_path / "evil.pt")
-    with pytest.raises(ValueError, match=r"'evil\.pt' must be a list of `Data`, but cannot be read"):
+    with pytest.raises(
+        ValueError,
+        match=r"evil\.pt` must hold data alone, but asks for `[a-z.]*getattr`",
+    ):
         GraphFilesData(str(tmp_path / "evil.pt")).splits  # noqa: B018
     (tmp_path / "evil.gpickle").write_bytes(pickle.dumps(Evil(ran)))
     with pytest.raises(ValueError, match=r"must not be pickles, which may run code, .*write GraphML instead"):
@@ -173,16 +176,19 @@ def test_no_file_runs_code(tmp_path: Path) -> None:
         (
             "a,b\n1,2\n",
             "id,age\n1,3\n2,\n",
-            r"Column `age` of 'edges\.csv' must have a number in each row, but row 2 is empty",
+            r"Column `age` of 'nodes\.csv' must have a finite number in each row, but row 2 \(node '2'\) is empty",
         ),
-        ("a,b\n1,2\n", "id,age\n1,3\n2,old\n", "Column `age` .* but row 2 has 'old'"),
-        ("a,b\n1,2\n", "id,age\n1,3\n2,nan\n", r"Features of edges\.csv must be finite, but row 1 has nan in column 0"),
+        ("a,b\n1,2\n", "id,age\n1,3\n2,old\n", r"Column `age` .* but row 2 \(node '2'\) has 'old'"),
+        (
+            "a,b\n1,2\n",
+            "id,age\n1,3\n2,nan\n",
+            r"Column `age` of 'nodes\.csv' must have a finite number in each row, but row 2 \(node '2'\) has 'nan'",
+        ),
         ("a,b\n1,9\n", "id,age\n1,3\n2,4\n", r"'edges\.csv' must join nodes of 'nodes\.csv', but row 1 has '9'"),
         ("a,b\n1,2\n", "id,age\n1,3\n1,4\n", r"'nodes\.csv' must name each node once, but names '1' twice"),
-        ("a,b\n1,2,3\n", "id,age\n1,3\n2,4\n", r"Rows of 'edges\.csv' must have 2 cells, but row 1 has 3"),
-        ("a\n1\n", "id,age\n1,3\n", "must have columns `source` and `target`, but has `a`"),
-        ("", "id,age\n1,3\n", "must have a first line with names of columns, but is empty"),
-        ("a,a\n1,2\n", "id,age\n1,3\n", "must have different names, but are `a`, `a`"),
+        ("a\n1\n", "id,age\n1,3\n", "must have columns `source` and `target`, but has 'a'"),
+        ("", "id,age\n1,3\n", "must have a first line that names its columns, but is empty"),
+        ("a,a\n1,2\n", "id,age\n1,3\n", "must name each column once, but 'a' is there twice"),
         (
             "a,b\n1,2\n",
             "id,label,split\n1,x,train\n2,y,dev\n",
@@ -203,7 +209,7 @@ def test_files_that_are_not_there_or_not_what_they_say(tmp_path: Path) -> None:
     nx.write_graphml(nx.path_graph(3), tmp_path / "b.graphml")
     torch.save([graph()], tmp_path / "c.pt")
     for paths, told in (
-        ("nowhere", "`paths` must be files or folders, but there is no 'nowhere'"),
+        ("nowhere", "`paths` must be files or folders, but there is no `nowhere`"),
         (str(tmp_path / "a.graphml"), r"'a\.graphml' must be GraphML, but cannot be read"),
         (str(tmp_path / "a.doc"), "`paths` must end in one of `.pt`, `.graphml`, `.csv`, `.tsv`, but one is 'a.doc'"),
         (
@@ -249,7 +255,7 @@ def test_damaged_files_of_tu(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=told):
             TUData(str(tmp_path)).splits  # noqa: B018
     (tmp_path / "TOY_graph_labels.txt").unlink()
-    with pytest.raises(ValueError, match=r"there is no `TOY_graph_labels.txt`"):
+    with pytest.raises(ValueError, match=r"there is neither `TOY_graph_labels.txt` nor `TOY_graph_attributes.txt`"):
         TUData(str(tmp_path)).splits  # noqa: B018
 
 

@@ -3,12 +3,18 @@
 import json
 from pathlib import Path
 
+import lightning as L
+import numpy as np
 import pytest
 import torch
 
 from unmask.cli import main
 from unmask.evaluate.trained import load_run
 from unmask.testing.runs import FEW_STEPS, RunContract
+from unmask_pointcloud.data import PointCloudFilesData
+from unmask_pointcloud.data.augment import Jitter
+from unmask_pointcloud.encoders import PointTransformer
+from unmask_pointcloud.methods import PointBERT
 
 SMALL_DATA = (
     "--data.num_solids",
@@ -92,7 +98,8 @@ def short_recipe(tmp_path, monkeypatch):
 
 def test_one_command_trains_both_stages_and_reuses_the_first(short_recipe, capfd):
     assert main([*short_recipe, "--out", "runs/second"]) == 0
-    assert "First stage: unmask fit --config first.yaml --out runs/first" in capfd.readouterr().out
+    said = "First stage, on the same data: unmask fit --config first.yaml --config runs/first/first-stage.yaml --out"
+    assert said in capfd.readouterr().out
     (session,) = json.loads(Path("runs/first/environment.json").read_text())
     assert (session["last_step"], session["ended"]) == (2, "finished")
     first, second = load_run("runs/first").model, load_run("runs/second").model
@@ -102,7 +109,9 @@ def test_one_command_trains_both_stages_and_reuses_the_first(short_recipe, capfd
 
     written = Path("runs/first/checkpoints/last.ckpt").stat().st_mtime_ns
     assert main([*short_recipe, "--out", "runs/third"]) == 0
-    assert "First stage" not in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "First stage: runs/first, trained on the same data." in told
+    assert "unmask fit" not in told
     assert Path("runs/first/checkpoints/last.ckpt").stat().st_mtime_ns == written
 
     # One of another size is refused.
@@ -119,6 +128,113 @@ def test_one_command_trains_both_stages_and_reuses_the_first(short_recipe, capfd
     # Where there is neither, it is said in a line.
     assert main([*longer, "--out", "runs/none"]) == 2
     assert "`dvae_run` must be the folder of a finished run" in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def own(short_recipe):
+    """The same on clouds of one's own, in 12 files."""
+    Path("clouds").mkdir()
+    for number in range(12):
+        np.savetxt(f"clouds/{number}.xyz", np.random.default_rng(number).normal(size=(130, 3)))
+    at = short_recipe.index("--data.num_solids")
+    return [*short_recipe[:at], *short_recipe[at + 2 :], "--data", "pointcloud.files", "--data.folder", "clouds"]
+
+
+def test_the_first_stage_learns_from_the_same_data(own, short_recipe, capfd):
+    """Its patches and codes are made to agree, as well."""
+    other = [
+        "--model.patch_size",
+        "16",
+        "--model.num_codes",
+        "64",
+        "--data.num_points",
+        "100",
+        "--data.batch_size",
+        "5",
+    ]
+    assert main([*own, *other, "--out", "runs/second"]) == 0
+    assert "12 clouds: 1,536 points." in capfd.readouterr().out
+    first, second = load_run("runs/first"), load_run("runs/second")
+    assert isinstance(first.datamodule, PointCloudFilesData)
+    assert (first.datamodule.folder, first.datamodule.num_points, first.datamodule.batch_size) == ("clouds", 100, 5)
+    assert (first.model.tokenizer.patch_size, first.model.encoder.num_codes) == (16, 64)
+    assert torch.equal(second.model.target.dvae.book, first.model.encoder.book)
+
+    # Another spelling and other batches are the same data, and a run that is looked at asks for no first stage.
+    again = [*own, *other, "--data.folder", str(Path("clouds").absolute()), "--data.batch_size", "4"]
+    assert main([*again, "--out", "runs/third"]) == 0
+    assert "First stage: runs/first, trained on the same data." in capfd.readouterr().out
+    Path("other.yaml").write_text(
+        "data: {class_path: pointcloud.solids, init_args: {num_solids: 48, num_points: 100}}\n"
+    )
+    few = ["--probes", "knn", "--max_stored", "40"]
+    Path("runs/first").rename("runs/gone")
+    assert main(["probe", "runs/second", "--data", "other.yaml", *few]) == 0
+    assert not Path("runs/first").exists()
+    Path("runs/gone").rename("runs/first")
+    capfd.readouterr()
+
+    # A finished one of other data is not taken for it, nor one of other patches.
+    out = ["--out", "runs/fourth"]
+    way_out = "; give another folder, delete it, or set `dvae_recipe` to null to take it as it is."
+    for given, said in (
+        ([*short_recipe, "--model.patch_size", "16"], "PointCloudFilesData instead of SolidsData" + way_out),
+        ([*own, *other, "--data.num_points", "90"], "`num_points` 100 instead of 90" + way_out),
+        (
+            [*own, *other, "--model.patch_size", "8"],
+            "has `patch_size` 16 instead of 8; give another folder, or delete it.",
+        ),
+    ):
+        assert main([*given, *out]) == 2
+        assert capfd.readouterr().err.splitlines()[-1].endswith(said), said
+
+    # Unless somebody says so: then it is told.
+    alone = [*short_recipe, "--model.patch_size", "16", "--model.num_codes", "64", "--model.dvae_recipe", "null"]
+    assert main([*alone, *out]) == 0
+    told = "First stage: runs/first, trained on other data: PointCloudFilesData instead of SolidsData."
+    assert told in capfd.readouterr().out
+
+
+def test_the_first_stage_in_python(own, capfd):
+    """A data module that was made by hand is described for the command; one that cannot be is refused."""
+
+    def fit(data, **options):
+        dvae = {"num_patches": 8, "num_codes": 16, "dvae_width": 16, "hidden_width": 8, "queue_size": 8}
+        encoder = PointTransformer(32, 1, 1, 0, 16, 8, class_token=True, mask_token=True)
+        stage = {"dvae_run": "runs/first", "dvae_recipe": "first.yaml"}
+        model = PointBERT(**(stage | options), **dvae, encoder=encoder)
+        trainer = L.Trainer(
+            max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+        given = {"datamodule": data} if isinstance(data, L.LightningDataModule) else {"train_dataloaders": data}
+        trainer.fit(model, **given)
+        return model
+
+    def clouds(**options):
+        return PointCloudFilesData("clouds", batch_size=4, num_points=100, **options)
+
+    data = clouds()
+    data.setup()
+    loaders = data.train_dataloader()
+    for given, said in (
+        (clouds(augment=Jitter()), "cannot make this run's data: a config cannot say `augment`, a Jitter; train the"),
+        (loaders, "the trainer was given loaders, not a data module; train the first stage before"),
+    ):
+        with pytest.raises(ValueError, match=f"`dvae_recipe` must be left out .*{said}"):
+            fit(given)
+    model = fit(clouds(augment=("jitter",)))
+    assert torch.equal(load_run("runs/first").model.encoder.book, model.target.dvae.book)
+    assert load_run("runs/first").datamodule.augmentations[0].sigma == 0.01
+    capfd.readouterr()
+
+    fit(clouds(augment=["jitter"], num_workers=0))
+    assert "First stage: runs/first, trained on the same data." in capfd.readouterr().out
+    with pytest.raises(
+        ValueError, match=r"was trained on `augment` \['jitter'\] instead of \['scale-translate'\]; give"
+    ):
+        fit(clouds())
+    fit(loaders)
+    assert "whether it was trained on the data of this run is not known" in capfd.readouterr().out
 
 
 def test_the_first_stage_is_looked_at_by_itself(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from unmask.data.folders import OTHER
 from unmask_text.data import HubTextData, PydocData, TextFilesData
 from unmask_text.data.batches import SimilarLengths, TokenBudget
 from unmask_text.data.store import Store
@@ -228,7 +229,7 @@ def test_documents_of_plain_text(tmp_path: Path, tokenizer_file: str, document: 
         "line": ["the quick", "brown fox", "jumps over", "the lazy", "the dog"],
     }
     assert texts == expected[document]
-    assert data.report["train"]["num_ignored_files"] == 1
+    assert data.report["train"]["findings"][OTHER] == [1, ["picture.png"]]
 
 
 def tables(folder: Path) -> dict[str, Path]:
@@ -402,6 +403,8 @@ def test_stores_survive_a_pickle(corpus: Path, tokenizer_file: str) -> None:
         ({"tokens_per_batch": 500, "pack": False}, "`tokens_per_batch` must be None where `pack` is False"),
         ({"document": "page"}, "`document` must be 'file', 'paragraph' or 'line', but is 'page'"),
         ({"encoding": "utf-9"}, "`encoding` must be one that Python knows, but is 'utf-9'"),
+        ({"encoding": "base64"}, "`encoding` must be one of text, such as utf-8, but is 'base64'"),
+        ({"encoding": "rot13"}, "`encoding` must be one of text"),
         ({"probe_paths": "a.csv"}, "`probe_paths` and `probe_test_paths` must be given together"),
         ({"probe_paths": "a", "probe_test_paths": "b"}, "`labels` must say where the classes of `probe_paths` are"),
         ({"labels": "kind"}, "`labels` must be 'folder' for plain text such as"),
@@ -428,7 +431,7 @@ def test_missing_paths_and_columns_are_told(tmp_path: Path, corpus: Path, tokeni
     with pytest.raises(ValueError, match=r"there is no `.*corpos.txt`; nearest: `.*corpus.txt`"):
         data_of(corpus.with_name("corpos.txt"), tokenizer_file).setup("fit")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"`paths` must hold files that end in \.txt"):
+    with pytest.raises(ValueError, match=r"`paths` must hold texts \(\.csv, .* holds nothing"):
         data_of(tmp_path / "empty", tokenizer_file).setup("fit")
     (tmp_path / "t.csv").write_text("txt,kind\na b c,x\n")
     with pytest.raises(ValueError, match="`text_column` must name a column of the data, but is 'text'; nearest: `txt`"):

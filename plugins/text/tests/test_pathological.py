@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from unmask.data.tables import LINE_ENDS, RAGGED
 from unmask_text.data import TextFilesData
 from unmask_text.data.reading import SEGMENT
 from unmask_text.masks import WholeWordMask, WordSpanMask
@@ -112,7 +113,8 @@ def test_every_chunk_border_is_safe(tmp_path: Path, byte_tokenizer: str, monkeyp
         monkeypatch.setattr(reading, "CHUNK", size)
         report = reading.Report()
         options = reading.Options(document="paragraph")
-        segments = list(reading.read_file(tmp_path / "a.txt", tmp_path, options, report, lambda _: None))
+        file = reading.Found(tmp_path / "a.txt", tmp_path, named=True)
+        segments = list(reading.read_file(file, options, report, lambda _: None))
         results.append([segment.text.strip() for segment in segments if segment.text.strip()])
         assert report.num_invalid_bytes == 0
     assert results[0] == results[1] == results[2] == [f"{ODD} {number}" for number in range(20)]
@@ -174,4 +176,5 @@ def test_a_csv_field_with_line_ends_and_a_short_row(tmp_path: Path, tokenizer_fi
     (tmp_path / "a.csv").write_text('kind,text\nx,"the quick\n\nbrown fox"\ny\nx,the dog\n')
     _, report = report_of(tmp_path / "a.csv", tokenizer_file, document="line", labels="kind")
     assert report["num_documents"] == 2
-    assert report["num_unreadable_rows"] == 1
+    assert report["findings"][RAGGED][0] == 1
+    assert report["findings"][LINE_ENDS][0] == 1

@@ -84,7 +84,7 @@ def test_sixteen_bits(tmp_path: Path) -> None:
     for name in ("d.png", "d.tif", "d.npy"):
         image = read_image(tmp_path / name, 1)
         assert torch.allclose(image[0], expected, atol=1e-7), name
-        assert check_image(tmp_path / name, 1)
+        assert check_image(tmp_path / name, 1).fine
     colour = noise(3, 5, 3, dtype=np.uint16)
     tifffile.imwrite(tmp_path / "c.tif", colour, photometric="rgb")
     assert torch.allclose(read_image(tmp_path / "c.tif", 3), torch.tensor(colour / 65535).permute(2, 0, 1).float())
@@ -141,16 +141,18 @@ def mixed_folder(root: Path) -> Path:
     return root
 
 
-def test_a_mixed_folder_trains_and_names_the_unreadable_once(tmp_path: Path) -> None:
+def test_a_mixed_folder_trains_and_names_the_unreadable_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = mixed_folder(tmp_path / "mixed")
     data = ImageFolderData(str(folder), image_size=16, batch_size=3, val_ratio=0.3, drop_last=False)
-    with pytest.warns(UserWarning, match=r"cannot be read") as caught:
-        data.setup("fit")
-    told = [str(w.message) for w in caught if "cannot be read" in str(w.message)]
-    assert len(told) == 1
-    assert told[0].startswith("3 of 11 image files")
-    assert all(name in told[0] for name in ("truncated.jpg", "text.png", "bands.npy"))
-    assert "1 files with other endings are ignored" in told[0]
+    data.setup("fit")
+    told = capsys.readouterr().out
+    (line,) = [line for line in told.splitlines() if "cannot be read" in line]
+    assert line.startswith("  3 cannot be read and are left out: bands.npy (shape (8, 8, 7) instead of 3 channels")
+    assert all(name in line for name in ("truncated.jpg", "text.png"))
+    assert "1 files with other endings are left out: notes.txt." in told
+    assert "6 images to train on, 2 to validate on. No labels." in told
     batches = [*data.train_dataloader(), *data.val_dataloader()]
     assert sum(len(b["image"]) for b in batches) == 8
     for batch in batches:
@@ -227,13 +229,14 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"picturse does not exist. Nearest: .*pictures"):
         ImageFolderData(str(tmp_path / "picturse")).setup("fit")
     (tmp_path / "pictures" / "a.txt").write_text("a")
-    with pytest.raises(ValueError, match=r"holds 1 other files"):
+    with pytest.raises(ValueError, match=r"holds 1 files with other endings \(a\.txt\)"):
         ImageFolderData(str(tmp_path / "pictures")).setup("fit")
     (tmp_path / "pictures" / "a.png").write_text("a")
     with pytest.raises(ValueError, match=r"1 of 1 image files in .* cannot be read"):
         ImageFolderData(str(tmp_path / "pictures")).setup("fit")
     for options, said in (
         ({"image_size": 0}, "`image_size` must be at least 1"),
+        ({"image_size": (32, 64)}, r"`image_size` must be one whole number, .* but is \(32, 64\)"),
         ({"val_ratio": 1.0}, r"`val_ratio` must be in \(0, 1\), but is 1.0"),
         ({"on_unreadable": "ignore"}, "`on_unreadable` must be 'skip' or 'stop'"),
         ({"augment": "crop"}, "`augment` must be 'crop-flip', 'none'"),

@@ -259,7 +259,7 @@ model:
         {{name: vit_tiny_patch16_224, image_size: {side}, patch_size: 4, positions: {positions}, mask_token: {token},
           options: {{embed_dim: 32, depth: 2, num_heads: {heads}}}}}
     predictor: {predictor}
-data: vision.digits
+data: {{class_path: vision.folder, init_args: {{folder: none, image_size: {side}}}}}
 """
 DECODER = (
     "{class_path: transformer, init_args: {encoder_width: 32, target_width: 48, width: 24, depth: 2, num_heads: 2}}"

@@ -1,9 +1,8 @@
-"""Collapse monitor: says in words when representations collapse, the loss is stuck, or it is no number any more."""
+"""Collapse monitor: says in words when representations collapse or the loss is stuck."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from unmask.atomic import written_whole
 from unmask.callbacks.held_out import held_out
 from unmask.evaluate import diagnosis, health
 from unmask.evaluate.checkup import Checkup, check_up
@@ -41,7 +41,7 @@ class CollapseMonitor(L.Callback):
       the mean answer for long and leave it again;
     - **a stuck loss**: over the window the training loss has not fallen beyond its noise, and is still at its
       start or no better than a constant answer (see `unmask.evaluate.health.stuck`);
-    - **a loss that is NaN or infinite**.
+    - **held-out codes or losses that are NaN or infinite**. A training loss that is ends the run (`unmask.guard`).
 
     Training is not changed: the run's random numbers and weights are left untouched. A check-up that
     fails is reported once and never stops a run. Fewer than 8 held-out samples are not judged.
@@ -99,9 +99,6 @@ class CollapseMonitor(L.Callback):
         if not isinstance(loss, Tensor):
             return
         self._losses.append(loss.detach())  # left on the device: reading each would wait for it
-        every = max(trainer.log_every_n_steps, 1)  # type: ignore[attr-defined]
-        if batch_idx % every == 0 and not loss.isfinite():  # Lightning waits then, too
-            self._finite(trainer)
         if self._due(trainer.global_step, self.every_n_steps):
             self._check(trainer, pl_module)
 
@@ -139,8 +136,6 @@ class CollapseMonitor(L.Callback):
         """Measure, log, and say what is wrong."""
         step = trainer.global_step
         self._last_step = step
-        if not self._finite(trainer):
-            return
         window = self.window or _quarter(trainer)
         gain = None
         found = self._examine(trainer, pl_module)
@@ -173,14 +168,6 @@ class CollapseMonitor(L.Callback):
             self._failed = True
             rank_zero_warn(f"`CollapseMonitor` looks at losses only: it failed with {type(error).__name__}: {error}")
             return None
-
-    def _finite(self, trainer: L.Trainer) -> bool:
-        """Whether all losses since the newest check-up are; says so if not, and starts afresh."""
-        if all(math.isfinite(loss) for loss in self._losses):
-            return True
-        self._say(trainer, "not finite", f"The training loss became NaN or infinite. {diagnosis.DIVERGED}")
-        self._losses = []
-        return False
 
     def _judge_codes(self, trainer: L.Trainer, found: Checkup, learned: bool, window: int) -> None:
         """Collapse: of codes and learned target at two check-ups in a row, or of codes alone for the whole window."""
@@ -228,9 +215,8 @@ class CollapseMonitor(L.Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             folder = Path(trainer.default_root_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / "health.txt.part"
-            part.write_text("".join(f"{line}\n" for line in self._said.values()), encoding="utf-8")
-            os.replace(part, folder / "health.txt")
+            with written_whole(folder / "health.txt", sync=False) as part:
+                part.write_text("".join(f"{line}\n" for line in self._said.values()), encoding="utf-8")
 
 
 def _quarter(trainer: L.Trainer) -> int:

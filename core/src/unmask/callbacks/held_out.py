@@ -8,15 +8,16 @@ from typing import Any
 import lightning as L
 
 
-def held_out(trainer: L.Trainer, num_samples: int) -> Any:
-    """Samples of the validation set (the training set, when there is no other), spread over it evenly.
+def held_out(trainer: L.Trainer, num_samples: int, spread: bool = True) -> Any:
+    """Samples of the validation set (the training set, when there is no other), in the run's precision.
 
-    Taken from the data set, not from its loader, whose workers and order belong to the run; of a
-    stream, the first ones. The same in each epoch and on each device, on the CPU.
+    Taken from the data set, not from its loader, whose workers and order belong to the run. The same in
+    each epoch and on each device, on the CPU.
 
     Args:
         trainer: that fits.
         num_samples: how many, at least 1; fewer where there are no more.
+        spread: over the set evenly, which may be sorted by class; else, and of a stream, the first ones.
     """
     if trainer.enable_validation and trainer.val_dataloaders is None:  # the fit has not loaded it yet
         trainer.fit_loop.epoch_loop.val_loop.setup_data()
@@ -26,7 +27,7 @@ def held_out(trainer: L.Trainer, num_samples: int) -> Any:
     dataset = loader.dataset
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         count = min(num_samples, len(dataset))
-        samples = [dataset[i * len(dataset) // count] for i in range(count)]  # it may be sorted by class
+        samples = [dataset[i * len(dataset) // count if spread else i] for i in range(count)]
     else:
         samples = list(islice(dataset, num_samples))
-    return loader.collate_fn(samples)
+    return trainer.precision_plugin.convert_input(loader.collate_fn(samples))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import lightning as L
@@ -19,6 +20,7 @@ from torch.utils.data import Subset
 from unmask import seeds
 from unmask.data import MaskedDataModule
 from unmask.evaluate.features import Features, evaluating, features
+from unmask.evaluate.labels import are_measured
 from unmask.evaluate.samples import batches, split_of
 from unmask.model import MaskedModel
 from unmask.nearest import nearest, quoted
@@ -92,8 +94,9 @@ class OnlineProbe(L.Callback):
             stack.enter_context(evaluating(pl_module))
             stack.enter_context(trainer.precision_plugin.forward_context())
             for name, most in (("probe_train", self.num_train), ("probe_test", self.num_test)):
-                vectors, labels = self._vectors(trainer.datamodule, pl_module, name, most)  # type: ignore[attr-defined, arg-type]
-                if (problem := _problem(vectors, labels)) is not None:
+                vectors, labels = self._vectors(trainer, pl_module, name, most)  # type: ignore[arg-type]
+                classes = trainer.datamodule.classes  # type: ignore[attr-defined]
+                if (problem := _problem(vectors, labels, classes)) is not None:
                     self._off = True
                     rank_zero_warn(f"`OnlineProbe` is switched off: {problem}.")
                     return
@@ -102,18 +105,20 @@ class OnlineProbe(L.Callback):
         scores = trainer.strategy.broadcast(scores)
         pl_module.log_dict({f"probe/{name}": score for name, score in scores.items()}, prog_bar=True, batch_size=1)
 
-    def _vectors(self, datamodule: MaskedDataModule, model: MaskedModel, name: str, most: int) -> Features:
+    def _vectors(self, trainer: L.Trainer, model: MaskedModel, name: str, most: int) -> Features:
         """Features and labels of at most so many samples of a split, the same each time."""
+        datamodule: MaskedDataModule = trainer.datamodule  # type: ignore[attr-defined]
         if getattr(datamodule.splits, name) is None:
             return np.zeros((0, model.embedder.width), np.float32), None
         dataset = split_of(datamodule, name)
         total = len(dataset)  # type: ignore[arg-type]
         order = torch.randperm(total, generator=seeds.generator("cpu", "online probe", name))[:most]
         loader = batches(datamodule, Subset(dataset, order.sort().values.tolist()), datamodule.val_batch_size)
-        return features(model.embedder, model.embedding_tokenizer, loader, self.pool, self.layer, model.device)
+        converted = map(trainer.precision_plugin.convert_input, loader)
+        return features(model.embedder, model.embedding_tokenizer, converted, self.pool, self.layer, model.device)
 
 
-def _problem(vectors: np.ndarray, labels: np.ndarray | None) -> str | None:
+def _problem(vectors: np.ndarray, labels: np.ndarray | None, classes: Sequence[str]) -> str | None:
     """Why accuracies cannot be had, or None."""
     if labels is None:
         return "the data has no labels"
@@ -121,6 +126,8 @@ def _problem(vectors: np.ndarray, labels: np.ndarray | None) -> str | None:
         return f"it needs one class id per sample or token, but labels are {labels.dtype} {labels.shape}"
     if len(np.unique(labels)) < 2:
         return "it needs labels of at least 2 classes, but there is one"
+    if are_measured(torch.from_numpy(labels), classes):
+        return "it needs classes, but labels are measured numbers, hardly any two of them alike"
     return None if np.isfinite(vectors).all() else "codes are NaN or infinite"
 
 

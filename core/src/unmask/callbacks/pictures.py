@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 
 from unmask import seeds
+from unmask.atomic import written_whole
+from unmask.callbacks.held_out import held_out
+from unmask.callbacks.showing import show
 from unmask.evaluate.drawing import draw
 from unmask.evaluate.features import evaluating
 
@@ -23,8 +24,8 @@ class Pictures(L.Callback):
 
     The first samples of the validation set (of the training set, when there is no other) go
     through `MaskedModel.step` under masks that are the same in every epoch and every run. Also shown
-    in TensorBoard when the run logs to it. The run's own random numbers are left untouched, and a
-    picture that fails is reported once and never stops a run.
+    in each logger that takes images, see `unmask.callbacks.showing.show`. The run's own random numbers
+    are left untouched, and a picture that fails is reported once and never stops a run.
 
     Args:
         num_samples: rows of a picture, at least 1.
@@ -44,6 +45,7 @@ class Pictures(L.Callback):
         self._batch: Any = None
         self._last: tuple[int, int] | None = None
         self._failed = False
+        self._refused: set[str] = set()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -72,7 +74,9 @@ class Pictures(L.Callback):
                 stack.enter_context(torch.no_grad())
                 stack.enter_context(evaluating(pl_module))
                 stack.enter_context(trainer.precision_plugin.forward_context())
-                batch = trainer.strategy.batch_to_device(self._samples(trainer), dataloader_idx=0)
+                if self._batch is None:  # collated once and kept on the CPU
+                    self._batch = held_out(trainer, self.num_samples, spread=False)
+                batch = trainer.strategy.batch_to_device(self._batch, dataloader_idx=0)
                 step = pl_module.step(batch, seeds.generator(pl_module.device, "pictures"))  # type: ignore[operator]
             if trainer.is_global_zero:
                 self._write(trainer, draw(pl_module, step), epoch)  # type: ignore[arg-type]
@@ -83,28 +87,18 @@ class Pictures(L.Callback):
             self._failed = True
             rank_zero_warn(f"`Pictures` is switched off: drawing failed with {type(error).__name__}: {error}")
 
-    def _samples(self, trainer: L.Trainer) -> Any:
-        """The first samples, collated once and kept on the CPU."""
-        if self._batch is None:
-            if trainer.enable_validation and trainer.val_dataloaders is None:  # a resumed run has not loaded it yet
-                trainer.fit_loop.epoch_loop.val_loop.setup_data()
-            loader: Any = trainer.val_dataloaders if trainer.enable_validation else trainer.train_dataloader
-            while isinstance(loader, dict | list | tuple):
-                loader = next(iter(loader.values() if isinstance(loader, dict) else loader))
-            # From the data set, not the loader, whose workers and order belong to the run.
-            dataset = loader.dataset
-            if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-                samples = [dataset[i] for i in range(min(self.num_samples, len(dataset)))]
-            else:
-                samples = list(islice(dataset, self.num_samples))
-            self._batch = loader.collate_fn(samples)
-        return self._batch
-
     def _write(self, trainer: L.Trainer, picture: Any, epoch: int) -> None:
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         for name in (f"epoch-{epoch:04d}.png", "latest.png"):
-            Image.fromarray(picture).save(folder / name)
+            with written_whole(folder / name, sync=False) as part:
+                Image.fromarray(picture).save(part, "png")
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("pictures", picture, trainer.global_step, dataformats="HWC")
+            if type(logger).__name__ in self._refused:
+                continue
+            try:
+                show(logger, "pictures", picture, trainer.global_step, folder / f"epoch-{epoch:04d}.png")
+            except Exception as error:  # the service may be out of reach
+                self._refused.add(type(logger).__name__)
+                cause = " ".join(f"{type(error).__name__}: {error}".split())
+                rank_zero_warn(f"`Pictures` are not shown in {type(logger).__name__}, which failed with {cause}")

@@ -1,8 +1,9 @@
 """The ``unmask`` command: one table of commands, each a file of its own that is imported when called.
 
 Nothing here imports torch, so that ``unmask --help`` and ``unmask list`` answer at once. Exit codes:
-0 good, 2 a mistake of the user's (at most two plain lines on stderr), 130 after Ctrl-C. A genuine bug
-keeps its traceback; ``--traceback`` or ``UNMASK_TRACEBACK=1`` shows it for mistakes too.
+0 good, 1 a run that failed (its loss is NaN, the disk is full), 2 a mistake of the user's (both at most two plain
+lines on stderr), 130 after Ctrl-C, 143 after SIGTERM. A genuine bug keeps its traceback; ``--traceback`` or
+``UNMASK_TRACEBACK=1`` shows it for mistakes too.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
+from unmask.atomic import FULL
 from unmask.inspection import PLUGIN_COMMANDS, callable_as_its_family
 from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError, components, find
 
-GOOD, MISTAKE, INTERRUPTED = 0, 2, 130
+GOOD, FAILED, MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
-_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC)
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, *FULL)
 """Refusals of the file system, which are no bugs."""
 
 
@@ -71,17 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if traceback:
             raise
         complain(str(error))
-        return MISTAKE
+        return error.exit_code
     except OSError as error:
-        if traceback or error.filename is None or error.errno not in _OF_THE_MACHINE:
+        nameless = error.filename is None and error.errno not in FULL
+        if traceback or nameless or error.errno not in _OF_THE_MACHINE:
             raise
-        complain(f"`{error.filename}`: {error.strerror}.")
-        return MISTAKE
+        complain(f"`{error.filename or f'unmask {words[0]}'}`: {error.strerror}.")
+        return FAILED if error.errno in FULL else MISTAKE
     except KeyboardInterrupt:
         complain("Interrupted.")
         return INTERRUPTED
-    except SystemExit as end:  # after --help
-        return int(end.code or GOOD)
+    except SystemExit as end:
+        return exit_code(end)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return GOOD
@@ -92,6 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def console() -> NoReturn:
     """The entry point of the installed ``unmask`` script."""
     sys.exit(main())
+
+
+def exit_code(end: SystemExit) -> int:
+    """What a command ends with: 0 after ``--help``; Lightning's own exception for SIGTERM says none."""
+    if end.code is None and type(end) is not SystemExit:
+        return TERMINATED
+    return int(end.code or GOOD)
 
 
 def complain(message: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from unmask import agreements
 from unmask.cli import training
+from unmask.cli.errors import plain
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.plugins import UserError
@@ -36,6 +38,10 @@ def built(command: str, words: list[str]) -> tuple[MaskedModel, MaskedDataModule
     for option, part, family in (("--model", model, MaskedModel), ("--data", datamodule, MaskedDataModule)):
         if not isinstance(part, family):
             raise UserError(f"`{option}` must be a {family.__name__} here, but is a {type(part).__name__}.")
+    try:
+        agreements.check(model, datamodule, loaded=False)
+    except ValueError as error:
+        raise UserError(plain(error)) from error
     return model, datamodule
 
 

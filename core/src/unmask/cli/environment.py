@@ -8,6 +8,7 @@ import platform
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,8 @@ import lightning as L
 import torch
 
 from unmask import plugins
+from unmask.atomic import written_whole
+from unmask.cli.stopping import Terminated
 from unmask.run_folders import read_environment
 
 PACKAGES = ("unmask", "torch", "lightning", "numpy")
@@ -74,18 +77,28 @@ class Environment(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._note(trainer, "finished")
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and not self.entries:  # resumed at its end: a kill came before that was noted
+            self.entries = read_environment(self.path)
+            if self.entries and self.entries[-1].get("last_step") == trainer.global_step:
+                self.entries[-1]["ended"] = "finished"
+                self._write()
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        stopped = isinstance(exception, KeyboardInterrupt)
-        self._note(trainer, "interrupted" if stopped else type(exception).__name__)
+        known = {KeyboardInterrupt: "interrupted", Terminated: "terminated"}
+        with suppress(OSError):  # a full disk has its own message
+            self._note(trainer, known.get(type(exception), type(exception).__name__))
 
     def _note(self, trainer: L.Trainer, ended: str | None = None) -> None:
         if not self.entries:  # not the first of several processes, or nothing was trained
             return
         seconds = round(time.monotonic() - self._started, 1)
         self.entries[-1] |= {"last_step": trainer.global_step, "seconds": seconds, "ended": ended}
-        part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text(json.dumps(self.entries, indent=2) + "\n")
-        os.replace(part, self.path)
+        self._write()
+
+    def _write(self) -> None:
+        with written_whole(self.path, sync=False) as part:
+            part.write_text(json.dumps(self.entries, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:

@@ -10,16 +10,21 @@ import argparse
 import difflib
 import re
 from collections.abc import Sequence
-from importlib import import_module
+from importlib import import_module, util
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, NoReturn, get_args, get_origin
 
+import yaml
+from jsonargparse import get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from unmask import plugins
 from unmask.cli.names import UnknownClassError, class_names, readable_type
+from unmask.configs import checked
 from unmask.nearest import nearest, quoted
+
+set_loader("yaml", checked(get_loader("yaml")), (yaml.YAMLError,))
 
 
 class Parser(LightningArgumentParser):
@@ -53,6 +58,8 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
     if isinstance(cause, plugins.UserError):
         return str(cause)
     if isinstance(cause, UnknownClassError):
+        if "." in cause.name and plugins.group_of(cause.base) is None:  # a class path, so no other kind of value
+            return f"`{label}`: {cause}"
         others = set(get_args(typehint) if unions else ()) & {int, float, str, bool}
         near = nearest(cause.name, class_names(cause.base)) if isinstance(cause.base, type) else []
         if others or (not near and plugins.group_of(cause.base) is None):
@@ -83,15 +90,22 @@ def is_mistake(error: BaseException, running: bool) -> bool:
     """
     if isinstance(error, plugins.UserError | MisconfigurationException):
         return True
-    if isinstance(error, RuntimeError) and _MISFIT in str(error):
+    if (isinstance(error, RuntimeError) and _MISFIT in str(error)) or missing_package(error):
         return True
+    if isinstance(error, TypeError) and _raised_in(error).startswith("lightning.pytorch.strategies."):
+        return not running  # a strategy that the model is not made for
     if not isinstance(error, ValueError | OSError) or isinstance(error, BrokenPipeError):
         return False
     return not running or _raised_by_a_component(error)
 
 
-def plain(error: BaseException) -> str:
-    """An error's message, without the traceback that a data-loading process wraps around it."""
+def plain(error: BaseException, needed_by: str = "") -> str:
+    """An error's message, without the traceback that a data-loading process wraps around it.
+
+    Args:
+        error: what was raised.
+        needed_by: the class that was being made, if any.
+    """
     text = str(error)
     if "Original Traceback" in text:
         text = text.strip().splitlines()[-1].partition(": ")[2]
@@ -100,7 +114,24 @@ def plain(error: BaseException) -> str:
         return f"The checkpoint does not fit the model:{cause.replace(chr(9), ' ')}"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"`{error.filename}`: {error.strerror}."
+    if missing := missing_package(error):
+        return f"{f'`{needed_by}`' if needed_by else 'This'} needs {missing}"
     return " ".join(text.split()) or type(error).__name__
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package that is not installed and how to get it, when that is what ``error`` says; else None."""
+    if not isinstance(error, ImportError):
+        return None
+    told = re.search(r"Requirement '([^']+)' not met", str(error)) or re.search(
+        r"pip install (?:-U |--upgrade )?['\"]?([a-z][\w.\[\]<>=~!,-]*\w)", str(error), re.I
+    )
+    if told:
+        return f"the package `{told[1]}`: pip install '{told[1]}'."
+    name = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not name or util.find_spec(name):
+        return None
+    return f"the package `{name}`, which is not installed."
 
 
 _MISFIT = "Error(s) in loading state_dict"
@@ -268,8 +299,12 @@ def _raised_by_a_component(error: BaseException) -> bool:
     if "Original Traceback" in str(error):
         files = re.findall(r'File "([^"]+)"', str(error))
         return bool(files) and any(f"/{package}/" in files[-1].replace("\\", "/") for package in packages)
+    return _raised_in(error).partition(".")[0] in packages
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code raised ``error``."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return module.partition(".")[0] in packages
+    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""

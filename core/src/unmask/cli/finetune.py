@@ -14,7 +14,8 @@ from unmask.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR
 from unmask.plugins import RECIPES, UserError, find
 
 OPTIONS = {
-    "task": "classification, multi-label or regression; default: what the labels look like",
+    "task": "classification, multi-label or regression, on the numbers that classes are called by where those are "
+    "numbers; default: what the labels look like; printed",
     "epochs": f"default: {EPOCHS}, or as many times {EPOCHS} as {LEAST_STEPS:,} steps take",
     "max_steps": "optimiser steps at most; default: no such end",
     "batch_size": "samples per step",

@@ -9,7 +9,7 @@ which group is meant: ``cosine`` is a loss where a loss is expected, a schedule 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import util
 from typing import Any, Literal, Union, get_args, get_origin
@@ -71,13 +71,22 @@ def readable_type(typehint: Any) -> str:
         parts += [f"one of {quoted(dict.fromkeys(listed))}"] if listed else []
         parts = [part for part in dict.fromkeys(parts) if part != "an integer" or "a number" not in parts]
         return " or ".join(sorted(parts, key=lambda part: part == "null"))
-    if origin in (list, tuple, set):
+    if origin in (list, tuple, set, Iterable, Sequence):
         inner = [argument for argument in arguments if argument is not ...]
         return f"a list of {readable_type(inner[0])}" if len(set(inner)) == 1 else "a list"
     if isinstance(typehint, type):
         group = plugins.group_of(typehint)
         return f"one of the {group.removeprefix('unmask.')}" if group else f"a {typehint.__name__}"
     return str(typehint).replace("typing.", "")
+
+
+def no_class(base: Any, path: str) -> str:
+    """Why a class path does not lead to a ``base``, in a sentence."""
+    try:
+        _typehints.import_object(path)
+    except Exception as error:  # the module may fail in any way
+        return _not_importable(base, path, error)
+    return f"`{path}` is not a {base.__name__}."
 
 
 def _resolve(base: Any, name: str, original: Any) -> str:
@@ -117,6 +126,8 @@ def _not_importable(base: Any, path: str, error: Exception) -> str:
         exists = util.find_spec(path.partition(".")[0]) is not None
     except (ImportError, ValueError):
         exists = False
+    if not exists and plugins.group_of(base) is None:
+        return f"There is no class `{path}`: the package `{path.partition('.')[0]}` is not installed."
     if not exists:
         return _unknown(base, path)
     try:

@@ -122,9 +122,10 @@ def _above_zero(option: str, word: str) -> float:
 
 def check_comparable(runs: list[Trained], own_data: bool) -> None:
     """Runs in one table differ by their seed: else ± would mix set-ups."""
-    import yaml
+    from unmask import agreements
+    from unmask.configs import read_yaml
 
-    configs = [yaml.safe_load((one.folder / "config.yaml").read_text()) for one in runs]
+    configs = [read_yaml(one.folder / "config.yaml") for one in runs]
     for other, config in zip(runs[1:], configs[1:], strict=True):
         differing = [name for name in ("data", "model") if config.get(name) != configs[0].get(name)]
         differing = [name for name in differing if name != "data" or own_data]
@@ -133,5 +134,9 @@ def check_comparable(runs: list[Trained], own_data: bool) -> None:
                 f"Runs probed together must differ by their seed alone, but `{other.folder}` has another "
                 f"{quoted(differing)} than `{runs[0].folder}`; probe them one by one."
             )
+        try:
+            agreements.check(other.model, runs[0].datamodule, loaded=False)  # whose batches it will be given
+        except ValueError as error:
+            raise UserError(f"`{other.folder}` must go with the data of `{runs[0].folder}`: {error}") from error
         if any(other.checkpoint.samefile(one.checkpoint) for one in runs if one is not other):
             raise UserError(f"Each run must be given once, but `{other.checkpoint}` is given again.")

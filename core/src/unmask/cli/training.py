@@ -12,32 +12,38 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable
-from importlib import util
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-import yaml
+from filelock import FileLock
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from unmask import plugins
+from unmask.atomic import is_full
 from unmask.callbacks.collapse_monitor import CollapseMonitor
 from unmask.callbacks.pictures import Pictures
 from unmask.callbacks.progress import ProgressBar as Progress
-from unmask.cli import GOOD, complain
+from unmask.cli import GOOD, complain, exit_code
+from unmask.cli.checkpoints import with_whole_checkpoints
 from unmask.cli.environment import Environment
-from unmask.cli.errors import Parser, explain, is_mistake, keys_of, plain
+from unmask.cli.errors import Parser, explain, is_mistake, missing_package, plain
+from unmask.cli.loggers import loggers
 from unmask.cli.names import registered_names
-from unmask.cli.runs import MetricsFile, RunFolder
+from unmask.cli.precision import settle
+from unmask.cli.resuming import Before, not_resumable
+from unmask.cli.runs import RunFolder
+from unmask.cli.stopping import StopsOnSigterm
+from unmask.cli.trainer import Trainer
+from unmask.cli.words import chosen_keys, no_file, prepared
 from unmask.evaluate.trained import check_resumable
+from unmask.exchange.files import read_torch
 from unmask.model import MaskedModel
-from unmask.nearest import nearest, quoted
-from unmask.run_folders import holds_a_run, newest_checkpoint, run_folder
+from unmask.resuming import ExactResume
+from unmask.run_folders import claim, newest_checkpoint, release, run_folder
 
 _QUIET = (
     r".*does not have many workers which may be a bottleneck.*",
@@ -53,7 +59,7 @@ _QUIET = (
 
 def run(command: str, arguments: list[str], kind: Callable[..., Training] | None = None) -> int:
     """Parse, build, and run as ``kind`` does it, by default `Training`; see the module's docstring."""
-    words, base = _prepare(arguments)
+    words, base = prepared(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []
     interrupt = signal.getsignal(signal.SIGINT)
@@ -64,13 +70,19 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
             cli = (kind or Training)(command, words, base, broken, given=["unmask", command, *arguments])
             cli.go()
     except argparse.ArgumentError as error:
-        raise plugins.UserError(explain(error, words, _chosen_keys(words))) from error
+        raise plugins.UserError(explain(error, words, chosen_keys(words))) from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # how Lightning ends after Ctrl-C
             raise KeyboardInterrupt from error
-        return GOOD if error.code in (None, 0) else int(error.code)  # after --help and --print_config
+        return exit_code(error)
     except Exception as error:
         cause = broken[-1] if broken and cli is None else error
+        if isinstance(cause, plugins.UserError):
+            raise cause from None
+        if full := is_full(error):
+            raise OSError(full.errno, full.strerror, full.filename or str(getattr(cli, "folder", base))) from error
+        if cli is not None and (told := not_resumable(error, cli.config.ckpt_path)):
+            raise told from error
         if is_mistake(cause, running=cli is not None and cli.running):
             raise plugins.UserError(plain(cause)) from cause
         if cause is not error:  # a union has buried it
@@ -78,6 +90,8 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
         raise
     finally:
         signal.signal(signal.SIGINT, interrupt)
+        if cli is not None:
+            cli.release()
     return GOOD
 
 
@@ -97,10 +111,14 @@ class Training(LightningCLI):
     ) -> None:
         self.command, self.base, self.broken, self.given = command, base, broken, given
         self.started = _Started()
+        self.lock: FileLock | None = None
+        self.before: Before | None = None
+        self.checkpoint: Any = None
         super().__init__(
             L.LightningModule,
             L.LightningDataModule,
             save_config_callback=None,
+            trainer_class=Trainer,
             seed_everything_default=0,
             parser_class=Parser,
             parser_kwargs={
@@ -132,23 +150,27 @@ class Training(LightningCLI):
         try:
             return cls(*args, **kwargs)
         except Exception as error:
-            self.broken.append(error)
+            missing = missing_package(error)
+            self.broken.append(plugins.UserError(plain(error, cls.__name__)) if missing else error)
             raise
 
     def before_instantiate_classes(self) -> None:
         """Decide the run folder and the checkpoint, before anything is built."""
-        config = self.config.clone()
-        config["ckpt_path"] = None  # so that the saved config starts a run of its own
-        self.config_text = self.parser.dump(config, skip_validation=True, skip_unset=False)
-
+        self.config.trainer.precision = settle(self.config.trainer.precision, self.config.trainer.accelerator)
         root = self.config.trainer.default_root_dir
         base = Path(root) if root else self.base or Path("runs", _model_name(self.config.model.class_path))
         resume = self.config.ckpt_path == "last" or self.command != "fit"
         configs = [Path(config).absolute() for config in self.config.config or []]
         inside = any(config.parent == base.absolute() for config in configs)  # that very run is meant
         self.folder = base if resume and inside else run_folder(base, resume)
-        self.config.trainer.default_root_dir = str(self.folder)
+        self.aim, self.resumes = self.folder if resume else base, resume
         self.config.ckpt_path = self._checkpoint(self.config.ckpt_path)
+        self._take_from_checkpoint()
+
+        config = self.config.clone()
+        config["ckpt_path"] = None  # so that the saved config starts a run of its own
+        self.config_text = self.parser.dump(config, skip_validation=True, skip_unset=False)
+        self.config.trainer.default_root_dir = str(self.folder)
 
     def _checkpoint(self, given: str | None) -> str | None:
         if given is None:
@@ -157,7 +179,7 @@ class Training(LightningCLI):
             if Path(given).is_dir():
                 raise plugins.UserError(f"`--ckpt_path` must be a file or `last`, but `{given}` is a folder.")
             if not Path(given).is_file():
-                raise plugins.UserError(_no_file("ckpt_path", given))
+                raise plugins.UserError(no_file("ckpt_path", given))
             return given
         found = newest_checkpoint(self.folder)
         if found is None and self.command != "fit":
@@ -166,10 +188,27 @@ class Training(LightningCLI):
             complain(f"No checkpoint in {self.folder}/checkpoints yet: starting from scratch.")
         return str(found) if found else None
 
+    def _take_from_checkpoint(self) -> None:
+        """Of a run that is carried on, the options it had, and its seed in place of the one given."""
+        if self.command != "fit" or self.config.ckpt_path is None or Path(self.config.ckpt_path).is_dir():
+            return
+        self.checkpoint = read_torch(Path(self.config.ckpt_path))
+        self.before = Before.of(Path(self.config.ckpt_path), self.checkpoint, self.config.seed_everything)
+        if self.before.seed != self.config.seed_everything:
+            self.config.seed_everything = self.before.seed
+            self._set_seed()
+
     def instantiate_classes(self) -> None:
         self.config_init = self.parser.instantiate(self.config, instantiators=[(self._instantiate, object, True)])
         self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
-        self.trainer = self.instantiate_trainer()
+        if self.command == "fit" and not self.config.trainer.fast_dev_run:
+            self.folder, self.lock = claim(self.aim, self.resumes)
+            self.config_init["trainer"]["default_root_dir"] = str(self.folder)
+        try:
+            self.trainer = self.instantiate_trainer()
+        except BaseException:
+            self.release()
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = dict(self.config_init["trainer"])
@@ -181,10 +220,13 @@ class Training(LightningCLI):
             given["log_every_n_steps"] = 10  # Lightning's 50 leaves a short run without a row
         if given["enable_model_summary"] is None:
             given["enable_model_summary"] = False  # `go` says what a user wants of it
-        if given["logger"] is None or given["logger"] is True:
-            given["logger"] = self._loggers() if writes else False
+        given["logger"] = loggers(given["logger"], self.folder, writes)
         if writes:
+            given["plugins"] = with_whole_checkpoints(given["plugins"], given["strategy"])
             callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
+            callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
+            if not isinstance(self.model, MaskedModel):  # which brings it
+                callbacks.append(ExactResume())
         if writes and given["enable_checkpointing"] is not False and not _has(callbacks, ModelCheckpoint):
             callbacks.append(
                 ModelCheckpoint(
@@ -202,17 +244,19 @@ class Training(LightningCLI):
             callbacks.append(CollapseMonitor())
         return self.trainer_class(**{**given, "callbacks": [*callbacks, self.started], **kwargs})
 
-    def _loggers(self) -> list[Logger]:
-        loggers: list[Logger] = [MetricsFile(self.folder)]
-        if util.find_spec("tensorboard"):
-            loggers.append(TensorBoardLogger(str(self.folder), name="", version="tensorboard"))
-        return loggers
+    def release(self) -> None:
+        """Let others write to the run folder."""
+        if self.lock is not None:
+            release(self.lock)
 
     def go(self) -> None:
         """Run the command."""
         path = self.config.ckpt_path
         if path is not None and Path(path).is_file():  # a sharded one is a folder
-            check_resumable(self.model, Path(path), training=self.command == "fit")
+            check_resumable(self.model, Path(path), self.command == "fit", self.checkpoint)
+            self.checkpoint = None
+        if self.before is not None and (told := self.before.told(self.config_text)) and self.trainer.is_global_zero:
+            print(told, flush=True)
         if self.command == "fit" and self.trainer.is_global_zero:
             trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
             print(f"Run folder: {self.folder} ({trained:,} trainable parameters)", flush=True)
@@ -235,72 +279,6 @@ class _Started(L.Callback):
 
     on_sanity_check_start = on_train_start = _begin
     on_validation_start = on_test_start = on_predict_start = _begin
-
-
-def _prepare(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """Recipes as paths, ``--out`` at length, and the run folder that the first config asks for."""
-    words: list[str] = []
-    base = None
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        option, equals, value = word.partition("=")
-        if option in ("--config", "-c", "--out"):
-            if not equals and (not rest or rest[0].startswith("--")):
-                raise plugins.UserError(f"`{option}` needs a value.")
-            value = value if equals else rest.pop(0)
-            if option == "--out":
-                words.append(f"--trainer.default_root_dir={value}")
-                continue
-            path, folder = _config(value)
-            base = base or folder
-            words.append(f"--config={path}")
-        else:
-            words.append(word)
-    return words, base
-
-
-def _config(given: str) -> tuple[Path, Path]:
-    """The file of a recipe or config, and the folder for runs of it: its own if it lies in one."""
-    path = Path(given)
-    folder = path.parent if holds_a_run(path.parent) else Path("runs", path.stem)
-    if not path.is_file():
-        if path.suffix in (".yaml", ".yml", ".json"):
-            raise plugins.UserError(_no_file("config", given))
-        path, folder = plugins.find(given, plugins.RECIPES).path(), Path("runs", given)
-    try:
-        parsed = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise plugins.UserError(f"`{given}` is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(parsed, dict):
-        raise plugins.UserError(f"`{given}` must hold keys such as `model` and `data`, but holds none.")
-    return path, folder
-
-
-def _no_file(option: str, given: str) -> str:
-    folder = Path(given).parent
-    near = nearest(Path(given).name, [p.name for p in folder.iterdir()]) if folder.is_dir() else []
-    hint = f"nearest: {quoted(str(folder / n) for n in near)}" if near else f"nothing in `{folder}` is like it"
-    return f"`--{option}`: there is no file `{given}`; {hint}."
-
-
-def _chosen_keys(words: list[str]) -> list[str]:
-    """Keys of the model and data classes that the command line or its configs name."""
-    chosen: dict[str, Any] = {}
-    for word, following in pairwise([*words, ""]):
-        option, equals, value = word.partition("=")
-        if option == "--config":
-            parsed = yaml.safe_load(Path(value).read_text())
-            chosen |= {key: parsed[key] for key in ("model", "data") if key in parsed}
-        elif option in ("--model", "--data"):
-            chosen[option[2:]] = value if equals else following
-    keys = []
-    for key, value in chosen.items():
-        class_name = value.get("class_path") if isinstance(value, dict) else value
-        found = plugins.matches(class_name) if isinstance(class_name, str) else []
-        if len(found) == 1:
-            keys += [f"{key}.{k}" for k in keys_of(found[0].load())]
-    return keys
 
 
 def _model_name(class_path: str) -> str:

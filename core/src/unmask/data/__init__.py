@@ -1,4 +1,4 @@
-"""Data: the module that feeds a run, and the rules by which people's own files are read, the same for every modality."""
+"""Data: the module that feeds a run, and how people's own files are read, by the same rules in every modality."""
 
 from unmask.data.findings import Findings
 from unmask.data.folders import find_files

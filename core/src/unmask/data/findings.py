@@ -1,4 +1,4 @@
-"""What was odd in the data: counted, the first ones named, shown before training. Nothing is left out without a word."""
+"""What was odd in the data: counted, the first ones named, and shown before training."""
 
 from __future__ import annotations
 

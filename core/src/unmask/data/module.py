@@ -7,16 +7,18 @@ sharding over devices and resuming are the same for all modalities, and done her
 from __future__ import annotations
 
 import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple, Self
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from unmask import seeds
+from unmask import agreements, seeds
 
 Sample = dict[str, Any]
 
@@ -60,6 +62,12 @@ class MaskedDataModule(L.LightningDataModule, ABC):
 
     sample_name: ClassVar[str] = "samples"
     """What the samples are called in a progress bar."""
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        made._given = args, kwargs  # what makes it again, see `unmask.alike`
+        return made
 
     def __init__(
         self,
@@ -110,6 +118,9 @@ class MaskedDataModule(L.LightningDataModule, ABC):
         return self._splits
 
     def setup(self, stage: str | None = None) -> None:
+        model = getattr(self.trainer, "lightning_module", None)
+        if model is not None and self._splits is None:  # before reading, which may take long
+            agreements.check(model, self, loaded=False)
         num_samples = len(self.splits.train)  # type: ignore[arg-type]
         if not self._told:
             self._told = True
@@ -160,7 +171,8 @@ class MaskedDataModule(L.LightningDataModule, ABC):
         if workers is None:
             workers = min(os.cpu_count() or 1, 8) if len(self.splits.train) > 10_000 else 0  # type: ignore[arg-type]
         pin = torch.cuda.is_available()
-        return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin}
+        begin = _outlive_one_sigterm if workers else None
+        return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin, "worker_init_fn": begin}
 
     def _where(self) -> tuple[int, int] | None:
         """Epoch, and batches of it already trained on, where the trainer is; None outside of training."""
@@ -168,6 +180,11 @@ class MaskedDataModule(L.LightningDataModule, ABC):
             return None
         # not `epoch_progress.current.processed`: an epoch too many once resumed at an end under max_steps
         return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def _outlive_one_sigterm(worker: int) -> None:
+    """Leaves a first SIGTERM, which schedulers send to all processes of a run, to the one that trains."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def held_out(num_samples: int, val_ratio: float) -> tuple[list[int], list[int]]:
@@ -232,7 +249,8 @@ class ResumableLoader(DataLoader):
         if isinstance(self.sampler, KeyedSampler):
             self.sampler.set_epoch(epoch)
             self.sampler.start = done * (self.batch_size or 1)
-        yield from super().__iter__()
+            done = 0
+        yield from islice(super().__iter__(), done, None)  # a sampler that Lightning put in begins at its first
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from unmask.atomic import written_whole
+
 COMMIT_S = 2.0
 """Seconds of work that a kill may cost."""
 TEXT = "text"
@@ -117,9 +119,8 @@ class Columns:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        part = self.folder / f"{STATE}.part"
-        part.write_text(json.dumps(self.state, indent=1) + "\n")
-        os.replace(part, self.folder / STATE)
+        with written_whole(self.folder / STATE) as part:
+            part.write_text(json.dumps(self.state, indent=1) + "\n")
         self._committed, self._due = self.num_samples, time.monotonic() + COMMIT_S
 
     @property

@@ -54,6 +54,7 @@ def draw(model: MaskedModel, step: Step, heading: str = "") -> np.ndarray:
     Raises:
         NotImplementedError: the tokenizer cannot draw.
     """
+    step = step._replace(tokens=_wide(step.tokens))
     tokenizer, tokens = model.tokenizer, step.tokens
     shown = views(model, step)
     columns = [Column(view.title, tokenizer.render(view.tokens, view.hidden)) for view in shown]
@@ -115,6 +116,16 @@ def regions(tokenizer: Tokenizer, tokens: Tokens, places: Tensor) -> list[np.nda
         pairs.append((dark, bright))
     differ = [[(a != b).any(-1) for a, b in zip(*pair, strict=True)] for pair in pairs]
     return [np.logical_or.reduce(each) for each in zip(*differ, strict=True)]
+
+
+def _wide(tokens: Tokens) -> Tokens:
+    """Values and positions in float32, where a run in 16 bits has less: NumPy has no bfloat16."""
+    parts = {"values": tokens.values, "positions": tokens.positions}
+    narrow = {name: one for name, one in parts.items() if one is not None and one.dtype in _NARROW}
+    return replace(tokens, **{name: one.float() for name, one in narrow.items()})
+
+
+_NARROW = (torch.bfloat16, torch.float16)
 
 
 def _heat(tokenizer: Tokenizer, tokens: Tokens, loss: Tensor, asked: Tensor) -> list[np.ndarray]:

@@ -175,6 +175,8 @@ def _answers(batch: Any, tokens: Tokens, groups: str | None) -> _Answers:
         keep = known if keep is None else keep & known
     if label is not None:
         label = (label if keep is None else label[keep]).cpu()
+        if label.dtype in (torch.bfloat16, torch.float16):  # of a run in 16 bits; NumPy has no bfloat16
+            label = label.float()
     return _Answers(per_token, keep, label, None if groups is None else _groups(batch, tokens, groups, keep, per_token))
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from unmask.atomic import written_whole
+
 
 def write(path: Path, content: bytes) -> Path:
     """Write ``content`` to ``path``, in whose place nothing or the old file is until all of it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with written_whole(path) as part:
+        part.write_bytes(content)
     return path
 
 

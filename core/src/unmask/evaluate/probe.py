@@ -11,12 +11,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
 from unmask import seeds
 from unmask.data import Augmented, MaskedDataModule
 from unmask.evaluate.features import Vectors, raw_vectors, vectors
+from unmask.evaluate.labels import REGRESSION, kind_for, taken_as
 from unmask.evaluate.probe_columns import Watch, chosen, kind_of, probe_columns, probed
 from unmask.evaluate.probe_protocol import Protocol
 from unmask.evaluate.probe_result import ProbeResult, Row, over_runs
@@ -102,6 +104,7 @@ def probe_runs(
     labels = tuple(one.label for one in raw if one.label is not None)
     if len(labels) < 2:
         raise ValueError(_NO_LABELS)
+    labels = _as_asked(labels[0], labels[1], datamodule.classes)
     own_groups = None if groups is None else tuple(one.group for one in raw)
     if layer == "all":
         protocol = _of_one_probe(protocol, kind_of(labels[0]))
@@ -133,6 +136,16 @@ def probe_runs(
 
 
 _NO_LABELS = "The data must have a `label` in every sample of its probe sets, but has none: there is nothing to probe."
+
+
+def _as_asked(train: np.ndarray, test: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids as the numbers that they stand for, where those were measured."""
+    both = torch.from_numpy(np.concatenate((train, test)))
+    kind = kind_for(both, None, classes)
+    if kind == REGRESSION and not both.is_floating_point():
+        print("Hardly any two labels are alike, and all are numbers: they are probed by regression.", flush=True)
+        both = taken_as(both, kind, classes)
+    return both[: len(train)].numpy(), both[len(train) :].numpy()
 
 
 def _probe_sets(datamodule: MaskedDataModule, together: bool) -> tuple[Dataset, Dataset]:

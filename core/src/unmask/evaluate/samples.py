@@ -105,9 +105,19 @@ class _Collate:
         except RuntimeError as error:
             if "equal size" not in str(error) and "not resizable" not in str(error):
                 raise
+            labels = sorted({_shape(one["label"]) for one in samples if "label" in one})
+            if len(labels) > 1:
+                raise ValueError(
+                    f"`label` must have one shape in all samples, but has {', '.join(map(str, labels[:3]))}; for "
+                    "several classes per sample, give 0 or 1 for each class."
+                ) from error
             shapes = {tuple(x.shape) for one in samples for x in one.values() if isinstance(x, Tensor)}
             told = ", ".join(str(shape) for shape in sorted(shapes)[:3])
             raise ValueError(
                 f"The samples of a split must be of one size, but there are {told}, as in a `train` that only an "
                 "augmentation evens out; take `probe_train` or `val`."
             ) from error
+
+
+def _shape(label: Any) -> tuple[int, ...]:
+    return (len(label),) if isinstance(label, list | tuple) else tuple(getattr(label, "shape", ()))

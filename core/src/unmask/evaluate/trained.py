@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-import yaml
 from torch import nn
 
+from unmask import agreements
 from unmask.cli.errors import Parser, explain, is_mistake, plain
 from unmask.cli.names import registered_names
+from unmask.compiled import names_for, plain_names
+from unmask.configs import read_yaml
 from unmask.data import MaskedDataModule
 from unmask.exchange.files import read_torch
 from unmask.exchange.strict import compare
 from unmask.model import MaskedModel
 from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError
+from unmask.run_folders import newest_checkpoint, the_one_before
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,12 @@ def load_run(path: Path | str, data: Path | str | None = None) -> Trained:
     """Read a run back.
 
     Args:
-        path: a run folder (its newest checkpoint counts, `last` before others), or a checkpoint in one.
+        path: a run folder, whose `newest_checkpoint` counts, or a checkpoint in one.
         data: a YAML file whose ``data`` replaces the run's own.
 
     Raises:
         UserError: no such run; a file that is cut off, no checkpoint, or holds more than weights; weights
-            that do not fit the model; a config that cannot be used.
+            that do not fit the model; a config that cannot be used; data that the model does not go with.
     """
     folder, file = locate(Path(path))
     config = folder / "config.yaml"
@@ -73,6 +77,11 @@ def load_run(path: Path | str, data: Path | str | None = None) -> Trained:
     checkpoint = read_checkpoint(file)
     seed, step = (_number(file, checkpoint, key) for key in ("seed", "global_step"))
     model, datamodule = build(config, seed, Path(data) if data else None)
+    model.agreed.update(checkpoint.get("agreed", {}))
+    try:
+        agreements.check(model, datamodule, loaded=False)  # `data` may be any
+    except ValueError as error:
+        raise UserError(plain(error)) from error
     untrained = copy.deepcopy(model)
     load_weights(model, checkpoint["state_dict"], f"`{file}`", f"`{config}`")
     return Trained(folder, file, model.eval(), untrained.eval(), datamodule, seed, step)
@@ -93,15 +102,14 @@ def locate(path: Path) -> tuple[Path, Path]:
         siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
         near = nearest(str(path), siblings)
         raise UserError(f"There is no run `{path}`" + (f"; nearest: {quoted(near)}." if near else "."))
-    checkpoints = sorted(
-        (path / "checkpoints").glob("*.ckpt"), key=lambda one: (one.stem == "last", one.stat().st_mtime)
-    )
-    missing = "config.yaml" if not (path / "config.yaml").is_file() else None if checkpoints else "checkpoints/*.ckpt"
+    checkpoint = newest_checkpoint(path)
+    missing = "config.yaml" if not (path / "config.yaml").is_file() else None if checkpoint else "checkpoints/*.ckpt"
     if missing:
         runs = sorted({str(found.parent) for found in path.rglob("config.yaml")} - {str(path)})[:3]
         hint = f"; runs below it: {quoted(runs)}" if runs else ""
         raise UserError(f"`{path}` must be a run folder, but has no `{missing}`{hint}.")
-    return path, checkpoints[-1]
+    assert checkpoint is not None
+    return path, checkpoint
 
 
 def read_checkpoint(path: Path, *keys: str) -> dict[str, Any]:
@@ -112,10 +120,15 @@ def read_checkpoint(path: Path, *keys: str) -> dict[str, Any]:
         keys: entries that it must have; none: those of a run of a `MaskedModel`.
 
     Raises:
-        UserError: the file is empty, cut off, asks to run code, or is no checkpoint of ``unmask fit``.
+        UserError: the file is empty, cut off, damaged, asks to run code, is no checkpoint of ``unmask fit``, or holds
+            weights that are not finite.
     """
     checkpoint = read_torch(path)
-    keys = keys or ("state_dict", "seed", "global_step")
+    _must_have(path, checkpoint, keys or ("state_dict", "seed", "global_step"))
+    return checkpoint | {"state_dict": plain_names(checkpoint["state_dict"])}
+
+
+def _must_have(path: Path, checkpoint: Any, keys: Sequence[str]) -> None:
     lacking = [key for key in keys if not isinstance(checkpoint, dict) or key not in checkpoint]
     if lacking:
         raise UserError(
@@ -124,25 +137,34 @@ def read_checkpoint(path: Path, *keys: str) -> dict[str, Any]:
         )
     if not isinstance(checkpoint["state_dict"], dict):
         raise UserError(f"`{path}` must hold weights by name under `state_dict`, but does not.")
-    return dict(checkpoint)
+    finite = torch.isfinite if "seed" in keys else _is_number  # models of others may have infinite constants
+    tensors = {name: x for name, x in checkpoint["state_dict"].items() if isinstance(x, torch.Tensor)}
+    if odd := [name for name, x in tensors.items() if x.is_floating_point() and not bool(finite(x).all())]:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise UserError(f"`{path}` is of no use: its `{odd[0]}`{more} is not finite{the_one_before(path)}.")
 
 
-def check_resumable(model: L.LightningModule, path: Path, training: bool) -> None:
+def check_resumable(model: L.LightningModule, path: Path, training: bool, checkpoint: Any = None) -> None:
     """Refuses a checkpoint that Lightning could not load into ``model``, before it tries.
 
     Args:
         model: as configured.
         path: the checkpoint.
         training: whether the run is to go on, with the optimiser's state, or is only looked at.
+        checkpoint: what the file holds; None: it is read.
 
     Raises:
         UserError: it cannot be read, lacks something, or holds weights of another model.
     """
     keys = ["state_dict", *(["seed"] if isinstance(model, MaskedModel) else [])]
     keys += ["optimizer_states", "lr_schedulers"] if training else []
-    checkpoint = read_checkpoint(path, *keys, "pytorch-lightning_version")
+    checkpoint = read_torch(path) if checkpoint is None else checkpoint
+    _must_have(path, checkpoint, [*keys, "pytorch-lightning_version"])
+    for key in ("seed", "global_step", "epoch"):
+        if key in checkpoint:
+            _number(path, checkpoint, key)
     if model.strict_loading:
-        _must_fit(model, checkpoint["state_dict"], f"`{path}`", "the config")
+        _must_fit(model, names_for(model.state_dict(), checkpoint["state_dict"]), f"`{path}`", "the config")
 
 
 def build(config: Path, seed: int, data: Path | None = None) -> tuple[MaskedModel, MaskedDataModule]:
@@ -158,10 +180,7 @@ def build(config: Path, seed: int, data: Path | None = None) -> tuple[MaskedMode
     """
     parts, files = {}, dict.fromkeys((config, data or config))
     for name, file in (("model", config), ("data", data or config)):
-        try:
-            content = yaml.safe_load(file.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            raise UserError(f"`{file}` is not YAML: {' '.join(str(error).split())}") from error
+        content = read_yaml(file)
         if not isinstance(content, dict) or name not in content:
             raise UserError(f"`{file}` must have a `{name}` entry, but has none.")
         parts[name] = content[name]
@@ -182,7 +201,7 @@ def build(config: Path, seed: int, data: Path | None = None) -> tuple[MaskedMode
 
 
 def load_weights(module: nn.Module, state: dict[str, torch.Tensor], source: str, target: str) -> None:
-    """Load strictly.
+    """Loads all weights of a file into a module that has exactly those, of the same shapes; else refuses.
 
     Args:
         module: what to load into.
@@ -195,6 +214,10 @@ def load_weights(module: nn.Module, state: dict[str, torch.Tensor], source: str,
     """
     _must_fit(module, state, source, target)
     module.load_state_dict(state, strict=True)
+
+
+def _is_number(tensor: torch.Tensor) -> torch.Tensor:
+    return ~tensor.isnan()
 
 
 def _must_fit(module: nn.Module, state: dict[str, Any], source: str, target: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from unmask import plugins
+from unmask.configs import parse_yaml
 from unmask.exchange.files import Weights
 from unmask.exchange.native import CONFIG
 from unmask.nearest import nearest, quoted
@@ -53,8 +54,8 @@ def read_config(given: str | None, weights: Weights) -> tuple[str, Path | None]:
 def seed_of(text: str) -> int:
     """The config's ``seed_everything`` where it is a number; else 0."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
+        content = parse_yaml(text, "config")
+    except UserError:
         return 0  # `build` will say so
     seed = content.get("seed_everything") if isinstance(content, dict) else None
     return seed if isinstance(seed, int) and not isinstance(seed, bool) else 0
@@ -63,8 +64,8 @@ def seed_of(text: str) -> int:
 def settled(text: str, out: Path) -> str:
     """The config with the folder that it names, if any, changed to ``out``: or it would go on where it comes from."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
+        content = parse_yaml(text, "config")
+    except UserError:
         return text
     trainer = content.get("trainer") if isinstance(content, dict) else None
     if not isinstance(trainer, dict) or not trainer.get("default_root_dir"):
@@ -80,11 +81,7 @@ def _trust(text: str, file: Path) -> None:
         UserError: another class is named, or the config cannot be read.
     """
     installed = {re.split("[.:]", c.value)[0] for c in plugins.components()} | {"unmask", "torch", "lightning"}
-    try:
-        named = list(_importable(yaml.safe_load(text)))
-    except yaml.YAMLError as error:
-        raise UserError(f"The config that `{file}` carries is not YAML.") from error
-    for path in named:
+    for path in _importable(parse_yaml(text, f"{file}: {CONFIG}")):
         if path.partition(".")[0] not in installed and not plugins.matches(path):
             raise UserError(
                 f"`{file}` carries a config that names `{path}`, which no installed plugin brings; if you trust it, "

@@ -18,8 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from unmask.compiled import plain_names
 from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError
+from unmask.run_folders import the_one_before
 
 State = dict[str, Tensor]
 
@@ -55,7 +57,7 @@ def read_weights(path: Path) -> Weights:
     check_file(path)
     if is_safetensors(path):
         return _read_safetensors(path)
-    tensors = dict(_flat("", read_torch(path)))
+    tensors = plain_names(dict(_flat("", read_torch(path))))
     if not tensors:
         raise UserError(f"`{path}` holds no tensors.")
     return Weights(path, tensors)
@@ -64,12 +66,20 @@ def read_weights(path: Path) -> Weights:
 def read_torch(path: Path) -> Any:
     """What `torch.save` wrote, as long as it is tensors, numbers, text, and lists and dicts of them.
 
+    The checksum of each record is compared first: torch itself skips them. That takes a second per 500 MB.
+
     Raises:
-        UserError: there is no such file, it is cut off, no file of torch, or asks to run code.
+        UserError: there is no such file, it is cut off, damaged, no file of torch, or asks to run code.
     """
     check_file(path)
     if is_safetensors(path):
         raise UserError(f"`{path}` holds bare weights, not a run; `unmask import {path}` makes a run of it.")
+    try:
+        damaged = _damaged_record(path)
+    except Exception:  # a broken file may fail in any way
+        damaged = "its list of records cannot be read"
+    if damaged:
+        raise UserError(f"`{path}` is damaged: {damaged}{the_one_before(path)}.")
     try:
         with warnings.catch_warnings():  # torch warns of files that it is about to refuse
             warnings.simplefilter("ignore")
@@ -100,6 +110,15 @@ def check_file(path: Path) -> None:
         raise UserError(f"`{path}` is empty.")
 
 
+def _damaged_record(path: Path) -> str | None:
+    """What is wrong with a zip file whose records do not fit their checksums; None: nothing, or it is no zip file."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as records:
+        name = records.testzip()
+    return None if name is None else f"its record `{name}` does not fit its checksum"
+
+
 def _in_folder(folder: Path) -> Path:
     for name in IN_FOLDERS:
         if (folder / name).is_file():
@@ -118,8 +137,11 @@ def _read_parts(index: Path) -> Weights:
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         files = [index.parent / Path(name).name for name in names]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"`{index}` must list its files under `weight_map`, but does not.") from error
+    lists = [file.name for file in files if file.is_dir() or file.name.endswith(".index.json")]
+    if lists:  # such as itself
+        raise UserError(f"`{index}` must list files of weights under `weight_map`, but lists {quoted(lists)}.")
     parts = [read_weights(file) for file in files]
     return Weights(index, {name: tensor for part in parts for name, tensor in part.tensors.items()})
 
@@ -127,7 +149,8 @@ def _read_parts(index: Path) -> Weights:
 def _read_safetensors(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return Weights(path, {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Weights(path, plain_names(tensors), file.metadata() or {})
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         broken = "incomplete" in str(error) or "not fully covered" in str(error) or "InvalidOffset" in str(error)
         told = "is cut off" if broken else "is no safetensors file"

@@ -132,6 +132,8 @@ def _fill(
     except ValueError as error:
         would_help = not resize_positions and _resize(reading, found, model)
         hint = "; `--resize_positions` resamples the positions" if would_help else ""
+        if resize_positions and not resized:
+            hint = f"; `--resize_positions` resamples nothing of `{reading.name}`, but of another `--format` it may"
         raise ValueError(f"{str(error)[:-1]}; read as {reading}{hint}.") from None
     report = strict.load(model.predictor, predictor, 0.0) if holds_predictor else None
     model.target.start(model.encoder)  # a teacher begins as the encoder

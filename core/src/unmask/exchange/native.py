@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from unmask import __version__
+from unmask.configs import parse_yaml
 from unmask.exchange.files import State, Weights
 from unmask.exchange.format import Export, Format
 from unmask.families import Tokenizer
@@ -88,7 +88,7 @@ def _path(part: Any) -> str:
 
 def _given(config: str, part: str) -> Any:
     """What a config says of a part of the model; None: the method's default."""
-    model = (yaml.safe_load(config) or {}).get("model")
+    model = (parse_yaml(config, "config") or {}).get("model")
     arguments = model.get("init_args") if isinstance(model, dict) else None
     chosen = (arguments or {}).get(part)
     return chosen.get("init_args", {}) if isinstance(chosen, dict) else None

@@ -11,11 +11,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
-from unmask.data import MaskedDataModule
-from unmask.evaluate.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task, real_tokens, task_of
+from unmask.data import MaskedDataModule, numbers_of
+from unmask.evaluate.labels import (
+    CLASSIFICATION,
+    IGNORED,
+    MULTI_LABEL,
+    REGRESSION,
+    Task,
+    kind_for,
+    real_tokens,
+    taken_as,
+    task_of,
+)
 from unmask.evaluate.samples import batches, owners, split_of
 from unmask.families import Tokenizer
 from unmask.nearest import nearest, quoted
+
+MANY = 20
+"""Classes that are whole numbers; more may have been meant as numbers."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ class Labelled:
         sample: ``[n]`` int64, each label's sample in ``dataset``.
         place: ``[n]`` int64, its place among the sample's tokens; zeros where labels are of samples.
         groups: of each sample in ``dataset``, or None.
+        classes: the words that class ids stand for; empty: ids are all there is.
     """
 
     dataset: Dataset
@@ -37,6 +51,7 @@ class Labelled:
     sample: np.ndarray
     place: np.ndarray
     groups: list[Any] | None = None
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.value)
@@ -126,7 +141,8 @@ def read_labels(
     Args:
         datamodule: with labels in its probe sets.
         tokenizer: tells tokens from padding, where labels are per token.
-        kind: what the labels are to be taken for; None: what they look like.
+        kind: what the labels are to be taken for; None: what they look like, see `kind_for`. Of classes whose words
+            are numbers, regression takes those numbers.
         group: a key of the samples; both parts are then all samples, with their groups.
 
     Raises:
@@ -138,20 +154,48 @@ def read_labels(
     parts = [split_of(datamodule, name) for name in ("probe_train", "probe_test")]
     if group is not None:
         same = datamodule.splits.probe_train is datamodule.splits.probe_test
-        whole = _read(datamodule, parts[0] if same else ConcatDataset(parts), tokenizer, kind, group)
-        return whole, whole
-    train, test = (_read(datamodule, part, tokenizer, kind, None) for part in parts)
-    if train.task != test.task or train.value.shape[1:] != test.value.shape[1:]:
+        parts = [parts[0] if same else ConcatDataset(parts)]
+    found = [_read(datamodule, part, tokenizer, group) for part in parts]
+    train, test = found[0], found[-1]
+    seen = (train.task, test.task) if kind is None else (train.task.per_token, test.task.per_token)
+    if seen[0] != seen[1] or train.value.shape[1:] != test.value.shape[1:]:
         raise ValueError(
             f"Labels of `probe_train` and `probe_test` must be alike, but are {train.task} and {test.task}, "
             f"{tuple(train.value.shape)} and {tuple(test.value.shape)}."
         )
-    return train, test
+    classes = tuple(datamodule.classes)
+    kind = kind_for(torch.cat([one.value for one in found]), kind, classes)
+    train, *rest = (_taken(one, kind, classes) for one in found)
+    return train, rest[0] if rest else train
 
 
-def _read(
-    datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, kind: str | None, group: str | None
-) -> Labelled:
+def describe(train: Labelled, test: Labelled) -> str:
+    """What the labels are taken for, in a line."""
+    task, value = train.task, torch.cat([train.value, test.value]) if test is not train else train.value
+    per = " per token" if task.per_token else ""
+    if task.kind == MULTI_LABEL:
+        return f"Task: multi-label{per}, {value.shape[1]:,} classes."
+    if task.kind == REGRESSION:
+        known = value[~value.isnan()]
+        several = f" {value.shape[1]:,} numbers each," if value.ndim > 1 else ""
+        return f"Task: regression{per},{several} from {known.min().item():.6g} to {known.max().item():.6g}."
+    ids = value.unique().tolist()
+    words = [train.classes[one] if one < len(train.classes) else str(one) for one in ids]
+    shown = ", ".join(words if len(words) < 8 else [*words[:3], "...", words[-1]])
+    numbers = numbers_of(words)
+    asks = numbers is not None and (len(numbers) > MANY or not all(one.is_integer() for one in numbers))
+    hint = " They are numbers, too: `task` 'regression' takes them as such." if asks else ""
+    return f"Task: classification{per}, {len(ids):,} classes: {shown}.{hint}"
+
+
+def _taken(labelled: Labelled, kind: str, classes: tuple[str, ...]) -> Labelled:
+    """Labels that were read, as the task takes them."""
+    value = _as(taken_as(labelled.value, kind, classes), kind)
+    return replace(labelled, task=Task(kind, labelled.task.per_token), value=value, classes=classes)
+
+
+def _read(datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, group: str | None) -> Labelled:
+    """Labels as batches have them, of the task that they look like."""
     values, samples, places = [], [], []
     groups: list[Any] = []
     task: Task | None = None
@@ -162,8 +206,7 @@ def _read(
             raise ValueError("The data must have a `label` in every sample to fine-tune, but has none.")
         if task is None or task.per_token:
             tokens = tokenizer(batch)
-            seen = task_of(label, tokens)
-            task = task or Task(kind or seen.kind, seen.per_token)
+            task = task or task_of(label, tokens)
         if task.per_token:
             owner, place = owners(tokens)
             real = real_tokens(tokens)
@@ -172,7 +215,9 @@ def _read(
         else:
             num_samples = len(label)
             owner, place = torch.arange(num_samples), torch.zeros(num_samples, dtype=torch.long)
-        known = label.isfinite() if label.is_floating_point() else label != IGNORED
+        if label.is_floating_point() and bool(label.isinf().any()):
+            raise ValueError("Labels must be finite, or NaN where there is none, but one is infinite.")
+        known = ~label.isnan() if label.is_floating_point() else label != IGNORED
         known = known if known.ndim == 1 else known.any(1)
         values.append(label[known])
         samples.append(start + owner[known])
@@ -181,7 +226,9 @@ def _read(
             groups += _groups(batch, group)
         start += num_samples
     assert task is not None  # no split is empty
-    value = _as(torch.cat(values), task.kind)
+    value = torch.cat(values)
+    if not len(value):
+        raise ValueError("The data must have labels to fine-tune, but all of its labels are unknown.")
     return Labelled(
         dataset, task, value, torch.cat(samples).numpy(), torch.cat(places).numpy(), groups if group else None
     )
@@ -189,8 +236,6 @@ def _read(
 
 def _as(value: Tensor, kind: str) -> Tensor:
     """Labels checked, and of the type that their kind has."""
-    if not len(value):
-        raise ValueError("The data must have labels to fine-tune, but all of its labels are unknown.")
     if kind == REGRESSION:
         return value if value.is_floating_point() else value.float().masked_fill(value == IGNORED, float("nan"))
     if value.ndim != (2 if kind == MULTI_LABEL else 1):
@@ -201,7 +246,8 @@ def _as(value: Tensor, kind: str) -> Tensor:
     if kind == MULTI_LABEL and not bool(((known == 0) | (known == 1)).all()):
         raise ValueError(f"Labels of `task` 'multi-label' must be 0 or 1, but lie in [{low:g}, {high:g}].")
     if kind == CLASSIFICATION and (low < 0 or bool((known != known.round()).any())):
-        raise ValueError(f"Classes must be whole numbers from 0 on, but lie in [{low:g}, {high:g}].")
+        near = "; nearest: 'regression'" if value.is_floating_point() else ""
+        raise ValueError(f"Classes must be whole numbers from 0 on, but lie in [{low:g}, {high:g}]{near}.")
     return value.long()
 
 

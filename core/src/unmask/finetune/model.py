@@ -130,7 +130,9 @@ class FineTuning(L.LightningModule):
             owner = torch.arange(tokens.num_samples, device=self.device)
             place = torch.zeros_like(owner)
         outputs = self.head(self._codes(tokens)[real]).float()
-        return Answers(*(x.cpu() for x in (outputs, batch["label"][real], batch["index"][owner], place)))
+        return Answers(
+            *(x.cpu() for x in (outputs, self.objective.given(batch["label"][real]), batch["index"][owner], place))
+        )
 
     @torch.no_grad()
     def score(self, answers: list[Answers]) -> dict[str, float]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import functional as M
 
-from unmask.evaluate.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task
+from unmask.data import numbers_of
+from unmask.evaluate.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task, values_of
 from unmask.finetune.settings import Settings
 
 
@@ -18,6 +20,7 @@ class Objective(nn.Module, ABC):
 
     Args:
         num_outputs: C, what the head answers with.
+        classes: the words that class ids stand for; empty: ids are all there is.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -27,9 +30,14 @@ class Objective(nn.Module, ABC):
     chooses: ClassVar[str]
     """What the best epoch is chosen by: a score, the greatest (of equal ones, that of least loss), or ``loss``."""
 
-    def __init__(self, num_outputs: int) -> None:
+    def __init__(self, num_outputs: int, classes: Sequence[str] = ()) -> None:
         super().__init__()
         self.num_outputs = num_outputs
+        self.classes = tuple(classes)
+
+    def given(self, label: Tensor) -> Tensor:
+        """Labels of a batch in the units of `answer`."""
+        return label
 
     @abstractmethod
     def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,8 +67,8 @@ class Classification(Objective):
     higher_is_better = (True, True)
     chooses = "accuracy"
 
-    def __init__(self, num_outputs: int, label_smoothing: float = 0.0) -> None:
-        super().__init__(num_outputs)
+    def __init__(self, num_outputs: int, label_smoothing: float = 0.0, classes: Sequence[str] = ()) -> None:
+        super().__init__(num_outputs, classes)
         self.label_smoothing = label_smoothing
 
     def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,6 +134,7 @@ class Regression(Objective):
         std: its standard deviation, above 0.
         loss: ``mse`` or ``l1``.
         flat: labels are one number each, without a side of its own.
+        classes: what class ids are called where labels are those: numbers.
     """
 
     names = ("R2", "MAE")
@@ -134,11 +143,17 @@ class Regression(Objective):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Tensor, std: Tensor, loss: str = "mse", flat: bool = True) -> None:
-        super().__init__(len(mean))
+    def __init__(
+        self, mean: Tensor, std: Tensor, loss: str = "mse", flat: bool = True, classes: Sequence[str] = ()
+    ) -> None:
+        super().__init__(len(mean), classes)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        self.kind, self.flat = loss, flat
+        self.kind, self.flat, self.numbers = loss, flat, numbers_of(classes)
+
+    def given(self, label: Tensor) -> Tensor:
+        are_ids = self.numbers is not None and self.flat and not label.is_floating_point()
+        return values_of(label, self.numbers) if are_ids else label  # type: ignore[arg-type]
 
     def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
         label = self._wide(label)
@@ -165,6 +180,7 @@ class Regression(Objective):
 
     def _wide(self, label: Tensor) -> Tensor:
         """``[n, C]``, NaN where there is no label."""
+        label = self.given(label)
         label = label[:, None] if label.ndim == 1 else label
         return label if label.is_floating_point() else label.float().masked_fill(label == IGNORED, float("nan"))
 
@@ -174,7 +190,9 @@ def _whole(label: Tensor) -> Tensor:
     return label.nan_to_num(nan=IGNORED).long()
 
 
-def objective_of(task: Task, label: Tensor, settings: Settings, num_classes: int = 0) -> Objective:
+def objective_of(
+    task: Task, label: Tensor, settings: Settings, num_classes: int = 0, classes: Sequence[str] = ()
+) -> Objective:
     """The objective for a task, fitted to training labels.
 
     Args:
@@ -182,6 +200,7 @@ def objective_of(task: Task, label: Tensor, settings: Settings, num_classes: int
         label: all training labels, ``[n]`` or ``[n, C]``.
         settings: label smoothing, and the loss of regression.
         num_classes: at least so many.
+        classes: the words that class ids stand for; empty: ids are all there is.
 
     Raises:
         ValueError: a loss of regression for labels that are classes.
@@ -189,10 +208,11 @@ def objective_of(task: Task, label: Tensor, settings: Settings, num_classes: int
     if task.kind != REGRESSION and settings.loss != "mse":
         raise ValueError(f"`loss` is of regression and must be left out for {task.kind}, but is {settings.loss!r}.")
     if task.kind == CLASSIFICATION:
-        return Classification(max(num_classes, int(label.max()) + 1), settings.label_smoothing)
+        num_outputs = max(num_classes, int(label.max()) + 1)
+        return Classification(num_outputs, settings.label_smoothing, classes[:num_outputs])
     if task.kind == MULTI_LABEL:
-        return MultiLabel(label.shape[1])
+        return MultiLabel(label.shape[1], classes if len(classes) == label.shape[1] else ())
     wide = (label[:, None] if label.ndim == 1 else label).double()  # [n, C]
     mean = wide.nanmean(0)
     std = (wide - mean).square().nanmean(0).sqrt()
-    return Regression(mean.float(), std.where(std > 0, 1).float(), settings.loss, flat=label.ndim == 1)
+    return Regression(mean.float(), std.where(std > 0, 1).float(), settings.loss, label.ndim == 1, classes)

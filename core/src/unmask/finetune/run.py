@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
+from unmask import agreements
 from unmask import seeds as keyed
+from unmask.configs import parse_yaml
 from unmask.data import MaskedDataModule
 from unmask.evaluate.labels import CLASSIFICATION
 from unmask.evaluate.output import write
 from unmask.evaluate.samples import batches, split_of
-from unmask.finetune.labelled import Labelled, read_labels
+from unmask.finetune.labelled import Labelled, describe, read_labels
 from unmask.finetune.mixing import Mixing
 from unmask.finetune.model import FineTuning, trainable_embedder
 from unmask.finetune.objective import Objective, objective_of
@@ -68,7 +69,7 @@ def finetune(
         datamodule: with labels in its probe sets.
         pretrained: a trained model, whose `embedder` is fine-tuned; left as it is.
         scratch: gives a freshly initialised model for a seed. At least one of the two must be given.
-        settings: schedule and everything else.
+        settings: schedule and everything else. What the labels are taken for is printed before training.
         seeds: of the trials, each at least 0.
         labels_per_class: labels of each class to draw, with the held-out ones among them; None: all labels.
         groups: a key of the samples: every value of it is left out once and tested on, the rest trained on.
@@ -97,10 +98,13 @@ def finetune(
     augment = datamodule.augment if settings.augment in (None, True) else None
     if settings.augment and augment is None:
         raise ValueError("`augment` must be left out, for the data has no augmentation of its own.")
+    agreements.check(first, datamodule, loaded=False)
     with keyed.seeded("finetune", "read"):  # loaders draw a number
+        datamodule.setup("validate")  # says what was found
         train_labels, test_labels = read_labels(datamodule, first.embedding_tokenizer, settings.task, groups)
         few = next(iter(batches(datamodule, split_of(datamodule, "probe_train"), 2)))
     task = train_labels.task
+    print(describe(train_labels, test_labels), flush=True)
     Mixing(settings.mixup, settings.cutmix).check(first.embedding_tokenizer(few), task)
     plans = list(_plans(train_labels, test_labels, settings, seeds, labels_per_class))
 
@@ -127,7 +131,7 @@ def finetune(
         asdict(settings), list(seeds), groups, trained, time.perf_counter() - begun,
     )  # fmt: skip
     if folder is not None:
-        content = {"about": about, **result.as_dict(), "config": yaml.safe_load(config or "null")}
+        content = {"about": about, **result.as_dict(), "config": parse_yaml(config or "", "config")}
         write(folder / "finetune.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return result
 
@@ -149,7 +153,7 @@ def _plans(
             kept, val = drawn.hold_out(settings.val_ratio, seed, 1)
             if train.task.kind == CLASSIFICATION and len(kept.value.unique()) < 2:
                 raise ValueError("Classification needs labels of at least 2 classes to train on, but there is one.")
-            objective = objective_of(train.task, kept.value, settings, num_classes)
+            objective = objective_of(train.task, kept.value, settings, num_classes, train.classes)
             where = "" if group is None else f" of group {group!r}"
             blank = objective.scores(torch.zeros(len(own_test), objective.num_outputs), own_test.value)
             undefined = [name for name, score in blank.items() if not np.isfinite(score)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from unmask.atomic import written_whole
 from unmask.evaluate.labels import MULTI_LABEL, REGRESSION, Task
 from unmask.evaluate.trained import build, load_weights, read_checkpoint
 from unmask.finetune.model import FineTuning
@@ -39,16 +39,18 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
             "task": asdict(model.task),
             "num_outputs": objective.num_outputs,
             "flat": getattr(objective, "flat", True),
+            "classes": list(objective.classes),
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    with written_whole(path) as part, part.open("wb") as file:
+        torch.save(content, file)
 
 
 def load(path: Path | str, model: MaskedModel | None = None) -> FineTuning:
     """A fine-tuned model, in evaluation mode, ready for `FineTuning.predict`. Nothing in the file is unpickled.
+
+    Its ``objective.classes`` are the words that class ids stand for, where the data had some.
 
     Args:
         path: a checkpoint of ``unmask finetune``.
@@ -90,8 +92,9 @@ def _built(config: str, seed: int) -> MaskedModel:
 def _objective(about: dict[str, Any], task: Task, settings: Settings) -> Objective:
     """An objective of the right shape, whose numbers come with the weights."""
     num_outputs: int = about["num_outputs"]
+    classes = [str(word) for word in about.get("classes", ())]  # files of older versions have none
     if task.kind == REGRESSION:
-        return Regression(torch.zeros(num_outputs), torch.ones(num_outputs), settings.loss, about["flat"])
+        return Regression(torch.zeros(num_outputs), torch.ones(num_outputs), settings.loss, about["flat"], classes)
     if task.kind == MULTI_LABEL:
-        return MultiLabel(num_outputs)
-    return Classification(num_outputs, settings.label_smoothing)
+        return MultiLabel(num_outputs, classes)
+    return Classification(num_outputs, settings.label_smoothing, classes)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from unmask import seeds
 from unmask.callbacks.progress import ProgressBar
 from unmask.data import Augmented, KeyedSampler, MaskedDataModule, ResumableLoader
+from unmask.external_callbacks import only
 from unmask.finetune.labelled import Labelled
 from unmask.finetune.model import Answers, FineTuning
 
@@ -74,7 +75,7 @@ def train(
     epoch_steps = math.ceil(len(train_labels.samples()) / settings.batch_size)
     epochs, every = settings.length(epoch_steps)
     curve = Curve(every)
-    with tempfile.TemporaryDirectory() as folder, _quiet(), seeds.seeded(model.seed, "finetune"):
+    with tempfile.TemporaryDirectory() as folder, _quiet(), seeds.seeded(model.seed, "finetune"), only():
         best = ModelCheckpoint(
             dirpath=folder,
             monitor="val/chooses",

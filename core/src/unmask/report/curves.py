@@ -12,6 +12,8 @@ from pathlib import Path
 
 NOT_CURVES = ("step", "epoch")
 MAX_POINTS = 1000
+MAX_DIGITS = 15
+"""Of a step; a longer one is damage."""
 SMOOTHED_FROM = 40
 """Curves of so many points are smoothed."""
 LARGEST = 1e100
@@ -96,7 +98,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     at = header.index("step")
     columns = [(i, found[name]) for i, name in enumerate(header) if name in found]
     for row in rows:
-        if len(row) != len(header) or not row[at].isdecimal():
+        if len(row) != len(header) or not (row[at].isdecimal() and len(row[at]) <= MAX_DIGITS):
             continue
         step = int(row[at])
         for i, column in columns:

@@ -10,6 +10,9 @@ from typing import Any
 from unmask.report.markup import Markup, element
 from unmask.report.record import Record
 
+LONGEST = 1e10
+"""Seconds that are shown; a longer time is damage."""
+
 
 def environment(records: Sequence[Record]) -> Markup:
     """A table of all sessions of all runs."""
@@ -60,7 +63,7 @@ def _shown(session: Mapping[str, Any]) -> dict[str, str]:
     first, last = rest.pop("first_step", None), rest.pop("last_step", None)
     if last is not None:
         shown["steps"] = f"{first} to {last}"
-    if isinstance(seconds := rest.pop("seconds", None), int | float):
+    if isinstance(seconds := rest.pop("seconds", None), int | float) and 0 <= seconds < LONGEST:
         shown["wall time"] = wall_time(seconds)
     ended = rest.pop("ended", None)
     shown["ended"] = str(ended) if ended else "not noted: it is running, or was killed"

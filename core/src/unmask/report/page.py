@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from unmask import __version__
+from unmask.atomic import written_whole
 from unmask.report.environment import environment
 from unmask.report.markup import Markup, element
 from unmask.report.panels import panels
@@ -34,12 +34,8 @@ def write_report(records: Sequence[Record], out: Path) -> int:
     """
     content = page(records).encode("utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    try:
+    with written_whole(out) as part:
         part.write_bytes(content)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
     return len(content)
 
 

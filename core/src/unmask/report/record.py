@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from unmask.configs import parse_yaml
 from unmask.nearest import nearest, quoted
 from unmask.plugins import UserError
 from unmask.report.curves import Curve, read_curves
@@ -157,8 +156,8 @@ def _json(path: Path, problems: list[str]) -> Any:
 
 def _config(text: str, problems: list[str]) -> Mapping[str, Any]:
     try:
-        parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError):
+        parsed = parse_yaml(text, "config.yaml")
+    except UserError:
         problems.append("config.yaml is not YAML, or only a part of it: its text is shown as it is.")
         return {}
     return parsed if isinstance(parsed, dict) else {}

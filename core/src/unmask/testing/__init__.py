@@ -19,6 +19,7 @@ One class per family, made to be subclassed in a plugin's own tests::
 | `LossContract` | a number per asked place, fillers left out, finite in 16 bits |
 | `DataContract` | batches keyed by the seed, whatever the workers; resuming in the middle of an epoch |
 | `MethodContract` | a step that learns, reaches all of the encoder, and leaks nothing |
+| `AgreementContract` | what agrees passes, what does not is said in a line |
 | `FormatContract` | exports that come back bit by bit |
 | `RunContract` | every command on a run of a recipe |
 
@@ -37,6 +38,7 @@ except ImportError as error:
     raise ImportError("unmask.testing needs pytest: pip install 'unmask[testing]'.") from error
 
 _HOMES = {
+    "AgreementContract": "agreements",
     "Contract": "contract",
     "DataContract": "data",
     "EncoderContract": "encoders",
@@ -55,6 +57,7 @@ __all__ = [*_HOMES]
 pytest.register_assert_rewrite(*(f"unmask.testing.{module}" for module in _HOMES.values() if module != "contract"))
 
 if TYPE_CHECKING:
+    from unmask.testing.agreements import AgreementContract as AgreementContract
     from unmask.testing.contract import Contract as Contract
     from unmask.testing.data import DataContract as DataContract
     from unmask.testing.encoders import EncoderContract as EncoderContract

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -57,6 +58,13 @@ class DataContract(Contract):
         assert len(whole) >= 3, "an epoch of fewer than 3 batches: make them smaller"
         rest = self._batches(epoch=2, done=2)
         assert same(whole[2:], rest[: len(whole) - 2])
+
+    def test_what_was_found_is_said_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        datamodule = self._started(0)
+        datamodule.setup("fit")
+        found = datamodule.found().strip()
+        assert any(letter.isdigit() for letter in found), "`found` must tell how much data there is"
+        assert capsys.readouterr().out.count(found) == 1
 
     def test_the_seed_is_kept_in_a_checkpoint(self) -> None:
         datamodule = self._started(3)

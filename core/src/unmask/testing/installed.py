@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unmask import plugins
+from unmask import agreements, plugins
 from unmask.cli.building import built
 from unmask.families import Loss, MaskSampler
 from unmask.handoffs import Grid, Layout, Sequence, Set, Tokens
 from unmask.model import MaskedModel
 from unmask.plugins import Component
+from unmask.testing.agreements import AgreementContract
 from unmask.testing.contract import Contract
 from unmask.testing.data import DataContract
 from unmask.testing.encoders import EncoderContract
@@ -62,6 +63,7 @@ def plan(distribution: str, commands: bool = False) -> Plan:
         classes[name] = type(name, (contract,), {"component": component, **members})
 
     tried: set[Component] = set()
+    pairs: list[tuple[MaskedModel, Any]] = []
     for recipe in (c for c in mine if c.group == plugins.RECIPES):
         try:
             with torch.random.fork_rng():
@@ -69,6 +71,7 @@ def plan(distribution: str, commands: bool = False) -> Plan:
         except (plugins.UserError, ValueError) as error:
             untried[recipe] = str(error)
             continue
+        pairs.append((model, datamodule))
         for component, contract, members in _parts(model, datamodule, batch):
             if component in mine and component not in tried:
                 tried.add(component)
@@ -84,6 +87,8 @@ def plan(distribution: str, commands: bool = False) -> Plan:
             reason = _mask(component, add)
         elif component.group == "unmask.losses":
             reason = _loss(component, add)
+        elif component.group == agreements.GROUP:
+            reason = _agreement(component, pairs, add)
         elif component.group in ("unmask.commands", "unmask.schedules"):
             continue  # their signature is all that is asked of them
         else:
@@ -229,6 +234,20 @@ def _loss(component: Component, add: Callable[..., None]) -> str | None:
             add(component, LossContract, make=lambda self: kind(), classes=classes)
             return None
     return "it takes neither values nor ids of classes; try it with LossContract."
+
+
+def _agreement(component: Component, pairs: list[tuple[MaskedModel, Any]], add: Callable[..., None]) -> str | None:
+    """Adds the contract of an agreement, on a recipe's model and data, which agree; or says why it cannot be."""
+    if not pairs:
+        return "no recipe that can be built here has a model and data; try it with AgreementContract."
+    add(
+        component,
+        AgreementContract,
+        make=lambda self: component.load()(),
+        agreeing=lambda self: copy.deepcopy(pairs[0]),
+        differing=lambda self: None,
+    )
+    return None
 
 
 def _required(kind: type) -> str | None:

@@ -209,5 +209,5 @@ def _new(name: str) -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}

@@ -39,6 +39,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError(f"`--out` must end in .json, but is `{given.out}`.")
     out = writable("--out", Path(given.out)) if given.out else None
 
+    from unmask import agreements
     from unmask.cli.building import built
     from unmask.cli.errors import plain
     from unmask.evaluate.output import write
@@ -55,6 +56,7 @@ def run(command: str, arguments: list[str]) -> int:
             f"{type(model).__name__} is a {type(model.tokenizer).__name__}."
         )
     try:
+        agreements.check(model, datamodule, loaded=False)
         found = measure(model.tokenizer.frontend, datamodule, max_samples, device)
     except (ValueError, OSError) as error:
         raise UserError(plain(error)) from error

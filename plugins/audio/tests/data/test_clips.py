@@ -59,12 +59,13 @@ def test_all_that_is_odd_is_counted_and_named(zoo, capsys):
         "text.mp3 (no audio",
         "2 shorter than `min_seconds` and left out: one-sample.wav (1 sample), zero-seconds.wav (0 samples)",
         "2 end too early, and are used as far as they go: cut.flac, cut.wav",
-        "1 have samples that are not finite, which became 0: not-a-number.wav (1 sample)",
+        "1 have values that are not finite, which became 0: not-a-number.wav (1 sample)",
         "1 are silent, and are used: silence.wav",
         "1 are clipped, and are used: clipping.wav",
         "1 of more than 2 channels, which are averaged: eight-channels.wav (8)",
         "resampled: 1 of 192,000 Hz",
-        "1 files of other kinds are ignored",
+        "1 files with other endings are left out: notes.txt.",
+        "9 windows to train on, 3 to validate on.",
     ):
         assert line in told, line
     data.setup("fit")
@@ -111,6 +112,33 @@ def test_damage_that_shows_up_late_is_told_and_stood_in_for(tmp_path, monkeypatc
     (tmp_path / "a.wav").unlink()
     with pytest.warns(UserWarning, match="a.wav is damaged"), pytest.raises(ValueError, match="None of the 2 sounds"):
         both.sample(1, 0)
+
+
+def test_samples_that_are_not_finite_are_told_when_they_are_met(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips_module, "STORED_BYTES", 0)
+    wave = _tone(2.0)
+    wave[20000:] = math.inf
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, wave, 16000, subtype="FLOAT")
+    data = _data(tmp_path, batch_size=1)
+    data.setup("fit")
+    clips = data.splits.train.clips
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert clips.sample(0, 0)["wave"].abs().max() > 0
+    with pytest.warns(UserWarning, match=r"^a\.wav has samples that are not finite, which became 0\.$"):
+        filled = clips.sample(0, 16000)["wave"]
+    assert filled.isfinite().all() and (filled[4000:] == 0).all() and filled[:4000].abs().max() > 0
+
+
+def test_samples_that_are_whole_numbers_are_told(tmp_path):
+    for name, level in (("a.wav", 0.5), ("b.wav", 20000.0), ("c.wav", 2.0)):
+        soundfile.write(tmp_path / name, _tone(1.0, level=level), 16000, subtype="FLOAT")
+    data = _data(tmp_path, batch_size=1)
+    data.setup("fit")
+    told = str(data.report)
+    assert "1 go far beyond [-1, 1], as whole numbers do, and are used as they are: b.wav." in told
+    assert "1 are clipped, and are used: c.wav." in told
 
 
 @pytest.mark.parametrize("stored", [True, False])

@@ -157,7 +157,7 @@ class TestFiles:
         (tmp_path / "empty").mkdir()
         with pytest.raises(ValueError, match=r"does not exist\. Nearest: .*empty"):
             AudioFilesData(str(tmp_path / "emty")).setup()
-        with pytest.raises(ValueError, match=r"must hold audio files \(\.wav, .*holds nothing"):
+        with pytest.raises(ValueError, match=r"must hold audio files \(\.aac, .*holds nothing"):
             AudioFilesData(str(tmp_path / "empty")).setup()
         (tmp_path / "empty" / "a.wav").write_text("no")
         with pytest.raises(ValueError, match=r"but has none: a\.wav \(no audio"):

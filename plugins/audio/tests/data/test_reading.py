@@ -125,6 +125,16 @@ def test_what_is_no_audio_is_said(name, content, said, tmp_path, monkeypatch):
         _read(tmp_path / name)
 
 
+@pytest.mark.parametrize("rate", [1, 99, 1_000_003, 2**31 - 1])
+def test_a_header_of_an_impossible_rate_is_not_believed(rate, tmp_path):
+    soundfile.write(tmp_path / "a.wav", _tone(16000), 16000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(Unreadable, match=rf"its header says {rate:,} Hz, but a rate must be in \[100, 1,000,000\]"):
+        read_header(lambda: tmp_path / "a.wav")
+
+
 def test_a_missing_file_stays_one(tmp_path):
     with pytest.raises((FileNotFoundError, Unreadable)):
         read_header(lambda: tmp_path / "gone.wav")

@@ -3,11 +3,14 @@
 import pytest
 import torch
 from torch import nn
-from transformers import HubertConfig
+from transformers import HubertConfig, Wav2Vec2FeatureExtractor
 from transformers.models.hubert.modeling_hubert import HubertGroupNormConvLayer
 
-from unmask import Corruption, Mask
+from unmask import Corruption, Mask, agreements
+from unmask_audio.data.synth import SynthData
 from unmask_audio.encoders.speech import SpeechEncoder
+from unmask_audio.methods.hubert import HuBERT
+from unmask_audio.methods.wav2vec2 import Wav2Vec2
 from unmask_audio.speech import WaveTokenizer
 from unmask_audio.speech.stem import geometry, joined, run_stem
 
@@ -207,3 +210,32 @@ def test_layers_that_were_dropped_have_no_codes(settings, clips):
 def test_what_does_not_fit_is_refused(make, message, settings):
     with pytest.raises(ValueError, match=message):
         make(settings)
+
+
+@pytest.mark.parametrize("method", [HuBERT, Wav2Vec2])
+def test_waves_are_those_that_the_weights_were_trained_on(method, settings, tmp_path):
+    """The rate and the level, as far as the folder tells them; others are refused, and those of the data compared."""
+    for norm in ("layer", "group"):
+        SpeechEncoder(settings("wav2vec2", norm)).model.save_pretrained(tmp_path / norm)
+        assert SpeechEncoder(path=str(tmp_path / norm)).sample_rate is None
+        front = Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=False)
+        front.save_pretrained(tmp_path / norm)
+    layer, group = (SpeechEncoder(path=str(tmp_path / norm)) for norm in ("layer", "group"))
+    tokenizer = method(encoder=layer).tokenizer
+    assert (tokenizer.sample_rate, tokenizer.normalize) == (8000, False)
+    assert method(encoder=group).tokenizer.normalize  # of which the codes of these do not depend
+    with pytest.raises(
+        ValueError, match=r"^`sample_rate` of `tokenizer` must be 8000, at which the encoder was trained"
+    ):
+        method(encoder=layer, tokenizer=WaveTokenizer(normalize=False))
+    with pytest.raises(ValueError, match=r"^`normalize` of `tokenizer` must be False, as the encoder was trained"):
+        method(encoder=layer, tokenizer=WaveTokenizer(sample_rate=8000))
+    with pytest.raises(ValueError, match=r"`data\.sample_rate` must be 8000, the `model\.tokenizer\.sample_rate`"):
+        agreements.check(method(encoder=layer), SynthData(), loaded=False)
+
+
+def test_a_recipes_size_beside_an_encoder_says_what_to_do(settings):
+    with pytest.raises(
+        ValueError, match=r"^`size` must be left out when `encoder` is given, .* is 'tiny'; nearest: null\.$"
+    ):
+        HuBERT(size="tiny", encoder=SpeechEncoder(settings()))

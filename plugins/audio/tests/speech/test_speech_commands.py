@@ -9,6 +9,7 @@ import torch
 from unmask.cli import main
 from unmask.evaluate.trained import load_run
 from unmask.testing.runs import FEW_STEPS, RunContract
+from unmask_audio.listening import wav_bytes
 
 SMALL_DATA = (
     "--data.num_sounds", "48", "--data.seconds", "0.4", "--data.batch_size", "8", "--data.val_batch_size", "8",
@@ -41,7 +42,8 @@ def second(tmp_path, monkeypatch):
 
 def test_one_command_trains_both_iterations_and_reuses_what_is_there(second, capfd):
     assert main([*second, "--out", "runs/second"]) == 0
-    assert "First stage: unmask fit --config first.yaml --out runs/first" in capfd.readouterr().out
+    said = "First stage, on the same data: unmask fit --config first.yaml --config runs/first/first-stage.yaml --out"
+    assert said in capfd.readouterr().out
     (session,) = json.loads(Path("runs/first/environment.json").read_text())
     assert (session["last_step"], session["ended"]) == (2, "finished")
     first, model = load_run("runs/first").model, load_run("runs/second").model
@@ -53,7 +55,10 @@ def test_one_command_trains_both_iterations_and_reuses_what_is_there(second, cap
     files = [Path("runs/first/checkpoints/last.ckpt"), Path("runs/codebook.safetensors")]
     written = [file.stat().st_mtime_ns for file in files]
     assert main([*second, "--seed_everything", "5", "--out", "runs/third"]) == 0
-    assert "First stage" not in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "First stage: runs/first, trained on the same data." in told
+    assert "Clusters: those that lie in runs/codebook.safetensors, whatever data they were found in." in told
+    assert "unmask fit" not in told
     assert [file.stat().st_mtime_ns for file in files] == written
     assert torch.equal(load_run("runs/third").model.target.centres, model.target.centres)
 
@@ -73,6 +78,31 @@ def test_one_command_trains_both_iterations_and_reuses_what_is_there(second, cap
     # Where there is neither, it is said in a line.
     assert main([*alone, "--out", "runs/none"]) == 2
     assert "`teacher_run` must be the folder of a finished run" in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_the_first_iteration_learns_from_the_same_data(second, capfd):
+    """In sounds of one's own; and its windows are cut as those of the second."""
+    Path("sounds").mkdir()
+    for number in range(10):
+        Path(f"sounds/{number}.wav").write_bytes(wav_bytes(torch.randn(8000).clamp(-1, 1) / 4, 16_000))
+    at = second.index("--data.num_sounds")
+    rest = [*second[:at], *second[at + 2 : second.index("--model.codebook")]]
+    own = [*rest, "--data", "audio.files", "--data.folder", "sounds"]
+    whole = ["--model.tokenizer", "unmask_audio.speech.tokenizer.WaveTokenizer", "--model.tokenizer.normalize", "false"]
+    assert main([*own, *whole, "--out", "runs/second"]) == 0
+    first = load_run("runs/first")
+    assert (first.datamodule.folder, first.datamodule.num_samples, first.datamodule.batch_size) == ("sounds", 6400, 8)
+    assert first.model.tokenizer.normalize is False
+    capfd.readouterr()
+
+    way_out = "; give another folder, delete it, or set `teacher_recipe` to null to take it as it is."
+    for given, said in (
+        ([*rest, *whole, "--data.num_sounds", "48"], "trained on AudioFilesData instead of SynthData" + way_out),
+        ([*own, *whole, "--data.seconds", "0.5"], "trained on `seconds` 0.4 instead of 0.5" + way_out),
+        (own, "has `normalize` False instead of True; give another folder, or delete it."),
+    ):
+        assert main([*given, "--out", "runs/third"]) == 2
+        assert capfd.readouterr().err.splitlines()[-1].endswith(said), said
 
 
 def test_clusters_are_the_same_in_every_run_of_a_seed(tmp_path, monkeypatch):

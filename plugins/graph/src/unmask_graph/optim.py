@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn, optim
 
 from unmask import Optimization
-from unmask.optim import parameter_groups
+from unmask.optim import fused, parameter_groups
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Adam(Optimization):
     """
 
     def optimizer(self, model: nn.Module, lr: float, weight_decay: float) -> optim.Adam:  # type: ignore[override]
-        """Adam over the trainable parameters of ``model``, in torch's fused form."""
+        """Adam over the trainable parameters of ``model``; fused where torch can."""
         groups = parameter_groups(model, lr, weight_decay, self.layer_decay)
         for group in groups:
             group.update(weight_decay=weight_decay, decays=True)
-        return optim.Adam(groups, lr=lr, betas=self.betas, fused=True)
+        return fused(optim.Adam, groups, lr=lr, betas=self.betas)

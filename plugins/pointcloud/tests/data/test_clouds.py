@@ -6,7 +6,7 @@ import torch
 
 from unmask.evaluate.labels import IGNORED
 from unmask_pointcloud.data.clouds import Cloud, Fit, Source, Unreadable, collect, normalized
-from unmask_pointcloud.data.report import Report
+from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, UNREADABLE, Report
 
 RNG = np.random.default_rng(0)
 
@@ -76,8 +76,10 @@ def test_bad_clouds_are_left_out_counted_and_named():
     assert len(clouds) == 2
     assert clouds.label.tolist() == [0, 7]
     assert all(np.isfinite(points).all() for points in clouds.points)
-    assert (report.num_clouds, report.num_unreadable, report.num_left_out_points, report.num_mended) == (2, 6, 2, 1)
+    counts = [report.findings.count(what) for what in (UNREADABLE, HOLED)]
+    assert (report.num_clouds, counts) == (2, [6, 1])
     told = str(report)
+    assert "1 clouds have points that are not finite, which are left out: cloud 7 (2 of them)." in told
     assert "cloud 1 (it has 0 points; at least 2 are needed)" in told
     assert "cloud 5 (it has 0 points and 5 that are not finite; at least 2 are needed)" in told
     assert "and 1 more" in told
@@ -89,7 +91,39 @@ def test_points_of_a_file_that_cannot_be_opened():
 
     report = Report()
     assert not len(collect([Source("a.ply", read)], 3, "sphere", 4, 10, report))
-    assert report.left_out == "a.ply (gone)"
+    assert report.findings.named(UNREADABLE) == "a.ply (gone)"
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (np.full(6, np.nan), "classes of points are float64 [6] instead of whole numbers [6]"),
+        (np.full(6, 10**8), "classes of points must be below 100,000, but go up to 100,000,000"),
+        (np.zeros(5, int), "classes of points are int64 [5] instead of whole numbers [6]"),
+    ],
+)
+def test_classes_of_points_that_are_none(part, said):
+    report = Report()
+    assert not len(_collect(Cloud(RNG.normal(size=(6, 3)), part), report=report))
+    assert said in str(report)
+
+
+def test_points_without_a_class_are_left_out_of_segmentation():
+    clouds = _collect(Cloud(RNG.normal(size=(6, 3)), np.array([-1, 0, 1, 2, -1, -7], np.int16)))
+    assert sorted(clouds.parts[0].tolist()) == [IGNORED] * 3 + [0, 1, 2]
+
+
+def test_what_is_odd_about_whole_clouds_is_told():
+    """Thinned, filled up, half of it the same points; and classes of points that others lack."""
+    report = Report()
+    points = RNG.normal(size=(120, 3))
+    clouds = _collect(
+        points, points[:3], np.repeat(points[:20], 2, 0), Cloud(points[:9], np.zeros(9, int)), report=report
+    )
+    assert clouds.parts is None
+    assert [report.findings.named(what) for what in (THINNED, SMALL, REPEATED, PARTLESS)] == [
+        "cloud 0 (120)", "cloud 1 (3)", "cloud 2", "cloud 0, cloud 1, cloud 2",
+    ]  # fmt: skip
 
 
 def test_stored_points_are_an_even_draw_and_the_same_each_time():

@@ -117,8 +117,11 @@ class TestFiles:
         train, _ = _batches(data)
         told = capsys.readouterr().out
         assert "1 cannot be used and are left out: flat/cut.ply (" in told
-        assert "1 points left out that are not finite" in told
-        assert "1 clouds of fewer points than `num_points`" in told
+        assert "1 clouds have points that are not finite, which are left out: long/holes.xyz (1 of them)." in told
+        assert (
+            "1 clouds have fewer points than `num_points`, and are filled up with padding: long/holes.xyz (2)." in told
+        )
+        assert "12 clouds to train on, 1 to validate on." in told
         assert train["valid"].dtype == torch.bool and train["points"].isfinite().all()
         assert data.report.num_clouds == 13
 
@@ -147,14 +150,43 @@ class TestFiles:
         (tmp_path / "empty").mkdir()
         with pytest.raises(ValueError, match=r"does not exist\. Nearest: .*empty"):
             PointCloudFilesData(str(tmp_path / "emty")).setup()
-        with pytest.raises(ValueError, match=r"must hold point clouds \(\.ply, .*holds nothing"):
+        with pytest.raises(ValueError, match=r"must hold point clouds \(\.glb, .*holds nothing"):
             PointCloudFilesData(str(tmp_path / "empty")).setup()
         (tmp_path / "empty" / "a.xyz").write_text("0 0 0\n")
         with pytest.raises(ValueError, match=r"but has none: a\.xyz \(it has 1 points; at least 2 are needed\)"):
             PointCloudFilesData(str(tmp_path / "empty")).setup()
         (tmp_path / "empty" / "a.xyz").write_text("0 0 0\n1 0 0\n")
-        with pytest.raises(ValueError, match="at least 2 point clouds"):
+        with pytest.raises(ValueError, match=r"at least 2 point clouds, .* but has 1, a\.xyz; cut a large scan into"):
             PointCloudFilesData(str(tmp_path / "empty")).setup()
+        np.save(tmp_path / "empty" / "a.npy", np.random.default_rng(0).normal(size=(900, 3)))
+        (tmp_path / "empty" / "a.xyz").unlink()
+        with pytest.raises(
+            ValueError, match=r"has 1, a\.npy \(900\), of which 128 points \(`stored_points`\) would be"
+        ):
+            PointCloudFilesData(str(tmp_path / "empty"), **SMALL).setup()
+
+    def test_kinds_that_are_not_read_are_named(self, tmp_path, capsys):
+        for name in ("a.pcd", "b.bin"):
+            (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(ValueError, match=r"holds 2 files with other endings \(a\.pcd, b\.bin\)"):
+            PointCloudFilesData(str(tmp_path)).setup()
+        _boxes(tmp_path)
+        (tmp_path / "flat" / ".hidden.off").write_bytes(b"x")
+        (tmp_path / "again").symlink_to(tmp_path / "flat")
+        data = PointCloudFilesData(str(tmp_path), **SMALL)
+        data.setup()
+        told = capsys.readouterr().out
+        assert "2 files with other endings are left out: a.pcd, b.bin." in told
+        assert "1 hidden files and folders are left out: flat/.hidden.off." in told
+        assert data.report.num_clouds == 12 and data.classes == ["flat", "long"]
+
+    def test_files_in_both_folders_and_beside_classes_are_told(self, tmp_path, capsys):
+        folder = _boxes(tmp_path)
+        trimesh.creation.box().export(tmp_path / "own.ply")
+        PointCloudFilesData(str(folder), str(folder / "flat"), **SMALL).setup()
+        told = capsys.readouterr().out
+        assert "6 files to validate on are also among those to train on: 0.off" in told
+        assert "files lie beside the folders, which are therefore no classes: own.ply" in told
 
     def test_las_without_laspy_is_told(self, tmp_path, monkeypatch):
         (tmp_path / "a.las").write_bytes(b"")
@@ -194,14 +226,33 @@ class TestNpz:
                 return
         raise AssertionError("parts do not belong to their points")
 
-    def test_an_array_part_that_is_no_class_of_points_is_left_alone(self, tmp_path):
-        np.savez(tmp_path / "a.npz", points=self.POINTS, part=np.array(["3001.dat"] * 12))
-        assert "part" not in _batches(NpzCloudsData(str(tmp_path / "a.npz"), **SMALL))[0]
+    def test_what_is_not_read_is_left_out_and_told(self, tmp_path, capsys):
+        more = np.concatenate([self.POINTS, np.full((12, 100, 4), 255)], axis=2)
+        np.savez(tmp_path / "a.npz", points=more, part=np.array(["3001.dat"] * 12), pid=np.zeros(1))
+        train, _ = _batches(NpzCloudsData(str(tmp_path / "a.npz"), channels=("rgb",), augment=(), **SMALL))
+        assert "part" not in train and (train["points"][..., 3:] == 1).all()
+        told = capsys.readouterr().out
+        assert "1 archives have a `part` that is not of clouds and points, which is left out: a.npz." in told
+        assert "1 archives have other arrays, which are left out (pid): a.npz." in told
+        assert (
+            "12 clouds have 7 columns, of which x, y, z, rgb (3) are taken and the others left out: a.npz[0]," in told
+        )
+
+    def test_points_that_are_not_finite_are_left_out(self, tmp_path, capsys):
+        points = np.concatenate([self.POINTS, np.ones((12, 100, 1))], axis=2)
+        points[3, 5, 3], points[3, 6, 0] = np.nan, np.inf
+        np.savez(tmp_path / "a.npz", points=points)
+        data = NpzCloudsData(str(tmp_path / "a.npz"), channels=("intensity",), **SMALL)
+        assert all(batch["points"].isfinite().all() for batch in _batches(data))
+        assert "which are left out: a.npz[3] (2 of them)." in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("arrays", "said"),
         [
-            ({"points": np.zeros((3, 9, 2))}, r"must be \[clouds, points, 3\], but are \[3, 9, 2\]"),
+            ({"points": np.zeros((3, 9, 2))}, r"must be \[clouds, points, 3 or more\], but are \[3, 9, 2\]"),
+            ({"points": np.zeros((3, 9, 3)), "label": np.full(3, 10**8)}, "below 100,000, but goes up to 100,000,000"),
+            ({"points": np.zeros((3, 9, 3)), "part": np.full((3, 9), 10**8)}, "`part` .* but goes up to 100,000,000"),
+            ({"points": np.zeros((3, 9, 3)), "part": np.full((3, 9), np.nan)}, r"`part` .* whole numbers \[3, 9\]"),
             ({"cloud": np.zeros((3, 9, 3))}, "must have an array `points`, but has `cloud`"),
             ({"points": np.zeros((3, 9, 3)), "label": np.zeros(2, int)}, r"`label` .* whole numbers \[3\]"),
             ({"points": np.zeros((3, 9, 3)), "label": np.zeros(3)}, r"whole numbers \[3\], but is float64"),
@@ -245,6 +296,28 @@ class TestPyG:
         assert train["points"].shape == (4, 64, 6)
         assert [s["label"] for s in data.splits.probe_test] == list(range(10))
         assert len(data.splits.train) == len(data.splits.val) == 10
+
+    def test_what_samples_have_beside_points(self, tmp_path, monkeypatch, capsys):
+        """Real numbers are no classes: not cut to whole ones, not dropped without a word."""
+        from torch_geometric.data import Data
+
+        def clouds(y, x=None):
+            return [Data(pos=torch.randn(70, 3), y=y, x=x) for _ in range(6)]
+
+        def told(made):
+            monkeypatch.setattr(PyGCloudsData, "_opened", lambda self: (made, None))
+            data = PyGCloudsData("ModelNet", str(tmp_path), **SMALL)
+            train, _ = _batches(data)
+            return set(train) - {"points", "index"}, capsys.readouterr().out
+
+        none = "6 clouds have a `y` that is no class number, which is left out: ModelNet train 0,"
+        for y in (torch.tensor([0.9]), torch.rand(70), torch.full((70,), float("nan")), torch.rand(2)):
+            keys, said = told(clouds(y))
+            assert keys == set() and none in said
+        keys, said = told(clouds(torch.arange(70) % 3, torch.rand(70, 3)))
+        assert keys == {"part"} and none not in said and "6 clouds have `x`, which is left out" in said
+        with pytest.raises(ValueError, match="below 100,000, but go up to 100,000,000"):
+            told(clouds(torch.tensor([10**8])))
 
     def test_errors(self, tmp_path):
         pytest.importorskip("torch_geometric")

@@ -68,7 +68,7 @@ def test_las(tmp_path):
         read_file(tmp_path / "a.las", ("normals",))
 
 
-@pytest.mark.parametrize("kind", ["ply", "obj", "off"])
+@pytest.mark.parametrize("kind", ["ply", "obj", "off", "stl", "glb"])
 def test_surfaces_are_sampled_by_area(kind, tmp_path):
     """A box of 1 x 2 x 3: each face has its share of the points, which lie on it with its normal."""
     box = trimesh.creation.box((1, 2, 3))
@@ -149,3 +149,81 @@ def test_arrays_of_other_widths_are_refused(tmp_path):
     np.savez(tmp_path / "b.npz", first=np.zeros((5, 3)), second=np.zeros((5, 3)))
     with pytest.raises(Unreadable, match="no array `points`, but first, second"):
         read_file(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", points=np.zeros((2, 5, 3)))
+    with pytest.raises(Unreadable, match=r"`pointcloud\.npz` reads archives of many clouds"):
+        read_file(tmp_path / "c.npz")
+
+
+SHAPENET = np.concatenate([PLACES, NORMALS, np.arange(40)[:, None] % 4], axis=1)
+"""x, y, z, a normal and a class, as ShapeNet's parts are passed on."""
+WIDE = {
+    "a.txt": lambda path: np.savetxt(path, SHAPENET, fmt="%.17g"),
+    "a.npy": lambda path: np.save(path, SHAPENET),
+    "a.npz": lambda path: np.savez(path, points=SHAPENET),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_more_columns_than_are_asked_for_are_left_out_and_told(name, tmp_path):
+    WIDE[name](tmp_path / name)
+    found = read_file(tmp_path / name, ("normals",))
+    assert np.allclose(found.points, SHAPENET[:, :6])
+    assert found.odd == ("clouds have 7 columns, of which x, y, z, normals (3) are taken and the others left out",)
+    found = read_file(tmp_path / name)
+    assert np.allclose(found.points, PLACES)
+    assert found.odd == ("clouds have 7 columns, of which x, y, z are taken and the others left out",)
+
+
+def test_columns_are_found_by_their_names(tmp_path):
+    """Colours come before normals, and a class before an intensity: by place, both would be wrong."""
+    rows = np.concatenate([PLACES, COLOURS, NORMALS, np.ones((40, 1)), INTENSITY], axis=1)
+    path = tmp_path / "a.txt"
+    for first, comments in (
+        ("X,Y,Z,R,G,B,nx,ny,nz,label,Intensity", ""),
+        ("x y z r g b nx ny nz label intensity", "# "),
+    ):
+        delimiter = "," if "," in first else " "
+        np.savetxt(path, rows, fmt="%.17g", delimiter=delimiter, header=first, comments=comments)
+        assert np.allclose(read_file(path, CHANNELS).points, EVERYTHING)
+    np.savetxt(path, rows[:, :7], fmt="%.17g", header="x y z r g b label", comments="")
+    with pytest.raises(Unreadable, match="it has no `normals`, but columns x, y, z, r, g, b, label"):
+        read_file(path, ("normals",))
+
+
+def test_a_first_line_that_is_no_row_is_told(tmp_path):
+    rows = "\n".join(" ".join(map(repr, row)) for row in PLACES.tolist())
+    path = tmp_path / "a.xyz"
+    for first, count, odd in (
+        ("0.1 0.2 O.3", 40, "files begin with a line that is neither a row of numbers nor names of columns"),
+        ("41", 40, "files say another number of points in their first line than they have"),
+        ("40", 40, ""),
+        ("# made by hand", 40, ""),
+        ("0.1 0.2 0.3", 41, ""),
+        ("\ufeff0.1 0.2 0.3", 41, ""),
+    ):
+        path.write_text(f"{first}\n{rows}\n", encoding="utf-8")
+        found = read_file(path)
+        assert (len(found.points), len(found.odd)) == (count, int(odd != "")), first
+        assert all(one.startswith(odd) for one in found.odd)
+
+
+def test_channels_that_may_be_other_columns_are_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.concatenate([PLACES, 7 * NORMALS], axis=1))
+    assert "whose length is not 1" in read_file(tmp_path / "a.npy", ("normals",)).odd[0]
+    assert "colours outside of [0, 1]" in read_file(tmp_path / "a.npy", ("rgb",)).odd[0]
+
+
+def test_colours_beside_one_that_is_infinite(tmp_path):
+    """It is the point that is left out, not the scale of the others."""
+    colours = COLOURS / 255
+    colours[3, 1] = np.inf
+    np.save(tmp_path / "a.npy", np.concatenate([PLACES, colours], axis=1))
+    assert np.array_equal(read_file(tmp_path / "a.npy", ("rgb",)).points[:, 3:], colours)
+
+
+def test_other_arrays_of_an_archive_are_told(tmp_path):
+    np.savez(tmp_path / "a.npz", points=PLACES, normals=NORMALS, label=np.zeros(40))
+    assert read_file(tmp_path / "a.npz", ("normals",)).odd == (
+        "archives have other arrays, which are left out (label)",
+    )
+    assert read_file(tmp_path / "a.npz").odd == ("archives have other arrays, which are left out (label, normals)",)

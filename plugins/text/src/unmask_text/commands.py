@@ -34,17 +34,14 @@ def data_of(name: str) -> TextData:
         UserError: there is no such file, or its ``data`` is no text.
     """
     import lightning as L
-    import yaml
 
     from unmask.cli.errors import Parser, is_mistake, plain
     from unmask.cli.names import registered_names
+    from unmask.configs import read_yaml
     from unmask_text.data.text import TextData
 
     path = Path(name) if Path(name).is_file() else find(name, RECIPES).path()
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"`{path}` is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or "data" not in content:
         raise UserError(f"`{path}` must have a `data` entry, but has none.")
     parser = Parser(exit_on_error=False)

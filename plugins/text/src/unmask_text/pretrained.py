@@ -14,7 +14,7 @@ def load_masked_lm(model: MaskedModel, path: str) -> None:
     Raises:
         ValueError: the weights at ``path`` have no head, or do not fit.
     """
-    theirs, report = AutoModelForMaskedLM.from_pretrained(path, output_loading_info=True)
+    theirs, report = AutoModelForMaskedLM.from_pretrained(path, output_loading_info=True, trust_remote_code=False)
     missing = sorted(report["missing_keys"])
     if missing:
         raise ValueError(
@@ -22,3 +22,4 @@ def load_masked_lm(model: MaskedModel, path: str) -> None:
             "from an encoder alone, give `encoder` a path instead."
         )
     model.load_state_dict(from_transformers(model, theirs.state_dict()), strict=False)
+    model.encoder.source = path  # type: ignore[assignment]

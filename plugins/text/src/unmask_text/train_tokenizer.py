@@ -14,7 +14,9 @@ KINDS = ("wordpiece", "bpe", "unigram")
 
 def run(command: str, arguments: list[str]) -> int:
     """Read files, train, write the file and say what was found."""
-    parser = Arguments(command, "Trains a vocabulary on text files: .txt .md .jsonl .csv .tsv .parquet, also .gz.")
+    parser = Arguments(
+        command, "Trains a vocabulary on text files: .txt .md .json .jsonl .csv .tsv .parquet, also .gz."
+    )
     parser.add_argument("paths", nargs="+", help="files and folders")
     parser.add_argument("--out", default="tokenizer.json", help="the file to write; default: tokenizer.json")
     parser.add_argument("--kind", default="wordpiece", help="wordpiece, bpe (of bytes) or unigram; default: wordpiece")

@@ -1,9 +1,11 @@
-"""What token ids mean: a trained tokenizer file, read once."""
+"""What token ids mean: a trained tokenizer file, or that of a model of transformers, read once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -35,8 +37,8 @@ class Vocabulary:
         self.tokenizer.encode_special_tokens = True  # a text that says "[MASK]" has not got one
 
     def __len__(self) -> int:
-        """The number of ids, special ones included."""
-        return self.tokenizer.get_vocab_size(with_added_tokens=True)
+        """The number of ids, special ones and gaps between them included: all are below it."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
@@ -59,9 +61,21 @@ class Vocabulary:
         return hashlib.blake2b(Path(self.path).read_bytes(), digest_size=16).hexdigest()
 
     @cached_property
+    def meaning(self) -> str:
+        """The same for vocabularies in which every id is the same token, whatever else their files say."""
+        tokens = sorted(self.tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: (item[1], item[0]))
+        return hashlib.blake2b(json.dumps(tokens).encode(), digest_size=16).hexdigest()
+
+    def ordinary(self, id: int) -> str | None:
+        """The token that texts may hold under this id; None: it is special, kept free (``[unused1]``), or no id."""
+        token = self.tokenizer.id_to_token(id)
+        reserved = token is None or id in self.special_ids.values() or re.fullmatch(r"\[.+\]|<.+>", token)
+        return None if reserved else token
+
+    @cached_property
     def spaced(self) -> np.ndarray:
         """Of each id, whether its token begins with a blank that it writes itself ``[V]`` bool."""
-        tokens = [self.tokenizer.id_to_token(id) or "" for id in range(max(self.tokenizer.get_vocab().values()) + 1)]
+        tokens = [self.tokenizer.id_to_token(id) or "" for id in range(len(self))]
         return np.array([token.startswith(("▁", "Ġ")) for token in tokens], dtype=bool)
 
     @lru_cache(maxsize=2**17)  # noqa: B019  a vocabulary lives as long as the program
@@ -94,17 +108,67 @@ class Vocabulary:
         return ["".join(self.piece(id)[0] for id in group) for group in groups.values()]
 
 
-def vocabulary(path: str | Path) -> Vocabulary:
-    """The vocabulary in a file, or in the folder of a pretrained model; read once.
+def vocabulary(path: str | Path, cache: Path | None = None) -> Vocabulary:
+    """The vocabulary in a file, or of a pretrained model; read once.
+
+    A model without a ``tokenizer.json`` (``vocab.txt`` alone, ``spiece.model``, ...) is read by transformers, once, and
+    its tokenizer written to the cache as such a file.
+
+    Args:
+        path: a ``tokenizer.json``, a model's folder, or a name of the hub that transformers has in its cache.
+        cache: where to write; None: `default_cache`.
 
     Raises:
         ValueError: there is no such file, or it is no trained tokenizer.
     """
-    path = Path(path).expanduser()
-    path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"`tokenizer` must be a `{FILE}`, or a folder with one, but there is none at `{path}`.")
+    given, path = str(path), Path(path).expanduser()
+    if path.is_dir() and not (path / FILE).is_file():
+        changed = max((file.stat().st_mtime_ns for file in path.iterdir() if file.is_file()), default=0)
+        path = _converted(str(path.absolute()), changed, cache or default_cache())
+    elif path.is_dir():
+        path = path / FILE
+    elif not path.is_file():
+        path = _converted(given, 0, cache or default_cache())
     return _read(str(path.absolute()), path.stat().st_mtime_ns)
+
+
+def default_cache() -> Path:
+    """``unmask/text`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(f"{home}/unmask/text").expanduser().absolute()
+
+
+@lru_cache(maxsize=8)
+def _converted(name: str, changed: int, cache: Path) -> Path:
+    """The ``tokenizer.json`` of what transformers' `AutoTokenizer` reads at ``name``, without the network."""
+    from transformers import AutoTokenizer
+
+    refusal = f"`tokenizer` must be a `{FILE}`, or a folder with one or with a tokenizer that transformers reads, but "
+    try:
+        loaded = AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a missing package, a damaged file, a name that is none: all kinds
+        if not Path(name).is_dir():
+            raise ValueError(f"{refusal}there is none at `{name}`.") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{refusal}`{name}` has none: {reason}") from error
+    backend = getattr(loaded, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError(f"{refusal}`{name}` has a {type(loaded).__name__}, which is not of the `tokenizers` library.")
+    if len(loaded) <= len(set(loaded.all_special_ids)):  # what it makes of a folder without a vocabulary
+        raise ValueError(f"{refusal}there is none at `{name}`.")
+    content = backend.to_str()
+    file = cache / "vocabularies" / hashlib.blake2b(content.encode(), digest_size=12).hexdigest() / FILE
+    if not file.is_file():
+        part = file.with_name(f"{FILE}.{os.getpid()}.part")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(content, encoding="utf-8")
+            os.replace(part, file)
+        except OSError as error:
+            raise ValueError(
+                f"The cache must be a folder that can be written, but {file.parent} is not: {error}."
+            ) from error
+    return file
 
 
 @lru_cache(maxsize=8)
@@ -113,4 +177,6 @@ def _read(path: str, changed: int) -> Vocabulary:
         return Vocabulary(path)
     except Exception as error:  # the library raises a bare Exception
         reason = " ".join(str(error).split())
-        raise ValueError(f"`tokenizer` must be a trained tokenizer, but `{path}` is not one: {reason}.") from error
+        raise ValueError(
+            f"`tokenizer` must be a trained tokenizer, a `{FILE}` or its folder, but `{path}` is not one: {reason}."
+        ) from error

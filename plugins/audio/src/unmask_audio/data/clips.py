@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from unmask.data.values import FILLED
 from unmask.evaluate.labels import IGNORED
-from unmask_audio.data.reading import Header, Opened, Unreadable, read_header, read_wave
-from unmask_audio.data.report import Report
+from unmask_audio.data.reading import Header, Opened, Unreadable, Wave, read_header, read_wave
+from unmask_audio.data.report import CHANNELS, CLIPPED, CUT, LOUD, SHORT, SILENT, UNREADABLE, Report
 
 STORED_BYTES = 2**30
 """Sounds that need no more than this are kept in memory; others are read when asked for."""
-SILENT = 1e-4
-"""Peak below which a sound is silent: -80 dB."""
-CLIPPED, CLIPPED_RATIO = 0.999, 1e-3
+SILENT_PEAK = 1e-4
+"""Below it a sound is silent: -80 dB."""
+CLIPPED_PEAK, CLIPPED_RATIO = 0.999, 1e-3
 """A sound is clipped where this share of its samples is this loud."""
+LOUD_PEAK = 10.0
+"""Above it, 20 dB beyond full scale, samples are hardly in [-1, 1]."""
 
 
 class Recording(NamedTuple):
@@ -82,18 +85,21 @@ class Clips:
     def sample(self, place: int, start: int) -> dict[str, Any]:
         """``wave`` ``[num_samples]``, filled up with zeros, and ``length`` where any is shorter; ``label``, groups.
 
-        Where a file turns out to be damaged there, its beginning stands in, and else the next sound, which is told.
+        Where a file turns out to be damaged there, its beginning stands in, and else the next sound, which is told, as
+        are samples that are not finite.
         """
         for one, first in ((place, start), (place, 0), *(((place + i) % len(self), 0) for i in range(1, len(self)))):
             clip = self.clips[one]
             try:
-                wave = self._read(clip, first)
+                wave, num_odd = self._read(clip, first)
             except (Unreadable, OSError) as error:
-                self._tell(one, str(error))
+                self._tell(one, f"is damaged ({error}); another stretch of sound stands in")
                 continue
             if not len(wave):
-                self._tell(one, "it ends before its header says")
+                self._tell(one, "is damaged (it ends before its header says); another stretch of sound stands in")
                 continue
+            if num_odd:
+                self._tell(one, "has samples that are not finite, which became 0")
             full = torch.zeros(self.num_samples)
             full[: len(wave)] = torch.from_numpy(wave)
             sample: dict[str, Any] = {"wave": full, **clip.recording.group}
@@ -101,16 +107,15 @@ class Clips:
             return sample | ({"length": len(wave)} if self.padded else {})
         raise ValueError(f"None of the {len(self)} sounds can be read any more.")
 
-    def _read(self, clip: Clip, start: int) -> np.ndarray:
+    def _read(self, clip: Clip, start: int) -> Wave:
         if clip.wave is not None:
-            return clip.wave[start : start + self.num_samples]
-        return read_wave(clip.recording.opened, clip.header, self.sample_rate, start, self.num_samples).samples
+            return Wave(clip.wave[start : start + self.num_samples])
+        return read_wave(clip.recording.opened, clip.header, self.sample_rate, start, self.num_samples)
 
-    def _tell(self, place: int, reason: str) -> None:
+    def _tell(self, place: int, what: str) -> None:
         if place not in self._told:
             self._told.add(place)
-            name = self.clips[place].recording.name
-            warnings.warn(f"{name} is damaged ({reason}); another stretch of sound stands in.", stacklevel=2)
+            warnings.warn(f"{self.clips[place].recording.name} {what}.", stacklevel=2)
 
 
 def collect(
@@ -139,7 +144,7 @@ def collect(
         report.rates[clip.header.sample_rate] += 1
         report.num_unlabelled += clip.recording.label is None
         if clip.header.channels > 2:
-            report.note("channels", f"{clip.recording.name} ({clip.header.channels})")
+            report.findings.note(CHANNELS, f"{clip.recording.name} ({clip.header.channels})")
     return clips
 
 
@@ -148,11 +153,11 @@ def _looked_at(one: Recording, sample_rate: int, min_samples: int, report: Repor
     try:
         header = one.header or read_header(one.opened)
     except (Unreadable, OSError) as error:
-        report.note("unreadable", f"{one.name} ({error})")
+        report.findings.note(UNREADABLE, f"{one.name} ({error})")
         return None
     num_samples = math.ceil(header.num_samples * sample_rate / header.sample_rate)
     if num_samples < min_samples:
-        report.note("short", f"{one.name} ({_samples(header.num_samples)})")
+        report.findings.note(SHORT, f"{one.name} ({_samples(header.num_samples)})")
         return None
     return Clip(one, header, num_samples)
 
@@ -163,20 +168,22 @@ def _read(clip: Clip, sample_rate: int, min_samples: int, report: Report) -> Cli
     try:
         wave, num_odd = read_wave(clip.recording.opened, clip.header, sample_rate)
     except (Unreadable, OSError) as error:
-        report.note("unreadable", f"{name} ({error})")
+        report.findings.note(UNREADABLE, f"{name} ({error})")
         return None
     if len(wave) < min_samples:
-        report.note("short", f"{name} ({_samples(len(wave))} of it can be read)")
+        report.findings.note(SHORT, f"{name} ({_samples(len(wave))} of it can be read)")
         return None
     if len(wave) < clip.num_samples or clip.header.cut:
-        report.note("cut", name)
+        report.findings.note(CUT, name)
     if num_odd:
-        report.note("odd", f"{name} ({_samples(num_odd)})")
+        report.findings.note(FILLED, f"{name} ({_samples(num_odd)})")
     loudness = np.abs(wave)
-    if loudness.max() < SILENT:
-        report.note("silent", name)
-    elif (loudness >= CLIPPED).mean() >= CLIPPED_RATIO:
-        report.note("clipped", name)
+    if loudness.max() < SILENT_PEAK:
+        report.findings.note(SILENT, name)
+    elif loudness.max() > LOUD_PEAK:
+        report.findings.note(LOUD, name)
+    elif (loudness >= CLIPPED_PEAK).mean() >= CLIPPED_RATIO:
+        report.findings.note(CLIPPED, name)
     return clip._replace(wave=wave, num_samples=len(wave))
 
 

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from unmask.data import Sample
-from unmask.nearest import nearest, quoted
+from unmask.data import Sample, find_files, label_of
 from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
+from unmask_audio.data.labels import check_single, ordered
 from unmask_audio.data.module import AudioData, Sources
 from unmask_audio.data.reading import EXTENSIONS
+from unmask_audio.data.table import FileTable
+
+BESIDE = "files lie beside the folders, which are therefore no classes"
+SEEN = "files to validate on are also among those to train on"
 
 
 class AudioFilesData(AudioData):
     """Sounds from the files in a folder and all folders below it: WAV, FLAC, OGG, MP3, AIFF and others.
 
-    How files become waves is said in `unmask_audio.data.reading`. Files that cannot be used are left out, counted and
-    named.
+    How files become waves is said in `unmask_audio.data.reading`, and which files of a folder count in
+    `unmask.data.folders`. Files that cannot be used are left out, counted and named.
 
     Args:
         folder: the folder.
         val_folder: another folder, for validation; None: a fixed random part of ``folder``.
         labels: ``folder``: the class is the first folder below ``folder``, when every file lies in one; ``pattern``;
-            ``table``; None: no labels. Files that the pattern or table says nothing of have none.
+            ``table``; None: no labels. Files that the pattern or table says nothing of, or nothing but blanks, have
+            none.
         pattern: a regular expression, searched for in a file's path below ``folder``, with a named group ``label``;
             other named groups become keys of the samples, for ``unmask probe --groups``:
             ``(?P<label>\\d)_(?P<speaker>[a-z]+)_``.
-        table: a CSV file; paths in it are below ``folder``, with or without ending, or names of files.
-        file_column: its column of files.
-        label_column: its column of classes.
+        table: a CSV or TSV file, as `unmask.data.tables` reads them, with a row for each file, found as
+            `unmask_audio.data.table` tells.
+        file_column: its column of files: names, paths below ``folder``, or longer ones; with or without ending.
+        label_column: its column of classes, one for each file.
         group_column: a column that becomes a key of the samples, likewise; None: none does.
 
     Raises:
-        ValueError: in `setup`, a missing or empty folder, a pattern or table that does not fit; also as `AudioData`.
+        ValueError: in `setup`, a missing or empty folder, a pattern or table that does not fit, a table whose rows
+            may be of several files or that has several labels for one; also as `AudioData`.
 
     Further arguments are those of `AudioData`.
     """
@@ -82,73 +87,61 @@ class AudioFilesData(AudioData):
         self.columns = (file_column, label_column, group_column)
 
     def sources(self) -> Sources:
-        folders = [Path(name).expanduser() for name in (self.folder, self.val_folder) if name is not None]
-        found = []
-        for folder in folders:
-            paths, num_others = find_sounds(folder)
-            self.report.num_other_files += num_others
-            found.append([(path, path.relative_to(folder)) for path in paths])
-        told = [self._told_of([inner for _, inner in own]) for own in found]  # of each part, of each file
-        words = {one["label"] for own in told for one in own if one.get("label")}
-        if self.labels == "folder" and not all(one.get("label") for own in told for one in own):
-            words = set()  # files beside folders: the folders are no classes
-        if self.labels in ("pattern", "table") and not words:
+        findings = self.report.findings
+        found = [self._files(name) for name in ("folder", "val_folder") if getattr(self, name) is not None]
+        train, val = found[0], found[1] if len(found) > 1 else []
+        files = [*train, *val]
+        told = self._told_of(files)
+        classes = ordered(one["label"] for one in told if "label" in one)
+        beside = [inner.as_posix() for _, inner in files if len(inner.parts) == 1]
+        if self.labels == "folder" and classes and beside:
+            classes = []
+            for name in beside:
+                findings.note(BESIDE, name)
+        if self.labels in ("pattern", "table") and not classes:
             raise ValueError(f"`{self.labels}` must tell the class of a file in {self.folder}, but tells none.")
-        classes = sorted(words, key=lambda word: (len(word), word) if word.isdigit() else (0, word))
+        if self.labels == "table":
+            check_single(classes, f"`{self.columns[1]}` of `table`", findings)
+        if val:
+            own = {path.resolve() for path, _ in train}
+            for path, inner in val:
+                findings.note(SEEN, inner.as_posix(), int(path.resolve() in own))
         ids = {word: number for number, word in enumerate(classes)}
-        parts = [
-            [
-                Recording(
-                    str(inner), partial(_same, path), ids.get(one.get("label", "")),
-                    {name: word for name, word in one.items() if name != "label"},
-                )
-                for (path, inner), one in zip(own, of_own, strict=True)
-            ]
-            for own, of_own in zip(found, told, strict=True)
+        made = [
+            Recording(
+                inner.as_posix(), partial(_same, path), ids.get(one.get("label", "")),
+                {name: word for name, word in one.items() if name != "label"},
+            )
+            for (path, inner), one in zip(files, told, strict=True)
         ]  # fmt: skip
-        return Sources(parts[0], parts[1] if len(parts) > 1 else None, classes)
+        return Sources(made[: len(train)], made[len(train) :] or None, classes)
 
-    def _told_of(self, paths: list[Path]) -> list[Mapping[str, str]]:
+    def _files(self, option: str) -> list[tuple[Path, Path]]:
+        """Paths of the sounds in a folder, and the same below it."""
+        folder = Path(getattr(self, option)).expanduser()
+        paths = find_files(folder, EXTENSIONS, self.report.findings, "audio files", option)
+        return [(path, path.relative_to(folder)) for path in paths]
+
+    def _told_of(self, files: list[tuple[Path, Path]]) -> list[dict[str, str]]:
         """What is known of each file: its ``label`` where it has one, and its groups."""
         if self.labels == "folder":
-            return [{"label": path.parts[0]} if len(path.parts) > 1 else {} for path in paths]
+            return [{"label": inner.parts[0]} if len(inner.parts) > 1 else {} for _, inner in files]
         if self.pattern is not None:
-            groups = [name for name in self.pattern.groupindex if name != "label"]
-            matches = [self.pattern.search(path.as_posix()) for path in paths]
-            return [
-                {name: (match and match[name]) or "" for name in [*groups, *(["label"] if match else [])]}
-                for match in matches
-            ]
-        if self.table is None:
-            return [{} for _ in paths]
-        rows, group = _table(Path(self.table).expanduser(), *self.columns), self.columns[2]
-        none: Mapping[str, str] = {} if group is None else {group: ""}
-        return [
-            next((rows[key] for key in (path.as_posix(), path.with_suffix("").as_posix(), path.name, path.stem)
-                  if key in rows), none)
-            for path in paths
-        ]  # fmt: skip
+            names = list(self.pattern.groupindex)
+            matches = [self.pattern.search(inner.as_posix()) for _, inner in files]
+            return [_words({name: match and match[name] for name in names}) for match in matches]
+        if self.table is not None:
+            file, label, group = self.columns
+            columns = {"label_column": label} | ({} if group is None else {"group_column": group})
+            rows = FileTable(Path(self.table).expanduser(), file, columns, self.report.findings).of(files)
+            keys = {"label": label} | ({} if group is None else {group: group})
+            return [_words({key: (row or {}).get(column) for key, column in keys.items()}) for row in rows]
+        return [{} for _ in files]
 
 
-def find_sounds(root: Path) -> tuple[list[Path], int]:
-    """Audio files below ``root``, sorted, and the number of other files.
-
-    Raises:
-        ValueError: no such folder, or no such file in it.
-    """
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        parent = root.absolute().parent
-        siblings = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
-        near = nearest(root.name, siblings, 1)
-        hint = f" Nearest: {root.parent / near[0]}." if near else ""
-        raise ValueError(f"`folder` must be a folder of audio files, but {root} {what}.{hint}")
-    files = sorted(Path(top) / name for top, _, names in os.walk(root, followlinks=True) for name in names)
-    sounds = [path for path in files if path.suffix.lower() in EXTENSIONS]
-    if not sounds:
-        held = f"{len(files)} other files" if files else "nothing"
-        raise ValueError(f"`folder` must hold audio files ({', '.join(EXTENSIONS)}), but {root} holds {held}.")
-    return sounds, len(files) - len(sounds)
+def _words(given: Mapping[str, str | None]) -> dict[str, str]:
+    """Words by name: a blank label is none, and a group that is not known is empty."""
+    return {name: word or "" for name, word in given.items() if name != "label" or label_of(word) is not None}
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -159,23 +152,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     if "label" not in compiled.groupindex:
         raise ValueError(f"`pattern` must have a group named label, `(?P<label>...)`, but is {pattern!r}.")
     return compiled
-
-
-def _table(path: Path, file: str, label: str, group: str | None) -> dict[str, dict[str, str]]:
-    """Rows by the file that they are of."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"`table` must be a CSV file, but {path} cannot be read as one: {error}.") from error
-    columns = list(reader.fieldnames or [])
-    for option, name in (("file_column", file), ("label_column", label), ("group_column", group)):
-        if name is not None and name not in columns:
-            near = nearest(name, columns) or columns
-            raise ValueError(f"`{option}` must name a column of {path}, but is {name!r}; nearest: {quoted(near)}.")
-    kept = {"label": label} | ({} if group is None else {group: group})
-    return {row[file].replace("\\", "/"): {key: row[column] or "" for key, column in kept.items()} for row in rows}
 
 
 def _same(path: Path) -> Path:

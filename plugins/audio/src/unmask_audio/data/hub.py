@@ -12,8 +12,11 @@ from unmask.data import Sample
 from unmask.nearest import nearest
 from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
+from unmask_audio.data.labels import check_single, one_label
 from unmask_audio.data.module import AudioData, Sources
 from unmask_audio.data.reading import Unreadable
+
+NO_LABEL = "columns are called like labels but hold no single one, and are not read"
 
 
 class HubAudioData(AudioData):
@@ -27,12 +30,13 @@ class HubAudioData(AudioData):
         val_split: part to validate and score on; None: ``validation``, ``val``, ``valid`` or ``test``, the first that
             there is, else a fixed random part of ``split``.
         audio_column: None: the first column of sounds.
-        label_column: a column of class labels, integers or words; None: the first of class labels, or an integer one
-            named ``label``; none at all when there is no such column.
+        label_column: a column of class labels, numbers or words, one for each sound; None: the first of class labels,
+            or one of numbers or words named ``label`` or ``labels``; none at all when there is no such column.
         group_column: a column that becomes a key of the samples, for ``unmask probe --groups``; None: none does.
 
     Raises:
-        ValueError: in `setup`, no such data set, split or column, or `datasets` is not installed; also as `AudioData`.
+        ValueError: in `setup`, no such data set, split or column, a column of several labels for each sound or of no
+            sounds, or `datasets` is not installed; also as `AudioData`.
 
     Further arguments are those of `AudioData`.
     """
@@ -72,13 +76,23 @@ class HubAudioData(AudioData):
         if self.val_split is not None or names:
             chosen.append(_pick(parts, "val_split", self.val_split or names[0]))
         audio, label, group = _chosen_columns(chosen[0], **self.columns)
+        for rows in chosen[1:]:
+            _check_alike(chosen[0], rows, [name for name in (audio, label, group) if name is not None])
         classes: list[str] = []
+        for name in ("label", "labels"):
+            self.report.findings.note(NO_LABEL, name, int(label is None and name in chosen[0].features))
         if label is not None:
             named = getattr(chosen[0].features[label], "names", None)
-            words = {word for rows in chosen for word in rows.unique(label) if word is not None}
-            classes = list(named) if named is not None else list(map(str, sorted(words)))
+            classes = list(named) if named is not None else self._words(chosen, label)
         made = [_recordings(rows, audio, label, group, classes) for rows in chosen]
         return Sources(made[0], made[1] if len(made) > 1 else None, classes)
+
+    def _words(self, parts: list[Any], label: str) -> list[str]:
+        """Labels without names as words, in their own order: of numbers, by value."""
+        values = {value for rows in parts for value in rows.unique(label) if _word(value) is not None}
+        words = list(dict.fromkeys(str(_word(value)) for value in sorted(values)))
+        check_single(words, f"`label_column` {label!r}", self.report.findings)
+        return words
 
 
 def _recordings(rows: Any, audio: str, label: str | None, group: str | None, classes: list[str]) -> list[Recording]:
@@ -91,16 +105,21 @@ def _recordings(rows: Any, audio: str, label: str | None, group: str | None, cla
     numbered = label is not None and getattr(rows.features[label], "names", None) is not None
     ids = {word: number for number, word in enumerate(classes)}
     return [
-        Recording(f"row {number}", partial(_file, sounds, number, audio), _id(word, numbered, ids), words)
-        for number, (word, words) in enumerate(zip(labels, groups, strict=True))
+        Recording(f"row {number}", partial(_file, sounds, number, audio), _id(value, numbered, ids), words)
+        for number, (value, words) in enumerate(zip(labels, groups, strict=True))
     ]
 
 
-def _id(word: Any, numbered: bool, ids: dict[str, int]) -> int | None:
+def _id(value: Any, numbered: bool, ids: dict[str, int]) -> int | None:
     """The class of a row; -1 is what `datasets` has where it is not known."""
-    if word is None or (numbered and word < 0):
-        return None
-    return int(word) if numbered else ids[str(word)]
+    if numbered:
+        return None if value is None or value < 0 else int(value)
+    word = _word(value)
+    return None if word is None else ids[word]
+
+
+def _word(value: Any) -> str | None:
+    return one_label(value, "`label_column`")
 
 
 def _file(rows: Any, number: int, audio: str) -> Path | BytesIO:
@@ -151,6 +170,44 @@ def _chosen_columns(
     sounds = [name for name, kind in kinds.items() if kind == "Audio"]
     if audio_column is None and not sounds:
         raise ValueError(f"The data set must have a column of sounds, but has only {', '.join(kinds)}.")
+    if audio_column is not None and not _holds_files(rows.features[audio_column]):
+        raise ValueError(
+            f"`audio_column` must name a column of sounds, but {audio_column!r} is one of {rows.features[audio_column]}"
+            f"{'; nearest: ' + ', '.join(sounds) if sounds else ''}."
+        )
     labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-    labels += [name for name in ("label", "labels") if getattr(rows.features.get(name), "dtype", "") == "int64"]
+    labels += [name for name in ("label", "labels") if _is_single(rows.features.get(name))]
+    if label_column is not None and not _is_single(rows.features[label_column]):
+        raise ValueError(
+            f"`label_column` must hold one label for each sound, but {label_column!r} is a column of "
+            f"{rows.features[label_column]}{'; nearest: ' + ', '.join(labels) if labels else ''}."
+        )
     return audio_column or sounds[0], label_column or (labels[0] if labels else None), group_column
+
+
+def _holds_files(feature: Any) -> bool:
+    """Whether a column is of sounds, or of files as `datasets` writes them: contents and paths, or paths."""
+    inside = set(feature) if isinstance(feature, dict) else set()
+    return type(feature).__name__ == "Audio" or inside == {"bytes", "path"} or getattr(feature, "dtype", "") == "string"
+
+
+def _is_single(feature: Any) -> bool:
+    """Whether a column has one class, word or number in each row."""
+    kind, dtype = type(feature).__name__, str(getattr(feature, "dtype", ""))
+    return kind == "ClassLabel" or (kind == "Value" and dtype.startswith(("int", "uint", "float", "string", "bool")))
+
+
+def _check_alike(train: Any, val: Any, columns: list[str]) -> None:
+    """Refuses a part to validate on that lacks a column, or whose classes are others.
+
+    Raises:
+        ValueError: it does.
+    """
+    for name in columns:
+        if name not in val.features:
+            raise ValueError(f"`val_split` must have the columns of `split`, but has no {name!r}.")
+        own, other = (getattr(rows.features[name], "names", None) for rows in (train, val))
+        if own != other:
+            raise ValueError(
+                f"`val_split` must have the classes of `split` in column {name!r}, but has {other} and not {own}."
+            )

@@ -8,13 +8,12 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_audio.data.augment import Augment, Name, augmentation
 from unmask_audio.data.clips import Clips, Recording, collect
-from unmask_audio.data.report import Report
+from unmask_audio.data.report import SHORT, UNPROBED, UNREADABLE, UNSEEN, Report
 
 OWN_KEYS = ("wave", "length", "label", "index", "place")
 """Keys of a sample that a group may not have."""
@@ -92,7 +91,6 @@ class AudioData(MaskedDataModule):
         self.augment = _Shifted(augmentation(augment))
         self.val_ratio = val_ratio
         self.report = Report()
-        self._told = False
 
     @abstractmethod
     def sources(self) -> Sources:
@@ -113,7 +111,8 @@ class AudioData(MaskedDataModule):
                 continue
             found = collect(_shown(part), self.sample_rate, self.min_samples, self.report)
             if not found:
-                told = "; ".join(self.report.named(what) for what in ("unreadable", "short") if self.report.count(what))
+                odd = self.report.findings
+                told = "; ".join(odd.named(what) for what in (UNREADABLE, SHORT) if odd.count(what))
                 raise ValueError(f"The data must have a sound that can be used, but has none{told and ': ' + told}.")
             parts.append(found)
         taken = {name for part in parts for clip in part for name in clip.recording.group} & set(OWN_KEYS)
@@ -122,15 +121,18 @@ class AudioData(MaskedDataModule):
             raise ValueError(f"What sounds are grouped by must not be called {own}, but one is {min(taken)!r}.")
         padded = any(clip.num_samples < self.num_samples for part in parts for clip in part)
         made = [Clips(part, self.sample_rate, self.num_samples, padded) for part in parts]
-        given = {clip.recording.label for part in parts for clip in part} - {None}
+        by_part = [{clip.recording.label for clip in part} - {None} for part in parts]
+        given = set().union(*by_part)
         self.report.num_classes = len(given)
+        if len(parts) > 1 and by_part[0]:
+            for clip in parts[1]:
+                unseen = clip.recording.label not in by_part[0] | {None}
+                self.report.findings.note(UNSEEN, clip.recording.name, int(unseen))
         return made[0], made[1] if len(made) > 1 else None, classes if len(given) > 1 else []
 
-    def setup(self, stage: str | None = None) -> None:
-        super().setup(stage)
-        if not self._told:
-            self._told = True
-            rank_zero_only(print)(self.report, flush=True)
+    def found(self) -> str:
+        counts = super().found()  # loads the data, which fills the report
+        return f"{self.report}\n  {counts}"
 
     def load(self) -> Splits:
         clips, val_clips, classes = self._read
@@ -148,6 +150,8 @@ class AudioData(MaskedDataModule):
             for part, chosen in ((clips, train), (val_clips, val))
         ]
         probed = bool(classes) and all(with_class)
+        for name, part in zip(("to train on", "to validate on"), with_class, strict=True):
+            self.report.findings.note(UNPROBED, name, int(bool(classes) and not part))
         labelled = probed and with_class == [train, val]
         splits = Splits(Windows(clips, train, labelled, placed=True), Windows(val_clips, val, labelled))
         if not probed:

@@ -19,12 +19,17 @@ import numpy as np
 import soundfile
 from scipy import signal
 
+from unmask.data import fill_not_finite
+
 EXTENSIONS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".sph",
     ".m4a", ".aac", ".mp4", ".webm", ".wma",
 )  # fmt: skip
 CODECS = (".m4a", ".aac", ".mp4", ".webm", ".wma")
 """Kinds that only torchcodec reads."""
+RATES = 100, 1_000_000
+"""Least and greatest rate in Hz that a header is believed: nothing is heard below it, and sonar and bat detectors end
+before it. Resampling from other rates would need gigabytes."""
 ZERO_CROSSINGS = 16
 """Of the resampling filter, to each side; with a Kaiser window of beta 8, aliases are below -80 dB."""
 
@@ -55,16 +60,23 @@ def read_header(opened: Opened) -> Header:
     """Without decoding.
 
     Raises:
-        Unreadable: no audio, or of a kind that nothing installed reads.
+        Unreadable: no audio, of a kind that nothing installed reads, or of a rate outside of `RATES`.
     """
     with _plainly():
         file = opened()
         if _needs_codec(file):
             samples, rate = _decoded(file)
-            return Header(samples.shape[1], rate, samples.shape[0], False)
-        with soundfile.SoundFile(file) as sound:
-            cut = "should be" in sound.extra_info  # libsndfile's note where a chunk is longer than the file
-            return Header(sound.frames, sound.samplerate, sound.channels, cut)
+            header = Header(samples.shape[1], rate, samples.shape[0], False)
+        else:
+            with soundfile.SoundFile(file) as sound:
+                cut = "should be" in sound.extra_info  # libsndfile's note where a chunk is longer than the file
+                header = Header(sound.frames, sound.samplerate, sound.channels, cut)
+        least, greatest = RATES
+        if not least <= header.sample_rate <= greatest:
+            raise Unreadable(
+                f"its header says {header.sample_rate:,} Hz, but a rate must be in [{least}, {greatest:,}]"
+            )
+        return header
 
 
 def read_wave(opened: Opened, header: Header, sample_rate: int, start: int = 0, num_samples: int | None = None) -> Wave:
@@ -109,10 +121,7 @@ def _read(opened: Opened, start: int, num_samples: int | None) -> Wave:
         else:
             with soundfile.SoundFile(file) as sound:
                 samples = _readable(sound, start, num_samples)
-    finite = np.isfinite(samples)
-    num_odd = samples.size - int(finite.sum())
-    if num_odd:
-        samples = np.where(finite, samples, 0)
+    samples, num_odd = fill_not_finite(samples)
     return Wave(samples.mean(1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0].copy(), num_odd)
 
 

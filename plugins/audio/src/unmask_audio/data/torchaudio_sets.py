@@ -16,6 +16,7 @@ from unmask.data import Sample
 from unmask.nearest import nearest
 from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
+from unmask_audio.data.labels import one_label, ordered
 from unmask_audio.data.module import AudioData, Sources
 
 FIELDS = {
@@ -48,7 +49,8 @@ class TorchaudioData(AudioData):
 
     Raises:
         ValueError: in `setup`, no such data set, files that are missing and may not be fetched, or an item without
-            sound, without a field or of a stretch of a file (TEDLIUM); also as `AudioData`.
+            sound, without a field, with several labels (YESNO) or of a stretch of a file (TEDLIUM); also as
+            `AudioData`.
 
     Further arguments are those of `AudioData`.
     """
@@ -87,8 +89,7 @@ class TorchaudioData(AudioData):
 
     def sources(self) -> Sources:
         found = [self._items(self._opened(options, download=False)) for options in self.parts]
-        words = {words["label"] for part in found for _, words in part if "label" in words}
-        classes = sorted(words, key=lambda word: (len(word), word) if word.isdigit() else (0, word))
+        classes = ordered(words["label"] for part in found for _, words in part if "label" in words)
         ids = {word: number for number, word in enumerate(classes)}
         parts = [
             [
@@ -139,7 +140,9 @@ class TorchaudioData(AudioData):
                         f"`fields` must be places in an item of {self.set_name}, which has {len(item)}, but "
                         f"{missing[0]!r} is {self.fields[missing[0]]}."
                     )
-                found.append((asked[0], {name: str(item[place]) for name, place in self.fields.items()}))
+                words = {name: str(item[place]) for name, place in self.fields.items() if name != "label"}
+                label = one_label(item[self.fields["label"]], "`label` of `fields`") if "label" in self.fields else None
+                found.append((asked[0], words | ({} if label is None else {"label": label})))
         return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask import Encoder, Latent, Mask, Tokens
 from unmask.handoffs import RANDOM, TOKEN
-from unmask_audio.speech.loading import fresh, loaded
+from unmask_audio.speech.loading import fresh, front_end_of, loaded
 from unmask_audio.speech.stem import geometry, joined, run_stem
 
 
@@ -24,7 +24,8 @@ class SpeechEncoder(Encoder):
     Args:
         config: settings of transformers, such as ``{"model_type": "hubert", "hidden_size": 256}``, for a model with
             fresh weights; exactly one of it and ``path`` is given.
-        path: a folder of transformers' (or a name of its hub), with weights.
+        path: a folder of transformers' (or a name of its hub), with weights. Its ``preprocessor_config.json`` tells
+            which waves they were trained on: `sample_rate` in Hz, and whether clips are to be normalised (`normalize`).
         stem_gradient: what gradients of the stem are multiplied by, above 0. Paper, base size: 0.1 (wav2vec 2.0,
             section 4.2); large: 1.
         options: settings that replace those at ``path``, such as ``{"layerdrop": 0}``.
@@ -54,6 +55,10 @@ class SpeechEncoder(Encoder):
             raise ValueError(f"`stem_gradient` must be above 0, but is {stem_gradient}.")
         self.model = loaded(path, dict(options or {})) if path else fresh({**(config or {}), **(options or {})})
         settings: Any = self.model.config
+        front = front_end_of(path) if path else {}
+        self.sample_rate: int | None = front.get("sampling_rate")
+        # A stem whose first norm is over time does not depend on the level of a wave.
+        self.normalize: bool | None = front.get("do_normalize") if settings.feat_extract_norm == "layer" else None
         self.stem_gradient = stem_gradient
         self.width: int = settings.hidden_size
         self.stem_width: int = settings.conv_dim[-1]

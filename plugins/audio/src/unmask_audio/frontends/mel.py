@@ -46,7 +46,16 @@ class LogMelEnergies(nn.Module):
         self.bands = [_band(filters, first) for first in range(0, filters.shape[1], BAND)]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """``frames`` ``[B, T, W]``, which may overlap in memory, to ``[B, T, F]``."""
+        """``frames`` ``[B, T, W]``, which may overlap in memory, to ``[B, T, F]``.
+
+        Raises:
+            ValueError: samples in 16 bits, which torch makes no spectra of.
+        """
+        if frames.dtype in (torch.bfloat16, torch.float16):
+            raise ValueError(
+                f"`trainer.precision` must keep samples in float32 for spectra, but they are {frames.dtype}; nearest: "
+                "'bf16-mixed'."
+            )
         if frames.device.type != "cpu" or frames.requires_grad or torch.compiler.is_exporting():
             return self._at_once(frames)
         num_clips, num_frames, _ = frames.shape

@@ -18,7 +18,7 @@ from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.masks.curriculum import CurriculumMask
-from unmask_audio.methods.sizes import Size, sizes_of
+from unmask_audio.methods.sizes import Size, patch_of, sizes_of
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
 
@@ -29,7 +29,7 @@ class AJEPA(MaskedModel):
 
     Args:
         size: ``tiny``, ``small``, ``base`` or ``large``; None: ``base``.
-        patch: sides of a patch in frames and in mel bins (section 4).
+        patch: sides of a patch in frames and in mel bins; None: those of ``tokenizer``, or 16 by 16 (section 4).
         mask: random blocks at first, then ever more often blocks whose times and frequencies are all hidden
             (section 3).
         encoder: None: the ViT of that size without class token.
@@ -47,13 +47,13 @@ class AJEPA(MaskedModel):
     regularised masking at fine-tuning, which are not done.
 
     Raises:
-        ValueError: an unknown size, or one beside an encoder, which has its own.
+        ValueError: an unknown size, one beside an encoder, which has its own, or another patch than the tokenizer's.
     """
 
     def __init__(
         self,
         size: Size | None = None,
-        patch: tuple[int, int] = (16, 16),
+        patch: tuple[int, int] | None = None,
         mask: MaskSampler = CurriculumMask(),
         encoder: Encoder | None = None,
         predictor: Predictor | None = None,
@@ -64,6 +64,7 @@ class AJEPA(MaskedModel):
         optim: Optimization = Optimization(base_lr=1e-4, weight_decay=1e-4, warmup_epochs=3),
     ) -> None:
         sizes = sizes_of(size, encoder)
+        patch = patch_of(patch, tokenizer)
         encoder = encoder or SpectrogramViT(
             sizes.width, sizes.depth, sizes.num_heads, patch[0] * patch[1], class_token=False
         )

@@ -20,7 +20,7 @@ from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import ValueTarget
 from unmask_audio.encoders.vit import SpectrogramViT
-from unmask_audio.methods.sizes import Size, sizes_of
+from unmask_audio.methods.sizes import Size, patch_of, sizes_of
 from unmask_audio.predictors.local import LocalDecoder
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
@@ -36,7 +36,7 @@ class AudioMAE(MaskedModel):
         size: ``tiny``, ``small``, ``base`` or ``large``; None: ``base``.
         decoder: ``local``: 16 blocks with attention within shifted windows of 4 by 4 patches, the better one in
             the paper's comparison (section 4); ``global``: 8 ordinary blocks; None: ``local``.
-        patch: sides of a patch in frames and in mel bins (section 3).
+        patch: sides of a patch in frames and in mel bins; None: those of ``tokenizer``, or 16 by 16 (section 3).
         mask: 80% of the patches at random (section 4).
         encoder: None: the ViT of that size.
         predictor: None: the decoder of that kind and size.
@@ -50,14 +50,15 @@ class AudioMAE(MaskedModel):
     as `LocalDecoder` tells, and in augmentation: cyclic shifts and changes of loudness are the data module's.
 
     Raises:
-        ValueError: an unknown size or decoder, or one beside an encoder or predictor, which has its own.
+        ValueError: an unknown size or decoder, one beside an encoder or predictor, which has its own, or another patch
+            than the tokenizer's.
     """
 
     def __init__(
         self,
         size: Size | None = None,
         decoder: Literal["local", "global"] | None = None,
-        patch: tuple[int, int] = (16, 16),
+        patch: tuple[int, int] | None = None,
         mask: MaskSampler = RandomMask(ratio=0.8),
         encoder: Encoder | None = None,
         predictor: Predictor | None = None,
@@ -68,10 +69,13 @@ class AudioMAE(MaskedModel):
         optim: Optimization = Optimization(base_lr=2e-4, weight_decay=1e-4, warmup_epochs=3),
     ) -> None:
         sizes = sizes_of(size, encoder)
+        patch = patch_of(patch, tokenizer)
         if decoder not in (None, *DECODERS):
             raise ValueError(f"`decoder` must be one of {', '.join(DECODERS)}, but is {decoder!r}.")
         if predictor is not None and decoder is not None:
-            raise ValueError(f"`decoder` must be left out when `predictor` is given, but is {decoder!r}.")
+            raise ValueError(
+                f"`decoder` must be left out when `predictor` is given, but is {decoder!r}; nearest: null."
+            )
         token_width = patch[0] * patch[1]
         encoder = encoder or SpectrogramViT(sizes.width, sizes.depth, sizes.num_heads, token_width)
         ends = (encoder.width, token_width, sizes.predictor_width)

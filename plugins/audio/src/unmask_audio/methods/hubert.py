@@ -25,21 +25,23 @@ from unmask import (
     Predictor,
     Step,
     Tokens,
-    first_stage,
     seeds,
 )
 from unmask.evaluate.trained import load_weights
+from unmask.first_stage import FirstStage
 from unmask.long_work import progress
 from unmask.losses import CrossEntropyLoss
-from unmask.run_folders import is_finished
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
-from unmask_audio.methods.speech_sizes import SpeechSize, Style, check_frames, speech_encoder
+from unmask_audio.methods.speech_sizes import SpeechSize, Style, check_frames, speech_encoder, wave_tokenizer
 from unmask_audio.speech.cluster_head import ClusterHead
 from unmask_audio.speech.clusters import ClusterTarget
 from unmask_audio.speech.sources import Cepstra, LayerCodes
 from unmask_audio.speech.stem import penalty
 from unmask_audio.speech.tokenizer import WaveTokenizer
+
+_FRAMES = ("window", "hop", "sample_rate", "normalize")
+"""Settings of the tokenizer, which both iterations share."""
 
 
 class HuBERT(MaskedModel):
@@ -57,7 +59,7 @@ class HuBERT(MaskedModel):
             of cepstra, 500 of layer 6.
         teacher_layer: cluster the codes of this layer of a teacher; None: cluster cepstra. Paper: 6 of 12, then 9.
         teacher_run: folder of the finished run whose encoder is the teacher. Needed to begin training with one.
-        teacher_recipe: recipe or file that trains that run when it is not finished.
+        teacher_recipe: recipe or file that trains that run when it is not finished, on the data of this run.
         teacher: encoder that the run's weights fit, or one with weights of its own (``path``) and no run; None: the
             same kind as ``encoder``.
         codebook: file of clusters, read where it is there and written where it is not; None: they are found anew, and
@@ -70,7 +72,7 @@ class HuBERT(MaskedModel):
         predictor: None: cosines with an embedding of each cluster.
         loss: cross-entropy.
         corruption: hidden frames are shown as a learned vector (section III.B).
-        tokenizer: None: windows of the encoder's stem, at 16 kHz.
+        tokenizer: None: windows of the encoder's stem, at the rate of its weights, or 16 kHz.
         optim: AdamW of section IV.C, base size: rate 5e-4 at 47 minutes (some 230 clips) a batch, 32,000 warm-up steps
             of 400,000, decay 0.01.
 
@@ -82,7 +84,7 @@ class HuBERT(MaskedModel):
     Raises:
         ValueError: a number outside its range, an unknown size, a teacher's option without ``teacher_layer``, a
             tokenizer or teacher of other frames; when training begins, a ``teacher_run`` that is not there and cannot
-            be made.
+            be made, or one of another tokenizer or, where ``teacher_recipe`` is given, of other data.
         UserError: when training begins, a ``codebook`` of other clusters.
     """
 
@@ -122,13 +124,20 @@ class HuBERT(MaskedModel):
                     f"`teacher_layer` must say which layer to cluster when `{name}` is given, but is None."
                 )
         counts = [num_clusters] if isinstance(num_clusters, int) else list(num_clusters)
+        kinds = {"style": style, "size": size} if teacher is None and encoder is None else {}
+        settings: dict[str, Any] = {name: value for name, value in kinds.items() if value is not None}
+        if tokenizer is not None:
+            settings["tokenizer"] = {
+                "class_path": "unmask_audio.speech.tokenizer.WaveTokenizer",
+                "init_args": {name: getattr(tokenizer, name) for name in _FRAMES},
+            }
         speech = speech_encoder(encoder, style, size, "hubert")
-        tokenizer = tokenizer or WaveTokenizer(speech.window, speech.hop)
-        check_frames("tokenizer", tokenizer, speech)
+        tokenizer = wave_tokenizer(tokenizer, speech)
         source: Cepstra | LayerCodes = Cepstra(tokenizer)
         if teacher_layer is not None:
             older = speech_encoder(teacher or copy.deepcopy(speech), None, None, "hubert")
             check_frames("teacher", older, speech)
+            wave_tokenizer(tokenizer, older)  # refuses one that makes other waves than the teacher knows
             source = LayerCodes(older, teacher_layer)
         super().__init__(
             tokenizer=tokenizer,
@@ -140,8 +149,7 @@ class HuBERT(MaskedModel):
             corruption=corruption,
             optim=optim,
         )
-        self.teacher_run = teacher_run
-        self.teacher_recipe = teacher_recipe
+        self.first_stage = FirstStage("teacher", teacher_run, teacher_recipe, settings)
         self.teacher_has_weights = teacher is not None and teacher_run is None
         self.codebook = codebook
         self.num_frames = num_frames
@@ -190,8 +198,7 @@ class HuBERT(MaskedModel):
 
     def prepare_data(self) -> None:
         """Trains the first iteration where it is not finished: on one process, before any other sets up."""
-        if self.trainer.state.fn == "fit" and self.teacher_run is not None and self.teacher_recipe is not None:
-            first_stage.ensure(Path(self.teacher_run), self.teacher_recipe)
+        self.first_stage.ensure(self)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -205,13 +212,10 @@ class HuBERT(MaskedModel):
         source = self.target.source
         if not isinstance(source, LayerCodes) or self.teacher_has_weights:
             return
-        if self.teacher_run is None or not is_finished(Path(self.teacher_run)):
-            raise ValueError(
-                "`teacher_run` must be the folder of a finished run of `audio.hubert`, or `teacher_recipe` must make "
-                f"one there, but they are {self.teacher_run!r} and {self.teacher_recipe!r}."
-            )
-        weights, file = first_stage.encoder_weights(Path(self.teacher_run))
-        load_weights(source.encoder, weights, f"`{file}`", "`teacher`")
+        found = self.first_stage.weights()
+        if found is None:
+            raise self.first_stage.missing("audio.hubert")
+        load_weights(source.encoder, found[0], f"`{found[1]}`", "`teacher`")
 
     def _find_clusters(self) -> None:
         """Reads or finds the clusters, on one process for all."""
@@ -219,6 +223,7 @@ class HuBERT(MaskedModel):
         path = None if self.codebook is None else Path(self.codebook)
         if self.trainer.is_global_zero and path is not None and path.exists():
             self.target.read(path)
+            print(f"Clusters: those that lie in {path}, whatever data they were found in.", flush=True)
         elif self.trainer.is_global_zero:
             with progress("Finding clusters", self.num_frames) as tell:
                 self.target.fit(self._training_tokens, self.num_frames, seeds.mix(self.seed, "clusters"), tell)

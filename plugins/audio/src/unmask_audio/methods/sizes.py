@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from unmask import Encoder
+from unmask import Encoder, Tokenizer
 
 Size = Literal["tiny", "small", "base", "large"]
 
@@ -35,8 +35,33 @@ def sizes_of(size: str | None, encoder: Encoder | None) -> Sizes:
     Raises:
         ValueError: an unknown name, or one beside an encoder, which has its own.
     """
-    if encoder is not None and size is not None:
-        raise ValueError(f"`size` must be left out when `encoder` is given, which has its own, but is {size!r}.")
+    left_to(encoder, size=size)
     if size is not None and size not in SIZES:
         raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
     return SIZES[size or "base"]
+
+
+def left_to(encoder: Encoder | None, **given: Any) -> None:
+    """Refuses what an ``encoder`` given beside it has already.
+
+    Raises:
+        ValueError: an encoder, and something that is not None.
+    """
+    for name, value in given.items():
+        if encoder is not None and value is not None:
+            raise ValueError(
+                f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}; "
+                "nearest: null."
+            )
+
+
+def patch_of(patch: tuple[int, int] | None, tokenizer: Tokenizer | None) -> tuple[int, int]:
+    """Sides of a patch in frames and in mel bins: as given, the tokenizer's, or 16 by 16.
+
+    Raises:
+        ValueError: the tokenizer cuts other patches than those given.
+    """
+    own = getattr(tokenizer, "patch", None)
+    if patch is not None and own is not None and tuple(patch) != tuple(own):
+        raise ValueError(f"`patch` must be that of `tokenizer`, {list(own)}, but is {list(patch)}.")
+    return patch or own or (16, 16)

@@ -6,10 +6,14 @@ from typing import Any, Literal
 
 from unmask import Encoder
 from unmask_audio.encoders.speech import SpeechEncoder
+from unmask_audio.methods.sizes import left_to
 from unmask_audio.speech.tokenizer import WaveTokenizer
 
 Style = Literal["hubert", "wav2vec2", "wavlm"]
 SpeechSize = Literal["tiny", "base"]
+
+SAMPLE_RATE = 16_000
+"""In Hz, of all released models."""
 
 SIZES: dict[str, dict[str, Any]] = {
     # Ours, for a processor without accelerator. Its stem has fewer and longer steps, but sees and skips as many samples
@@ -45,9 +49,7 @@ def speech_encoder(encoder: Encoder | None, style: str | None, size: str | None,
     Raises:
         ValueError: an unknown style or size, one beside an encoder, or an encoder of another class.
     """
-    for name, value in (("style", style), ("size", size)):
-        if encoder is not None and value is not None:
-            raise ValueError(f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}.")
+    left_to(encoder, style=style, size=size)
     if encoder is None:
         if size is not None and size not in SIZES:
             raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
@@ -57,14 +59,37 @@ def speech_encoder(encoder: Encoder | None, style: str | None, size: str | None,
     return encoder
 
 
+def wave_tokenizer(tokenizer: WaveTokenizer | None, encoder: SpeechEncoder) -> WaveTokenizer:
+    """The tokenizer of a method: as given, or one that makes waves as the encoder knows them.
+
+    Raises:
+        ValueError: the one given has other frames, or makes other waves than the encoder's weights were trained on.
+    """
+    if tokenizer is None:
+        normalize = encoder.normalize is not False
+        return WaveTokenizer(encoder.window, encoder.hop, encoder.sample_rate or SAMPLE_RATE, normalize)
+    check_frames("tokenizer", tokenizer, encoder)
+    if encoder.normalize not in (None, tokenizer.normalize):
+        raise ValueError(
+            f"`normalize` of `tokenizer` must be {encoder.normalize}, as the encoder was trained, but is "
+            f"{tokenizer.normalize}."
+        )
+    return tokenizer
+
+
 def check_frames(what: str, found: WaveTokenizer | SpeechEncoder, encoder: SpeechEncoder) -> None:
     """Refuses a tokenizer or teacher whose frames are not those of the encoder.
 
     Raises:
-        ValueError: they have another window or hop.
+        ValueError: they have another window or hop, or are of another rate than that of the encoder's weights.
     """
     if (found.window, found.hop) != (encoder.window, encoder.hop):
         raise ValueError(
             f"Frames of `{what}` must see {encoder.window} samples, {encoder.hop} apart, as the encoder's stem does, "
             f"but see {found.window}, {found.hop} apart."
+        )
+    if None not in (found.sample_rate, encoder.sample_rate) and found.sample_rate != encoder.sample_rate:
+        raise ValueError(
+            f"`sample_rate` of `{what}` must be {encoder.sample_rate}, at which the encoder was trained, but is "
+            f"{found.sample_rate}."
         )

@@ -26,8 +26,9 @@ from unmask.targets import ValueTarget
 from unmask_audio.alteration import Alteration
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank
+from unmask_audio.methods.sizes import left_to
 from unmask_audio.predictors.frames import FramePredictor
-from unmask_audio.tokenizer import AUDIOSET_STD, FrameTokenizer
+from unmask_audio.tokenizer import AUDIOSET_STD, FrameTokenizer, SpectrogramTokenizer
 
 SIZES = {
     # size: width, blocks, heads. The paper's are base, medium and large; tiny is ours.
@@ -45,9 +46,10 @@ class TERA(MaskedModel):
 
     Args:
         size: ``tiny``, ``base``, ``medium`` or ``large``; None: ``base``.
-        num_features: of a token: 80 mel bins of a frame, or those of all frames that it holds.
+        num_features: of a token: mel bins of a frame, or those of all frames that it holds; None: those of
+            ``tokenizer``, or 80.
         mask: spans of 7 frames that hold 15% of them (section III).
-        alteration: how frames are shown.
+        alteration: how frames are shown; its ``num_features`` are the front end's where it has none.
         encoder: None: a transformer of that size.
         predictor: None: two layers (section III).
         target: the frames themselves.
@@ -60,13 +62,13 @@ class TERA(MaskedModel):
     of hidden frames is exact. The released code counts errors at altered numbers only; the paper, as here, at all.
 
     Raises:
-        ValueError: an unknown size, or one beside an encoder, which has its own.
+        ValueError: an unknown size, one beside an encoder, which has its own, or other features than the tokenizer's.
     """
 
     def __init__(
         self,
         size: str | None = None,
-        num_features: int = 80,
+        num_features: int | None = None,
         mask: MaskSampler = SpanMask(ratio=0.15, length=7),
         alteration: Alteration = Alteration(),
         encoder: Encoder | None = None,
@@ -76,10 +78,17 @@ class TERA(MaskedModel):
         tokenizer: Tokenizer | None = None,
         optim: Optimization = Optimization(base_lr=2e-4, scale_lr=False, weight_decay=0.01, betas=(0.9, 0.999)),
     ) -> None:
-        if encoder is not None and size is not None:
-            raise ValueError(f"`size` must be left out when `encoder` is given, which has its own, but is {size!r}.")
+        left_to(encoder, size=size)
         if size is not None and size not in SIZES:
             raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
+        if isinstance(tokenizer, SpectrogramTokenizer):
+            held = tokenizer.patch[0] * tokenizer.patch[1]
+            if num_features not in (None, held):
+                raise ValueError(f"`num_features` must be that of `tokenizer`, {held} a token, but is {num_features}.")
+            num_features = held
+            if alteration.num_features is None:
+                alteration = replace(alteration, num_features=tokenizer.frontend.width)
+        num_features = num_features or 80
         encoder = encoder or SpectrogramViT(*SIZES[size or "base"], num_features, class_token=False)
         super().__init__(
             tokenizer=tokenizer or FrameTokenizer(Fbank(num_bins=num_features), std=AUDIOSET_STD / 2),

@@ -26,7 +26,7 @@ from unmask.predictors import LinearPredictor
 from unmask.schedules import at
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
-from unmask_audio.methods.speech_sizes import SpeechSize, Style, check_frames, speech_encoder
+from unmask_audio.methods.speech_sizes import SpeechSize, Style, speech_encoder, wave_tokenizer
 from unmask_audio.speech.contrast import ContrastiveLoss
 from unmask_audio.speech.quantizer import GumbelQuantizer, Quantized
 from unmask_audio.speech.schedule import Exponential
@@ -57,7 +57,7 @@ class Wav2Vec2(MaskedModel):
         predictor: None: one layer (release).
         loss: 100 others, temperature 0.1 (section 4.2).
         corruption: hidden frames are shown as a learned vector (section 3.1).
-        tokenizer: None: windows of the encoder's stem, at 16 kHz.
+        tokenizer: None: windows of the encoder's stem, at the rate of its weights, or 16 kHz.
         optim: AdamW of section 4.2 and the release, base size: rate 5e-4 at 1.6 hours (some 370 clips) a batch, 32,000
             warm-up steps of 400,000, decay 0.01.
 
@@ -104,10 +104,8 @@ class Wav2Vec2(MaskedModel):
         speech.normed(torch.zeros(1, speech.stem_width))  # refuses an encoder that cannot
         dropout = getattr(speech.model.config, "feat_quantizer_dropout", 0.0)
         quantizer = GumbelQuantizer(speech.stem_width, num_codebooks, num_entries, codebook_width)
-        tokenizer = tokenizer or WaveTokenizer(speech.window, speech.hop)
-        check_frames("tokenizer", tokenizer, speech)
         super().__init__(
-            tokenizer=tokenizer,
+            tokenizer=wave_tokenizer(tokenizer, speech),
             mask=mask,
             encoder=speech,
             predictor=predictor or LinearPredictor(speech.width, target_width),
@@ -145,7 +143,7 @@ class Wav2Vec2(MaskedModel):
         if self.feature_penalty:
             total = total + self.feature_penalty * penalty(features, tokens.valid)
         if self._trainer is not None and self.training:
-            self.log("train/perplexity", quantized.perplexity.detach(), batch_size=tokens.num_samples)
+            self.log("train/perplexity", quantized.perplexity.detach(), sync_dist=True, batch_size=tokens.num_samples)
         return Step(tokens, mask, target.detach(), latent, prediction, LossValue(total, contrast.detach()))
 
 

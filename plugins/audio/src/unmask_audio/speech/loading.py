@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, FeatureExtractionMixin, PreTrainedModel
 
 from unmask.nearest import nearest, quoted
 
@@ -38,6 +38,14 @@ def loaded(path: str, options: dict[str, Any]) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(path, **options)
     _check(config.model_type, f"The model at {path!r}")
     return _ready(AutoModel.from_pretrained(path, config=config))
+
+
+def front_end_of(path: str) -> dict[str, Any]:
+    """Settings of the feature extractor that belongs to the model at ``path``; empty where none is there."""
+    try:
+        return FeatureExtractionMixin.get_feature_extractor_dict(path)[0]
+    except OSError:
+        return {}
 
 
 def _check(kind: str | None, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,15 @@ from torch import Tensor
 from unmask.data import Sample
 from unmask.evaluate.labels import IGNORED
 from unmask_graph.data.report import Report
+
+FEW = 100
+"""Values of a column that may stand for kinds of things, and columns that are looked at for such."""
+KINDS = (
+    "features are whole numbers of few values, read as real numbers; where they stand for kinds, give one column of 0 "
+    "and 1 for each kind (one-hot)"
+)
+MOST_WITHOUT_FEATURES = 100_000_000
+"""Nodes of a graph whose features are degrees: some 400 numbers a node."""
 
 
 @dataclass
@@ -60,15 +70,27 @@ class Graphs:
         return isinstance(self.samples[0].get("label"), Tensor)
 
 
-def collect(raw: Sequence[RawGraph], directed: bool, report: Report) -> list[Sample]:
+def collect(raw: Sequence[RawGraph], directed: bool, report: Report, names: Sequence[str] = ()) -> list[Sample]:
     """Samples of all graphs; where none has features, those of a node are its degree, see `degree_features`.
+
+    Args:
+        raw: graphs as their source has them.
+        directed: whether edges keep their direction.
+        report: counts what is odd.
+        names: of the features' columns; empty: they are called by their numbers.
 
     Raises:
         ValueError: a graph with features beside one without, of another width or without labels where others
-            have some; or as `clean`.
+            have some; a graph without features of more than 100 million nodes; or as `clean`.
     """
     if raw and all(graph.x is None for graph in raw):
-        degrees = [degrees_of(graph.edges, graph.num_nodes or 0) for graph in raw]
+        for graph in raw:
+            if (graph.num_nodes or 0) > MOST_WITHOUT_FEATURES:
+                raise ValueError(
+                    f"{graph.name} must have at most {MOST_WITHOUT_FEATURES:,} nodes where it has no features, but "
+                    f"has {graph.num_nodes:,}."
+                )
+        degrees = [degrees_of(ends(graph, graph.num_nodes or 0), graph.num_nodes or 0) for graph in raw]
         raw = [replace(graph, x=x) for graph, x in zip(raw, degree_features(degrees), strict=True)]
         report.features = "degrees as features"
     for graph in raw:
@@ -81,8 +103,10 @@ def collect(raw: Sequence[RawGraph], directed: bool, report: Report) -> list[Sam
         for what in ("label", "edge_values"):
             if (getattr(graph, what) is None) != (getattr(raw[0], what) is None):
                 raise ValueError(f"All graphs or none must have `{what}`, but {raw[0].name} and {graph.name} differ.")
-    samples = [clean(graph, directed, report) for graph in raw]
-    return [sample for sample in samples if sample is not None]
+    cleaned = [clean(graph, directed, report) for graph in raw]
+    samples = [sample for sample in cleaned if sample is not None]
+    _note_kinds(samples, names, report)
+    return samples
 
 
 def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
@@ -101,20 +125,12 @@ def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
             there, or labels of another number than nodes.
     """
     x = finite(graph.x, "Features", graph.name)
-    edges = torch.as_tensor(np.asarray(graph.edges)).long().reshape(2, -1)
     num_nodes = len(x)
+    edges = ends(graph, num_nodes)
     values = None if graph.edge_values is None else finite(graph.edge_values, "Edge values", graph.name)
     if values is not None and len(values) != edges.shape[1]:
         raise ValueError(
             f"{graph.name} must have values for each of its {edges.shape[1]} edges, but has {len(values)} rows."
-        )
-    outside = ((edges < 0) | (edges >= num_nodes)).any(0).nonzero()
-    if len(outside):
-        source, target = edges[:, outside[0, 0]].tolist()
-        raise ValueError(
-            f"Edges of {graph.name} must join nodes in [0, {num_nodes - 1}], but one joins {source} and {target}."
-            if num_nodes
-            else f"{graph.name} must have nodes to have edges, but has none."
         )
     if num_nodes == 0:
         report.num_empty_graphs += 1
@@ -136,6 +152,45 @@ def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
     return sample
 
 
+def _note_kinds(samples: list[Sample], names: Sequence[str], report: Report) -> None:
+    """Says which features look like kinds of things: whole numbers of few values, other than 0 and 1."""
+    if not samples or samples[0]["x"].shape[1] > FEW:
+        return
+    every = torch.cat([sample["x"] for sample in samples])
+    for number, column in enumerate(every.unbind(1)):
+        if not torch.equal(column[:1000], column[:1000].round()):
+            continue
+        values = column.unique()
+        if 3 <= len(values) <= min(FEW, len(column) // 2) and torch.equal(values, values.round()):
+            name = f"`{names[number]}`" if names else f"column {number}"
+            report.findings.note(KINDS, f"{name} ({values[0]:.0f} to {values[-1]:.0f})")
+
+
+def ends(graph: RawGraph, num_nodes: int) -> Tensor:
+    """Numbers of source and target, int64 ``[2, E]``.
+
+    Raises:
+        ValueError: another shape, numbers that are not whole, or those of nodes that are not there.
+    """
+    given = torch.as_tensor(np.asarray(graph.edges))
+    if given.numel() == 0:
+        return torch.empty(2, 0, dtype=torch.long)
+    if given.ndim != 2 or len(given) != 2:
+        raise ValueError(f"Edges of {graph.name} must have the shape [2, E], but have {list(given.shape)}.")
+    edges = given.long()
+    if not bool((edges == given).all()):
+        raise ValueError(f"Edges of {graph.name} must be whole numbers, but are not.")
+    outside = ((edges < 0) | (edges >= num_nodes)).any(0).nonzero()
+    if len(outside):
+        source, target = edges[:, outside[0, 0]].tolist()
+        raise ValueError(
+            f"Edges of {graph.name} must join nodes in [0, {num_nodes - 1}], but one joins {source} and {target}."
+            if num_nodes
+            else f"{graph.name} must have nodes to have edges, but has none."
+        )
+    return edges
+
+
 def finite(values: Any, what: str, name: str) -> Tensor:
     """Float32 ``[n, F]`` of finite numbers.
 
@@ -143,6 +198,8 @@ def finite(values: Any, what: str, name: str) -> Tensor:
         ValueError: another shape, no column, or a number that is not finite.
     """
     tensor = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    if tensor.is_complex():
+        raise ValueError(f"{what} of {name} must be real numbers, but are {tensor.dtype}.")
     tensor = (tensor.to_dense() if tensor.layout != torch.strided else tensor).float()
     tensor = tensor[:, None] if tensor.ndim == 1 else tensor
     if tensor.ndim != 2 or tensor.shape[1] == 0:
@@ -170,9 +227,9 @@ def degree_features(degrees: list[Tensor], most: int = 400) -> list[Tensor]:
     return [torch.nn.functional.one_hot(one.clamp(max=largest), largest + 1).float() for one in degrees]
 
 
-def degrees_of(edges: Any, num_nodes: int) -> Tensor:
+def degrees_of(edges: Tensor, num_nodes: int) -> Tensor:
     """How many nodes each node is joined with, in either direction; itself not counted: int64 ``[N]``."""
-    tidy, _ = _tidy(torch.as_tensor(np.asarray(edges)).long().reshape(2, -1), None, num_nodes, False, Report())
+    tidy, _ = _tidy(edges, None, num_nodes, False, Report())
     return torch.bincount(tidy[1], minlength=num_nodes)
 
 
@@ -205,16 +262,21 @@ def _firsts(keys: Tensor) -> Tensor:
 
 
 def _label(graph: RawGraph, num_nodes: int, report: Report) -> Any:
-    if isinstance(graph.label, int | float):
-        unknown = isinstance(graph.label, int) and graph.label < 0
-        report.num_unlabelled += unknown
-        return IGNORED if unknown else graph.label
+    if isinstance(graph.label, float):
+        report.num_unlabelled += not math.isfinite(graph.label)
+        return graph.label if math.isfinite(graph.label) else math.nan
+    if isinstance(graph.label, int):
+        report.num_unlabelled += graph.label < 0
+        return IGNORED if graph.label < 0 else int(graph.label)
     label = torch.as_tensor(np.asarray(graph.label))
     if len(label) != num_nodes:
         raise ValueError(
             f"{graph.name} must have a label for each of its {num_nodes} nodes, but has {len(label)} of them."
         )
-    if not label.is_floating_point():
-        label = torch.where(label < 0, IGNORED, label.long())
-        report.num_unlabelled += int((label == IGNORED).reshape(num_nodes, -1).any(1).sum())
+    if label.is_floating_point():
+        label = label.where(label.isfinite(), math.nan)
+        report.num_unlabelled += int(label.isnan().reshape(num_nodes, -1).any(1).sum())
+        return label
+    label = torch.where(label < 0, IGNORED, label.long())
+    report.num_unlabelled += int((label == IGNORED).reshape(num_nodes, -1).any(1).sum())
     return label

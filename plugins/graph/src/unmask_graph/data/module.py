@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from unmask import seeds
@@ -88,7 +87,6 @@ class GraphData(MaskedDataModule):
         self.train_ratio = train_ratio
         self.val_ratio = val_ratio
         self.steps_per_epoch = steps_per_epoch
-        self._told = False
 
     @abstractmethod
     def read(self) -> Graphs:
@@ -97,7 +95,12 @@ class GraphData(MaskedDataModule):
     @cached_property
     def graphs(self) -> Graphs:
         """What was read, scaled; with ``masks`` for a single graph with labels of nodes."""
-        graphs = self.read()
+        try:
+            graphs = self.read()
+        except (MemoryError, RuntimeError) as error:  # torch's word for the former is the latter
+            if not isinstance(error, MemoryError) and "allocate" not in str(error):
+                raise
+            raise ValueError("The data must fit into the memory, but does not; a file of it may be damaged.") from error
         if not any(len(sample["x"]) > 1 for sample in graphs.samples):
             raise ValueError("The data must have a graph of at least 2 nodes, but has none.")
         _scale(graphs.samples, self.scale)
@@ -115,11 +118,13 @@ class GraphData(MaskedDataModule):
         """F, features of a node."""
         return self.graphs.samples[0]["x"].shape[1]
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self._told:
-            self._told = True
-            rank_zero_only(print)(self.graphs.report, flush=True)
-        super().setup(stage)
+    @property
+    def classes(self) -> Sequence[str]:
+        return self.graphs.classes
+
+    def found(self) -> str:
+        told = str(self.graphs.report)
+        return f"{told}\n{super().found()}" if len(self.graphs.samples) > 1 else told
 
     def load(self) -> Splits:
         samples = self.graphs.samples

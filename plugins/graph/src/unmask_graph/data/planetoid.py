@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +9,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from unmask.data.pickles import read_pickle
 from unmask.evaluate.labels import IGNORED
 from unmask.nearest import nearest, quoted
 from unmask_graph.data.graphs import Graphs, RawGraph, clean
@@ -21,6 +20,8 @@ from unmask_graph.data.sampling import Sampling
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 NUM_VAL = 500
 """Nodes after the labelled ones that the public split validates on."""
+MOST = 2**30
+"""Numbers of a matrix; PubMed has 10 million."""
 
 
 class PlanetoidData(GraphData):
@@ -79,8 +80,10 @@ class PlanetoidData(GraphData):
         parts = {part: _part(folder / f"ind.{name}.{part}") for part in PARTS}
         try:
             return _graphs(parts, name, self.directed)
-        except (IndexError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"The files of {name!r} in {str(folder)!r} do not fit together: {error}.") from error
+        except Exception as error:  # parts that do not fit raise whatever arrays do
+            raise ValueError(
+                f"The files of {name!r} in {str(folder)!r} do not fit together: {str(error).rstrip('.')}."
+            ) from error
 
 
 def _near(name: str, there: list[str]) -> str:
@@ -90,25 +93,27 @@ def _near(name: str, there: list[str]) -> str:
 def _part(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"`folder` must have the file `{path.name}`, but has not.")
+    if not path.name.endswith("test.index"):
+        return read_pickle(path, encoding="latin1")
     try:
-        if path.name.endswith("test.index"):
-            return np.array([int(line) for line in path.read_text().split()])
-        with path.open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, ValueError, EOFError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(f"{str(path)!r} must be a file of Planetoid, but cannot be read: {error}.") from error
+        return np.array([int(line) for line in path.read_text().split()], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"`{path}` must hold whole numbers, but does not: {error!s:.100}.") from error
 
 
 def _graphs(parts: dict[str, Any], name: str, directed: bool) -> Graphs:
     order, numbers = parts["test.index"], np.sort(parts["test.index"])
-    test = np.arange(numbers[0], numbers[-1] + 1)  # papers that are left out are among them
-    features = _dense(parts["tx"])
-    answers = _dense(parts["ty"])
-    num_train, num_seen = len(_dense(parts["y"])), parts["allx"].shape[0]
-    num_nodes = max(num_seen, test[-1] + 1)
+    features, answers = (_dense(parts[part], part) for part in ("tx", "ty"))
+    seen, known = (_dense(parts[part], part) for part in ("allx", "ally"))
+    num_train, num_seen = len(_dense(parts["y"], "y")), len(seen)
+    most = 2 * (num_seen + len(features))  # a few papers are left out of the numbers
+    if not len(numbers) or numbers[0] < 0 or numbers[-1] >= most:
+        told = f"{numbers[0]:,} to {numbers[-1]:,}" if len(numbers) else "empty"
+        raise ValueError(f"`ind.{name}.test.index` must have numbers in [0, {most - 1}], but is {told}.")
+    num_nodes = max(num_seen, int(numbers[-1]) + 1)
     x = np.zeros((num_nodes, features.shape[1]), dtype=np.float32)
     hot = np.zeros((num_nodes, answers.shape[1]), dtype=np.float32)
-    x[:num_seen], hot[:num_seen] = _dense(parts["allx"]), _dense(parts["ally"])
+    x[:num_seen], hot[:num_seen] = seen, known
     x[order], hot[order] = features, answers
 
     label = np.where(hot.any(1), hot.argmax(1), IGNORED)
@@ -124,34 +129,9 @@ def _graphs(parts: dict[str, Any], name: str, directed: bool) -> Graphs:
     return Graphs([sample], report, [str(i) for i in range(hot.shape[1])], masks)
 
 
-def _dense(values: Any) -> np.ndarray:
+def _dense(values: Any, part: str) -> np.ndarray:
+    """``[n, F]`` of a matrix, sparse or not."""
+    shape = tuple(values.shape)
+    if len(shape) != 2 or shape[0] * shape[1] > MOST:
+        raise ValueError(f"`{part}` must be a matrix of at most {MOST:,} numbers, but its shape is {shape}.")
     return values.toarray() if scipy.sparse.issparse(values) else np.asarray(values)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads arrays, sparse matrices and plain containers, by the names that Python 2 and 3 gave them."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy._core", "numpy.core")
-        if module.startswith("scipy.sparse") and name == "csr_matrix":
-            return scipy.sparse.csr_matrix
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        raise pickle.UnpicklingError(f"it asks for `{module}.{name}`")
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """What pickles of protocol 2 keep bytes by."""
-    return text.encode(encoding)
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy.core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "defaultdict"): defaultdict,
-    ("__builtin__", "list"): list,
-    ("builtins", "list"): list,
-    ("_codecs", "encode"): _encode,
-}

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch_geometric.datasets
 from torch import Tensor
-from torch_geometric.data import Data, Dataset
+from torch_geometric.data import Data, HeteroData, TemporalData
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage, NodeStorage
 
+from unmask.data import Findings
+from unmask.data.pickles import data_alone
 from unmask.nearest import nearest, quoted
 from unmask_graph.data.graphs import Graphs, RawGraph, collect
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report
 from unmask_graph.data.sampling import Sampling
 
+SAFE: list[type] = [
+    Data, HeteroData, TemporalData, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage, NodeStorage, EdgeStorage,
+]  # fmt: skip
+"""What PyG's files hold beside tensors; none of it runs anything."""
+READ = ("x", "edge_index", "edge_attr", "edge_weight", "y", "adj_t", "num_nodes")
+MASKS = ("train_mask", "val_mask", "test_mask")
+MOST_KINDS = 1000
+"""A column of larger whole numbers is not taken for kinds of nodes."""
+UNREAD = "attributes of `Data` are not read"
+
 
 class PyGData(GraphData):
     """One of ``torch_geometric.datasets`` (`Planetoid`, `TUDataset`, `Amazon`, `ZINC`, ...): one graph or many.
 
-    Of graphs with a split of nodes (``train_mask``, ``val_mask``, ``test_mask``), that one is used.
+    Of graphs with a split of nodes (``train_mask``, ``val_mask``, ``test_mask``), that one is used. Its files are read
+    as data alone, those in ``processed`` too: one that asks for anything else is refused, so none can run code. An
+    ``x`` of whole numbers in one column (`ZINC`, `AQSOL`) is read as kinds of nodes, one-hot.
 
     Args:
         name: of the class.
@@ -29,6 +48,8 @@ class PyGData(GraphData):
         options: further arguments of the class, such as ``{name: Cora}``.
         download: whether files that are not in ``root`` may be fetched from the network.
         split: which, where ``train_mask`` has several columns; counted from 0.
+        num_kinds: F, where ``x`` is kinds of nodes; None: the largest kind and one. The same for all parts of a data
+            set makes them alike: 28 for `ZINC`.
 
     Raises:
         ValueError: in `setup`, no such data set, files that are missing and may not be fetched, or graphs
@@ -44,6 +65,7 @@ class PyGData(GraphData):
         options: dict[str, Any] | None = None,
         download: bool = False,
         split: int = 0,
+        num_kinds: int | None = None,
         directed: bool = False,
         scale: Literal["none", "rows", "columns"] = "none",
         sampling: Sampling | None = None,
@@ -64,14 +86,16 @@ class PyGData(GraphData):
         self.options = options or {}
         self.download = download
         self.split = split
+        self.num_kinds = num_kinds
 
     def prepare_data(self) -> None:
-        self._opened()  # one process fetches and processes it, before all others read it
+        self._opened(whole=False)  # one process fetches and processes it, before all others read it
 
     def read(self) -> Graphs:
-        return graphs_of(self._opened(), self.directed, self.split)
+        named = [(f"Graph {number}", data) for number, data in enumerate(self._opened())]
+        return graphs_of(named, self.directed, self.split, self.num_kinds)
 
-    def _opened(self) -> Dataset:
+    def _opened(self, whole: bool = True) -> list[Any]:
         known = {name for name in dir(torch_geometric.datasets) if name[0].isupper()}
         if self.set_name not in known:
             near = quoted(nearest(self.set_name, known) or sorted(known)[:3])
@@ -79,49 +103,74 @@ class PyGData(GraphData):
                 f"`name` must be a class of `torch_geometric.datasets`, but is {self.set_name!r}; nearest: {near}."
             )
         kind = getattr(torch_geometric.datasets, self.set_name)
-        root = Path(self.root).expanduser()
+        root = str(Path(self.root).expanduser())
         if not self.download:
             kind = type(kind.__name__, (kind,), {"download": _refuse, "__module__": kind.__module__})
         try:
-            return kind(str(root), **self.options)
-        except TypeError as error:
+            inspect.signature(kind).bind(root, **self.options)
+            with data_alone(SAFE):
+                dataset = kind(root, **self.options)
+                return list(dataset) if whole else []
+        except (TypeError, AssertionError) as error:  # some classes assert what they take
+            told = f": {error}" if str(error) else ""
             raise ValueError(
-                f"`options` must be arguments of `{self.set_name}`, but are {self.options}: {error}."
+                f"`options` must be arguments of `{self.set_name}`, but are {self.options}{told}."
+            ) from error
+        except ValueError:
+            raise
+        except Exception as error:  # PyG checks no file
+            told = " ".join(str(error).split())[:160] or type(error).__name__
+            raise ValueError(
+                f"`root` must hold the files of {self.set_name}, but those in {root!r} cannot be read: "
+                f"{told.rstrip('.')}."
             ) from error
 
 
-def graphs_of(datas: Iterable[Any], directed: bool, split: int = 0, name: str = "Graph") -> Graphs:
+def graphs_of(
+    named: Iterable[tuple[str, Any]],
+    directed: bool,
+    split: int = 0,
+    num_kinds: int | None = None,
+    findings: Findings | None = None,
+) -> Graphs:
     """Graphs of PyG's ``Data`` objects: ``x``, ``edge_index``, ``edge_attr``, ``y``, ``train_mask``, ...
 
-    ``y`` of one row is the class of the graph, of as many as nodes (in every graph) that of the nodes.
+    ``y`` of one row is the class of the graph, of as many as nodes (in every graph) that of the nodes; floating point
+    is a number to predict. ``edge_weight`` is the last of an edge's values.
 
     Args:
-        datas: one or more.
+        named: one or more, and what errors call them.
         directed: see `GraphData`.
         split: column of masks.
-        name: what errors call a graph, before its number.
+        num_kinds: see `PyGData`.
+        findings: of finding the files.
 
     Raises:
         ValueError: another kind of object, no ``edge_index``, or labels of neither kind.
     """
-    datas = [_checked(data, f"{name} {number}") for number, data in enumerate(datas)]
+    checked = [(name, _checked(data, name)) for name, data in named]
+    datas = [data for _, data in checked]
     labels = [data.y for data in datas if data.y is not None]
     per_node = bool(labels) and all(len(data.y) == data.num_nodes for data in datas if data.y is not None)
     per_node &= any(len(label) != 1 for label in labels)
+    report = Report(findings=findings or Findings())
     raw = [
-        RawGraph(
-            data.x, data.edge_index, data.edge_attr, _label(data, per_node, f"{name} {number}"), f"{name} {number}",
-            data.num_nodes,
-        )
-        for number, data in enumerate(datas)
-    ]  # fmt: skip
-    report = Report()
+        RawGraph(data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes)
+        for name, data in checked
+    ]
+    if width := _kinds(raw, num_kinds):
+        for graph in raw:
+            graph.x = torch.nn.functional.one_hot(graph.x[:, 0].long(), width)
+        report.features = "kinds as features (`x` of whole numbers, one-hot)"
+    masks = _masks(datas[0], split) if len(datas) == 1 and per_node else {}
+    read = {*READ, *(MASKS if masks else ())}
+    for key in sorted({str(key) for data in datas for key in data.keys()} - read):  # noqa: SIM118
+        report.findings.note(UNREAD, f"`{key}`")
     samples = collect(raw, directed, report)
     found = [torch.as_tensor(sample["label"]) for sample in samples if "label" in sample]
     if found and not found[0].is_floating_point():
         width = found[0].shape[-1] if found[0].ndim > 1 else 0
         report.num_classes = width or max(int(one.max()) for one in found) + 1
-    masks = _masks(datas[0], split) if len(samples) == 1 and per_node else {}
     return Graphs(samples, report, [str(number) for number in range(report.num_classes)], masks)
 
 
@@ -133,22 +182,73 @@ def _refuse(self: Any) -> None:
     )
 
 
-def _checked(data: Any, name: str) -> Data:
-    if not isinstance(data, Data):
-        raise ValueError(f"{name} must be a `Data` with one kind of nodes, but is a `{type(data).__name__}`.")
+def _checked(given: Any, name: str) -> Data:
+    """A ``Data`` with tensors where there must be such."""
+    if not isinstance(given, Data):
+        raise ValueError(f"{name} must be a `Data` with one kind of nodes, but is a `{type(given).__name__}`.")
+    data = copy.copy(given)
+    for key in ("x", "edge_index", "edge_attr", "edge_weight", "y", *MASKS):
+        value = getattr(data, key, None)
+        if isinstance(value, np.ndarray | int | float | bool):
+            try:
+                data[key] = torch.as_tensor(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"`{key}` of {name} must be numbers, but is not: {error}.") from error
+        elif value is not None and not isinstance(value, Tensor):
+            raise ValueError(f"`{key}` of {name} must be a tensor, but is a {type(value).__name__}.")
+        if value is not None and data[key].ndim == 0:
+            data[key] = data[key][None]
     if data.edge_index is None:
         if "adj_t" not in data:
-            raise ValueError(f"{name} must have `edge_index`, but has {quoted(data.keys())}.")
-        row, column, _ = data.adj_t.t().coo()
+            raise ValueError(f"{name} must have `edge_index`, but has {quoted(map(str, data.keys()))}.")
+        row, column, value = data.adj_t.t().coo()
         data.edge_index = torch.stack([row, column])
+        if value is not None:
+            data.edge_weight = value
+    if data.x is not None and data.x.ndim == 1:
+        data.x = data.x[:, None]
+    count = data.to_dict().get("num_nodes")
+    if count is not None and (not isinstance(count, int) or count < 0 or (data.x is not None and count != len(data.x))):
+        least = "a whole number of at least 0" if data.x is None else f"{len(data.x):,}, the rows of `x`"
+        raise ValueError(f"`num_nodes` of {name} must be {least}, but is {count!r:.40}.")
     return data
+
+
+def _edge_values(data: Data) -> Tensor | None:
+    """``[E, V]``: ``edge_attr``, and ``edge_weight`` after it."""
+    parts = [part for part in (data.edge_attr, getattr(data, "edge_weight", None)) if part is not None]
+    parts = [part[:, None] if part.ndim == 1 else part for part in parts]
+    if len({len(part) for part in parts}) > 1:
+        raise ValueError(f"`edge_attr` and `edge_weight` must have as many rows, but have {[*map(len, parts)]}.")
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] if parts else None
+
+
+def _kinds(raw: list[RawGraph], num_kinds: int | None) -> int:
+    """F, where features are kinds of nodes: whole numbers from 0 in one column; 0 where they are not."""
+    if num_kinds is not None and num_kinds < 2:
+        raise ValueError(f"`num_kinds` must be at least 2, but is {num_kinds}.")
+    columns = [graph.x for graph in raw]
+    whole = bool(columns) and all(
+        isinstance(x, Tensor) and x.layout == torch.strided and x.ndim == 2 and x.shape[1] == 1
+        and not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
+        for x in columns
+    )  # fmt: skip
+    numbers = torch.cat(columns).unique() if whole else torch.empty(0)
+    if not whole or len(numbers) < 2 or numbers[0] < 0 or numbers[-1] >= (num_kinds or MOST_KINDS):
+        if num_kinds is not None:
+            there = f"{int(numbers[0])} to {int(numbers[-1])}" if len(numbers) else "other"
+            raise ValueError(
+                "`num_kinds` must be None, or more than the largest of the whole numbers in the one column of `x`, "
+                f"but is {num_kinds}; `x` is {there}."
+            )
+        return 0
+    return num_kinds or int(numbers[-1]) + 1
 
 
 def _label(data: Data, per_node: bool, name: str) -> Any:
     y = data.y
     if y is None:
         return None
-    y = torch.as_tensor(y)
     if per_node:
         return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.numel() != 1:
@@ -160,6 +260,13 @@ def _masks(data: Data, split: int) -> dict[str, Tensor]:
     masks = {part: data[f"{part}_mask"] for part in ("train", "val", "test") if f"{part}_mask" in data}
     if "train" not in masks or "test" not in masks:
         return {}
+    masks.setdefault("val", torch.zeros_like(masks["train"]))
     if masks["train"].ndim == 2 and not 0 <= split < masks["train"].shape[1]:
         raise ValueError(f"`split` must be in [0, {masks['train'].shape[1] - 1}], but is {split}.")
-    return {part: (mask[:, split] if mask.ndim == 2 else mask).bool() for part, mask in masks.items()}
+    chosen = {part: (mask[:, split] if mask.ndim == 2 else mask).bool() for part, mask in masks.items()}
+    wrong = next((part for part, mask in chosen.items() if mask.shape != (data.num_nodes,)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"`{wrong}_mask` must have one value for each of {data.num_nodes} nodes, but has {len(chosen[wrong])}."
+        )
+    return chosen

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from unmask.data import Findings
 
 
 @dataclass
@@ -24,8 +26,8 @@ class Report:
         num_self_loops: left out: encoders add their own.
         num_duplicate_edges: named more than once in one direction; read as one, with the first one's values.
         num_added_reverses: edges that were named in one direction alone, and are read as undirected.
-        num_unlabelled: nodes or graphs without a class.
-        num_text_columns: columns of nodes or edges that are not numbers; left out.
+        num_unlabelled: nodes or graphs without a label.
+        findings: what else was odd, and the first names of it.
     """
 
     num_graphs: int = 0
@@ -42,18 +44,19 @@ class Report:
     num_duplicate_edges: int = 0
     num_added_reverses: int = 0
     num_unlabelled: int = 0
-    num_text_columns: int = 0
+    findings: Findings = field(default_factory=Findings)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain numbers and strings."""
-        return asdict(self)
+        return asdict(self) | {"findings": self.findings.as_dict()}
 
     def __str__(self) -> str:
         graphs = "1 graph" if self.num_graphs == 1 else f"{self.num_graphs:,} graphs"
         classes = f", {self.num_classes:,} classes" if self.num_classes else ""
         told = f"{graphs}: {self.num_nodes:,} nodes, {self.num_edges:,} edges, {self.num_features:,} {self.features}"
         odd = [text.format(f"{getattr(self, name):,}") for name, text in _ODD.items() if getattr(self, name)]
-        return f"{told}{classes}." + (f"\nOdd: {'; '.join(odd)}." if odd else "")
+        lines = [f"{told}{classes}.", *([f"Odd: {'; '.join(odd)}."] if odd else []), *self.findings.lines()]
+        return "\n".join(lines)
 
 
 _ODD = {
@@ -64,6 +67,5 @@ _ODD = {
     "num_self_loops": "{} self-loops left out",
     "num_duplicate_edges": "{} duplicate edges left out",
     "num_added_reverses": "{} edges of one direction read as undirected",
-    "num_unlabelled": "{} without a class",
-    "num_text_columns": "{} columns of text left out",
+    "num_unlabelled": "{} without a label",
 }

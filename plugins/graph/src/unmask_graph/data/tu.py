@@ -8,20 +8,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from unmask.data.folders import is_hidden
 from unmask.nearest import nearest, quoted
 from unmask_graph.data.graphs import Graphs, RawGraph, collect
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report
 
+NOT_READ = "parts of the labels of graphs are not read"
 FEATURES = ("auto", "tags", "attributes", "degrees")
 
 
 class TUData(GraphData):
     """Many small graphs with a class each (MUTAG, PROTEINS, IMDB-BINARY, ...), in either of two layouts.
 
-    TU Dortmund's: a folder with ``NAME_A.txt``, ``NAME_graph_indicator.txt``, ``NAME_graph_labels.txt`` and perhaps
-    ``NAME_node_labels.txt``, ``NAME_node_attributes.txt``, ``NAME_edge_labels.txt``, ``NAME_edge_attributes.txt``. Edge
-    labels (one-hot) and edge attributes become edge values.
+    TU Dortmund's: a folder with ``NAME_A.txt``, ``NAME_graph_indicator.txt``, ``NAME_graph_labels.txt`` (classes) or
+    ``NAME_graph_attributes.txt`` (a number to predict; several are not read), and perhaps ``NAME_node_labels.txt``,
+    ``NAME_node_attributes.txt``, ``NAME_edge_labels.txt``, ``NAME_edge_attributes.txt``. Edge labels (one-hot) and edge
+    attributes become edge values. Each column of labels of nodes or edges is one-hot.
 
     GIN's (Xu et al. 2019): one text file; its first line the number of graphs, then of each graph a line
     ``number-of-nodes class`` and a line per node ``tag number-of-neighbours neighbours... attributes...``.
@@ -74,17 +77,26 @@ class TUData(GraphData):
                 f"{str(prefix)!r} must be of TU Dortmund's or GIN's layout, but is not: {told}."
             ) from error
         columns, what = _features(table, self.features)
-        classes, label = np.unique(table.graph_labels, return_inverse=True)
-        report = Report(num_classes=len(classes), features=what)
+        report = Report(features=what)
+        for part in table.not_read:
+            report.findings.note(NOT_READ, part)
+        classes: list[str] = []
+        labels: list[Any] = [None] * (len(table.offsets) - 1)
+        if table.graph_labels is not None and table.graph_labels.dtype.kind == "f":
+            labels = table.graph_labels.tolist()
+        elif table.graph_labels is not None:
+            names, numbers = np.unique(table.graph_labels, return_inverse=True)
+            classes, labels = [str(one) for one in names], numbers.tolist()
+        report.num_classes = len(classes)
         raw = []
         for number, (start, end) in enumerate(zip(table.offsets, table.offsets[1:], strict=False)):
             first, last = table.edge_offsets[number], table.edge_offsets[number + 1]
             x = None if columns is None else columns[start:end]
             values = None if table.edge_values is None else table.edge_values[first:last]
             edges = table.edges[:, first:last] - start
-            raw.append(RawGraph(x, edges, values, int(label[number]), f"Graph {number}", int(end - start)))
+            raw.append(RawGraph(x, edges, values, labels[number], f"Graph {number}", int(end - start)))
         samples = collect(raw, self.directed, report)
-        return Graphs(samples, report, [str(one) for one in classes])
+        return Graphs(samples, report, classes)
 
 
 class _Table(NamedTuple):
@@ -94,19 +106,21 @@ class _Table(NamedTuple):
         offsets: ``[G + 1]``, of nodes.
         edges: ``[2, E]``, ordered by graph, numbered through all graphs.
         edge_offsets: ``[G + 1]``.
-        graph_labels: ``[G]``.
-        tags: ``[T]`` int, or None.
+        graph_labels: ``[G]``, int of classes or float of numbers to predict; None: there are none that are read.
+        tags: ``[T, K]`` int, or None.
         attributes: ``[T, A]``, or None.
         edge_values: ``[E, V]``, or None.
+        not_read: parts that are left out.
     """
 
     offsets: np.ndarray
     edges: np.ndarray
     edge_offsets: np.ndarray
-    graph_labels: np.ndarray
+    graph_labels: np.ndarray | None
     tags: np.ndarray | None
     attributes: np.ndarray | None
     edge_values: np.ndarray | None
+    not_read: tuple[str, ...] = ()
 
 
 def _find(path: Path, name: str | None) -> Path:
@@ -117,7 +131,7 @@ def _find(path: Path, name: str | None) -> Path:
         raise ValueError(f"`path` must be a folder or a file, but there is no {str(path)!r}.")
     found = {one.name.removesuffix("_A.txt"): one.with_name(one.name.removesuffix("_A.txt")) for one in _in(path)}
     if not found:
-        found = {one.stem: one for one in sorted(path.glob("*.txt")) if _is_gin(one)}
+        found = {one.stem: one for one in sorted(path.glob("*.txt")) if not is_hidden(one, path) and _is_gin(one)}
     if not found:
         raise ValueError(f"`path` must have files of TU Dortmund's or GIN's layout, but {str(path)!r} has none.")
     if name is None and len(found) > 1:
@@ -130,11 +144,14 @@ def _find(path: Path, name: str | None) -> Path:
 
 def _in(path: Path) -> list[Path]:
     """In the folder itself, and as PyG and the archives keep them: ``NAME/raw/NAME_A.txt``, ``NAME/NAME_A.txt``."""
-    return sorted({*path.glob("*_A.txt"), *path.glob("*/*_A.txt"), *path.glob("*/raw/*_A.txt")})
+    found = {*path.glob("*_A.txt"), *path.glob("*/*_A.txt"), *path.glob("*/raw/*_A.txt")}
+    return sorted(one for one in found if one.is_file() and not is_hidden(one, path))
 
 
 def _is_gin(path: Path) -> bool:
-    with path.open() as file:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
         return file.readline().strip().isdigit() and len(file.readline().split()) == 2
 
 
@@ -168,7 +185,7 @@ def _read_gin(path: Path) -> _Table:
         counts.append(num_edges)
     edges = np.array(joined, dtype=np.int64).reshape(-1, 2).T
     wide = np.array(attributes, dtype=np.float32) if attributes and attributes[0] else None
-    return _Table(_offsets(sizes), edges, _offsets(counts), np.array(labels), np.array(tags), wide, None)
+    return _Table(_offsets(sizes), edges, _offsets(counts), np.array(labels), np.array(tags)[:, None], wide, None)
 
 
 def _read_tu(prefix: Path) -> _Table:
@@ -182,9 +199,11 @@ def _read_tu(prefix: Path) -> _Table:
 
     edges = table("A", np.int64, True).T - 1  # type: ignore[union-attr]
     owner = table("graph_indicator", np.int64, True)[:, 0] - 1  # type: ignore[index]
-    labels = table("graph_labels", np.int64, True)[:, 0]  # type: ignore[index]
-    if (np.diff(owner) < 0).any() or owner.min(initial=0) < 0 or owner.max(initial=0) >= len(labels):
-        raise ValueError(f"`{prefix.name}_graph_indicator.txt` must count up from 1 to {len(labels)}.")
+    labels, num_graphs, not_read = _graph_labels(table("graph_labels", np.int64), table("graph_attributes", np.float64))
+    if num_graphs is None:
+        raise ValueError(f"there is neither `{prefix.name}_graph_labels.txt` nor `{prefix.name}_graph_attributes.txt`.")
+    if (np.diff(owner) < 0).any() or owner.min(initial=0) < 0 or owner.max(initial=0) >= num_graphs:
+        raise ValueError(f"`{prefix.name}_graph_indicator.txt` must count up from 1 to {num_graphs}.")
     if edges.size and (edges.min() < 0 or edges.max() >= len(owner)):
         raise ValueError(f"`{prefix.name}_A.txt` must name nodes from 1 to {len(owner)}.")
     of = owner[edges]
@@ -200,20 +219,36 @@ def _read_tu(prefix: Path) -> _Table:
     ):  # fmt: skip
         if rows is not None and len(rows) != count:
             raise ValueError(f"`{prefix.name}_{name}.txt` must have {count} lines, but has {len(rows)}.")
-    parts = [one for one in (None if kinds is None else _one_hot(kinds[:, 0]), values) if one is not None]
+    parts = [one for one in (None if kinds is None else _one_hot(kinds), values) if one is not None]
     return _Table(
-        _offsets(np.bincount(owner, minlength=len(labels))), edges[:, order],
-        _offsets(np.bincount(of[0], minlength=len(labels))), labels,
-        None if tags is None else tags[:, 0], attributes,
-        np.concatenate(parts, axis=1)[order] if parts else None,
+        _offsets(np.bincount(owner, minlength=num_graphs)), edges[:, order],
+        _offsets(np.bincount(of[0], minlength=num_graphs)), labels,
+        tags, attributes,
+        np.concatenate(parts, axis=1)[order] if parts else None, not_read,
     )  # fmt: skip
+
+
+def _graph_labels(
+    classes: np.ndarray | None, numbers: np.ndarray | None
+) -> tuple[np.ndarray | None, int | None, tuple[str, ...]]:
+    """Labels of graphs ``[G]``, G, and what is not read of them."""
+    chosen = classes if classes is not None else numbers
+    if chosen is None:
+        return None, None, ()
+    if classes is None:
+        one = chosen.shape[1] == 1
+        return chosen[:, 0] if one else None, len(chosen), () if one else (f"{chosen.shape[1]} graph attributes",)
+    not_read = [f"{classes.shape[1] - 1} further columns of graph labels"] if classes.shape[1] > 1 else []
+    if numbers is not None:
+        not_read.append("graph attributes, beside graph labels")
+    return classes[:, 0], len(classes), tuple(not_read)
 
 
 def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str]:
     """``[T, F]`` of all nodes, None for degrees, and what they are."""
     tags, attributes = table.tags, table.attributes
     if kind == "auto":
-        varied = tags is not None and len(np.unique(tags)) > 1
+        varied = tags is not None and any(len(np.unique(column)) > 1 for column in tags.T)
         kind = "tags" if varied else "attributes" if attributes is not None else "degrees"
     if kind == "degrees":
         return None, "degrees as features"
@@ -225,8 +260,12 @@ def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str]:
 
 
 def _one_hot(kinds: np.ndarray) -> np.ndarray:
-    names, which = np.unique(kinds, return_inverse=True)
-    return np.eye(len(names), dtype=np.float32)[which]
+    """``[n, K']`` of ``[n, K]``: one-hot by column, side by side."""
+    parts = []
+    for column in kinds.T:
+        names, which = np.unique(column, return_inverse=True)
+        parts.append(np.eye(len(names), dtype=np.float32)[which])
+    return np.concatenate(parts, axis=1)
 
 
 def _offsets(counts: Any) -> np.ndarray:

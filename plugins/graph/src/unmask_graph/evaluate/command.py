@@ -6,11 +6,17 @@ import sys
 from typing import cast
 
 from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, writable
+from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
 from unmask.plugins import UserError
 
 TASKS = ("nodes", "graphs", "links")
 POOLS = ("sum", "mean", "max")
+
+_OPTIONS = {
+    "lr": "Adam's learning rate, for nodes; default: 0.01",
+    "weight_decay": "Adam's L2 penalty, for nodes; default: 0.0001",
+    "epochs": "full-batch steps of the linear layer, for nodes; default: 300",
+}
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -23,11 +29,14 @@ def run(command: str, arguments: list[str]) -> int:
         "--task", help=f"{', '.join(TASKS)}; default: what has labels, or links where they are held out"
     )
     parser.add_argument("--pool", default="mean", help=f"of a graph's codes: {', '.join(POOLS)}; default: mean")
+    for name, what in _OPTIONS.items():
+        parser.add_argument(f"--{name}", help=what)
     parser.add_argument("--data", help="another YAML file whose `data` to measure on; default: the run's own")
     parser.add_argument("--device", default="cpu", help="where to compute codes; default: cpu")
     given = parser.parse_args(arguments)
     task = given.task and one_of("--task", given.task, TASKS)
     pool = one_of("--pool", given.pool, POOLS)
+    asked = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
 
     from rich.console import Console
 
@@ -38,6 +47,7 @@ def run(command: str, arguments: list[str]) -> int:
     from unmask.evaluate.trained import load_run
     from unmask_graph.data.module import GraphData
     from unmask_graph.evaluate.measure import Task, measure, task_of
+    from unmask_graph.evaluate.nodes import Fit
     from unmask_graph.evaluate.table import caption, plain, to_json
 
     runs = [load_run(path, given.data) for path in given.run]
@@ -49,20 +59,35 @@ def run(command: str, arguments: list[str]) -> int:
     file = writable("run", runs[0].folder / result_name("graph-probe", given.data))
     try:
         task = cast(Task, task) if task else task_of(data)
+        if asked and task != "nodes":
+            name = next(iter(asked))
+            raise ValueError(f"`--{name}` must be left out for the task `{task}`, but is given; it is for `nodes`.")
+        fit = Fit(**{name: _number(name, word) for name, word in asked.items()})  # type: ignore[arg-type]
         with watching() as watch:
             results = [
-                measure(one.model, one.untrained, data, task, pool=pool, seed=one.seed, device=device, watch=watch)
+                measure(
+                    one.model, one.untrained, data, task, pool=pool, seed=one.seed, fit=fit, device=device, watch=watch
+                )
                 for one in runs
             ]
     except ValueError as error:
         raise UserError(str(error)) from error
 
     result, about = over_runs(results), "\n".join(one.about for one in runs)
-    write(file, to_json(result, task, pool, about).encode())
+    write(file, to_json(result, task, pool, about, fit).encode())
     if sys.stdout.isatty():
         Console().print(table(result))
-        print(caption(result, task, pool, about))
+        print(caption(result, task, pool, about, fit))
     else:
-        print(plain(result, task, pool, about), end="")
+        print(plain(result, task, pool, about, fit), end="")
     print(f"Written to {file}")
     return GOOD
+
+
+def _number(name: str, word: str) -> float:
+    if name == "epochs":
+        return whole_number("--epochs", word)
+    try:
+        return float(word)
+    except ValueError:
+        raise UserError(f"`--{name}` must be a number, but is `{word}`.") from None

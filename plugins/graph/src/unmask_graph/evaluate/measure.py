@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from unmask import seeds
 from unmask.evaluate.features import vectors
-from unmask.evaluate.labels import CLASSIFICATION
+from unmask.evaluate.labels import CLASSIFICATION, IGNORED, are_measured
 from unmask.evaluate.probe_columns import Watch
 from unmask.evaluate.probe_protocol import Protocol
 from unmask.evaluate.probe_result import ProbeResult, Row
@@ -22,7 +22,7 @@ from unmask_graph.data.module import GraphData
 from unmask_graph.evaluate.columns import Column, columns, node_codes
 from unmask_graph.evaluate.graphs import graph_vectors, svm_probe
 from unmask_graph.evaluate.links import dot_scores, fitted_scores
-from unmask_graph.evaluate.nodes import linear_probe
+from unmask_graph.evaluate.nodes import Fit, linear_probe
 
 Task = Literal["nodes", "graphs", "links"]
 TASKS: tuple[str, ...] = get_args(Task)
@@ -38,6 +38,7 @@ def measure(
     *,
     pool: str = "mean",
     seed: int = 0,
+    fit: Fit = Fit(),
     device: torch.device | str = "cpu",
     watch: Watch = lambda what, done, total: None,
 ) -> ProbeResult:
@@ -52,6 +53,7 @@ def measure(
         task: what to tell from codes.
         pool: of a graph's codes, and of its raw values: ``sum``, ``mean`` or ``max``.
         seed: of the linear layer that is fitted for nodes.
+        fit: how that layer is fitted.
         device: where codes are computed.
         watch: see `unmask.evaluate.probe_columns.Watch`.
 
@@ -68,7 +70,7 @@ def measure(
 
     compared = columns(model, untrained, shuffled, device)
     if task == "nodes":
-        return _nodes(compared, datamodule, seed, device, watch)
+        return _nodes(compared, datamodule, seed, fit, device, watch)
     if task == "graphs":
         return _graphs(compared, datamodule, pool, device, watch)
     assert isinstance(datamodule, LinkData)
@@ -100,10 +102,17 @@ def _check(datamodule: GraphData, task: Task) -> None:
         raise ValueError(f"The data must have labels of {task} for the task `{task}`, but has {there}.")
     if task == "nodes" and datamodule.graphs.samples[0]["label"].ndim > 1:
         raise ValueError("The data must have one class per node for the task `nodes`, but has several.")
+    if task != "links":
+        labels = torch.cat([torch.as_tensor(sample["label"]).flatten() for sample in datamodule.graphs.samples])
+        if are_measured(labels[labels != IGNORED], datamodule.classes):
+            raise ValueError(
+                f"The data must have classes for the task `{task}`, but its labels are numbers, hardly any two of them "
+                "alike; `unmask probe` takes those by regression."
+            )
 
 
 def _nodes(
-    compared: Mapping[str, Column], datamodule: GraphData, seed: int, device: torch.device | str, watch: Watch
+    compared: Mapping[str, Column], datamodule: GraphData, seed: int, fit: Fit, device: torch.device | str, watch: Watch
 ) -> ProbeResult:
     size = datamodule.val_batch_size
     loaders = {part: batches(datamodule, one, size) for part, one in _parts(datamodule).items()}
@@ -111,7 +120,7 @@ def _nodes(
     for number, (name, column) in enumerate(compared.items()):
         watch(f"codes of {name}", number, len(compared))
         found = {part: vectors(*column, loader, device=device)[:2] for part, loader in loaders.items()}
-        scores = linear_probe(**found, seed=seed)  # type: ignore[arg-type]
+        scores = linear_probe(**found, seed=seed, fit=fit)  # type: ignore[arg-type]
         rows[LAST].scores[name] = [scores.last]
         if scores.best is not None:
             rows[BEST].scores[name] = [scores.best]

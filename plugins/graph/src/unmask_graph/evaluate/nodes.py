@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,34 @@ from unmask import seeds
 
 Rows = tuple[np.ndarray, np.ndarray]
 """Codes ``[n, D]`` and their class ids ``[n]``."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the linear layer is fitted. Defaults are those of the authors' code for Cora.
+
+    Args:
+        lr: Adam's learning rate, above 0.
+        weight_decay: Adam's L2 penalty, at least 0, on the bias too. CiteSeer's in the authors' code: 0.01.
+        epochs: full-batch steps, at least 1.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    lr: float = 0.01
+    weight_decay: float = 1e-4
+    epochs: int = 300
+
+    def __post_init__(self) -> None:
+        for name, number, least in (("weight_decay", self.weight_decay, 0), ("epochs", self.epochs, 1)):
+            if not least <= number < math.inf:
+                raise ValueError(f"`{name}` must be at least {least}, but is {number}.")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"`lr` must be above 0, but is {self.lr}.")
+
+    def __str__(self) -> str:
+        return f"Adam {self.lr:g}, decay {self.weight_decay:g}, {self.epochs:,} full-batch epochs"
 
 
 class NodeScores(NamedTuple):
@@ -35,33 +65,24 @@ def linear_probe(
     val: Rows | None = None,
     *,
     seed: int = 0,
-    lr: float = 0.01,
-    weight_decay: float = 1e-4,
-    num_epochs: int = 300,
+    fit: Fit = Fit(),
 ) -> NodeScores:
     """Fits ``softmax(codes W + b)`` by Adam on all training nodes at once; codes are taken as they are.
 
-    Defaults are those of the authors' code for Cora. It reports both numbers: GraphMAE's tables have the last
-    epoch's, other papers early stopping's. A table should have one of them, the same in all columns.
+    The authors' code reports both numbers: GraphMAE's tables have the last epoch's, other papers early stopping's. A
+    table should have one of them, the same in all columns.
 
     Args:
         train: nodes to fit on.
         test: nodes to score on.
         val: nodes that choose the epoch of `NodeScores.best`; never fitted on.
         seed: of the layer's initial weights; the caller's generator is left alone.
-        lr: Adam's learning rate, above 0.
-        weight_decay: Adam's L2 penalty, at least 0, on the bias too.
-        num_epochs: full-batch steps, at least 1.
+        fit: how.
 
     Raises:
-        ValueError: a setting outside its range, no nodes to fit or score on, fewer than two classes to fit on,
+        ValueError: no nodes to fit or score on, fewer than two classes to fit on,
             or codes that are not finite.
     """
-    for name, number, least in (("weight_decay", weight_decay, 0), ("num_epochs", num_epochs, 1)):
-        if number < least:
-            raise ValueError(f"`{name}` must be at least {least}, but is {number}.")
-    if not lr > 0:
-        raise ValueError(f"`lr` must be above 0, but is {lr}.")
     codes, labels = _tensors("train", train)
     held = {name: _tensors(name, rows) for name, rows in (("val", val), ("test", test)) if rows is not None}
     if len(labels.unique()) < 2:
@@ -70,9 +91,9 @@ def linear_probe(
 
     with seeds.seeded(seed, "node-probe"):
         layer = nn.Linear(codes.shape[1], num_classes)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=fit.lr, weight_decay=fit.weight_decay)
     best_val, best, best_epoch = -1.0, None, None
-    for epoch in range(1, num_epochs + 1):
+    for epoch in range(1, fit.epochs + 1):
         optimizer.zero_grad()
         cross_entropy(layer(codes), labels).backward()
         optimizer.step()

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 
 from rich.console import Console
 
 from unmask.evaluate.probe_fits import COSTS, STRENGTHS
 from unmask.evaluate.probe_result import ProbeResult
 from unmask.evaluate.table import table
+from unmask_graph.evaluate.nodes import Fit
 
 
-def plain(result: ProbeResult, task: str, pool: str, about: str = "", width: int = 200) -> str:
+def plain(result: ProbeResult, task: str, pool: str, about: str = "", fit: Fit = Fit(), width: int = 200) -> str:
     """The table as text without colours, and its caption."""
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     console.print(table(result))
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-    return "\n".join(lines).strip("\n") + "\n\n" + caption(result, task, pool, about) + "\n"
+    return "\n".join(lines).strip("\n") + "\n\n" + caption(result, task, pool, about, fit) + "\n"
 
 
-def to_json(result: ProbeResult, task: str, pool: str, about: str = "") -> str:
+def to_json(result: ProbeResult, task: str, pool: str, about: str = "", fit: Fit = Fit()) -> str:
     """Every score, and the caption."""
     kept = ("rows", "columns", "num_train", "num_test", "num_classes", "num_runs")
-    content = {"task": task} | {key: value for key, value in result.as_dict().items() if key in kept}
-    return json.dumps(content | {"caption": caption(result, task, pool, about)}, indent=2) + "\n"
+    content: dict[str, object] = {"task": task}
+    if task == "nodes":
+        content["fit"] = asdict(fit)
+    content |= {key: value for key, value in result.as_dict().items() if key in kept}
+    return json.dumps(content | {"caption": caption(result, task, pool, about, fit)}, indent=2) + "\n"
 
 
-def caption(result: ProbeResult, task: str, pool: str, about: str = "") -> str:
+def caption(result: ProbeResult, task: str, pool: str, about: str = "", fit: Fit = Fit()) -> str:
     """What the numbers mean.
 
     Args:
@@ -35,11 +40,12 @@ def caption(result: ProbeResult, task: str, pool: str, about: str = "") -> str:
         task: ``nodes``, ``graphs`` or ``links``.
         pool: of the nodes' codes of a graph.
         about: sentences on the runs.
+        fit: of the linear layer for nodes.
     """
     strengths, costs = (", ".join(f"{one:g}" for one in grid) for grid in (STRENGTHS, COSTS))
     told = {
         "nodes": f"{result.num_classes} classes, {result.num_train:,} nodes to fit, {result.num_test:,} to score on. "
-        "One linear layer on codes as they are, Adam 0.01, decay 1e-4, 300 full-batch epochs.",
+        f"One linear layer on codes as they are, {fit}.",
         "graphs": f"{result.num_classes} classes, {result.num_train:,} graphs, codes of nodes pooled by {pool}. RBF "
         f"SVM on vectors as they are, C of {{{costs}}} by inner folds, {len(result.parts)} stratified folds, "
         "shuffled by seed 0.",

@@ -16,13 +16,17 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.evaluate.labels import IGNORED
-from unmask_pointcloud.data.report import Report
+from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, UNREADABLE, Report
 
 CHANNELS = {"normals": 3, "rgb": 3, "intensity": 1}
 """What a point may have beside its place, and how many numbers that is."""
 NORMALIZE = ("sphere", "centre", "none")
 FINEST = 1e-3
 """Share of a cloud's size that single precision may round off."""
+MOST_CLASSES = 100_000
+"""Classes are numbers below this one: memory grows with the greatest."""
+LOOKED_AT = 1024
+"""Points of a cloud among which repeated ones are looked for."""
 
 
 class Unreadable(ValueError):  # noqa: N818 (says what the cloud is)
@@ -34,11 +38,13 @@ class Cloud(NamedTuple):
 
     Args:
         points: ``[n, 3 + C]``, places and then channels: normals, colours in [0, 1], intensities.
-        part: ``[n]``, class of each point; None: there is none.
+        part: ``[n]``, class of each point, below 0 where it has none; None: there is none.
+        odd: what a report says of it, in the words of `Findings`.
     """
 
     points: np.ndarray
     part: np.ndarray | None = None
+    odd: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -60,12 +66,16 @@ class Clouds(Dataset):
 
     Attributes:
         label: ``[N]`` int64, `IGNORED` where a cloud has none.
+        names: what a report calls each.
     """
 
-    def __init__(self, points: list[np.ndarray], label: Sequence[int], parts: list[np.ndarray] | None) -> None:
+    def __init__(
+        self, points: list[np.ndarray], label: Sequence[int], parts: list[np.ndarray] | None, names: Sequence[str]
+    ) -> None:
         self.points = points
         self.label = np.asarray(label, dtype=np.int64)
         self.parts = parts
+        self.names = names
 
     def __len__(self) -> int:
         return len(self.points)
@@ -89,27 +99,37 @@ def collect(
         report: what is found is added to it.
     """
     points: list[np.ndarray] = []
-    parts: list[np.ndarray] = []
+    parts: list[np.ndarray | None] = []
     labels: list[int] = []
+    names: list[str] = []
     for source in sources:
         try:
-            cloud = _finite(source.read(), width, report)
+            cloud, num_odd = _finite(source.read(), width)
             places = normalized(cloud.points, normalize)
         except (Unreadable, OSError) as error:
-            report.cannot_use(source.name, str(error))
+            report.findings.note(UNREADABLE, f"{source.name} ({error})")
             continue
         order = torch.randperm(len(places), generator=seeds.generator("cpu", "points", len(points))).numpy()
         order = order[:stored_points]
         points.append(np.ascontiguousarray(places[order]))
+        parts.append(None if cloud.part is None else cloud.part[order])
         labels.append(IGNORED if source.label is None else source.label)
-        if cloud.part is not None:
-            parts.append(cloud.part[order].astype(np.int64))
+        names.append(source.name)
         report.num_clouds += 1
         report.num_points += len(order)
-        report.num_thinned += len(places) > stored_points
-        report.num_small += len(places) < num_points
+        for what in cloud.odd:
+            report.findings.note(what, source.name)
+        report.findings.note(HOLED, f"{source.name} ({num_odd:,} of them)", int(num_odd > 0))
+        report.findings.note(THINNED, f"{source.name} ({len(places):,})", int(len(places) > stored_points))
+        report.findings.note(SMALL, f"{source.name} ({len(places):,})", int(len(places) < num_points))
+        some = points[-1][:LOOKED_AT]
+        report.findings.note(REPEATED, source.name, int(2 * len(np.unique(some, axis=0)) <= len(some)))
     report.num_unlabelled += labels.count(IGNORED)
-    return Clouds(points, labels, parts if parts and len(parts) == len(points) else None)
+    known = [part for part in parts if part is not None]
+    if known and len(known) < len(parts):
+        for name, part in zip(names, parts, strict=True):
+            report.findings.note(PARTLESS, name, int(part is None))
+    return Clouds(points, labels, known if known and len(known) == len(parts) else None, names)
 
 
 def normalized(points: np.ndarray, how: Literal["sphere", "centre", "none"] | str) -> np.ndarray:
@@ -173,21 +193,30 @@ class Fit:
         return torch.cat([values, values.new_full((missing, *values.shape[1:]), filling)]) if missing else values
 
 
-def _finite(cloud: Cloud, width: int, report: Report) -> Cloud:
-    """Without points that are not finite, in double precision."""
+def _finite(cloud: Cloud, width: int) -> tuple[Cloud, int]:
+    """Without points that are not finite, in double precision; and how many of those there were."""
     points = np.asarray(cloud.points)
     if points.ndim != 2 or points.shape[1] != width or points.dtype.kind not in "fiu":
         raise Unreadable(f"points are {points.dtype} {list(points.shape)} instead of numbers [points, {width}]")
     points = points.astype(np.float64)
-    if cloud.part is not None and cloud.part.shape != (len(points),):
-        raise Unreadable(f"classes of points are {list(cloud.part.shape)} instead of [{len(points)}]")
+    part = None if cloud.part is None else _classes(cloud.part, len(points))
     finite = np.isfinite(points).all(1)
     num_odd = len(points) - int(finite.sum())
     if len(points) - num_odd < 2:
         odd = f" and {num_odd} that are not finite" if num_odd else ""
         raise Unreadable(f"it has {len(points) - num_odd} points{odd}; at least 2 are needed")
-    if not num_odd:
-        return Cloud(points, cloud.part)
-    report.num_left_out_points += num_odd
-    report.num_mended += 1
-    return Cloud(points[finite], None if cloud.part is None else cloud.part[finite])
+    if num_odd:
+        points, part = points[finite], None if part is None else part[finite]
+    return Cloud(points, part, cloud.odd), num_odd
+
+
+def _classes(part: np.ndarray, num_points: int) -> np.ndarray:
+    """Classes of points as int64, `IGNORED` where there is none."""
+    if part.shape != (num_points,) or part.dtype.kind not in "iu":
+        raise Unreadable(
+            f"classes of points are {part.dtype} {list(part.shape)} instead of whole numbers [{num_points}]"
+        )
+    if part.size and int(part.max()) >= MOST_CLASSES:
+        raise Unreadable(f"classes of points must be below {MOST_CLASSES:,}, but go up to {int(part.max()):,}")
+    part = part.astype(np.int64)
+    return np.where(part < 0, IGNORED, part)

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from unmask.data import Sample
-from unmask.nearest import nearest
+from unmask.data import Sample, find_files
 from unmask_pointcloud.data.augment import Name
 from unmask_pointcloud.data.clouds import Source
 from unmask_pointcloud.data.module import PointCloudData, Sources
 from unmask_pointcloud.data.reading import EXTENSIONS, SCANS, read_file
+from unmask_pointcloud.data.report import BESIDE, SEEN
 
 
 class PointCloudFilesData(PointCloudData):
-    """Clouds from the files in a folder and all folders below it: PLY, OBJ, OFF, XYZ, NPY, NPZ, and LAS with laspy.
+    """Clouds from a folder and all folders below it: PLY, OBJ, OFF, STL, GLB, XYZ, NPY, NPZ, and LAS with laspy.
 
-    How kinds of files become points and channels is said in `unmask_pointcloud.data.reading`. On surfaces,
-    ``stored_points`` are drawn evenly by area. Files that cannot be used are left out, counted and named.
+    How kinds of files become points and channels is said in `unmask_pointcloud.data.reading`, which files of a folder
+    count in `unmask.data.folders`. On surfaces, ``stored_points`` are drawn evenly by area. Files that cannot be used
+    are left out, counted and named.
 
     Args:
         folder: the folder.
         val_folder: another folder, for validation; None: a fixed random part of ``folder``.
         labels: ``folder``: the class is the first folder below ``folder``, when every file lies in one; None: no
             labels.
-        extensions: endings of files, in lower case; other files are ignored.
+        extensions: endings of files, in lower case; other files are left out, counted and named.
 
     Raises:
         ValueError: in `setup`, a missing or empty folder, LAS files without laspy; also as `PointCloudData`.
@@ -68,11 +68,20 @@ class PointCloudFilesData(PointCloudData):
         self.extensions = extensions
 
     def sources(self) -> Sources:
-        folders = [Path(name).expanduser() for name in (self.folder, self.val_folder) if name is not None]
-        found = [find_clouds(folder, self.extensions) for folder in folders]
+        findings = self.report.findings
+        options = [name for name in ("folder", "val_folder") if getattr(self, name) is not None]
+        folders = [Path(getattr(self, name)).expanduser() for name in options]
+        found = [self._files(folder, option) for folder, option in zip(folders, options, strict=True)]
         pairs = [[(path, _class(path, folder)) for path in own] for own, folder in zip(found, folders, strict=True)]
         words = {word for own in pairs for _, word in own}
         classes = sorted(words) if self.labels is not None and all(words) else []
+        for own, folder in zip(pairs, folders, strict=True):
+            for path, word in own:
+                beside = self.labels is not None and len(words) > 1 and not word
+                findings.note(BESIDE, path.relative_to(folder).as_posix(), int(beside))
+        trained_on = {path.resolve() for path in found[0]}
+        for path in (path for part in found[1:] for path in part):
+            findings.note(SEEN, path.relative_to(folders[1]).as_posix(), int(path.resolve() in trained_on))
         parts = [
             [
                 Source(
@@ -86,32 +95,15 @@ class PointCloudFilesData(PointCloudData):
         ]
         return Sources(parts[0], parts[1] if len(parts) > 1 else None, classes)
 
-
-def find_clouds(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[Path]:
-    """Files of clouds below ``root``, sorted.
-
-    Raises:
-        ValueError: no such folder, no such file in it, or LAS files without laspy.
-    """
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        parent = root.absolute().parent
-        siblings = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
-        near = nearest(root.name, siblings, 1)
-        hint = f" Nearest: {root.parent / near[0]}." if near else ""
-        raise ValueError(f"`folder` must be a folder of point clouds, but {root} {what}.{hint}")
-    files = sorted(Path(top) / name for top, _, names in os.walk(root, followlinks=True) for name in names)
-    clouds = [path for path in files if path.suffix.lower() in extensions]
-    if not clouds:
-        held = f"{len(files)} other files" if files else "nothing"
-        raise ValueError(f"`folder` must hold point clouds ({', '.join(extensions)}), but {root} holds {held}.")
-    scans = [path for path in clouds if path.suffix.lower() in SCANS]
-    if scans and importlib.util.find_spec("laspy") is None:
-        raise ValueError(
-            f"`folder` must hold no LAS files where laspy is not installed, but has {scans[0].name}; "
-            "`pip install 'unmask-pointcloud[las]'`, or leave '.las' and '.laz' out of `extensions`."
-        )
-    return clouds
+    def _files(self, folder: Path, option: str) -> list[Path]:
+        files = find_files(folder, self.extensions, self.report.findings, "point clouds", option)
+        scans = [path for path in files if path.suffix.lower() in SCANS]
+        if scans and importlib.util.find_spec("laspy") is None:
+            raise ValueError(
+                f"`{option}` must hold no LAS files where laspy is not installed, but has {scans[0].name}; "
+                "`pip install 'unmask-pointcloud[las]'`, or leave '.las' and '.laz' out of `extensions`."
+            )
+        return files
 
 
 def _class(path: Path, root: Path) -> str:

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask.evaluate.labels import IGNORED
 from unmask.nearest import nearest, quoted
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
-from unmask_pointcloud.data.clouds import CHANNELS, NORMALIZE, Clouds, Fit, Source, collect
-from unmask_pointcloud.data.report import Report
+from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, Source, collect
+from unmask_pointcloud.data.report import THINNED, UNPROBED, UNREADABLE, UNSEEN, Report
 
 
 class Sources(NamedTuple):
@@ -41,10 +40,10 @@ class PointCloudData(MaskedDataModule):
 
     All clouds are read once and kept in memory, at most ``stored_points`` of each in an order of their own: 4 bytes
     a number. A training sample is ``num_points`` of those, drawn anew each time; in validation and probes they are the
-    same in every run. What is odd is handled as `Report` says, counted, and shown once before training: points that
-    are not finite are left out, and clouds that cannot be used (empty, of one point or place, damaged, with
-    coordinates beyond single precision). Labels that are all of one class are left out, for they tell nothing; probes
-    see the clouds that have one.
+    same in every run. What is odd is handled as `Report` says, counted, and shown once before training. Points that
+    are not finite are left out, and so are clouds that cannot be used: empty, of one point or place, damaged, with
+    coordinates beyond single precision, with classes of points that are no whole numbers below 100,000. Labels that
+    are all of one class are left out, for they tell nothing; probes see the clouds that have one.
 
     Args:
         num_points: of a sample, at least 2: 1,024 in Point-BERT and Point-MAE.
@@ -103,7 +102,6 @@ class PointCloudData(MaskedDataModule):
         before = [CHANNELS[name] for name in channels[: channels.index("normals")]] if "normals" in channels else None
         self.augmentations: list[Augment] = augmentation(augment, None if before is None else 3 + sum(before))
         self.report = Report()
-        self._told = False
 
     @abstractmethod
     def sources(self) -> Sources:
@@ -130,36 +128,45 @@ class PointCloudData(MaskedDataModule):
                 continue
             clouds = collect(_shown(part), self.width, self.normalize, self.num_points, self.stored_points, self.report)
             if not len(clouds):
-                told = f": {self.report.left_out}" if self.report.num_unreadable else ""
+                told = self.report.findings.named(UNREADABLE)
+                told = f": {told}" if told else ""
                 raise ValueError(f"The data must have a point cloud that can be used, but has none{told}.")
             parts.append(clouds)
-        given = {int(label) for part in parts if part is not None for label in part.label if label != IGNORED}
-        self.report.num_classes = len(given)
         assert parts[0] is not None
-        return parts[0], parts[1], classes if len(given) > 1 else []
+        by_part = [set(part.label.tolist()) - {IGNORED} for part in parts if part is not None]
+        self.report.num_classes = len(set().union(*by_part))
+        if parts[1] is not None and by_part[0]:
+            for label, name in zip(parts[1].label, parts[1].names, strict=True):
+                self.report.findings.note(UNSEEN, name, int(label not in by_part[0] | {IGNORED}))
+        return parts[0], parts[1], classes if self.report.num_classes > 1 else []
 
-    def setup(self, stage: str | None = None) -> None:
-        super().setup(stage)
-        if not self._told:
-            self._told = True
-            rank_zero_only(print)(self.report, flush=True)
+    def found(self) -> str:
+        counts = super().found()  # loads the data, which fills the report
+        return f"{self.report}\n  {counts}"
 
     def load(self) -> Splits:
         clouds, val_clouds, classes = self._read
         if val_clouds is None:
             if len(clouds) < 2:
-                raise ValueError("The data must have at least 2 point clouds, to train and to validate on, but has 1.")
+                thinned = self.report.findings.named(THINNED)
+                kept = f", of which {self.stored_points:,} points (`stored_points`) would be kept" if thinned else ""
+                raise ValueError(
+                    "The data must have at least 2 point clouds, to train and to validate on, but has 1, "
+                    f"{thinned or clouds.names[0]}{kept}; cut a large scan into pieces, a file each."
+                )
             train, val = held_out(len(clouds), self.val_ratio)
             val_clouds = clouds
         else:
             train, val = list(range(len(clouds))), list(range(len(val_clouds)))
-        padded = self.report.num_small > 0
+        padded = self.report.padded
         self.augment = Composed([Fit(self.num_points, padded, drawn=True), *self.augmentations])
         same = Fit(self.num_points, padded, drawn=False)
         with_class = [
             [i for i in chosen if part.label[i] != IGNORED] for part, chosen in ((clouds, train), (val_clouds, val))
         ]
         probed = bool(classes) and all(with_class)
+        for name, part in zip(("to train on", "to validate on"), with_class, strict=True):
+            self.report.findings.note(UNPROBED, name, int(bool(classes) and not part))
         labelled = probed and with_class == [train, val]
         splits = Splits(View(clouds, train, labelled), View(val_clouds, val, labelled, same))
         if not probed:
@@ -167,6 +174,18 @@ class PointCloudData(MaskedDataModule):
         return splits._replace(
             probe_train=View(clouds, with_class[0], True, same), probe_test=View(val_clouds, with_class[1], True, same)
         )
+
+
+def numbered(sources: Sequence[Source]) -> list[str]:
+    """Names of classes that have none: their numbers, from 0 to the greatest label.
+
+    Raises:
+        ValueError: a label of `MOST_CLASSES` or more.
+    """
+    largest = max((source.label for source in sources if source.label is not None), default=-1)
+    if largest >= MOST_CLASSES:
+        raise ValueError(f"Labels must be class numbers below {MOST_CLASSES:,}, but go up to {largest:,}.")
+    return [str(number) for number in range(largest + 1)]
 
 
 class View(Dataset):

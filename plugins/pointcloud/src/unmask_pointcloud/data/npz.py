@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +12,22 @@ import numpy as np
 from unmask.data import Sample
 from unmask.nearest import quoted
 from unmask_pointcloud.data.augment import Name
-from unmask_pointcloud.data.clouds import CHANNELS, Cloud, Source
-from unmask_pointcloud.data.module import PointCloudData, Sources
+from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud, Source
+from unmask_pointcloud.data.module import PointCloudData, Sources, numbered
+from unmask_pointcloud.data.reading import ARRAYS, of_rows
+
+READ = ("points", "label", "part", "classes")
+"""Arrays of an archive."""
+OTHER_PART = "archives have a `part` that is not of clouds and points, which is left out"
+"""What can be odd about an archive, in words."""
 
 
 class NpzCloudsData(PointCloudData):
     """``.npz`` files, each with ``points`` ``[n, P, 3 + C]`` and, where there are any, whole numbers ``label`` ``[n]``.
 
-    ``points`` have x, y, z and then ``channels`` in their order; without ``channels``, what follows x, y, z is left
-    out. ``part`` ``[n, P]`` are classes of points (one of other sides is something else, and left alone), ``classes``
-    names of labels, which must be the same in all files.
+    ``points`` have x, y, z and then ``channels`` in their order, read as rows of `unmask_pointcloud.data.reading` are;
+    columns behind those are left out and told. ``part`` ``[n, P]`` are classes of points (one of other sides is
+    something else, and left out), ``classes`` names of labels, which must be the same in all files.
     Clouds of a file without ``label``, or with one below 0, are trained on and not probed.
 
     Args:
@@ -64,26 +70,34 @@ class NpzCloudsData(PointCloudData):
             raise ValueError(f"`classes` must be the same in all files, but differs in {quoted(named)}.")
         if named:
             return Sources(train, val, next(iter(named.values())))
-        largest = max((source.label for source in (*train, *(val or [])) if source.label is not None), default=-1)
-        return Sources(train, val, [str(number) for number in range(largest + 1)])
+        return Sources(train, val, numbered([*train, *(val or [])]))
 
     def _of(self, paths: list[str], named: dict[str, list[str]]) -> list[Source]:
         """Clouds of files; the names of classes that those have are added to ``named``."""
         found = []
         for path in (Path(path).expanduser() for path in paths):
-            arrays = _opened(path)
+            arrays, others = _opened(path)
+            if others:
+                self.report.findings.note(ARRAYS.format(", ".join(others)), path.name)
             points, label, part = arrays["points"], arrays.get("label"), arrays.get("part")
-            part = part if part is not None and part.ndim == 2 else None
-            if points.ndim != 3 or points.shape[2] < self.width or (self.channels and points.shape[2] > self.width):
+            if part is not None and part.ndim != 2:
+                self.report.findings.note(OTHER_PART, path.name)
+                part = None
+            if points.ndim != 3 or points.shape[2] < self.width:
                 numbers = " + ".join(["3", *(f"{CHANNELS[name]} ({name})" for name in self.channels)])
                 raise ValueError(
-                    f"`points` of {path} must be [clouds, points, {numbers}], but are {list(points.shape)}."
+                    f"`points` of {path} must be [clouds, points, {numbers} or more], but are {list(points.shape)}."
                 )
             for name, array, shape in (("label", label, points.shape[:1]), ("part", part, points.shape[:2])):
                 if array is not None and (array.shape != shape or array.dtype.kind not in "iu"):
                     raise ValueError(
                         f"`{name}` of {path} must be whole numbers {list(shape)}, but is {array.dtype} "
                         f"{list(array.shape)}."
+                    )
+                if array is not None and array.size and int(array.max()) >= MOST_CLASSES:
+                    raise ValueError(
+                        f"`{name}` of {path} must be class numbers below {MOST_CLASSES:,}, but goes up to "
+                        f"{int(array.max()):,}."
                     )
             if "classes" in arrays and label is not None:
                 named[str(path)] = [str(name) for name in arrays["classes"]]
@@ -93,13 +107,14 @@ class NpzCloudsData(PointCloudData):
                         f"is {int(label.max())}."
                     )
             for row in range(len(points)):
-                cloud = Cloud(points[row, :, : self.width], None if part is None else part[row])
+                read = partial(_cloud, points[row], None if part is None else part[row], self.channels)
                 own = int(label[row]) if label is not None else -1
-                found.append(Source(f"{path.name}[{row}]", partial(_given, cloud), own if own >= 0 else None))
+                found.append(Source(f"{path.name}[{row}]", read, own if own >= 0 else None))
         return found
 
 
-def _opened(path: Path) -> dict[str, np.ndarray]:
+def _opened(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What an archive has of the arrays that are read, and names of its others."""
     if not path.is_file():
         raise ValueError(f"`paths` must be .npz files, but there is no {str(path)!r}.")
     try:
@@ -107,13 +122,13 @@ def _opened(path: Path) -> dict[str, np.ndarray]:
             if not hasattr(archive, "files"):
                 raise ValueError("it is a single array")
             found = set(archive.files)
-            arrays = {name: archive[name] for name in ("points", "label", "part", "classes") if name in found}
+            arrays = {name: archive[name] for name in READ if name in found}
     except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"`paths` must be .npz files that can be read, but {path} is not: {error}.") from error
     if "points" not in arrays:
         raise ValueError(f"{path} must have an array `points`, but has {quoted(sorted(found)) or 'none'}.")
-    return arrays
+    return arrays, sorted(found - set(READ))
 
 
-def _given(cloud: Cloud) -> Cloud:
-    return cloud
+def _cloud(points: np.ndarray, part: np.ndarray | None, channels: Sequence[str]) -> Cloud:
+    return of_rows(points, channels)._replace(part=part)

@@ -12,10 +12,16 @@ import numpy as np
 
 from unmask import seeds
 from unmask.data import Sample
+from unmask.data.pickles import data_alone
 from unmask.nearest import nearest, quoted
 from unmask_pointcloud.data.augment import Name
 from unmask_pointcloud.data.clouds import Cloud, Source, Unreadable
-from unmask_pointcloud.data.module import PointCloudData, Sources
+from unmask_pointcloud.data.module import PointCloudData, Sources, numbered
+from unmask_pointcloud.data.reading import cloud_of
+
+FEATURES = "clouds have `x`, which is left out"
+OTHER_Y = "clouds have a `y` that is no class number, which is left out"
+"""What can be odd about a sample, in words."""
 
 
 class PyGCloudsData(PointCloudData):
@@ -68,15 +74,17 @@ class PyGCloudsData(PointCloudData):
         self.download = download
 
     def prepare_data(self) -> None:
-        self._opened()  # one process fetches and processes it, before all others read it
+        with data_alone(_safe()):  # PyG would run code that is in its files
+            self._opened()  # one process fetches and processes it, before all others read it
 
     def sources(self) -> Sources:
-        train, val = self._opened()
-        known = [data for part in (train, val) if part is not None for data in part]
-        largest = max((label for label in map(_label, known) if label is not None), default=-1)
-        names = getattr(train, "categories", None) if "category" in known[0] else None
-        classes = list(names) if names and len(names) > largest else [str(number) for number in range(largest + 1)]
-        return Sources(self._sources(train, "train"), None if val is None else self._sources(val, "test"), classes)
+        with data_alone(_safe()):
+            opened = self._opened()
+            train = self._sources(opened[0], "train")
+            val = None if opened[1] is None else self._sources(opened[1], "test")
+            names = getattr(opened[0], "categories", None) if "category" in opened[0][0] else None
+        classes = numbered([*train, *(val or [])])
+        return Sources(train, val, list(names) if names and len(names) >= len(classes) else classes)
 
     def _sources(self, dataset: Any, part: str) -> list[Source]:
         return [
@@ -90,6 +98,7 @@ class PyGCloudsData(PointCloudData):
         if data.pos is None:
             raise Unreadable("it has no `pos`")
         places, normals, part = np.asarray(data.pos, dtype=np.float64), None, None
+        odd: tuple[str, ...] = ()
         if getattr(data, "face", None) is not None and data.face.shape[1]:
             import trimesh
 
@@ -102,13 +111,13 @@ class PyGCloudsData(PointCloudData):
         else:
             if data.x is not None and data.x.shape == (len(places), 3):
                 normals = np.asarray(data.x, dtype=np.float64)
-            if data.y is not None and data.y.numel() == len(places) > 1:
+            if data.x is not None and (normals is None or not self.channels):
+                odd += (FEATURES,)
+            if data.y is not None and data.y.numel() == len(places) > 1 and not data.y.is_floating_point():
                 part = np.asarray(data.y).reshape(-1)
-        if not self.channels:
-            return Cloud(places, part)
-        if normals is None:
-            raise Unreadable("it has no `normals`")
-        return Cloud(np.concatenate([places, normals], axis=1), part)
+        if data.y is not None and part is None and _label(data) is None:
+            odd += (OTHER_Y,)
+        return cloud_of(places, {"normals": normals}, self.channels, odd)._replace(part=part)
 
     def _opened(self) -> tuple[Any, Any]:
         """Samples to train on, and to validate on where the data set says so."""
@@ -142,6 +151,17 @@ class PyGCloudsData(PointCloudData):
             raise ValueError(
                 f"`options` must be arguments that `{self.set_name}` takes, but are {self.options}{told}."
             ) from error
+
+
+def _safe() -> list[type]:
+    """What PyG's files hold beside tensors; none of it runs anything."""
+    try:
+        from torch_geometric.data import Data
+        from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+        from torch_geometric.data.storage import BaseStorage, GlobalStorage
+    except ImportError:  # `_opened` says so
+        return []
+    return [Data, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage]
 
 
 def _label(data: Any) -> int | None:

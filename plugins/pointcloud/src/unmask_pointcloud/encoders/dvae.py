@@ -50,6 +50,7 @@ class DVAEEncoder(Encoder):
                 raise ValueError(f"`{name}` must be a multiple of {step}, but is {value}; nearest: {near}.")
         self.width = width
         self.num_codes = num_codes
+        self.channels = channels
         self.patch_net = PatchNet(3 + channels, width, hidden_width)
         self.graph = DGCNN(width, num_codes, hidden_width)
         nn.init.constant_(self.graph.norm.weight, score_scale)

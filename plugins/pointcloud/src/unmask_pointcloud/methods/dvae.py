@@ -118,7 +118,7 @@ class DVAE(MaskedModel):
         divergence = from_uniform(scores)
         total = fine_loss.total + coarse_loss.mean() + at(self.kl_weight, self.progress) * divergence
         if self._trainer is not None and self.training:
-            self.log("train/kl", divergence.detach(), batch_size=tokens.num_samples)
+            self.log("train/kl", divergence.detach(), sync_dist=True, batch_size=tokens.num_samples)
         loss = LossValue(total, fine_loss.per_token + coarse_loss.detach())
         return Step(tokens, mask, target, latent, prediction, loss)
 

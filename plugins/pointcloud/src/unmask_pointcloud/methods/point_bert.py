@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization, Step, Tokenizer, Tokens, first_stage
+from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization, Step, Tokenizer, Tokens
 from unmask.evaluate.trained import load_weights
+from unmask.first_stage import FirstStage
 from unmask.losses import CrossEntropyLoss
 from unmask.predictors import LinearPredictor
-from unmask.run_folders import is_finished
 from unmask_pointcloud.contrast import MomentumContrast
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
@@ -22,6 +21,9 @@ from unmask_pointcloud.masks.block import PatchBlockMask
 from unmask_pointcloud.methods.sizes import Size, encoder_of, sizes_of
 from unmask_pointcloud.targets.codes import CodeTarget
 from unmask_pointcloud.tokenizer import PointTokenizer
+
+_PATCHES = ("num_patches", "patch_size", "channels")
+"""Settings of the tokenizer that both stages share."""
 
 
 class PointBERT(MaskedModel):
@@ -35,7 +37,8 @@ class PointBERT(MaskedModel):
     Args:
         dvae_run: folder of a run of `DVAE` with the same patches, codes and ``dvae_width``. Its encoder names
             patches, its PointNet is what this encoder's begins as. Needed to begin training.
-        dvae_recipe: recipe or file that trains that run when it is not finished.
+        dvae_recipe: recipe or file that trains that run when it is not finished, on the data of this run and with
+            its patches, codes and widths.
         size: ``tiny`` or ``small``; None: ``small``, the paper's.
         num_patches: of a cloud. 64 for clouds of 1,024 points (section 4.1).
         patch_size: points of a patch (section 4.1).
@@ -58,7 +61,8 @@ class PointBERT(MaskedModel):
 
     Raises:
         ValueError: an unknown size, an encoder that lacks a token or has another PointNet than the dVAE; when training
-            begins, a ``dvae_run`` that is not there and cannot be made.
+            begins, a ``dvae_run`` that is not there and cannot be made, or one of other patches or, where
+            ``dvae_recipe`` is given, of other data.
     """
 
     target: CodeTarget
@@ -109,8 +113,9 @@ class PointBERT(MaskedModel):
             corruption=corruption,
             optim=optim,
         )
-        self.dvae_run = dvae_run
-        self.dvae_recipe = dvae_recipe
+        patches = {name: getattr(self.tokenizer, name) for name in _PATCHES if hasattr(self.tokenizer, name)}
+        codes = {"num_codes": num_codes, "width": dvae_width, "hidden_width": hidden_width}
+        self.first_stage = FirstStage("dvae", dvae_run, dvae_recipe, patches | codes)
         self.register_buffer("has_dvae", torch.tensor(False))
         rest = {"queue_size": queue_size, "momentum": momentum, "temperature": temperature}
         self.contrast = MomentumContrast(encoder, **rest) if mixing else None  # type: ignore[arg-type]
@@ -152,10 +157,10 @@ class PointBERT(MaskedModel):
 
     def prepare_data(self) -> None:
         """Trains the first stage where it is not finished: on one process, before any other sets up."""
-        if self.trainer.state.fn == "fit" and self.dvae_run is not None and self.dvae_recipe is not None:
-            first_stage.ensure(Path(self.dvae_run), self.dvae_recipe)
+        self.first_stage.ensure(self)
 
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         if stage != "fit" or not self._take_dvae():
             return
         self.encoder.patch_net.load_state_dict(self.target.dvae.patch_net.state_dict())
@@ -164,10 +169,10 @@ class PointBERT(MaskedModel):
 
     def _take_dvae(self) -> bool:
         """Reads the finished first stage; whether there is one."""
-        if self.dvae_run is None or not is_finished(Path(self.dvae_run)):
+        found = self.first_stage.weights()
+        if found is None:
             return False
-        weights, file = first_stage.encoder_weights(Path(self.dvae_run))
-        load_weights(self.target.dvae, weights, f"`{file}`", "`model`")
+        load_weights(self.target.dvae, found[0], f"`{found[1]}`", "`model`")
         self.has_dvae.fill_(True)
         return True
 
@@ -175,10 +180,7 @@ class PointBERT(MaskedModel):
         super().on_fit_start()
         # A checkpoint is loaded after `setup`: one that `unmask import` made of an encoder alone has no dVAE.
         if not self.has_dvae and not self._take_dvae():
-            raise ValueError(
-                "`dvae_run` must be the folder of a finished run of `pointcloud.dvae`, or `dvae_recipe` must make one "
-                f"there, but they are {self.dvae_run!r} and {self.dvae_recipe!r}."
-            )
+            raise self.first_stage.missing("pointcloud.dvae")
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

@@ -44,7 +44,8 @@ class PointMAE(MaskedModel):
     here (39 of 64, there 38); and in the warm-up, which begins at 0.
 
     Raises:
-        ValueError: an unknown size, or one beside an encoder, which has its own.
+        ValueError: an unknown size, one beside an encoder, which has its own, or a predictor of other answers than the
+            target's.
     """
 
     def __init__(
@@ -64,7 +65,13 @@ class PointMAE(MaskedModel):
     ) -> None:
         sizes = sizes_of(size, encoder)
         encoder = encoder or encoder_of(sizes, channels)
+        patch_size = getattr(tokenizer, "patch_size", patch_size)
         target_width = getattr(target, "width", 3 * patch_size)
+        answers = getattr(predictor, "target_width", target_width)
+        if answers != target_width:
+            what = f"3 numbers of each point of a patch (`patch_size` {patch_size})"
+            what = f"those of {type(target).__name__}" if hasattr(target, "width") else what
+            raise ValueError(f"`target_width` of the predictor must be {target_width}, {what}, but is {answers}.")
         super().__init__(
             tokenizer=tokenizer or PointTokenizer(num_patches, patch_size, channels),
             mask=mask,

@@ -35,6 +35,7 @@ class PointDecoder(Predictor):
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, encoder_width), std=0.02))
         self.centres = centre_embedding(encoder_width)
         self.trunk = PositionedTransformer(encoder_width, depth, num_heads, drop_path_ratio=drop_path_ratio)
+        self.target_width = target_width
         self.head = nn.Linear(encoder_width, target_width)
 
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:

@@ -36,7 +36,7 @@ class PartLabels(MaskedDataModule):
                 f"Segmentation needs classes of points (`part`), but the {self.clouds.sample_name} have none."
             )
         self.augment = None if self.clouds.augment is None else _Renamed(self.clouds.augment)
-        padded = self.clouds.report.num_small > 0
+        padded = self.clouds.report.padded
         same = Fit(self.clouds.num_points, padded, drawn=False)
         views = [Labelled(View(one.clouds, one.chosen, False, same)) for one in (train, val)]
         return Splits(*views, *views)

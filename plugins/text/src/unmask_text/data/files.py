@@ -1,36 +1,44 @@
-"""Text from files and folders: plain text, JSON lines, CSV and Parquet."""
+"""Text from files and folders: plain text, JSON, CSV and Parquet."""
 
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask_text.data.reading import Options, Segment, find_files, read_file
+from unmask.data import Findings
+from unmask.data.folders import OTHER
+from unmask_text.data.reading import Found, Options, Segment, files_of, read_file
 from unmask_text.data.report import Report
 from unmask_text.data.text import Moved, TextData
 
 
 class TextFilesData(TextData):
-    """Documents from ``.txt .text .md .rst .jsonl .ndjson .csv .tsv .parquet`` files, also gzipped ones.
+    """Documents from ``.txt .text .md .rst .jsonl .ndjson .json .csv .tsv .parquet`` files, also gzipped ones.
 
-    A row of a table is a document; of plain text, ``document`` says what is one. Files given by name are read
-    whatever their ending: as plain text, when it is none of those. They may be larger than memory.
+    A row of a table is a document; of plain text, ``document`` says what is one. JSON has an object per line, an array
+    of objects, or one object. Files given by name are read whatever their ending: as plain text, when it is none of
+    those and they are no other kind of file. They may be larger than memory. Tables are read by the rules of
+    `unmask.data.read_table`, folders by those of `unmask.data.find_files`. What is left out is counted and told before
+    training.
 
     Args:
-        paths: files and folders (with all folders below), to pretrain on.
+        paths: files and folders (with all folders below, and those that links lead to), to pretrain on.
         val_paths: others, for validation; None: a fixed random part of ``paths``.
         probe_paths: labelled ones that probes are fitted on, where ``paths`` have no labels of their own.
         probe_test_paths: labelled ones that probes are scored on; given together with ``probe_paths``.
         document: ``file``, ``paragraph`` (blank lines between) or ``line``, of plain text.
         text_column: column of tables; None: ``text``, or the only one.
-        labels: column with the class, or ``folder``: the first folder below the path given; None: no labels.
+        labels: column with the class, empty where a document has none, or ``folder``: the first folder below the path
+            given; None: no labels.
             Where ``probe_paths`` are given, it tells of them, and ``paths`` need none.
         encoding: of all files; a byte-order mark counts more.
 
     Raises:
-        ValueError: a value outside its range; in `setup`, no such path or column, or no text.
+        ValueError: a value outside its range; in `setup`, no such path or column, no text, a table whose quotes do not
+            fit, JSON that is none of the three kinds, a file given by name that is no text (an archive, a PDF, a pipe).
 
     Further arguments are those of `TextData`.
     """
@@ -62,9 +70,11 @@ class TextFilesData(TextData):
         if document not in ("file", "paragraph", "line"):
             raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {document!r}.")
         try:
-            codecs.lookup(encoding)
+            of_text = codecs.lookup(encoding)._is_text_encoding
         except LookupError as error:
             raise ValueError(f"`encoding` must be one that Python knows, but is {encoding!r}.") from error
+        if not of_text:
+            raise ValueError(f"`encoding` must be one of text, such as utf-8, but is {encoding!r}.")
         if (probe_paths is None) != (probe_test_paths is None):
             raise ValueError("`probe_paths` and `probe_test_paths` must be given together.")
         if probe_paths is not None and labels is None:
@@ -78,29 +88,51 @@ class TextFilesData(TextData):
 
     def sources(self) -> dict[str, Any]:
         probed = self.paths["probe_train"] is not None
-        sources = {}
+        sources: dict[str, Any] = {}
         for part, given in self.paths.items():
             if given is not None:
                 listed = [given] if isinstance(given, str) else list(given)
-                report = Report()
-                files = [
-                    [str(path.absolute()), str(root.absolute()), path.stat().st_size, path.stat().st_mtime_ns]
-                    for path, root in find_files(listed, report)
-                ]
+                findings = Findings()
+                files = files_of(listed, findings, _OPTIONS[part])
                 labels = None if probed and not part.startswith("probe") else self.options.labels
-                options = self.options._replace(labels=labels)._asdict()
-                sources[part] = {"files": files, "options": options, "num_ignored_files": report.num_ignored_files}
+                sources[part] = {
+                    "files": [
+                        [str(one.path.absolute()), str(one.root.absolute()), status.st_size, status.st_mtime_ns]
+                        for one in files
+                        for status in [one.path.stat()]
+                    ],
+                    "options": self.options._replace(labels=labels)._asdict(),
+                    "num_ignored_files": findings.count(OTHER),
+                    "named": [one.named for one in files],
+                    "findings": findings.as_dict(),
+                }
+        _note_shared(sources)
         return sources
 
     def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
-        report.num_ignored_files = source["num_ignored_files"]
+        report.findings.add(Findings.of(source["findings"]))
         total = max(sum(size for _, _, size, _ in source["files"]), 1)
         done = 0
-        for path, root, size, _ in source["files"]:
+        for (path, root, size, _), named in zip(source["files"], source["named"], strict=True):
             so_far = done
             yield from read_file(
-                Path(path), Path(root), Options(**source["options"]), report,
+                Found(Path(path), Path(root), named), Options(**source["options"]), report,
                 lambda read: moved((so_far + read) / total),  # noqa: B023  called before the next file is opened
             )  # fmt: skip
             done += size
             moved(done / total)
+
+
+_OPTIONS = {"train": "paths", "val": "val_paths", "probe_train": "probe_paths", "probe_test": "probe_test_paths"}
+
+
+def _note_shared(sources: dict[str, Any]) -> None:
+    """Notes files that are trained on, and validated or scored on as well."""
+    for part, other in (("val", "train"), ("probe_test", "probe_train")):
+        if part in sources and other in sources:
+            known = {os.path.realpath(path) for path, *_ in sources[other]["files"]}
+            shared = [path for path, *_ in sources[part]["files"] if os.path.realpath(path) in known]
+            findings = Findings.of(sources[part]["findings"])
+            for path in shared:
+                findings.note(f"files of `{_OPTIONS[part]}` are in `{_OPTIONS[other]}` as well", path)
+            sources[part]["findings"] = findings.as_dict()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask_text.data.reading import Segment, clean, cut
+from unmask_text.data.reading import UNLABELLED, Segment, class_of, clean, cut
 from unmask_text.data.report import Report
 from unmask_text.data.tables import column_of
 from unmask_text.data.text import Moved, TextData
@@ -25,12 +25,13 @@ class HubTextData(TextData):
         val_split: part to validate and score on; None: ``validation``, ``val``, ``valid`` or ``test``, the
             first that there is, else a fixed random part of ``split``.
         text_column: None: ``text``, or the only column.
-        label_column: None: the first column of class labels, or ``label``; no labels when there is neither.
+        label_column: one class per row, None where a row has none; None: the first column of class labels, or
+            ``label``; no labels when there is neither, or it holds lists.
         streaming: read the data set over the network while cutting it into tokens, without storing a copy.
 
     Raises:
         ValueError: a value outside its range; in `setup`, no such data set, split or column, or
-            `datasets` is not installed.
+            `datasets` is not installed, or labels that are no single values.
 
     Further arguments are those of `TextData`.
     """
@@ -95,7 +96,7 @@ class HubTextData(TextData):
         if columns is None:  # a stream may only tell by its first row
             columns = list(next(iter(rows)))
         text = column_of(columns, "text_column", source["text"])
-        label, names = _labels(rows, columns, source["label"])
+        label, names = _labels(rows, columns, source["label"], report)
         rows = rows.select_columns([text] + ([label] if label else []))
         total, done = len(rows) if hasattr(rows, "__len__") else 0, 0
         for batch in rows.iter(batch_size=_BATCH):
@@ -104,9 +105,11 @@ class HubTextData(TextData):
                     report.num_unreadable_rows += 1
                     continue
                 known = batch[label][place] if label else None
-                named = names[known] if names and isinstance(known, int) and 0 <= known < len(names) else known
-                unlabelled = known is None or (names and known == -1)
-                yield from cut(clean(value, report), None if unlabelled else str(named), report)
+                if names and isinstance(known, int):
+                    known = names[known] if 0 <= known < len(names) else None if known == -1 else known
+                named = class_of(known, "label_column")
+                report.findings.note(UNLABELLED, count=int(label is not None and named is None))
+                yield from cut(clean(value, report), named, report)
             done += len(batch[text])
             moved(done / total if total else 0)
 
@@ -137,7 +140,7 @@ def _open(name: str, config: str | None, streaming: bool) -> Any:
         ) from error
 
 
-def _labels(rows: Any, columns: list[str], name: str | None) -> tuple[str | None, list[str]]:
+def _labels(rows: Any, columns: list[str], name: str | None, report: Report) -> tuple[str | None, list[str]]:
     """The column of labels, and the names of its classes where it has some."""
     features = rows.features or {}
     kinds = {column: type(features.get(column)).__name__ for column in columns}
@@ -147,4 +150,9 @@ def _labels(rows: Any, columns: list[str], name: str | None) -> tuple[str | None
     else:
         likely = classes + [column for column in ("label", "labels") if column in columns]
         name = likely[0] if likely else None
+        if name is not None and (
+            kinds[name] in ("List", "LargeList", "Sequence") or isinstance(features.get(name), list)
+        ):
+            report.findings.note("columns of labels hold lists, which are no classes: documents have no label", name)
+            name = None
     return name, list(features[name].names) if name in classes else []

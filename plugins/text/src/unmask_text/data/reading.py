@@ -1,25 +1,35 @@
-"""Text from files as a stream of segments: plain text, JSON lines, CSV and Parquet, gzipped or not."""
+"""Text from files as a stream of segments: plain text, JSON, CSV and Parquet, gzipped or not."""
 
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from unmask.nearest import nearest, quoted
+from unmask.data import Findings, find_files, label_of
+from unmask.data.folders import no_such
 from unmask_text.data.report import Report
-from unmask_text.data.tables import Row, column_of, csv_rows, json_rows, parquet_rows
+from unmask_text.data.tables import Row, column_of, json_rows, parquet_rows, table_rows
 
-ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+PLAIN = (".txt", ".text", ".md", ".rst")
+JSON = (".jsonl", ".ndjson", ".json")
+ENDINGS = (*PLAIN, *JSON, ".csv", ".tsv", ".parquet")
 CHUNK = 2**20
+HEAD = 2**13
+"""Bytes that tell whether a file is text."""
 SEGMENT = 2**16
 """Characters that are cut into tokens at once, at most: what bounds memory, however long a line is."""
+
+AS_PLAIN = "files with other endings, given by name, are read as plain text"
+AGAIN = "files that are found twice are read once"
+UNLABELLED = "documents have no label"
+NO_ROWS = "JSON files without documents are left out"
 
 
 class Segment(NamedTuple):
@@ -45,56 +55,98 @@ class Options(NamedTuple):
     encoding: str = "utf-8"
 
 
-def find_files(paths: Iterable[str], report: Report) -> list[tuple[Path, Path]]:
-    """Files to read in order, each with the folder that it was found in (its own for a file given by name).
-
-    Raises:
-        ValueError: a path that does not exist, or no file to read.
-    """
-    found: list[tuple[Path, Path]] = []
-    for given in paths:
-        path = Path(given).expanduser()
-        if path.is_dir():
-            below = sorted(one for one in path.rglob("*") if one.is_file())
-            fitting = [one for one in below if _ending(one) in ENDINGS]
-            report.num_ignored_files += len(below) - len(fitting)
-            found += [(one, path) for one in fitting]
-        elif path.is_file():
-            found.append((path, path.parent))
-        else:
-            there = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = nearest(path.name, there)
-            hint = f"; nearest: {quoted(str(path.parent / one) for one in near)}" if near else ""
-            raise ValueError(f"`paths` must be files or folders, but there is no `{given}`{hint}.")
-    if not found:
-        raise ValueError(f"`paths` must hold files that end in {', '.join(ENDINGS)} (or those and .gz), but hold none.")
-    return found
-
-
-def read_file(
-    path: Path, root: Path, options: Options, report: Report, moved: Callable[[int], None]
-) -> Iterator[Segment]:
-    """Segments of one file, each document of which begins with one that is ``first``.
+class NotTextError(ValueError):
+    """A file holds no text.
 
     Args:
-        path: the file.
-        root: the folder that it was found in, whose first folder on the way is the class for ``labels="folder"``.
+        reason: what it holds instead.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"`{path}` must be text, but {reason}.")
+        self.reason = reason
+
+
+class Found(NamedTuple):
+    """A file to read.
+
+    Args:
+        path: of it.
+        root: the folder that it was found in; its own for a file given by name.
+        named: whether it was given by name.
+    """
+
+    path: Path
+    root: Path
+    named: bool
+
+
+def files_of(paths: Iterable[str], findings: Findings, option: str = "paths") -> list[Found]:
+    """Files to read in order, each once.
+
+    Raises:
+        ValueError: a path that does not exist or is neither a file nor a folder, or no file to read.
+    """
+    found: dict[str, Found] = {}
+    for given in paths:
+        path = Path(given).expanduser()
+        if not given or not path.exists():
+            raise no_such(given, option)
+        if path.is_dir():
+            endings = [*ENDINGS, *(f"{ending}.gz" for ending in ENDINGS)]
+            files = [Found(one, path, False) for one in find_files(path, endings, findings, "texts", option)]
+        elif path.is_file():
+            files = [Found(path, path.parent, True)]
+            if ending_of(path) not in ENDINGS:
+                findings.note(AS_PLAIN, str(path))
+        else:
+            raise ValueError(f"`{option}` must be files or folders, but `{given}` is a pipe, a socket or a device.")
+        for one in files:
+            if found.setdefault(os.path.realpath(one.path), one) is not one:
+                findings.note(AGAIN, str(one.path))
+    if not found:
+        raise ValueError(f"`{option}` must be files or folders, but is empty.")
+    return list(found.values())
+
+
+def read_file(file: Found, options: Options, report: Report, moved: Callable[[int], None]) -> Iterator[Segment]:
+    """Segments of one file, each document of which begins with one that is ``first``.
+
+    A file of a folder that is no text is counted and left out, as is a ``.json`` there without documents.
+
+    Args:
+        file: the file; the first folder on the way to it is the class for ``labels="folder"``.
         options: how to read.
         report: counts what is odd.
         moved: called with the number of bytes read so far.
 
     Raises:
-        ValueError: a column that there is not.
+        ValueError: a column that there is not, quotes of a table that do not fit, JSON that breaks off, labels that are
+            no classes, or a file given by name that is no text.
     """
     report.num_files += 1
-    seen = False
+    begun = seen = False
     try:
-        for segment in _segments(path, root, options, report, moved):
-            seen = seen or bool(segment.text.strip())
+        for segment in _segments(file, options, report, moved):
+            begun, blank = True, not segment.text.strip()
+            seen = seen or not blank
+            report.findings.note(
+                UNLABELLED,
+                count=int(options.labels is not None and segment.label is None and segment.first and not blank),
+            )
             yield segment
         report.num_empty_files += not seen
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        report.unreadable(f"{path} ({' '.join(str(error).split()) or type(error).__name__})")
+    except (OSError, EOFError, zlib.error) as error:
+        report.unreadable(f"{file.path} ({' '.join(str(error).split()) or type(error).__name__})")
+    except NotTextError as error:
+        if file.named:
+            raise
+        report.unreadable(f"{file.path} ({error.reason})")
+    except ValueError:
+        if file.named or begun or ending_of(file.path) != ".json":
+            raise
+        report.num_files -= 1
+        report.findings.note(NO_ROWS, str(file.path))
 
 
 def cut(text: str, label: str | None, report: Report) -> Iterator[Segment]:
@@ -121,10 +173,20 @@ def clean(text: str, report: Report) -> str:
     return text
 
 
-def _segments(
-    path: Path, root: Path, options: Options, report: Report, moved: Callable[[int], None]
-) -> Iterator[Segment]:
-    ending, by_folder = _ending(path), options.labels == "folder"
+def class_of(value: Any, option: str) -> str | None:
+    """The class that a row of a table has.
+
+    Raises:
+        ValueError: it is no single value.
+    """
+    if isinstance(value, list | tuple | dict):
+        raise ValueError(f"`{option}` must name a column with one class per document, but a row has {value!r:.60}.")
+    return label_of(value)
+
+
+def _segments(file: Found, options: Options, report: Report, moved: Callable[[int], None]) -> Iterator[Segment]:
+    path, root, _ = file
+    ending, by_folder = ending_of(path), options.labels == "folder"
     folder = path.relative_to(root).parts[0] if by_folder and path.parent != root else None
     if ending == ".parquet":
         yield from _rows(
@@ -133,17 +195,19 @@ def _segments(
         return
     with path.open("rb") as raw:
         text = _characters(raw, path, options.encoding, report, moved)
-        if ending in (".jsonl", ".ndjson"):
-            yield from _rows(json_rows(text, report), options, folder, report)
+        if ending in JSON:
+            yield from _rows(json_rows(text, path, report), options, folder, report)
         elif ending in (".csv", ".tsv"):
-            yield from _rows(csv_rows(text, "\t" if ending == ".tsv" else ","), options, folder, report)
+            rows = table_rows(text, path, options.text_column, report.findings)
+            yield from _rows(rows, options, folder, report)
         elif options.labels is not None and not by_folder:
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")
         else:
             yield from _documents(text, options.document, folder, report)
 
 
-def _ending(path: Path) -> str:
+def ending_of(path: Path) -> str:
+    """The ending, in lower case and without ``.gz``; empty where there is none."""
     name = path.name.lower().removesuffix(".gz")
     return "." + name.rpartition(".")[2] if "." in name else ""
 
@@ -158,6 +222,8 @@ def _characters(
         if chunk.startswith(mark):
             encoding, chunk = name, chunk[len(mark) :]
             break
+    if reason := _no_text(chunk[:HEAD], encoding):
+        raise NotTextError(path, reason)
     utf8 = codecs.lookup(encoding).name == "utf-8"
     decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if utf8 else "replace")
     newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
@@ -170,6 +236,20 @@ def _characters(
             return
         moved(raw.tell())
         chunk = stream.read(CHUNK)
+
+
+def _no_text(head: bytes, encoding: str) -> str | None:
+    """What else than text a file that begins so is; None: it may be text."""
+    for kind, mark in _KINDS.items():
+        if mark.match(head):
+            return f"is {kind}"
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        return None
+    if head.count(0) > 0.2 * len(head):
+        return "has a NUL in more than a fifth of its bytes; if it is UTF-16 or UTF-32, give that `encoding`"
+    if len(head.translate(None, _CONTROLS)) < 0.95 * len(head) - head.count(0):
+        return "is full of control characters"
+    return None
 
 
 def _documents(chunks: Iterator[str], document: str, label: str | None, report: Report) -> Iterator[Segment]:
@@ -215,10 +295,31 @@ def _rows(rows: Iterator[Row], options: Options, folder: str | None, report: Rep
         if not isinstance(text, str):
             report.num_unreadable_rows += 1
             continue
-        label = folder if label_column is None else row.get(label_column)
-        yield from cut(clean(text, report), None if label is None else str(label), report)
+        label = folder if label_column is None else class_of(row.get(label_column), "labels")
+        yield from cut(clean(text, report), label, report)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = {"line": re.compile("\n"), "paragraph": re.compile(r"\n[ \t]*\n\s*")}
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",  # begins as the next one does
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_CONTROLS = bytes({*range(1, 9), *range(14, 27), *range(28, 32)})
+_KINDS = {
+    "a ZIP archive, as .docx, .xlsx and .odt files are": re.compile(rb"PK\x03\x04"),
+    "a PDF": re.compile(rb"%PDF-"),
+    "an Office file": re.compile(rb"\xd0\xcf\x11\xe0"),
+    "Parquet without the ending .parquet": re.compile(rb"PAR1"),
+    "compressed by gzip without the ending .gz": re.compile(rb"\x1f\x8b"),
+    "compressed by another program than gzip": re.compile(
+        rb"BZh\d1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c"
+    ),
+    "a tar archive": re.compile(rb".{257}ustar", re.S),
+    "a database of SQLite": re.compile(rb"SQLite format 3\0"),
+    "a picture": re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8[79]a"),
+}
+"""What people take for text, by how it begins."""

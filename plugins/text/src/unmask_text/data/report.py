@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from unmask.data import Findings
 
 NUM_NAMED = 5
 """Unreadable files that are named; of the others the number is given."""
@@ -20,7 +23,6 @@ class Report:
         num_tokens: of all pieces.
         num_words: likewise.
         num_empty_files: files of 0 bytes, or of blanks alone.
-        num_ignored_files: in a folder, with an ending that is not one of text.
         unreadable_files: what was wrong with the first of them.
         num_unreadable_files: files that could not be opened or read to their end.
         num_unreadable_rows: lines that are no JSON, and rows without a text.
@@ -30,6 +32,7 @@ class Report:
         num_nuls: NUL characters; read as blanks.
         num_cut_words: places where text without a blank was cut, to bound memory.
         num_unknown_tokens: characters or words that the vocabulary cannot write.
+        findings: what else was odd, by a sentence: files and rows that are left out, documents without a label.
     """
 
     num_files: int = 0
@@ -38,7 +41,6 @@ class Report:
     num_tokens: int = 0
     num_words: int = 0
     num_empty_files: int = 0
-    num_ignored_files: int = 0
     unreadable_files: list[str] = field(default_factory=list)
     num_unreadable_files: int = 0
     num_unreadable_rows: int = 0
@@ -48,6 +50,7 @@ class Report:
     num_nuls: int = 0
     num_cut_words: int = 0
     num_unknown_tokens: int = 0
+    findings: Findings = field(default_factory=Findings)
 
     def unreadable(self, what: str) -> None:
         """Count a file that could not be read."""
@@ -56,8 +59,13 @@ class Report:
             self.unreadable_files.append(what)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and strings."""
-        return asdict(self)
+        """Everything as plain numbers, strings and lists; `of` reads it back."""
+        return asdict(replace(self, findings=Findings())) | {"findings": self.findings.as_dict()}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        return cls(**{**plain, "findings": Findings.of(plain["findings"])})
 
     def __str__(self) -> str:
         files = f"{self.num_files:,} files, " if self.num_files else ""
@@ -69,12 +77,11 @@ class Report:
         if self.unreadable_files:
             more = self.num_unreadable_files - len(self.unreadable_files)
             lines.append(f"Unreadable: {'; '.join(self.unreadable_files)}{f'; and {more:,} more' if more else ''}.")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self.findings.lines())])
 
 
 _ODD = {
     "num_empty_files": "{} empty files",
-    "num_ignored_files": "{} files with other endings ignored",
     "num_unreadable_files": "{} files not readable",
     "num_unreadable_rows": "{} rows not readable or without a text",
     "num_empty_documents": "{} documents without a token left out",

@@ -27,6 +27,8 @@ PARTS: dict[str, Any] = {
     "label": np.int32,
 }
 """Files of a store, and the type of what they hold."""
+NO_LABEL = -100
+"""The label of a document that has none, among others that have one."""
 
 
 class Store(Dataset):
@@ -49,7 +51,7 @@ class Store(Dataset):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = json.loads((folder / "about.json").read_text())
-        self.report = Report(**about["report"])
+        self.report = Report.of(about["report"])
         self.classes: list[str] = about["classes"]
         self.tokenizer: str = about["tokenizer"]
         for name, dtype in PARTS.items():
@@ -72,7 +74,8 @@ class Store(Dataset):
             "word": torch.from_numpy(self.begins[start:end].astype(np.int64)).cumsum(0) - 1,
         }
         if self.classes:
-            sample["label"] = int(self.label[self.document[index]])
+            label = int(self.label[self.document[index]])
+            sample["label"] = label if label >= 0 else NO_LABEL
         return sample
 
     @property

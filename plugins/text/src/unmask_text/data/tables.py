@@ -1,42 +1,75 @@
-"""Rows of tables in files: JSON lines, CSV and Parquet, one at a time."""
+"""Rows of tables in files: JSON, CSV, TSV and Parquet, one at a time."""
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
+import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unmask.data import Findings, read_table
 from unmask.nearest import nearest, quoted
 from unmask_text.data.report import Report
 
 Row = dict[str, Any]
 
+ONE_COLUMN = "tables of one column, whose first line is taken for its name"
+LONGEST_NAME = 4
+"""Words in the name of a table's only column at most; a first line of more is no name."""
+LARGEST_OBJECT = 2**26
+"""Characters of one object in a ``.json`` file at most: what bounds memory."""
 
-def json_rows(chunks: Iterator[str], report: Report) -> Iterator[Row]:
-    """Objects, one per line; other lines are counted."""
+
+def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Row]:
+    """Objects of a JSON file, whichever of its three forms it has: objects in lines, an array of objects, or objects
+    over several lines, of which there is mostly one.
+
+    Lines that are no object are counted and left out.
+
+    Raises:
+        ValueError: a file that is none of these, or breaks off.
+    """
+    head, chunks = _head(chunks)
+    begins_array = re.match(r"\[\s*[{\]]", head)
+    whole_line = _object(head.partition("\n")[0])
+    if begins_array or not (whole_line or _in_lines(path)):
+        yield from _Objects(chunks, path, in_array=bool(begins_array))
+        return
     for line in _lines(chunks):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict):
+        row = _object(line)
+        if row is not None:
             yield row
         else:
             report.num_unreadable_rows += 1
 
 
-def csv_rows(chunks: Iterator[str], delimiter: str) -> Iterator[Row]:
-    """Rows by the names in the first line; fields of any length."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield from csv.DictReader(_lines(chunks), delimiter=delimiter)
-    finally:
-        csv.field_size_limit(before)
+def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings) -> Iterator[Row]:
+    """Rows of a CSV or TSV by the names in the first line, see `read_table`; none of an empty file.
+
+    The only column may have any name, so its first line may be no name at all: that is noted, or refused where it
+    reads like a sentence.
+
+    Raises:
+        ValueError: quotes that do not fit, columns without a name of their own, or a first line that is no name.
+    """
+    lines = _lines(chunks)
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        return
+    table = read_table(chain([first], lines), str(path), findings)
+    if text_column is None and len(table.columns) == 1 and table.columns != ["text"]:
+        (name,) = table.columns
+        if len(name.split()) > LONGEST_NAME or name.endswith((".", "!", "?")):
+            raise ValueError(
+                f"The first line of `{path}` must name its column, but is {name[:60]!r}; put `text` above it, or save "
+                "it as `.txt` and read it with `document` 'line'."
+            )
+        findings.note(ONE_COLUMN, f"{name!r} in {path}")
+    yield from table.rows
 
 
 def parquet_rows(path: Path, text_column: str | None, label_column: str | None) -> Iterator[Row]:
@@ -77,6 +110,100 @@ def column_of(columns: Iterable[str], option: str, name: str | None, fallback: s
     return wanted
 
 
+class _Objects:
+    """Objects one after another, or those of an array, read as far as each needs."""
+
+    def __init__(self, chunks: Iterator[str], path: Path, in_array: bool) -> None:
+        self.chunks, self.path, self.in_array = chunks, path, in_array
+        self.text, self.place, self.number = "", 0, 0
+
+    def __iter__(self) -> Iterator[Row]:
+        if self.in_array:
+            self._next()
+            self.place += 1
+        while True:
+            mark = self._next()
+            if mark == ("]" if self.in_array else ""):
+                self.place += 1
+                if self.in_array and self._next():
+                    raise self._damaged("goes on after its array")
+                return
+            if self.in_array and self.number:
+                if mark != ",":
+                    raise self._damaged(f"has no comma behind object {self.number:,}")
+                self.place += 1
+                mark = self._next()
+            if mark != "{":
+                raise self._damaged(f"has {mark!r} where object {self.number + 1:,} should begin")
+            self.number += 1
+            yield self._object()
+
+    def _next(self) -> str:
+        """The next character that is no blank, which is not used up; empty at the end."""
+        while True:
+            self.place = _BLANK.match(self.text, self.place).end()  # type: ignore[union-attr]
+            if self.place < len(self.text):
+                return self.text[self.place]
+            more = next(self.chunks, None)
+            if more is None:
+                return ""
+            self.text, self.place = more, 0
+
+    def _object(self) -> Row:
+        size = len(self.text) - self.place
+        while True:
+            try:
+                row, self.place = _DECODER.raw_decode(self.text, self.place)
+                return row
+            except RecursionError as error:
+                raise self._damaged(f"nests object {self.number:,} too deep") from error
+            except json.JSONDecodeError as error:
+                cut_off = error.pos > len(self.text) - 16 or error.msg.startswith("Unterminated string")
+                more = _read(self.chunks, size) if cut_off and size < LARGEST_OBJECT else ""  # twice as much each time
+                if not more:
+                    raise self._damaged(f"has a fault in object {self.number:,} ({error.msg})") from error
+                self.text, self.place = self.text[self.place :] + more, 0
+                size = len(self.text)
+
+    def _damaged(self, what: str) -> ValueError:
+        return ValueError(
+            f"`{self.path}` must be JSON: an array of objects, an object in each line, or one object; but it {what}."
+        )
+
+
+def _read(chunks: Iterator[str], size: int) -> str:
+    """At least as many characters, if there are."""
+    parts: list[str] = []
+    while size > 0 and (chunk := next(chunks, None)) is not None:
+        parts.append(chunk)
+        size -= len(chunk)
+    return "".join(parts)
+
+
+def _object(line: str) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _in_lines(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
+
+
+def _head(chunks: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """What a file begins with, its first line or what tells that it is an array, and all chunks."""
+    parts: list[str] = []
+    text = ""
+    for chunk in chunks:
+        parts.append(chunk)
+        text = (text + chunk).lstrip()
+        if ("\n" in text or len(text) > LARGEST_OBJECT) if text.startswith("{") else text[1:].strip():
+            break
+    return text, chain(parts, chunks)
+
+
 def _lines(chunks: Iterator[str]) -> Iterator[str]:
     """Whole lines with their ends."""
     parts: list[str] = []
@@ -89,3 +216,7 @@ def _lines(chunks: Iterator[str]) -> Iterator[str]:
             parts.append(rest)
     if parts:
         yield "".join(parts)
+
+
+_BLANK = re.compile(r"\s*")
+_DECODER = json.JSONDecoder()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
-from unmask import seeds
+from unmask import agreements, seeds
 from unmask.data import MaskedDataModule, ResumableLoader, Splits
 from unmask.long_work import progress
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
@@ -23,14 +22,28 @@ from unmask_text.data.reading import Segment
 from unmask_text.data.report import Report
 from unmask_text.data.store import Chosen, Store
 from unmask_text.training import KINDS, LEAST, save_tokenizer, train_tokenizer
-from unmask_text.vocabulary import FILE, LONGEST_WORD, vocabulary
+from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
 
-VERSION = 1
-"""Raised when what is written to the cache changes."""
+VERSION = 2
+"""Raised when tokens are written to the cache in another way."""
 SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
 
 Moved = Callable[[float], None]
+
+
+class Expected(NamedTuple):
+    """The vocabulary that a model was trained with.
+
+    Args:
+        meaning: of it, see `Vocabulary`.
+        file: where it was; it may be gone.
+        whose: in a message.
+    """
+
+    meaning: str
+    file: str
+    whose: str
 
 
 class TextData(MaskedDataModule):
@@ -46,7 +59,8 @@ class TextData(MaskedDataModule):
     training and kept in `report`.
 
     Args:
-        tokenizer: a ``tokenizer.json`` or a folder with one; None: trained on the corpus itself, once.
+        tokenizer: a ``tokenizer.json``, or a folder with one or with another that transformers reads (``vocab.txt``);
+            None: that of the pretrained model that is trained, or else trained on the corpus itself, once.
         vocab_size: ids of the vocabulary that is trained, see `train_tokenizer`.
         kind: ``wordpiece``, ``bpe`` or ``unigram``, likewise.
         lowercase: whether it throws case away, likewise.
@@ -110,8 +124,8 @@ class TextData(MaskedDataModule):
         self.pack = pack
         self.val_ratio = val_ratio
         self.cache_folder = cache_folder
+        self.expected: Expected | None = None
         self._tokenizer: str | None = None
-        self._told = False
 
     @abstractmethod
     def sources(self) -> dict[str, Any]:
@@ -132,13 +146,60 @@ class TextData(MaskedDataModule):
 
     @property
     def tokenizer(self) -> str:
-        """Path of the ``tokenizer.json``; trained when first asked for."""
+        """Path of the ``tokenizer.json``; trained when first asked for.
+
+        Raises:
+            ValueError: no vocabulary, or another one than the model expects.
+        """
         if self._tokenizer is None:
             if self.given_tokenizer is not None:
-                self._tokenizer = vocabulary(self.given_tokenizer).path
+                file = vocabulary(self.given_tokenizer, self.cache).path
             else:
-                self._tokenizer = str(self._trained(self.sources()["train"]))
+                file = self._expected_file() or str(self._trained(self.sources()["train"]))
+            self._compare(file)
+            self._tokenizer = file
         return self._tokenizer
+
+    def use(self, tokenizer: str) -> None:
+        """Reads the text with this tokenizer, whatever was read before."""
+        if self.given_tokenizer != tokenizer:
+            self.given_tokenizer, self._tokenizer, self._splits = tokenizer, None, None
+            self.__dict__.pop("stores", None)
+
+    def expect(self, expected: Expected) -> None:
+        """Takes the vocabulary that a model was trained with, where it is still there and no other is given.
+
+        Raises:
+            ValueError: another one is given.
+        """
+        if self.expected is None:
+            self.expected = expected
+        if self.given_tokenizer is not None or self._tokenizer is not None:
+            self._compare(self.tokenizer, expected)
+        elif self.expected.meaning != expected.meaning:
+            raise ValueError(
+                f"The vocabulary of the data must be that of {self.expected.whose}, but {expected.whose} has another."
+            )
+
+    def _expected_file(self) -> str | None:
+        """The file of the vocabulary that is expected; None: there is none, or it has changed."""
+        if self.expected is None or not Path(self.expected.file).is_file():
+            return None
+        if vocabulary(self.expected.file).meaning != self.expected.meaning:
+            return None
+        if Path(self.expected.file) != self._trained_file(self.sources()["train"]):
+            rank_zero_only(print)(
+                f"The data is read with the vocabulary of {self.expected.whose}, {self.expected.file}.", flush=True
+            )
+        return self.expected.file
+
+    def _compare(self, file: str, expected: Expected | None = None) -> None:
+        expected = expected or self.expected
+        if expected is not None and vocabulary(file).meaning != expected.meaning:
+            raise ValueError(
+                f"`data.tokenizer` must be the vocabulary of {expected.whose}, {expected.file}, but the data's is "
+                f"another, {file}: its ids mean other tokens."
+            )
 
     @property
     def report(self) -> dict[str, dict[str, Any]]:
@@ -150,22 +211,32 @@ class TextData(MaskedDataModule):
         """The token caches by part, built when first asked for."""
         return {name: self._store(source) for name, source in self.sources().items()}
 
-    def prepare_data(self) -> None:
-        self.stores  # noqa: B018  one process builds them, before all others read them
+    @property
+    def classes(self) -> list[str]:
+        """The words that labels stand for, sorted; of all parts of the data."""
+        return sorted({name for store in self.stores.values() for name in store.classes})
 
-    def setup(self, stage: str | None = None) -> None:
-        self._tell()
-        super().setup(stage)
+    def found(self) -> str:
+        """What each part of the data has, and what was odd in it."""
+        return "\n".join([*(f"{name}: {store.report}" for name, store in self.stores.items()), super().found()])
+
+    def prepare_data(self) -> None:
+        if self.trainer is not None and self.trainer.lightning_module is not None:
+            agreements.check(self.trainer.lightning_module, self, loaded=False)  # before anything is cut into tokens
+        self.stores  # noqa: B018  one process builds them, before all others read them
 
     def load(self) -> Splits:
         stores = self.stores
         train, val = _held_out(stores["train"], self.val_ratio, split="val" not in stores)
-        sets = {"train": Chosen(stores["train"], train), "val": Chosen(stores["train"], val)}
+        sets = {"train": self._chosen(stores["train"], train), "val": self._chosen(stores["train"], val)}
         if "val" in stores:
-            sets["val"] = Chosen(stores["val"], _trainable(stores["val"]))
+            sets["val"] = self._chosen(stores["val"], _trainable(stores["val"]))
         for name, chosen in sets.items():
             if not len(chosen):
-                raise ValueError(f"The data must have documents of at least 2 words for `{name}`, but has none.")
+                report = stores.get(name, stores["train"]).report
+                raise ValueError(
+                    f"The data must have documents of at least 2 words for `{name}`, but has none: {report}"
+                )
         return Splits(sets["train"], sets["val"], *self._probes(stores, train, val))
 
     def train_dataloader(self) -> ResumableLoader:
@@ -185,11 +256,9 @@ class TextData(MaskedDataModule):
     def _workers(self) -> dict[str, Any]:
         return super()._workers() | {"collate_fn": Collate(self.pack, self.tokenizer)}
 
-    def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            for name, store in self.stores.items():
-                rank_zero_only(print)(f"{name}: {store.report}", flush=True)
+    def _chosen(self, store: Store, index: np.ndarray) -> Chosen:
+        """Pieces of a store, their labels numbered by the classes of all parts."""
+        return Chosen(store, index, np.searchsorted(self.classes, store.classes) if store.classes else None)
 
     def _probes(self, stores: dict[str, Store], train: np.ndarray, val: np.ndarray) -> list[Chosen | None]:
         """Labelled documents, one sample each: what they begin with."""
@@ -204,17 +273,16 @@ class TextData(MaskedDataModule):
             parts = [(stores["train"], ~held), (stores["train"], held)]
         if not all(store.classes for store, _ in parts):
             return [None, None]
-        classes = sorted({name for store, _ in parts for name in store.classes})
         sets: list[Chosen | None] = []
         for store, among in parts:
             wanted = store.firsts & (store.label[store.document] >= 0)
             index = np.flatnonzero(wanted if among is None else wanted & among)
-            sets.append(Chosen(store, index, np.searchsorted(classes, store.classes)))
+            sets.append(self._chosen(store, index))
         return sets if all(len(one) for one in sets if one is not None) else [None, None]
 
     def _store(self, source: Any) -> Store:
         key = _key(VERSION, source, vocabulary(self.tokenizer).fingerprint, self.max_length)
-        folder = self._cache() / "tokens" / key
+        folder = self.cache / "tokens" / key
         if not (folder / "about.json").is_file():
             report = Report()
             with progress("Cutting text into tokens", 1) as moved:
@@ -222,7 +290,7 @@ class TextData(MaskedDataModule):
         return Store(folder)
 
     def _trained(self, source: Any) -> Path:
-        path = self._cache() / "tokenizers" / _key(VERSION, source, self.vocab_size, self.kind, self.lowercase) / FILE
+        path = self._trained_file(source)
         if not path.is_file():
             with progress("Training the tokenizer", 1) as moved:
                 trained = train_tokenizer(
@@ -232,9 +300,19 @@ class TextData(MaskedDataModule):
             save_tokenizer(trained, path)
         return path
 
-    def _cache(self) -> Path:
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(self.cache_folder or f"{home}/unmask/text").expanduser().absolute()
+    def _trained_file(self, source: Any) -> Path:
+        # neither the version nor what was found decides: a vocabulary is kept while its corpus is the same
+        source = {name: value for name, value in source.items() if name not in ("named", "findings")}
+        return self.cache / "tokenizers" / _key(1, source, self.vocab_size, self.kind, self.lowercase) / FILE
+
+    @property
+    def cache(self) -> Path:
+        """The folder where tokens and vocabularies are kept.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        folder = Path(self.cache_folder).expanduser().absolute() if self.cache_folder else default_cache()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

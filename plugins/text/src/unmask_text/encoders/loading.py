@@ -31,8 +31,8 @@ def fresh(settings: dict[str, Any]) -> PreTrainedModel:
 
 def loaded(path: str, options: dict[str, Any]) -> PreTrainedModel:
     """The model at ``path``, with ``options`` in place of its own settings."""
-    config = AutoConfig.from_pretrained(path, **options)
-    return AutoModel.from_pretrained(path, config=config, **_how(config))
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
+    return AutoModel.from_pretrained(path, config=config, trust_remote_code=False, **_how(config))
 
 
 def special_ids(
@@ -49,7 +49,7 @@ def special_ids(
     if None not in given.values():
         return {name: int(value) for name, value in given.items()}  # type: ignore[arg-type]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError):
         tokenizer = None
     # Without its files, transformers makes a tokenizer that knows little but special tokens.

@@ -35,6 +35,8 @@ class TransformersEncoder(Encoder):
         mask_id: id of [MASK]; None: likewise, or 4.
         options: settings that replace those at ``path``, such as ``{"hidden_dropout_prob": 0}``.
 
+    ``source`` says where the weights, and so the meaning of ids, come from: ``path``, or None for fresh ones.
+
     The latent's prefix holds the codes of the class token and of the separator ``[B, 2, D]``.
 
     Raises:
@@ -64,6 +66,8 @@ class TransformersEncoder(Encoder):
             if not 0 <= value < settings.vocab_size:
                 raise ValueError(f"`{name}_id` must be in [0, {settings.vocab_size}), but is {value}.")
         self.cls_id, self.sep_id, self.mask_id = ids.values()
+        self.source = path
+        self.unused: dict[str, tuple[Any, Any]] = {}  # sizes given beside weights, and the weights' own
         self.width: int = settings.hidden_size
         self.num_layers: int = settings.num_hidden_layers
         self.reads_rows: bool = settings._attn_implementation == PACKED
@@ -127,12 +131,31 @@ class TransformersEncoder(Encoder):
         """The table of token embeddings, ``[V, E]``, which heads share."""
         return self.model.get_input_embeddings().weight  # type: ignore[return-value]
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens of the longest document that the model is made for, its two special tokens included; None: any."""
+        table = self._positions
+        if table is not None:
+            return table.num_embeddings - self._start(table)
+        length = getattr(self.model.config, "max_position_embeddings", None)
+        return length if isinstance(length, int) and length > 0 else None
+
+    @property
+    def _positions(self) -> nn.Embedding | None:
+        """The table of positions; None: they are rotations, distances or none."""
+        table = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
+        return table if isinstance(table, nn.Embedding) else None
+
+    @staticmethod
+    def _start(table: nn.Embedding) -> int:
+        return 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's begin behind padding
+
     def _first_position(self, length: int) -> int:
         """The position id of a document's first token, for documents of ``length`` with their special tokens."""
-        table = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
-        if not isinstance(table, nn.Embedding):
+        table = self._positions
+        if table is None:
             return 0
-        start = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's begin behind padding
+        start = self._start(table)
         room = table.num_embeddings - start
         if length > room:
             raise ValueError(

@@ -25,7 +25,8 @@ class BagOfWordsHead(nn.Module):
         width: E, width of the table of token embeddings; None: ``encoder_width``.
         pool: ``cls``, the class token's code (section 3.2), or ``mean``, the mean of all tokens' codes.
 
-    Differs from the paper in a linear layer, a norm and a bias of its own; there, it is the vocabulary head itself.
+    Differs from the paper and its released code in a linear layer, a norm and a bias of its own; there, it is the
+    vocabulary head itself.
     ``W`` starts at one where it is square, so that a code has what it needs for an answer from the first step on.
     """
 

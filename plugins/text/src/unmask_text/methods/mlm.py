@@ -38,8 +38,9 @@ class MLM(MaskedModel):
         vocab_size: of the tokenizer; None: 30,522, BERT's.
         max_length: tokens of the longest document with its two special tokens; None: 512.
         dropout: in [0, 1); None: 0.1 (appendix A.2).
-        pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from; beside
-            an encoder, of the same sizes.
+        pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from, and whose
+            tokenizer the data is read with. It has its own style and sizes: others given beside it, by a recipe say,
+            are not used, which a run tells. Beside an encoder, of the same sizes.
         mask: 15% of the tokens at random (section 3.1).
         encoder: None: of that style and size.
         predictor: None: the vocabulary head of that kind of model, tied to the embeddings.
@@ -54,8 +55,7 @@ class MLM(MaskedModel):
     Differs from the papers in the decay of the rate, which is linear there and a cosine here.
 
     Raises:
-        ValueError: an unknown style or size, one beside an encoder or ``pretrained``, or weights that
-            lack a head or do not fit.
+        ValueError: an unknown style or size, one beside an encoder, or weights that lack a head or do not fit.
     """
 
     def __init__(

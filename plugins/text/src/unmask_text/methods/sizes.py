@@ -96,26 +96,28 @@ def encoder_for(
 ) -> TransformersEncoder:
     """The encoder of a method: as given, with the weights at ``pretrained``, or fresh, by default BERT-base.
 
+    Weights have their own sizes. Others that are given beside them, as recipes do, are noted in the encoder's
+    ``unused``, and a run says so before it trains.
+
     Raises:
-        ValueError: sizes beside an encoder or beside weights, which have their own, or as `encoder_of`.
+        ValueError: anything beside an encoder, or as `encoder_of`.
     """
     sizes: dict[str, Any] = {"style": style, "size": size, "vocab_size": vocab_size, "max_length": max_length}
-    for other, has, taken in (
-        ("encoder", encoder, sizes | {"dropout": dropout, "pretrained": pretrained}),
-        ("pretrained", pretrained, sizes),
-    ):
-        for name, value in taken.items():
-            if has is not None and value is not None:
-                raise ValueError(
-                    f"`{name}` must be left out when `{other}` is given, which has its own, but is {value!r}."
-                )
     if encoder is not None:
+        for name, value in (sizes | {"dropout": dropout, "pretrained": pretrained}).items():
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}."
+                )
         if not isinstance(encoder, TransformersEncoder):
             raise ValueError(f"`encoder` must be a `text.transformer`, but is a {type(encoder).__name__}.")
         return encoder
     if pretrained is not None:
-        kind = AutoConfig.from_pretrained(pretrained).model_type
-        return TransformersEncoder(path=pretrained, options={} if dropout is None else dropping(kind, dropout))
+        kind = AutoConfig.from_pretrained(pretrained, trust_remote_code=False).model_type
+        options = {} if dropout is None else dropping(kind, dropout)
+        encoder = TransformersEncoder(path=pretrained, options=options)
+        encoder.unused = _differing(encoder, sizes)
+        return encoder
     return encoder_of(
         style or "bert",
         size or "base",
@@ -124,3 +126,16 @@ def encoder_for(
         max_length or 512,
         **settings,
     )
+
+
+def _differing(encoder: TransformersEncoder, given: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Of the sizes ``given``, those that are not the encoder's, each with its own."""
+    config = encoder.model.config
+    shape = config.num_hidden_layers, config.hidden_size
+    own: dict[str, Any] = {
+        "style": config.model_type,
+        "size": next((name for name, one in SIZES.items() if one == shape), f"{shape[0]} layers of {shape[1]}"),
+        "vocab_size": len(encoder.embedding),
+        "max_length": encoder.max_length,
+    }
+    return {name: (value, own[name]) for name, value in given.items() if value is not None and value != own[name]}

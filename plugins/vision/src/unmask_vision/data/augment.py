@@ -35,7 +35,8 @@ class RandomResizedCropFlip:
     """
 
     def __init__(self, size: int | None = 224, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True) -> None:
-        _check_size(size)
+        if size is not None:
+            check_side("size", size)
         if not 0 < scale[0] <= scale[1] <= 1:
             raise ValueError(f"`scale` must be two numbers with 0 < smallest <= largest <= 1, but is {scale}.")
         self.size = size
@@ -65,7 +66,7 @@ class CenterCrop:
     """
 
     def __init__(self, size: int = 224) -> None:
-        _check_size(size)
+        check_side("size", size)
         self.size = size
 
     def __call__(self, sample: Sample) -> Sample:
@@ -119,6 +120,13 @@ def _resize(image: Tensor, size: list[int]) -> Tensor:
     return resized.clamp(image.min(), image.max()) if image.is_floating_point() else resized
 
 
-def _check_size(size: int | None) -> None:
-    if size is not None and size < 1:
-        raise ValueError(f"`size` must be at least 1 pixel, but is {size}.")
+def check_side(name: str, side: Any) -> None:
+    """Refuses what is no side of a square.
+
+    Raises:
+        ValueError: no whole number, such as a height and a width, or one below 1.
+    """
+    if isinstance(side, bool) or not isinstance(side, int):
+        raise ValueError(f"`{name}` must be one whole number, the side of square images, but is {side!r}.")
+    if side < 1:
+        raise ValueError(f"`{name}` must be at least 1 pixel, but is {side}.")

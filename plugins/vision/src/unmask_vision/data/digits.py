@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from unmask.data import MaskedDataModule, Splits
 from unmask_vision.data.augment import augmentation
+from unmask_vision.data.looks import Looks, told
 
 
 class DigitsData(MaskedDataModule):
@@ -29,6 +30,9 @@ class DigitsData(MaskedDataModule):
     """
 
     sample_name: ClassVar[str] = "images"
+    image_size: ClassVar[int] = 8
+    channels: ClassVar[int] = 1
+    classes: ClassVar[Sequence[str]] = tuple("0123456789")
 
     def __init__(
         self,
@@ -43,6 +47,9 @@ class DigitsData(MaskedDataModule):
         if not 10 <= num_val <= 1787:
             raise ValueError(f"`num_val` must be in [10, 1787], but is {num_val}.")
         self.num_val = num_val
+
+    def found(self) -> str:
+        return told(super().found(), Looks(), self.classes)
 
     def load(self) -> Splits:
         from sklearn.datasets import load_digits

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from unmask.data import MaskedDataModule, Splits, held_out
+from unmask.data import Findings, MaskedDataModule, Splits, held_out
 from unmask.nearest import nearest
-from unmask_vision.data.augment import CenterCrop, Transformed, augmentation
-from unmask_vision.data.reading import Unreadable, from_pil, to_float, to_uint8
+from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
+from unmask_vision.data.hub_labels import Labels, read_labels
+from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread, told
+from unmask_vision.data.reading import Unreadable, from_pil, read_image, to_float, to_uint8
 
 
 class HubImagesData(MaskedDataModule):
-    """Images ``[channels, image_size, image_size]``, uint8, or float32 in [0, 1] when the first is 16-bit.
+    """Images ``[channels, image_size, image_size]``, uint8, or float32 in [0, 1] when any is finer than 8 bits.
+
+    What is odd in 64 images of each part, spread evenly, is counted and named before training; what shows up
+    only later is warned about.
 
     Args:
         name: a data set's name, a folder written by ``save_to_disk``, or anything else that
@@ -30,8 +38,9 @@ class HubImagesData(MaskedDataModule):
             ``test``, the first that there is, else a fixed random part of ``split``.
         val_ratio: that part, in (0, 1).
         image_column: None: the first column of images.
-        label_column: None: the first column of class labels, or of integers named ``label``; none
-            at all when there is no such column.
+        label_column: what it may hold, `unmask_vision.data.hub_labels` says; None: the first column
+            of class labels, or one named ``label`` or ``labels``; none at all when there is no such
+            column.
         augment: ``crop-flip`` (random resized crop, flip), ``none`` (centre crop), or a callable on
             samples, which must give images of one size.
         crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
@@ -41,8 +50,8 @@ class HubImagesData(MaskedDataModule):
         drop_last: leave out the last, smaller batch of an epoch.
 
     Raises:
-        ValueError: a value outside its range; in `setup`, no such data set, split or column, or
-            `datasets` is not installed.
+        ValueError: a value outside its range; in `setup`, no such data set, split or column, labels of
+            no such kind, or `datasets` is not installed.
     """
 
     sample_name: ClassVar[str] = "images"
@@ -66,6 +75,7 @@ class HubImagesData(MaskedDataModule):
         val_batch_size: int | None = None,
         drop_last: bool = True,
     ) -> None:
+        check_side("image_size", image_size)
         if channels not in (1, 2, 3, 4):
             raise ValueError(f"`channels` must be 1, 2, 3 or 4, but is {channels}.")
         if not 0 < val_ratio < 1:
@@ -81,8 +91,20 @@ class HubImagesData(MaskedDataModule):
         self.val_ratio = val_ratio
         self.image_column = image_column
         self.label_column = label_column
+        self.looks = Looks()
+        self._labels: Labels | None = None
+        self._about = ""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Words that labels stand for: those of a class label, or the words themselves, sorted; else empty."""
+        return self._labels.classes if self.splits.probe_train is not None and self._labels else ()
+
+    def found(self) -> str:
+        return told(super().found(), self.looks, self.classes, self._about)
 
     def load(self) -> Splits:
+        self.looks = Looks()
         parts = _open(self.set_name, self.config)
         whole = _pick(parts, "split", self.split)
         names = [n for n in ("validation", "val", "valid", "test") if n in parts and n != self.split]
@@ -92,36 +114,95 @@ class HubImagesData(MaskedDataModule):
             train, val = (whole.select(places) for places in held_out(len(whole), self.val_ratio))
 
         image, label = _columns(whole, self.image_column, self.label_column)
-        sets = [Rows(part, image, label, self.channels) for part in (train, val)]
+        if label is None:
+            others = ", ".join(name for name in whole.column_names if name != image)
+            self._about = f"No labels{f'; `label_column` can name one of {others}' if others else ''}."
+        elif label not in val.column_names:
+            self._about = f"No labels, for the part to validate on has no column `{label}`."
+            label = None
+        else:
+            self._read_labels((train, val), label)
+        values = self._labels.values if self._labels else (None, None)
+        sets = [Rows(part, image, own, self.channels) for part, own in zip((train, val), values, strict=True)]
+        for rows in sets:
+            for number in spread(len(rows), NUM_LOOKED):
+                self.looks.see(rows.look(number))
+            self.looks.findings.add(rows.findings)
+        for rows in sets:
+            rows.fine = self.looks.fine
         plain = [Transformed(rows, CenterCrop(self.image_size)) for rows in sets]
-        sets[1].convert = sets[0].convert
-        return Splits(sets[0], plain[1], *(plain if label else ()))
+        return Splits(sets[0], plain[1], *(plain if self._labels else ()))
+
+    def _read_labels(self, parts: Sequence[Any], column: str) -> None:
+        try:
+            self._labels = read_labels(parts, column, self.looks.findings)
+        except ValueError as error:
+            if self.label_column is not None:
+                raise
+            self._about = f"No labels: {error}"  # nobody has asked for this column
+            return
+        self._about = self._labels.about if self._labels else f"No labels, for a part has none in `{column}`."
 
 
 class Rows(Dataset):
-    """Rows of one part of a data set as samples, with images of any size."""
+    """Rows of one part of a data set as samples, with images of any size.
 
-    def __init__(self, rows: Any, image: str, label: str | None, channels: int) -> None:
-        self.rows = rows.select_columns([image] + ([label] if label else []))
+    Args:
+        rows: that part.
+        image: the column of images.
+        labels: of the rows ``[n]`` or ``[n, C]``, or None.
+        channels: of the images.
+    """
+
+    def __init__(self, rows: Any, image: str, labels: Tensor | None, channels: int) -> None:
+        self.feature = rows.features[image]
+        # content of files, not what the library makes of it: it cuts 16-bit colour to 8 bits
+        self.rows = rows.select_columns([image]).cast_column(image, type(self.feature)(decode=False))
         self.image = image
-        self.label = label
+        self.labels = labels
         self.channels = channels
-        first = self._image(self.rows[0])
-        self.convert = to_float if first.is_floating_point() else to_uint8
+        self.fine = False
+        self.findings = Findings()
+        # shared by the loading processes, so that each kind is told once and not by each of them
+        self.told = torch.zeros((), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        findings = Findings()
+        image = self._read(index, findings)
+        if image.is_floating_point() and not self.fine:
+            findings.note(COARSE)
+        for what in findings.odd:
+            if what not in self.findings.odd and not self.told:
+                self.told.fill_(True)
+                warnings.warn(
+                    f"Row {index} is one of the images that {what}. No more is said of such rows.", stacklevel=2
+                )
+        sample: dict[str, Any] = {"image": to_float(image) if self.fine else to_uint8(image)}
+        if self.labels is not None:
+            label = self.labels[index]
+            sample["label"] = label if label.is_floating_point() else label.long() if label.ndim else int(label)
+        return sample
+
+    def look(self, index: int) -> Tensor:
+        """The image of a row as it is; `findings` are told what is odd."""
+        return self._read(index, self.findings)
+
+    def _read(self, index: int, findings: Findings) -> Tensor:
+        name = f"row {index}"
         try:
-            row = self.rows[index]
-            image = self._image(row)
+            cell = self.rows[index][self.image]
+            if cell is None or (cell["bytes"] is None and cell["path"] is None):
+                raise Unreadable("there is none")
+            if self.feature.mode is None and cell["bytes"] is not None:
+                return read_image(BytesIO(cell["bytes"]), self.channels, findings=findings, name=name)
+            if self.feature.mode is None and Path(cell["path"]).is_file():
+                return read_image(Path(cell["path"]), self.channels, findings=findings, name=name)
+            return from_pil(self.feature.decode_example(cell), self.channels, findings, name)
         except (Unreadable, OSError) as error:
             raise ValueError(f"Row {index} has an unreadable image in column `{self.image}`: {error}.") from error
-        return {"image": self.convert(image)} | ({"label": int(row[self.label])} if self.label else {})
-
-    def _image(self, row: dict[str, Any]) -> torch.Tensor:
-        return from_pil(row[self.image], self.channels)
 
 
 def _open(name: str, config: str | None) -> Any:
@@ -160,6 +241,9 @@ def _columns(rows: Any, image: str | None, label: str | None) -> tuple[str, str 
     images = [name for name, kind in kinds.items() if kind == "Image"]
     if image is None and not images:
         raise ValueError(f"The data set must have a column of images, but has only {', '.join(kinds)}.")
+    if image is not None and image not in images:
+        near = f" Nearest: {', '.join(nearest(image, images, 1) or images)}." if images else ""
+        raise ValueError(f"`image_column` must name a column of images, but {image!r} holds {kinds[image]}.{near}")
     labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-    labels += [name for name in ("label", "labels") if getattr(rows.features.get(name), "dtype", "") == "int64"]
+    labels += [name for name in ("label", "labels") if kinds.get(name) in ("Value", "List", "LargeList", "Sequence")]
     return image or images[0], label or (labels[0] if labels else None)

@@ -1,103 +1,174 @@
 """Image files of any kind as tensors ``[C, H, W]``, uint8 or float32, with as many channels as asked for.
 
 - Values: uint8 as it is; uint16 / 65535; float as it is, by convention in [0, 1]; bool as 0 and 1.
+  Floats that are not finite become 0.
 - Channels: grey becomes RGB by repeating, RGB becomes grey by ITU-R 601 weights; palette, CMYK and
   YCbCr become RGB; an alpha channel is composited on white unless as many channels are asked for
   (2 or 4), in which case images without one are opaque. Any other number must match.
 - ``.npy``: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``; the last axis is taken for the channels when
   its length is the number asked for, or 1 or 3 when the first axis does not fit.
-- TIFF: channels in any order, or one page per channel. 16-bit colour PNG keep their upper 8 bits.
+- TIFF: channels in any order, or one page per channel.
+- Colour of 16 bits is read in full from PNG and TIFF; kinds of files that can be read at 8 bits
+  only, such as 16-bit JPEG 2000, are read so and noted.
 - Orientation tags of cameras are followed.
+
+What a file is, its first bytes say, not its ending.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from unmask.data import Findings, fill_not_finite
+from unmask.data.values import FILLED
+from unmask_vision.data.arrays import Unreadable, check_pixels, open_npy, read_tiff, tiff_header
+from unmask_vision.data.depth import bits_of, bits_of_jpeg, check_bands, is_readable_in_full, read_in_full
+
+__all__ = ["EXTENSIONS", "Header", "Unreadable", "check_image", "from_pil", "read_image", "to_float", "to_uint8"]
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".npy")
+CUT = "are read at 8 of their {} bits"
+"""What findings say of images of a kind that cannot be read in full."""
 
 _LUMA = (0.299, 0.587, 0.114)
 _NATURAL = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
+_ORIENTATION = 0x0112
+_HEAD = 2**14
+"""Bytes of a file in which its header is looked for."""
+_STRIP_PIXELS = 2**22
+"""Larger images become tensors by strips of rows, which keeps floats of the whole out of memory."""
+
+Source = Path | BinaryIO
+"""A file: its path, or its content."""
 
 
-class Unreadable(ValueError):  # noqa: N818 (says what the file is)
-    """This file is no image that can be used; the message says why, without the file's name."""
+class Header(NamedTuple):
+    """What the header of an image says.
+
+    Args:
+        height: in pixels, before it is turned as an orientation tag says.
+        width: likewise.
+        fine: whether its values are finer than 8 bits when read.
+    """
+
+    height: int
+    width: int
+    fine: bool
 
 
-def read_image(path: Path, channels: int = 3, max_pixels: int = 200_000_000, around: int | None = None) -> Tensor:
+def read_image(
+    source: Source,
+    channels: int = 3,
+    max_pixels: int = 200_000_000,
+    around: int | None = None,
+    findings: Findings | None = None,
+    name: str | None = None,
+) -> Tensor:
     """The image ``[channels, H, W]``.
 
     Args:
-        path: the file.
+        source: the file.
         channels: number asked for.
         max_pixels: larger images are not decoded.
         around: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side stays at
             least this many pixels long; None: at full size.
+        findings: is told of values that are not finite, and of bits that are lost.
+        name: of the image, for ``findings``.
 
     Raises:
-        Unreadable: the content is damaged, no image, too large, or has other channels.
+        Unreadable: the content is damaged, no image, too large, has other channels, or no finite value.
     """
-    with _plainly():
-        if path.suffix.lower() == ".npy":
-            array, alpha = _open_npy(path, channels, max_pixels), False
-            return _match(_to_tensor(np.array(array)), channels, alpha)
-        if path.suffix.lower() in (".tif", ".tiff"):
-            bands = _read_tiff(path, channels, max_pixels)
-            if bands is not None:
-                return _match(_to_tensor(bands[0]), channels, bands[1])
-        with _open(path) as image:
+    findings = Findings() if findings is None else findings
+    with _plainly(source):
+        head = _head(source)
+        kind = _kind(head)
+        if kind == "npy":
+            array = open_npy(source, channels, max_pixels)
+            return _in_strips(lambda rows: array[rows], array.shape[:2], channels, False, findings, name)
+        if kind == "tiff" and (bands := read_tiff(source, channels, max_pixels)) is not None:
+            array, alpha = bands
+            return _in_strips(lambda rows: array[rows], array.shape[:2], channels, alpha, findings, name)
+        with _open(source) as image:
             if around is not None:
                 image.draft(None, (around, around))
-            _check_pixels(*image.size, max_pixels)
-            return from_pil(image, channels)
+            check_pixels(*image.size, max_pixels)
+            check_bands(image)
+            bits = bits_of(image, head)
+            if bits > 8 and is_readable_in_full(image):
+                array, alpha = read_in_full(image, source)
+                return _in_strips(lambda rows: array[rows], array.shape[:2], channels, alpha, findings, name)
+            findings.note(CUT.format(bits), name, int(bits > 8))
+            return from_pil(image, channels, findings, name)
 
 
-def check_image(path: Path, channels: int = 3, max_pixels: int = 200_000_000) -> bool:
-    """Looks at the header only; says whether the values are finer than 8 bits.
+def check_image(
+    source: Source,
+    channels: int = 3,
+    max_pixels: int = 200_000_000,
+    findings: Findings | None = None,
+    name: str | None = None,
+) -> Header:
+    """Looks at the header only; ``findings`` is told of bits that would be lost.
 
     Raises:
         Unreadable: the header alone shows that `read_image` would fail.
     """
-    with _plainly():
-        if path.suffix.lower() == ".npy":
-            return _open_npy(path, channels, max_pixels).dtype != np.uint8
-        if path.suffix.lower() in (".tif", ".tiff"):
-            bands = _tiff_header(path, max_pixels)
-            if bands is not None:
-                return bands != np.uint8
-        with _open(path) as image:
+    with _plainly(source):
+        head = _head(source)
+        kind = _kind(head)
+        if kind == "npy":
+            array = open_npy(source, channels, max_pixels)
+            return Header(array.shape[0], array.shape[1], array.dtype != np.uint8)
+        if kind == "tiff" and (header := tiff_header(source, max_pixels)) is not None:
+            return Header(*header.shape, header.dtype != np.uint8)
+        with _open(source) as image:
             if image.format != "JPEG":
-                _check_pixels(*image.size, max_pixels)
-            return image.mode.startswith(("I", "F"))
+                check_pixels(*image.size, max_pixels)
+            check_bands(image)
+            bits = bits_of(image, head)
+            whole = bits > 8 and is_readable_in_full(image)
+            if findings is not None:
+                findings.note(CUT.format(bits), name, int(bits > 8 and not whole))
+            return Header(image.height, image.width, whole or image.mode.startswith(("I", "F")))
 
 
-def from_pil(image: Image.Image, channels: int = 3) -> Tensor:
+def from_pil(
+    image: Image.Image, channels: int = 3, findings: Findings | None = None, name: str | None = None
+) -> Tensor:
     """A PIL image as ``[channels, H, W]``, by the rules above.
 
     Raises:
-        Unreadable: it has other channels.
+        Unreadable: it has other channels, or no finite value.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # "I" holds 16-bit files in 32 bits
-        values = np.array(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise Unreadable("32-bit integers; 8 bits, 16 bits and floats are known")
-        return _match(_to_tensor(values.astype(np.uint16)[..., None]), channels, False)
-    if image.mode == "F":
-        return _match(_to_tensor(np.array(image)[..., None]), channels, False)
+    image.load()  # TIFF are turned by this
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     has_alpha = "transparency" in image.info and image.mode in ("P", "L", "RGB")
     mode = "RGBA" if has_alpha or image.mode == "PA" else _NATURAL.get(image.mode, "RGB")
-    array = np.array(image.convert(mode))
-    array = array[..., None] if array.ndim == 2 else array  # [H, W, C]
-    return _match(_to_tensor(array), channels, mode in ("LA", "RGBA"))
+    mode = image.mode if image.mode.startswith(("I", "F")) else mode
+
+    def strip(rows: slice) -> np.ndarray:
+        part = image
+        if (rows.start, rows.stop) != (0, image.height):
+            part = image.crop((0, rows.start, image.width, rows.stop))
+        values = np.array(part if part.mode == mode else part.convert(mode))
+        if mode.startswith("I"):  # "I" holds 16-bit files in 32 bits
+            if values.min() < 0 or values.max() > 65535:
+                raise Unreadable("32-bit integers; 8 bits, 16 bits and floats are known")
+            values = values.astype(np.uint16)
+        return values[..., None] if values.ndim == 2 else values  # [rows, W, C]
+
+    findings = Findings() if findings is None else findings
+    return _in_strips(strip, (image.height, image.width), channels, mode in ("LA", "RGBA"), findings, name)
 
 
 def to_float(image: Tensor) -> Tensor:
@@ -111,7 +182,7 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def _plainly(source: Source) -> Iterator[None]:
     """Whatever a decoder raises on damaged bytes becomes `Unreadable`; a missing file stays what it is."""
     try:
         yield
@@ -119,97 +190,77 @@ def _plainly() -> Iterator[None]:
         raise
     except MemoryError:
         raise Unreadable("too large for the memory") from None
+    except Image.UnidentifiedImageError as error:
+        bits = bits_of_jpeg(_head(source))
+        raise Unreadable("no image" if bits in (None, 8) else f"a JPEG of {bits} bits; 8 are known") from error
     except Exception as error:  # decoders raise nearly anything, struct.error and TypeError included
-        reason = "no image" if isinstance(error, Image.UnidentifiedImageError) else str(error).split("\n")[0]
-        raise Unreadable(reason or type(error).__name__) from error
+        raise Unreadable(str(error).split("\n")[0] or type(error).__name__) from error
+
+
+def _head(source: Source) -> bytes:
+    """The beginning of a file, which is then at its beginning again."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(_HEAD)
+    source.seek(0)
+    head = source.read(_HEAD)
+    source.seek(0)
+    return head
+
+
+def _kind(head: bytes) -> str:
+    """``npy``, ``tiff``, or ``other`` for what PIL may know."""
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    return "tiff" if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else "other"
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(source: Source) -> Iterator[Image.Image]:
     # PIL's own limit warns of large photographs at half of ours; `max_pixels` stands in for it.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 yield image
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open_npy(path: Path, channels: int, max_pixels: int) -> np.ndarray:
-    """``[H, W, C]``, not yet in memory."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3:
-        raise Unreadable(f"an array of {array.ndim} axes instead of 2 or 3")
-    last, first = array.shape[-1], array.shape[0]
-    convertible = (1, 3) if channels in (1, 3) else ()
-    if last != channels and (first == channels or (first in convertible and last not in convertible)):
-        array = np.moveaxis(array, 0, -1)
-    if array.shape[-1] != channels and array.shape[-1] not in convertible:
-        raise Unreadable(f"shape {tuple(array.shape)} instead of {channels} channels first or last")
-    _check_dtype(array.dtype)
-    _check_pixels(array.shape[1], array.shape[0], max_pixels)
-    return array
-
-
-def _tiff_header(path: Path, max_pixels: int) -> np.dtype | None:
-    """The type of values; None for kinds that are left to PIL."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as tiff:
-        page, series = tiff.pages.first, tiff.series[0]
-        plain = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
-        if not plain or page.bitspersample < 8:
-            return None
-        _check_pixels(page.imagewidth, page.imagelength, max_pixels)
-        _check_dtype(series.dtype)
-        return np.dtype(series.dtype)
-
-
-def _read_tiff(path: Path, channels: int, max_pixels: int) -> tuple[np.ndarray, bool] | None:
-    """``[H, W, C]`` and whether the last channel is alpha; None for kinds that are left to PIL."""
-    import tifffile
-
-    if _tiff_header(path, max_pixels) is None:
-        return None
-    with tifffile.TiffFile(path) as tiff:
-        page, series = tiff.pages.first, tiff.series[0]
-        if len(series.shape) > 2 and series.axes[-1] != "S" and series.shape[0] not in (channels, 1, 3):
-            raise Unreadable(f"{series.shape[0]} channels instead of {channels}")
-        try:
-            array = np.squeeze(series.asarray()) if len(series.shape) > 3 else series.asarray()
-        except (ValueError, ImportError) as error:
-            if "imagecodecs" in str(error):  # a compression that PIL may know
-                return None
-            raise
-        if array.ndim == 2:
-            array = array[..., None]
-        elif array.ndim != 3:
-            raise Unreadable(f"a stack of shape {series.shape} instead of one image")
-        elif series.axes[-1] != "S":
-            array = np.moveaxis(array, 0, -1)
-        alpha = any(int(kind) in (1, 2) for kind in page.extrasamples) and array.shape[-1] in (2, 4)
-        return array, alpha
-
-
-def _check_pixels(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise Unreadable(f"{width} x {height} pixels are more than `max_pixels` = {max_pixels}")
-    if width * height == 0:
-        raise Unreadable(f"{width} x {height} pixels")
-
-
-def _check_dtype(dtype: np.dtype) -> None:
-    if dtype.kind not in "fb" and dtype not in (np.uint8, np.uint16):
-        raise Unreadable(f"values of type {dtype}; uint8, uint16, floats and bool are known")
+def _in_strips(
+    strip: Callable[[slice], np.ndarray],
+    size: tuple[int, ...],
+    channels: int,
+    alpha: bool,
+    findings: Findings,
+    name: str | None,
+) -> Tensor:
+    """``[channels, H, W]`` from strips of rows ``[rows, W, C]``; ``alpha``: their last channel is one."""
+    height, width = size
+    step = max(_STRIP_PIXELS // width, 1)
+    whole: Tensor | None = None
+    num_filled = num_values = 0
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        values, filled = fill_not_finite(strip(rows))
+        num_filled, num_values = num_filled + filled, num_values + values.size
+        part = _match(_to_tensor(values), channels, alpha)
+        if step >= height:
+            whole = part
+        else:
+            whole = part.new_empty(channels, height, width) if whole is None else whole
+            whole[:, rows] = part
+    assert whole is not None
+    if num_filled == num_values:
+        raise Unreadable("none of its values is finite")
+    findings.note(FILLED, name, int(num_filled > 0))
+    return whole
 
 
 def _to_tensor(array: np.ndarray) -> Tensor:
     """``[H, W, C]`` to ``[C, H, W]`` uint8 or float32."""
-    array = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+    array = np.require(np.moveaxis(array, -1, 0), requirements=["C", "W"])
     if array.dtype == np.uint8:
         return torch.from_numpy(array)
     scale = 65535 if array.dtype == np.uint16 else 1

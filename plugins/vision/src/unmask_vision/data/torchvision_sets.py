@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import inspect
+import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,12 +15,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from unmask.data import MaskedDataModule, Splits, held_out
+from unmask.data import Findings, MaskedDataModule, Splits, find_files, held_out
 from unmask.nearest import nearest
-from unmask_vision.data.augment import CenterCrop, Transformed, augmentation
+from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.digits import Images
-from unmask_vision.data.reading import from_pil, to_uint8
+from unmask_vision.data.looks import NUM_LOOKED, Looks, spread, told
+from unmask_vision.data.reading import check_image, from_pil
 
 IDX_SETS = ("MNIST", "FashionMNIST", "KMNIST")
 IDX_FILES = {
@@ -29,7 +33,7 @@ IDX_FILES = {
 
 
 class TorchvisionData(MaskedDataModule):
-    """Images ``[C, H, W]`` uint8 with integer labels where the data set has some.
+    """Images ``[C, H, W]`` uint8, or float32 where they are finer, with integer labels where the data set has some.
 
     MNIST, FashionMNIST and KMNIST are also found as IDX files, gzipped or not, that lie in ``root``
     itself. Data sets that know no test part (ImageFolder) are split once, by ``val_ratio``.
@@ -72,6 +76,8 @@ class TorchvisionData(MaskedDataModule):
         val_batch_size: int | None = None,
         drop_last: bool = True,
     ) -> None:
+        if image_size is not None:
+            check_side("image_size", image_size)
         if channels not in (None, 1, 2, 3, 4):
             raise ValueError(f"`channels` must be 1, 2, 3, 4 or None, but is {channels}.")
         if not 0 < val_ratio < 1:
@@ -85,18 +91,32 @@ class TorchvisionData(MaskedDataModule):
         self.split = split
         self.val_split = val_split
         self.val_ratio = val_ratio
+        self.looks = Looks()
+        self._classes: list[str] = []
+        self._about = ""
 
     def prepare_data(self) -> None:
         if self.download and not _has_idx(self.set_name, self.root):
             self._parts(_class(self.set_name), download=True)
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Words that labels stand for, where torchvision knows them and images have labels."""
+        return self._classes if self.splits.probe_train is not None else ()
+
+    def found(self) -> str:
+        return told(super().found(), self.looks, self.classes, self._about)
+
     def load(self) -> Splits:
+        self.looks = Looks()
         cls = _class(self.set_name)
         parts: tuple[Dataset, Dataset]
         if _has_idx(self.set_name, self.root):
             parts = _read_idx(self.root, "train"), _read_idx(self.root, "test")
+            self._classes = _words(cls)
         else:
             parts = self._parts(cls, download=False)
+            self._classes = _words(parts[0].dataset if isinstance(parts[0], Subset) else parts[0])
         if self.channels is None and not isinstance(parts[0], Images):
             first = parts[0][0][0]
             self.channels = {"1": 1, "L": 1, "LA": 2, "RGBA": 4}.get(getattr(first, "mode", "RGB"), 3)
@@ -104,9 +124,15 @@ class TorchvisionData(MaskedDataModule):
         plain: list[Dataset] = [train, val]
         if self.split != "train" and "split" in inspect.signature(cls).parameters:
             plain[0] = Labelled(self._part(cls, "train", download=False), self.channels)  # the rest has no labels
+        labelled = all("label" in part[0] for part in plain)
+        self._about = "No labels, for the data set gives no class numbers." if not labelled else "Labels have no words."
+        self._about = "" if labelled and self._classes else self._about
+        for rows in (train, val):
+            for number in spread(len(rows), NUM_LOOKED):
+                self.looks.see(rows[number]["image"])
         if self.image_size is not None:
             plain = [Transformed(part, CenterCrop(self.image_size)) for part in plain]
-        return Splits(train, plain[1], *(plain if "label" in plain[0][0] else ()))
+        return Splits(train, plain[1], *(plain if labelled else ()))
 
     def _parts(self, cls: type, download: bool) -> tuple[Dataset, Dataset]:
         if {"train", "split"} & set(inspect.signature(cls).parameters):
@@ -121,6 +147,8 @@ class TorchvisionData(MaskedDataModule):
         options |= {"train": part == "train"} if "train" in names else {}
         options |= {"split": part} if "split" in names else {}
         options |= {"download": True} if download and "download" in names else {}
+        if cls is ImageFolder:  # people's own files, in which there is much that torchvision says nothing of
+            return VisibleFolder(self.root, self.looks.findings)
         try:
             return cls(**options)
         except (RuntimeError, OSError) as error:
@@ -132,6 +160,35 @@ class TorchvisionData(MaskedDataModule):
             raise ValueError(
                 f"`root` must hold the files of {self.set_name}{missing}, but {self.root} does not: {reason}.{hint}"
             ) from error
+
+
+class VisibleFolder(ImageFolder):
+    """torchvision's ImageFolder of the files that `find_files` finds: nothing hidden, no loops of links.
+
+    Args:
+        root: the folder.
+        findings: is told of what is left out.
+    """
+
+    def __init__(self, root: Path, findings: Findings) -> None:
+        self.findings = findings
+        super().__init__(root, loader=_load)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        root = Path(directory)
+        files = find_files(root, IMG_EXTENSIONS, self.findings, "images", "root")
+        self.files = {path: path.relative_to(root).parts for path in files}
+        for path, parts in self.files.items():
+            if len(parts) == 1:
+                self.findings.note("lie in no folder of a class and are left out", path.name)
+        classes = sorted({parts[0] for parts in self.files.values() if len(parts) > 1})
+        if not classes:
+            raise ValueError(f"`root` must hold a folder of images for each class, but {root} holds images alone.")
+        return classes, {word: number for number, word in enumerate(classes)}
+
+    def make_dataset(self, directory: Any, class_to_idx: Any, *args: Any, **kwargs: Any) -> list[tuple[str, int]]:
+        inside = [(str(path), class_to_idx[parts[0]]) for path, parts in self.files.items() if len(parts) > 1]
+        return sorted(inside, key=lambda item: (item[1], *os.path.split(item[0])))  # torchvision's order
 
 
 class Labelled(Dataset):
@@ -156,8 +213,22 @@ class Labelled(Dataset):
             sample = {"image": image}
         else:
             picture = Image.fromarray(image[0].numpy()) if isinstance(image, torch.Tensor) else image
-            sample = {"image": to_uint8(from_pil(picture, self.channels or 3))}
+            sample = {"image": from_pil(picture, self.channels or 3)}
         return sample | ({"label": int(label)} if isinstance(label, int | np.integer) else {})
+
+
+def _load(path: str) -> Image.Image:
+    """As torchvision's own, which would cut what is finer than 8 bits."""
+    with Image.open(path) as image:
+        if check_image(Path(path)).fine:
+            raise ValueError(f"{path} is finer than 8 bits, which `ImageFolder` cannot read; take `vision.folder`.")
+        return image.convert("RGB")
+
+
+def _words(source: Any) -> list[str]:
+    """Names of classes, where torchvision has them as words or tuples of words."""
+    names = [", ".join(name) if isinstance(name, tuple) else name for name in getattr(source, "classes", None) or ()]
+    return names if all(isinstance(name, str) for name in names) else []
 
 
 def _class(name: str) -> type:

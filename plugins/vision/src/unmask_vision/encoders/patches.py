@@ -20,7 +20,10 @@ def left_to(encoder: Encoder | None, **given: Any) -> None:
     """
     for name, value in given.items():
         if encoder is not None and value is not None:
-            raise ValueError(f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}.")
+            raise ValueError(
+                f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}; "
+                "nearest: null."
+            )
 
 
 def embed_patches(embed: PatchEmbed, patches: Tensor) -> Tensor:

@@ -208,6 +208,6 @@ def _quiet(transformers: Any) -> Iterator[None]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

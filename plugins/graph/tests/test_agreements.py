@@ -1,0 +1,93 @@
+"""What a model and its data must agree on is compared before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from unmask.cli import main
+from unmask.losses import MSELoss
+from unmask_graph.agreements import EdgeValues, NumFeatures, OneFeature
+from unmask_graph.data import GraphFilesData
+from unmask_graph.data.links import LinkData
+from unmask_graph.encoders.gat import GATEncoder
+from unmask_graph.encoders.gcn import GCNEncoder
+from unmask_graph.methods.graphmae import GraphMAE
+from unmask_graph.methods.graphmae2 import GraphMAE2
+from unmask_graph.methods.maskgae import MaskGAE
+from unmask_graph.predictors.gat_decoder import GATDecoder
+
+
+def data(folder: Path, num_features: int = 2, num_values: int = 0) -> GraphFilesData:
+    edges = torch.stack([torch.arange(30), (torch.arange(30) + 1) % 30])
+    values = torch.rand(30, num_values) if num_values else None
+    torch.save(Data(x=torch.rand(30, num_features), edge_index=edges, edge_attr=values), folder / "a.pt")
+    return GraphFilesData(str(folder / "a.pt"))
+
+
+def compared(model: Any, graphs: Any) -> list[str]:
+    """What is told; fails where the run is refused."""
+    found = [kind().check(model, graphs) for kind in (NumFeatures, OneFeature, EdgeValues)]
+    return [told for told in found if told is not None]
+
+
+def test_the_number_of_features(tmp_path: Path) -> None:
+    graphs = data(tmp_path, 3)
+    for model in (GraphMAE(2, width=8), GraphMAE2(2, 8), MaskGAE(2, 8), GraphMAE(encoder=GCNEncoder(2, 8))):
+        for given in (graphs, LinkData(graphs)):
+            with pytest.raises(ValueError, match=r"`model\.num_features` must be 3, .* \(3 features\), but is 2"):
+                compared(model, given)
+    assert compared(GraphMAE(3, width=8), graphs) == []
+
+
+def test_a_cosine_of_one_feature(tmp_path: Path) -> None:
+    graphs = data(tmp_path, 1)
+    for model in (GraphMAE(1, width=8), GraphMAE2(1, 8)):
+        with pytest.raises(ValueError, match=r"`data` must have at least 2 features .* but has 1"):
+            compared(model, graphs)
+    for model in (GraphMAE(1, width=8, loss=MSELoss()), MaskGAE(1, 8)):
+        assert compared(model, graphs) == []
+
+
+def test_values_of_edges(tmp_path: Path) -> None:
+    (tmp_path / "with").mkdir()
+    bare, weighted = data(tmp_path), data(tmp_path / "with", num_values=3)
+    reading = GATEncoder(2, 8, edge_width=3)
+    told = compared(GraphMAE(2, width=8), weighted)
+    assert told == [
+        "The data has 3 values for each edge (weights or features), which GATEncoder does not read; `--model.encoder "
+        "graph.gat --model.encoder.num_features 2 --model.encoder.edge_width 3` does."
+    ]
+    for model, name in ((GraphMAE(2, "gin", 8), "GIN"), (MaskGAE(2, 8), "GCN"), (GraphMAE2(2, 8), "GAT")):
+        assert f"which {name}Encoder does not read" in compared(model, weighted)[0]
+    for model in (GraphMAE(encoder=reading), MaskGAE(encoder=reading)):
+        assert compared(model, weighted) == []
+    for model in (GraphMAE(2, width=8), MaskGAE(2, 8), MaskGAE(encoder=GATEncoder(2, 8, edge_width=1))):
+        assert compared(model, bare) == []  # an edge that may be hidden has the value 1
+    for encoder, there, graphs in ((reading, None, bare), (GATEncoder(2, 8, edge_width=2), 3, weighted)):
+        with pytest.raises(ValueError, match=rf"`edge_width` .* must be {there}, .*, but is {encoder.edge_width}"):
+            compared(GraphMAE(encoder=encoder), graphs)
+    decoder = GATDecoder(8, 2, edge_width=2)
+    with pytest.raises(ValueError, match=r"`edge_width` of `model` must be 3, .*, but is 2"):
+        compared(GraphMAE(2, width=8, predictor=decoder), weighted)
+
+
+def test_a_run_is_told_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data(tmp_path, num_values=1)
+    (tmp_path / "config.yaml").write_text(
+        "model: {class_path: graph.graphmae, init_args: {num_features: 2, width: 8}}\n"
+        f"data: {{class_path: graph.files, init_args: {{paths: {tmp_path / 'a.pt'}}}}}\n"
+        "trainer: {max_steps: 1, accelerator: cpu}\n"
+    )
+    run = ["fit", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")]
+    assert main([*run, "--model.num_features", "5"]) != 0
+    told = capsys.readouterr()
+    assert "`model.num_features` must be 2" in told.out + told.err
+    assert "step 1" not in told.out
+    assert main(run) == 0
+    told = capsys.readouterr()
+    assert 0 < told.out.index("The data has 1 value for each edge") < told.out.index("step 1")

@@ -1,0 +1,427 @@
+"""What people's own files hold beside graphs as they should be: made right, refused in a line, or told."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from torch_geometric.data import Batch, Data, HeteroData, InMemoryDataset
+from torch_geometric.data import Dataset as PyGDataset
+
+from unmask_graph.data import GraphFilesData, PlanetoidData, PyGData, TUData
+
+EDGES = "source,target\n" + "".join(f"n{i},n{(i + 1) % 5}\n" for i in range(5))
+
+
+def tables(folder: Path, edges: str, nodes: str | None = None, name: str = "edges.csv", **more: Any) -> GraphFilesData:
+    (folder / name).write_text(edges)
+    if nodes is not None:
+        (folder / "nodes.csv").write_text(nodes)
+        more["nodes"] = str(folder / "nodes.csv")
+    return GraphFilesData(str(folder / name), **more)
+
+
+def saved(folder: Path, whole: Any, **more: Any) -> GraphFilesData:
+    torch.save(whole, folder / "graphs.pt")
+    return GraphFilesData(str(folder / "graphs.pt"), **more)
+
+
+def graph(**more: Any) -> Data:
+    return Data(**({"x": torch.rand(3, 2), "edge_index": torch.tensor([[0, 1], [1, 2]])} | more))
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("edges", "nodes", "told"),
+    [
+        (
+            "n0,n1\nn1,n2\n",
+            None,
+            r"'edges\.csv' must name its columns, but is 'n0', 'n1', which looks like an edge",
+        ),
+        ("0,1\n1,2\n", None, "'0', '1', which looks like an edge"),
+        ("x,y,0.5\nz,w,0.25\n", None, r"'x', 'y', '0\.5', which looks like an edge"),
+        ("n0,n1\nn2,n3\n", "id,age\nn0,1\nn1,2\nn2,3\nn3,4\n", "'n0', 'n1', which looks like an edge"),
+        (EDGES, "n0,31\nn1,32\n", r"'nodes\.csv' must name its columns, but is 'n0', '31', which looks like a node"),
+        (EDGES, "7,31\nn1,32\n", "'7', '31', which looks like a node"),
+        (EDGES, "n9,31,4\nn1,32,5\n", "'n9', '31', '4', which looks like a node"),
+    ],
+)
+def test_a_first_line_of_data_is_not_eaten(tmp_path: Path, edges: str, nodes: str | None, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        tables(tmp_path, edges, nodes).graphs  # noqa: B018
+
+
+@pytest.mark.parametrize("header", ["src,dst", "From,To", "u,v", "weight,id1,id2", "target,weight,source"])
+def test_columns_of_ends_are_found_by_their_names(tmp_path: Path, header: str) -> None:
+    named = header.split(",")
+    ends = [name for name in named if name != "weight"]
+    backwards = ends[0] == "target"
+    rows = [{ends[0]: f"{i}", ends[1]: f"{i + 1}", "weight": "0.5"} for i in range(3)]
+    lines = [header, *(",".join(row[name] for name in named) for row in rows)]
+    sample = tables(tmp_path, "\n".join(lines), directed=True).graphs.samples[0]
+    forward = [[0, 1, 2], [1, 2, 3]]
+    assert sample["edges"].tolist() == (forward[::-1] if backwards else forward)
+    assert ("edge_values" in sample) == ("weight" in named)
+
+
+def test_columns_that_are_guessed_are_told(tmp_path: Path) -> None:
+    data = tables(tmp_path, "one,other\nn0,n1\n", "who,age\nn0,1\nn1,2\n")
+    assert (
+        "2 tables name their nodes in columns of other names than usual: edges.csv (`one`, `other`), " in data.found()
+    )
+
+
+def test_several_graphs_in_one_table(tmp_path: Path) -> None:
+    edges = "graph_id,source,target\n" + "".join(f"{g},{i},{i + 1}\n" for g in (10, 2, 1) for i in range(g % 4 + 1))
+    data = tables(tmp_path, edges)
+    assert [sample["edges"].shape[1] // 2 for sample in data.graphs.samples] == [2, 3, 3]  # 1, 2, 10
+    assert data.report["num_duplicate_edges"] == 0
+
+    nodes = "graph_id,id,age,label\n0,a,3,x\n0,b,4,y\n1,a,5,\n1,b,6,x\n2,a,7,x\n2,b,8,y\n"
+    data = tables(tmp_path, "graph_id,source,target\n1,b,a\n0,a,b\n", nodes, directed=True)
+    assert [sample["x"][:, 0].tolist() for sample in data.graphs.samples] == [[3, 4], [5, 6], [7, 8]]
+    assert [sample["edges"].T.tolist() for sample in data.graphs.samples] == [[[0, 1]], [[1, 0]], []]
+    assert [sample["label"].tolist() for sample in data.graphs.samples] == [[0, 1], [-100, 0], [0, 1]]
+    assert data.classes == ["x", "y"]
+
+    for pair in (("source,target\na,b\n", nodes), ("graph_id,source,target\n0,a,b\n", "id,age\na,1\nb,2\n")):
+        with pytest.raises(ValueError, match=r"must have the column `graph_id` as .* has it, which tells graphs apart"):
+            tables(tmp_path, *pair).graphs  # noqa: B018
+
+
+def test_the_table_and_the_node_of_a_wrong_cell_are_named(tmp_path: Path) -> None:
+    for cell, told in (("", "is empty"), ("old", "has 'old'"), ("inf", "has 'inf'"), ("x" * 200_000, "has 'xxxx")):
+        nodes = f"id,age\nn0,1\nn1,{cell}\n" + "".join(f"n{i},2\n" for i in (2, 3, 4))
+        with pytest.raises(ValueError, match=rf"`age` of 'nodes\.csv' must .* row 2 \(node 'n1'\) {told}") as error:
+            tables(tmp_path, EDGES, nodes).graphs  # noqa: B018
+        assert len(str(error.value)) < 300
+    with pytest.raises(ValueError, match=r"`weight` of 'edges\.csv' must have a finite number .* row 1 is empty"):
+        tables(tmp_path, "source,target,weight\na,b,\nb,c,1\n").graphs  # noqa: B018
+
+
+def test_rows_and_columns_that_are_left_out_are_told(tmp_path: Path) -> None:
+    edges = ",source,target,kind\n0,n0,n1,x\n1,,n2,y\n2,n1,n2,z\n3,n1\n"
+    data = tables(tmp_path, edges)
+    assert data.report["num_edges"] == 2
+    for told in (
+        "1 rows without a node or a graph are left out: row 2 of edges.csv.",
+        "1 rows with more or fewer fields than the first line are left out: line 5 of edges.csv.",
+        "1 columns without a name are left out: of edges.csv.",
+        "1 columns of text are left out: `kind` of edges.",
+    ):
+        assert told in data.found()
+
+
+@pytest.mark.parametrize(
+    ("labels", "read", "classes"),
+    [
+        (["b", "", "a", "b", "nan"], [1, -100, 0, 1, -100], ["a", "b"]),
+        (["10", "9", "", "10", "9"], [1, 0, -100, 1, 0], ["9", "10"]),
+        (["1.0", "2.0", "", "1.0", "2.0"], [0, 1, -100, 0, 1], ["1.0", "2.0"]),
+        (["0.5", "2", "", "n/a", "-1"], [0.5, 2, None, None, -1], []),
+    ],
+)
+def test_labels_are_classes_or_numbers(tmp_path: Path, labels: list[str], read: list[Any], classes: list[str]) -> None:
+    nodes = "id,age,label\n" + "".join(f"n{i},{i},{label}\n" for i, label in enumerate(labels))
+    data = tables(tmp_path, EDGES, nodes)
+    label = data.graphs.samples[0]["label"]
+    assert [None if np.isnan(one) else one for one in label.tolist()] == read
+    assert label.is_floating_point() == (not classes)
+    assert list(data.classes) == classes
+    assert data.report["num_unlabelled"] == sum(one in (None, -100) for one in read)
+
+
+def test_whole_numbers_that_may_be_kinds_are_told(tmp_path: Path) -> None:
+    edges = "source,target\n" + "".join(f"{i},{i + 1}\n" for i in range(39))
+    nodes = "id,atom,flag,size\n" + "".join(f"{i},{[1, 6, 7, 8][i % 4]},{i % 2},{i / 2}\n" for i in range(40))
+    told = tables(tmp_path, edges, nodes).found()
+    assert "1 features are whole numbers of few values, read as real numbers; where" in told
+    assert "`atom` (1 to 8)." in told
+    assert "whole numbers" not in tables(tmp_path, edges, "id,age\n" + "".join(f"{i},{i}\n" for i in range(40))).found()
+
+
+def test_an_undirected_file_keeps_both_directions(tmp_path: Path) -> None:
+    nx.write_graphml(nx.path_graph(3), tmp_path / "a.graphml")
+    data = GraphFilesData(str(tmp_path / "a.graphml"), directed=True)
+    assert data.graphs.samples[0]["edges"].T.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
+    assert (
+        "1 files hold undirected graphs, whose edges run both ways in spite of `directed`: a.graphml." in data.found()
+    )
+
+
+def test_folders_are_read_by_the_common_rule(tmp_path: Path) -> None:
+    folder = tmp_path / "graphs"
+    (folder / ".hidden").mkdir(parents=True)
+    for place in ("a.graphml", ".hidden/b.graphml"):
+        nx.write_graphml(nx.path_graph(3), folder / place)
+    (folder / "again").symlink_to(folder)
+    (folder / "notes.txt").write_text("")
+    os.mkfifo(folder / "pipe.graphml")
+    data = GraphFilesData(str(folder))
+    assert data.report["num_graphs"] == 1
+    told = data.found()
+    for kind in ("hidden files", "other endings are left out: notes.txt", "links to files", "pipes, sockets"):
+        assert kind in told
+
+
+# PyG's files
+
+
+def test_the_processed_file_of_a_data_set(tmp_path: Path) -> None:
+    datas = [graph(x=torch.rand(n, 2), y=torch.tensor([n / 2]), edge_attr=torch.rand(2, 3)) for n in (3, 4, 5)]
+    whole, slices = InMemoryDataset.collate(datas)
+    for kept in ((whole, slices), (whole.to_dict(), slices, Data), (whole.to_dict(), slices, {"num_nodes": 3}, Data)):
+        samples = saved(tmp_path, kept).graphs.samples
+        for sample, data in zip(samples, datas, strict=True):
+            assert torch.equal(sample["x"], data.x) and sample["label"] == data.y.item()
+            assert sample["edge_values"].shape == (4, 3)
+    assert len(saved(tmp_path, (datas[0].to_dict(), None, Data)).graphs.samples) == 1
+    with pytest.raises(ValueError, match=r"'graphs\.pt' must hold graphs that fit its slices, but does not: "):
+        saved(tmp_path, (whole, {key: 100 * value for key, value in slices.items()})).graphs  # noqa: B018
+
+
+def hetero() -> HeteroData:
+    made = HeteroData()
+    made["user"].x = torch.rand(3, 2)
+    made["user", "knows", "user"].edge_index = torch.tensor([[0], [1]])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"),
+    [
+        ({1: 2}, r"'graphs\.pt' must hold `Data` or dicts with `x`, `edge_index`, \.\.\., but holds a dict of `1`"),
+        ("words", "Graph 0 must be a `Data` with one kind of nodes, but is a `str`"),
+        (graph(x="words"), "`x` of Graph 0 must be a tensor, but is a str"),
+        (graph(y="words"), "`y` of Graph 0 must be a tensor, but is a str"),
+        (graph(x=torch.rand(3, 2) + 1j), "Features of Graph 0 must be real numbers"),
+        (graph(x=None, num_nodes=10**12), "Graph 0 must have at most 100,000,000 nodes where it has no features"),
+        (graph(x=None, num_nodes=2), r"Edges of Graph 0 must join nodes in \[0, 1\], but one joins 1 and 2"),
+        (graph(num_nodes=10**12), "`num_nodes` of Graph 0 must be 3, the rows of `x`, but is 1000000000000"),
+        (graph(x=torch.rand(1).expand(10**13)[:, None]), "The data must fit into the memory, but does not"),
+        (graph(edge_index=torch.tensor([[0, 1], [1, 2], [2, 0]])), r"must have the shape \[2, E\], but have \[3, 2\]"),
+        (graph(edge_index=torch.tensor([[0.3], [1.0]])), "Edges of Graph 0 must be whole numbers, but are not"),
+        (graph(edge_weight=torch.rand(1), edge_attr=torch.rand(2)), "must have as many rows, but have"),
+        (graph(y=torch.tensor([0, 1, 0]), train_mask=torch.ones(2).bool(), test_mask=torch.ones(2).bool()),
+         "`train_mask` must have one value for each of 3 nodes, but has 2"),
+        (Batch.from_data_list([graph()]), "must hold data alone, but asks for `torch_geometric.data.batch."),
+        (hetero(), "Graph 0 must be a `Data` with one kind of nodes, but is a `HeteroData`"),
+        ((hetero().to_dict(), {}, HeteroData), "with one kind of nodes, but is a `HeteroData`"),
+    ],
+)  # fmt: skip
+def test_what_is_no_graph_is_one_plain_line(tmp_path: Path, whole: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as error:
+        saved(tmp_path, whole).graphs  # noqa: B018
+    assert "\n" not in str(error.value)
+
+
+def test_labels_that_are_not_finite_are_none(tmp_path: Path) -> None:
+    data = saved(tmp_path, [graph(y=torch.tensor([float("nan")])), graph(y=torch.tensor([1.5]))])
+    assert data.report["num_unlabelled"] == 1
+    assert data.graphs.samples[1]["label"] == 1.5 and not data.classes
+    data = saved(tmp_path, graph(y=torch.tensor([0.5, float("inf"), 2])))
+    assert data.graphs.samples[0]["label"].isnan().tolist() == [False, True, False]
+    assert "1 without a label" in data.found()
+
+
+def test_weights_of_edges_are_values_and_what_is_not_read_is_told(tmp_path: Path) -> None:
+    given = graph(edge_weight=torch.tensor([3.0, 4]), edge_attr=torch.tensor([[1.0, 5], [2, 6]]), z=torch.ones(3))
+    data = saved(tmp_path, given, directed=True)
+    assert data.graphs.samples[0]["edge_values"].tolist() == [[1, 5, 3], [2, 6, 4]]
+    assert "1 attributes of `Data` are not read: `z`." in data.found()
+    data = saved(tmp_path, graph(edge_weight=torch.tensor([3.0, 4])), directed=True)
+    assert data.graphs.samples[0]["edge_values"].tolist() == [[3], [4]]
+
+
+def test_kinds_of_nodes_become_one_hot(tmp_path: Path) -> None:
+    whole = [graph(x=torch.tensor([[0], [2], [5]])), graph(x=torch.tensor([[1], [1], [2]]))]
+    data = saved(tmp_path, whole)
+    assert [sample["x"].argmax(1).tolist() for sample in data.graphs.samples] == [[0, 2, 5], [1, 1, 2]]
+    assert data.num_features == 6
+    assert "6 kinds as features (`x` of whole numbers, one-hot)" in data.found()
+    assert saved(tmp_path, whole, num_kinds=28).num_features == 28
+    for options, xs in (({"num_kinds": 5}, whole), ({"num_kinds": 3}, [graph()])):
+        with pytest.raises(ValueError, match="`num_kinds` must be None, or more than the largest"):
+            saved(tmp_path, xs, **options).graphs  # noqa: B018
+    for x in (torch.tensor([[0.0], [2], [5]]), torch.tensor([[-1], [2], [5]]), torch.tensor([[0, 1], [2, 1], [5, 1]])):
+        assert saved(tmp_path, graph(x=x)).num_features == x.shape[1]
+
+
+class Evil:
+    """Would make a folder when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def write_toy_set(folder: Path) -> None:
+    raw = folder / "TOY" / "raw"
+    raw.mkdir(parents=True)
+    for part, text in {
+        "A": "1, 2\n2, 1\n3, 4\n", "graph_indicator": "1\n1\n2\n2\n", "graph_labels": "0\n1\n",
+        "node_labels": "0\n1\n2\n1\n",
+    }.items():  # fmt: skip
+        (raw / f"TOY_{part}.txt").write_text(text)
+
+
+@pytest.mark.parametrize("part", ["data.pt", "pre_transform.pt", "pre_filter.pt"])
+def test_no_file_of_a_pyg_data_set_runs_code(tmp_path: Path, part: str) -> None:
+    write_toy_set(tmp_path)
+    data = PyGData("TUDataset", str(tmp_path), {"name": "TOY"})
+    data.prepare_data()
+    assert data.num_features == 3
+    path, ran = tmp_path / "TOY" / "processed" / part, tmp_path / "ran"
+    assert path.is_file()
+    again = PyGData("TUDataset", str(tmp_path), {"name": "TOY"})
+    assert again.num_features == 3  # from what is processed
+    torch.save(Evil(ran), path)
+    for call in (
+        lambda: PyGData("TUDataset", str(tmp_path), {"name": "TOY"}).prepare_data(),
+        lambda: PyGData("TUDataset", str(tmp_path), {"name": "TOY"}).graphs,
+    ):
+        with pytest.raises(ValueError, match=rf"{part}` must hold data alone, but asks for `\w+\.mkdir`"):
+            call()
+    assert not ran.exists()
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=rf"{part}` cannot be read; it may be damaged"):
+        PyGData("TUDataset", str(tmp_path), {"name": "TOY"}).graphs  # noqa: B018
+
+
+def test_no_raw_file_and_no_sample_of_a_pyg_data_set_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "Cora" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index"):
+        (raw / f"ind.cora.{part}").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
+    with pytest.raises(ValueError, match="must hold data alone, but asks for"):
+        PyGData("Planetoid", str(tmp_path), {"name": "Cora"}).graphs  # noqa: B018
+
+    class OneByOne(PyGDataset):
+        """Opens a file for each sample."""
+
+        raw_file_names = ("one.pt",)
+
+        def len(self) -> int:
+            return 1
+
+        def get(self, idx: int) -> Any:
+            return torch.load(self.raw_paths[0], weights_only=False)
+
+    (tmp_path / "raw").mkdir()
+    torch.save(Evil(tmp_path / "ran"), tmp_path / "raw" / "one.pt")
+    monkeypatch.setattr("torch_geometric.datasets.OneByOne", OneByOne, raising=False)
+    with pytest.raises(ValueError, match=r"one\.pt` must hold data alone, but asks for"):
+        PyGData("OneByOne", str(tmp_path)).graphs  # noqa: B018
+    assert not (tmp_path / "ran").exists()
+
+
+# Planetoid's and TU Dortmund's files
+
+
+def write_planetoid(folder: Path) -> None:
+    """20 papers with 3 words in 2 classes; the last 8 are for testing."""
+    words, hot = np.ones((20, 3), dtype=np.float32), np.eye(2, dtype=np.int32)[np.arange(20) % 2]
+    parts = {"x": slice(4), "allx": slice(12), "tx": slice(12, 20)}
+    for part, rows in parts.items():
+        (folder / f"ind.cora.{part}").write_bytes(pickle.dumps(scipy.sparse.csr_matrix(words[rows]), 2))
+        (folder / f"ind.cora.{part[:-1]}y").write_bytes(pickle.dumps(hot[rows], 2))
+    (folder / "ind.cora.graph").write_bytes(pickle.dumps({i: [(i + 1) % 20] for i in range(20)}, 2))
+    (folder / "ind.cora.test.index").write_text("\n".join(map(str, range(12, 20))))
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "told"),
+    [
+        (
+            "allx",
+            lambda x: setattr(x, "indices", x.indices + 10**8),
+            "allx` cannot be read; it may be damaged: indices",
+        ),
+        (
+            "allx",
+            lambda x: setattr(x, "indptr", x.indptr * 10**6),
+            "allx` cannot be read; it may be damaged: Last value",
+        ),
+        (
+            "allx",
+            lambda x: setattr(x, "_shape", (x.shape[0], 10**9)),
+            "`allx` must be a matrix of at most 1,073,741,824",
+        ),
+        (
+            "test.index",
+            "900000000000\n",
+            r"`ind.cora.test.index` must have numbers in \[0, 39\], but is 900,000,000,000",
+        ),
+        ("test.index", "9" * 30, r"ind\.cora\.test\.index` must hold whole numbers, but does not"),
+        ("test.index", "", r"must have numbers in \[0, 39\], but is empty"),
+        ("graph", {0: [10**30]}, "do not fit together"),
+        ("graph", {0: [10**12]}, "Edges of cora must join nodes"),
+        ("graph", [1], "do not fit together"),
+        ("ty", np.zeros(3), "`ty` must be a matrix"),
+    ],
+)
+def test_lies_of_planetoid_files_are_one_plain_line(tmp_path: Path, part: str, change: Any, told: str) -> None:
+    write_planetoid(tmp_path)
+    path = tmp_path / f"ind.cora.{part}"
+    if isinstance(change, str):
+        path.write_text(change)
+    else:
+        value = change
+        if callable(change):
+            value = pickle.loads(path.read_bytes())
+            change(value)
+        path.write_bytes(pickle.dumps(value, protocol=2))
+    with pytest.raises(ValueError, match=told) as error:
+        PlanetoidData(str(tmp_path)).graphs  # noqa: B018
+    assert "\n" not in str(error.value)
+
+
+def write_tu(folder: Path, **parts: str) -> TUData:
+    whole = {"A": "1, 2\n2, 1\n3, 4\n4, 3\n", "graph_indicator": "1\n1\n2\n2\n"} | parts
+    for part, text in whole.items():
+        (folder / f"TOY_{part}.txt").write_text(text)
+    return TUData(str(folder))
+
+
+def test_attributes_of_graphs_are_numbers_to_predict(tmp_path: Path) -> None:
+    data = write_tu(tmp_path, graph_attributes="0.5\nnan\n", node_labels="0\n1\n1\n2\n")
+    assert data.graphs.samples[0]["label"] == 0.5 and not data.classes
+    assert data.report["num_unlabelled"] == 1
+    data = write_tu(tmp_path, graph_attributes="0.5, 1\n2, 3\n")
+    assert "label" not in data.graphs.samples[0]
+    assert "1 parts of the labels of graphs are not read: 2 graph attributes." in data.found()
+    data = write_tu(tmp_path, graph_labels="3, 4\n7, 4\n")
+    assert [sample["label"] for sample in data.graphs.samples] == [0, 1] and data.classes == ["3", "7"]
+    assert "1 further columns of graph labels, graph attributes, beside graph labels." in data.found()
+
+
+def test_every_column_of_labels_is_one_hot(tmp_path: Path) -> None:
+    data = write_tu(
+        tmp_path, graph_labels="0\n1\n", node_labels="0, 5\n1, 5\n1, 6\n2, 6\n", edge_labels="1, 1\n1, 2\n2, 1\n2, 2\n"
+    )
+    assert data.graphs.samples[0]["x"].tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 1, 0]]
+    assert data.graphs.samples[1]["edge_values"].tolist() == [[0, 1, 1, 0], [0, 1, 0, 1]]
+
+
+def test_hidden_files_and_pipes_are_no_sets(tmp_path: Path) -> None:
+    write_tu(tmp_path, graph_labels="0\n1\n")
+    (tmp_path / "._TOY_A.txt").write_text("")
+    os.mkfifo(tmp_path / "PIPE_A.txt")
+    assert TUData(str(tmp_path)).report["num_graphs"] == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    os.mkfifo(other / "pipe.txt")
+    with pytest.raises(ValueError, match="`path` must have files of TU Dortmund's or GIN's layout"):
+        TUData(str(other)).graphs  # noqa: B018

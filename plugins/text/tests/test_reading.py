@@ -1,0 +1,374 @@
+"""Files as people have them: stray quotes, JSON of every form, links, first lines that are no names, no text at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unmask.data.folders import HIDDEN, OTHER
+from unmask.data.tables import RAGGED, STRAY
+from unmask_text.data import HubTextData, TextFilesData, reading, tables
+from unmask_text.data.store import NO_LABEL
+from unmask_text.vocabulary import vocabulary
+
+TEXTS = [f"the {word} dog runs away" for word in ("quick", "lazy", "brown", "large", "old", "new")]
+ROWS = [{"text": text, "label": "ab"[number % 2]} for number, text in enumerate(TEXTS)]
+
+
+def data_of(path: Path | list[str], tokenizer_file: str, **options: Any) -> TextFilesData:
+    options = {"tokenizer": tokenizer_file, "val_ratio": 0.3, "batch_size": 1} | options
+    return TextFilesData(path if isinstance(path, list) else str(path), **options)
+
+
+def texts_of(data: Any, part: str = "train") -> list[str]:
+    named, store = vocabulary(data.tokenizer), data.stores[part]
+    samples = (store[i] for i in range(len(store)))
+    return [" ".join(named.words(one["ids"].tolist(), one["word"].tolist())) for one in samples]
+
+
+def findings(data: Any, part: str = "train") -> dict[str, Any]:
+    return data.report[part]["findings"]
+
+
+# Tables.
+
+
+@pytest.mark.parametrize("ending", [".tsv", ".tsv.gz"])
+def test_stray_quotes_of_a_tsv(ending: str, tmp_path: Path, tokenizer_file: str) -> None:
+    lines = ["text\tlabel", *(f"{'' if i % 3 else chr(34)}the dog {i} runs\tab" for i in range(12))]
+    content = "\ufeff" + "\r\n".join(lines) + "\r\n"
+    path = tmp_path / f"t{ending}"
+    path.write_bytes(gzip.compress(content.encode()) if ending.endswith("gz") else content.encode())
+    data = data_of(path, tokenizer_file, labels="label")
+    assert data.report["train"]["num_documents"] == 12
+    assert findings(data)[STRAY][0] == 4
+    assert data.classes == ["ab"]
+
+
+def test_stray_quotes_of_a_csv_are_refused(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "t.csv").write_text('text,label\nthe dog,a\n"the fox,b\nthe dog" runs,a\n')
+    (tmp_path / "more.txt").write_text("the dog runs\n")
+    for path in (tmp_path / "t.csv", tmp_path):
+        with pytest.raises(ValueError, match=r"t.csv`, line 3: a quote does not fit") as error:
+            data_of(path, tokenizer_file, text_column="text").setup("fit")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_rows_that_do_not_fit_are_counted(name: str, tmp_path: Path, tokenizer_file: str, capsys: Any) -> None:
+    mark = "," if name == "t.csv" else "\t"
+    rows = [["text", "label"], ["the dog", "a"], ["the dog", "b", "the fox"], ["fox"], ["the fox", "b"]]
+    (tmp_path / name).write_text("\n".join(mark.join(row) for row in rows))
+    data = data_of(tmp_path / name, tokenizer_file, labels="label")
+    data.setup("fit")
+    assert texts_of(data) == ["the dog", "the fox"]
+    assert findings(data)[RAGGED][0] == 2
+    assert f"2 {RAGGED}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_an_empty_label_is_none(kind: str, tmp_path: Path, tokenizer_file: str) -> None:
+    labels = ["a", "", "b", "a", " ", "b", "a"]
+    rows = [{"text": text, "label": label} for text, label in zip([*TEXTS, "the fox"], labels, strict=True)]
+    path = tmp_path / f"t.{kind}"
+    if kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist([row | {"label": row["label"] or None} for row in rows]), path)
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row | {"label": row["label"] or None}) + "\n" for row in rows))
+    else:
+        mark = "," if kind == "csv" else "\t"
+        path.write_text(
+            "".join(f"{text}{mark}{label}\n" for text, label in [("text", "label"), *map(dict.values, rows)])
+        )
+    data = data_of(path, tokenizer_file, labels="label")
+    store = data.stores["train"]
+    assert data.classes == ["a", "b"]
+    assert [store[i]["label"] for i in range(7)] == [0, NO_LABEL, 1, 0, NO_LABEL, 1, 0]
+    assert findings(data)[reading.UNLABELLED][0] == 2
+    parts = (data.splits.probe_train, data.splits.probe_test)
+    assert sorted(part[i]["label"] for part in parts for i in range(len(part))) == [0, 0, 0, 1, 1]
+
+
+def test_labels_are_one_per_document(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row | {"label": ["a", "b"]}) + "\n" for row in ROWS))
+    with pytest.raises(
+        ValueError, match=r"`labels` must name a column with one class per document, but .* \['a', 'b'\]"
+    ):
+        data_of(tmp_path / "t.jsonl", tokenizer_file, labels="label").setup("fit")
+
+
+def test_classes_of_several_parts_have_one_order(tmp_path: Path, tokenizer_file: str) -> None:
+    for name, labels in (("train.csv", "2 10"), ("val.csv", "10 3")):
+        lines = [f"the {label} dog {i},{label}" for i in range(4) for label in labels.split()]
+        (tmp_path / name).write_text("\n".join(["text,label", *lines]))
+    data = data_of(tmp_path / "train.csv", tokenizer_file, val_paths=str(tmp_path / "val.csv"), labels="label")
+    assert data.classes == ["10", "2", "3"]  # as text
+    for part in (data.splits.train, data.splits.probe_train):
+        assert [part[i]["label"] for i in range(2)] == [1, 0]
+    for part in (data.splits.val, data.splits.probe_test):
+        assert [part[i]["label"] for i in range(2)] == [0, 2]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
+def test_a_first_line_that_may_be_no_name(name: str, tmp_path: Path, tokenizer_file: str) -> None:
+    def write(first: str) -> Path:
+        content = "\n".join([first, *TEXTS]).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        return tmp_path / name
+
+    data = data_of(write("quick fox"), tokenizer_file)
+    assert len(texts_of(data)) == len(TEXTS)
+    assert findings(data)[tables.ONE_COLUMN] == [1, [f"'quick fox' in {tmp_path / name}"]]
+    for sure, column in (("text", None), ("quick fox", "quick fox")):
+        assert tables.ONE_COLUMN not in findings(data_of(write(sure), tokenizer_file, text_column=column))
+    for prose in ("the dog has run away from the fox", "It was good."):
+        with pytest.raises(ValueError, match=r"The first line of .* must name its column, but is"):
+            data_of(write(prose), tokenizer_file).setup("fit")
+
+
+# JSON.
+
+FORMS = {
+    "lines": lambda rows: "\n".join(map(json.dumps, rows)),
+    "array": json.dumps,
+    "indented array": lambda rows: "\n\n" + json.dumps(rows, indent=4) + "\n",
+    "array in lines": lambda rows: "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]",
+    "indented objects": lambda rows: "\n".join(json.dumps(row, indent=2) for row in rows),
+}
+
+
+@pytest.mark.parametrize("chunk", [2**20, 1, 7])
+@pytest.mark.parametrize("form", FORMS)
+def test_json_of_every_form(form: str, chunk: int, tmp_path: Path, tokenizer_file: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(reading, "CHUNK", chunk)
+    rows = [row | {"more": {"deep": ['"}', "\u00e9\\", 1.5]}} for row in ROWS]
+    (tmp_path / "a.json").write_text(FORMS[form](rows))
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(FORMS[form](rows).encode()))
+    for path, times in ((tmp_path / "a.json", 1), (tmp_path / "b.json.gz", 1), (tmp_path, 2)):
+        data = data_of(path, tokenizer_file, labels="label")
+        assert texts_of(data) == TEXTS * times
+        assert data.stores["train"].label.tolist() == [0, 1] * 3 * times
+
+
+def test_one_object_is_a_document(tmp_path: Path, tokenizer_file: str) -> None:
+    for number, row in enumerate(ROWS):
+        (tmp_path / f"{number}.json").write_text(json.dumps(row, indent=2 if number % 2 else None))
+    assert texts_of(data_of(tmp_path, tokenizer_file)) == TEXTS
+    assert texts_of(data_of(tmp_path / "1.json", tokenizer_file)) == TEXTS[1:2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2]", "has '\\[' where object 1 should begin"),
+        ('["a text", "another"]', "where object 1 should begin"),
+        ("the dog runs away", "has 't' where object 1 should begin"),
+        ('[{"text": "the dog"}, 5]', "has '5' where object 2 should begin"),
+        ('[{"text": "the dog"} {"text": "the fox"}]', "has no comma behind object 1"),
+        ('[{"text": "the dog"}', "has no comma behind object 1"),
+        ('[{"text": "the dog"},', "has '' where object 2 should begin"),
+        ('[{"text": "the dog"}, {"text": "the', "has a fault in object 2"),
+        ('[{"text": "the dog"}] {"text": "the fox"}', "goes on after its array"),
+        ('{"text": \n "the dog"', "has a fault in object 1"),
+        ('{"text": 1,, \n' + " " * 100 + "}", "has a fault in object 1"),
+        ('[{"a": ' + "[" * 100_000, "nests object 1 too deep"),
+        ('{"data": [{"text": "the dog"}], \n "version": 1}', "`text_column` must name a column"),
+        ('{"title": "a", "body": "b"}', "`text_column` must name a column"),
+    ],
+)
+def test_other_json_is_refused(content: str, message: str, tmp_path: Path, tokenizer_file: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        data_of(path, tokenizer_file).setup("fit")
+    assert "\n" not in str(error.value)
+
+
+def test_json_without_documents_among_texts_is_left_out(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.txt").write_text(TEXTS[0])
+    (tmp_path / "settings.json").write_text('{"model_type": "bert", "layers": 2}')
+    data = data_of(tmp_path, tokenizer_file)
+    assert texts_of(data) == TEXTS[:1]
+    assert findings(data)[reading.NO_ROWS] == [1, [str(tmp_path / "settings.json")]]
+    assert data.report["train"]["num_files"] == 1
+    (tmp_path / "b.json").write_text('[{"text": "the dog"}, 5]')  # this one has begun to be read
+    with pytest.raises(ValueError, match="where object 2 should begin"):
+        data_of(tmp_path, tokenizer_file).setup("fit")
+
+
+def test_an_array_under_another_ending(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(ROWS))
+    assert texts_of(data_of(tmp_path / "a.jsonl", tokenizer_file)) == TEXTS
+
+
+def test_an_array_is_read_as_far_as_it_is_needed(tmp_path: Path) -> None:
+    read = 0
+
+    def chunks() -> Any:
+        nonlocal read
+        text = json.dumps(ROWS * 1000)
+        for start in range(0, len(text), 500):
+            read += 500
+            yield text[start : start + 500]
+
+    rows = tables.json_rows(chunks(), tmp_path / "a.json", reading.Report())
+    assert [next(rows) for _ in range(6)] == ROWS
+    assert read < 2000
+
+
+# Folders and files.
+
+
+def test_links_are_followed(tmp_path: Path, tokenizer_file: str) -> None:
+    for folder, kind in (("texts", "dog"), ("store", "fox")):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            (tmp_path / folder / f"{number}.txt").write_text(f"the {kind} {number}")
+    (tmp_path / "texts" / "more").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "back").symlink_to(tmp_path / "texts")
+    data = data_of(tmp_path / "texts", tokenizer_file, labels="folder")
+    assert data.report["train"]["num_files"] == 6
+    assert data.classes == ["more"]
+    assert findings(data)[reading.UNLABELLED][0] == 3
+    (tmp_path / "linked").symlink_to(tmp_path / "texts")
+    assert data_of(tmp_path / "linked", tokenizer_file).report["train"]["num_files"] == 6
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, tokenizer_file: str, capsys: Any) -> None:
+    for name in ("a.txt", ".hidden.txt", "b.docx", "c.html"):
+        (tmp_path / name).write_text("the dog runs\nthe fox runs")
+    os.mkfifo(tmp_path / "pipe.txt")
+    data = data_of(tmp_path, tokenizer_file, document="line")
+    data.setup("fit")
+    assert findings(data)[HIDDEN] == [1, [".hidden.txt"]]
+    assert findings(data)[OTHER] == [2, ["b.docx", "c.html"]]
+    told = capsys.readouterr().out
+    for line in (f"1 {HIDDEN}: .hidden.txt.", f"2 {OTHER}: b.docx, c.html.", "1 pipes"):
+        assert line in told
+    data = data_of(tmp_path, tokenizer_file, document="line")
+    data.setup("fit")
+    assert f"1 {HIDDEN}" in capsys.readouterr().out  # from the cache as well
+
+
+def test_a_path_that_is_no_file(tmp_path: Path, tokenizer_file: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"`paths` must be files or folders, but `.*pipe` is a pipe"):
+        data_of(tmp_path / "pipe", tokenizer_file).setup("fit")
+    for empty in ([], [""]):
+        with pytest.raises(ValueError, match="`paths` must be files or folders, but"):
+            data_of(empty, tokenizer_file).setup("fit")
+    (tmp_path / "a.txt").write_text(TEXTS[0])
+    data = data_of(tmp_path / "a.txt", tokenizer_file, val_paths=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="`val_paths` must be files or folders, but there is no"):
+        data.setup("fit")
+
+
+def test_a_file_is_read_once(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.txt").write_text("the dog runs\nthe fox runs")
+    data = data_of([str(tmp_path), str(tmp_path / "a.txt")], tokenizer_file, document="line")
+    assert data.report["train"]["num_documents"] == 2
+    assert findings(data)[reading.AGAIN][0] == 1
+    data = data_of(tmp_path, tokenizer_file, document="line", val_paths=str(tmp_path / "a.txt"))
+    assert findings(data, "val")["files of `val_paths` are in `paths` as well"][0] == 1
+
+
+def test_other_endings_by_name(tmp_path: Path, tokenizer_file: str) -> None:
+    for name in ("a.html", "b.log", "README"):
+        (tmp_path / name).write_text("the dog runs away")
+        data = data_of(tmp_path / name, tokenizer_file)
+        assert texts_of(data) == ["the dog runs away"]
+        assert findings(data)[reading.AS_PLAIN] == [1, [str(tmp_path / name)]]
+
+
+def binary(kind: str, path: Path) -> None:
+    import bz2
+    import io
+    import tarfile
+
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("word/document.xml", "<w>the dog</w>")
+    elif kind == "tar":
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("a.txt"))
+        path.write_bytes(content.getvalue())
+    else:
+        noise = bytes((i * i * 31 + i // 7) % 256 for i in range(5000))
+        contents = {
+            "pdf": b"%PDF-1.7\n1 0 obj",
+            "gzip": gzip.compress(b"the dog"),
+            "bzip2": bz2.compress(b"the dog"),
+            "png": b"\x89PNG\r\n\x1a\n",
+            "noise": noise,
+            "utf-16": "the dog runs".encode("utf-16-le"),
+        }
+        path.write_bytes(contents[kind])
+
+
+@pytest.mark.parametrize("ending", ["docx", "txt", "csv", "json"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "pdf", "gzip", "bzip2", "png", "noise", "utf-16"])
+def test_files_of_no_text(kind: str, ending: str, tmp_path: Path, tokenizer_file: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    binary(kind, path)
+    with pytest.raises(ValueError, match=f"a.{ending}` must be text, but (is|has)") as error:
+        data_of(path, tokenizer_file).setup("fit")
+    assert "\n" not in str(error.value)
+    (tmp_path / "b.txt").write_text("the dog runs away")
+    data = data_of(tmp_path, tokenizer_file)
+    assert texts_of(data) == ["the dog runs away"]
+    assert data.report["train"]["num_unreadable_files"] == (ending != "docx")
+
+
+def test_utf_32_says_so(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.txt").write_bytes("the dog".encode("utf-32"))
+    (tmp_path / "b.txt").write_bytes("the dog".encode("utf-16-be"))
+    assert texts_of(data_of(tmp_path / "a.txt", tokenizer_file)) == ["the dog"]
+    assert texts_of(data_of(tmp_path / "b.txt", tokenizer_file, encoding="utf-16-be")) == ["the dog"]
+
+
+def test_caches_of_an_earlier_version_are_not_read(tmp_path: Path, tokenizer_file: str, monkeypatch: Any) -> None:
+    from unmask_text.data import text
+
+    (tmp_path / "a.txt").write_text(TEXTS[0])
+    monkeypatch.setattr(text, "VERSION", text.VERSION - 1)
+    old = data_of(tmp_path / "a.txt", tokenizer_file).stores["train"].folder
+    (old / "about.json").write_text(json.dumps({"report": {"num_ignored_files": 1}}))
+    monkeypatch.undo()
+    assert texts_of(data_of(tmp_path / "a.txt", tokenizer_file)) == TEXTS[:1]
+
+
+# Data sets of the hub.
+
+
+def hub(folder: Path, tokenizer_file: str, label: Any, **options: Any) -> HubTextData:
+    import datasets
+
+    rows = {"text": [*TEXTS, None], "label": label}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(folder))
+    return HubTextData(str(folder), tokenizer=tokenizer_file, val_ratio=0.3, batch_size=1, **options)
+
+
+def test_hub_labels_of_every_kind(tmp_path: Path, tokenizer_file: str) -> None:
+    data = hub(tmp_path / "a", tokenizer_file, [0.9, 0.1, None, 0.9, float("nan"), 0.1, 1.0])
+    assert data.classes == ["0.1", "0.9"]
+    assert [data.stores["train"][i]["label"] for i in range(6)] == [1, 0, NO_LABEL, 1, NO_LABEL, 0]
+    assert data.report["train"]["num_unreadable_rows"] == 1
+    assert findings(data)[reading.UNLABELLED][0] == 2
+    lists = [[0], [1], [0, 1], [], [1], [0], [0]]
+    data = hub(tmp_path / "b", tokenizer_file, lists)
+    assert data.classes == []
+    assert any("hold lists" in what for what in findings(data))
+    with pytest.raises(ValueError, match="`label_column` must name a column with one class per document"):
+        hub(tmp_path / "c", tokenizer_file, lists, label_column="label").setup("fit")

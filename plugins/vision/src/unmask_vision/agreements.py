@@ -1,0 +1,131 @@
+"""What a model of images and its data must agree on: patches, channels, and sides in pixels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import lightning as L
+
+from unmask import MaskedModel
+from unmask.agreements import Agreement
+from unmask_vision.encoders.swin import SwinV2Encoder
+from unmask_vision.encoders.vit import ViTEncoder
+from unmask_vision.tokenizer import PatchTokenizer
+
+Otherwise = Literal["refused", "made to agree", "told"]
+
+
+class SamePatches(Agreement):
+    """The tokenizer and the encoder must have one `patch_size` and one number of `channels`; else it is refused.
+
+    They are both made from the options of the method, unless an encoder is given.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("model.patch_size", "model.encoder.patch_size")
+    otherwise: ClassVar[Otherwise] = "refused"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        embed = _embed(model)
+        if embed is None:
+            return None
+        tokenizer = _tokenizer(model)
+        theirs = {"patch_size": embed.patch_size[0], "channels": embed.proj.in_channels}
+        for name, value in theirs.items():
+            if getattr(tokenizer, name) != value:
+                raise ValueError(
+                    f"`model.{name}` must be {value}, the `{name}` of the encoder, but is {getattr(tokenizer, name)}."
+                )
+        return None
+
+
+class SameChannels(Agreement):
+    """`data.channels` must be `channels` of the model; another number is refused."""
+
+    between: ClassVar[tuple[str, str]] = ("data.channels", "model.channels")
+    otherwise: ClassVar[Otherwise] = "refused"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        channels = getattr(data, "channels", None)
+        if isinstance(_tokenizer(model), PatchTokenizer) and isinstance(channels, int):
+            _check_channels(model, channels, "`data.channels`")
+        return None
+
+
+class SameImageSize(Agreement):
+    """`data.image_size` must be `image_size` of the model, a multiple of its `patch_size`; another size is refused.
+
+    Position codes belong to places of a grid, so a trained encoder takes images of its own size alone.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("data.image_size", "model.image_size")
+    otherwise: ClassVar[Otherwise] = "refused"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        side = getattr(data, "image_size", None)
+        if isinstance(_tokenizer(model), PatchTokenizer) and isinstance(side, int):
+            _check_size(model, side, side, "`data.image_size`")
+        return None
+
+
+class SameImages(Agreement):
+    """Images as they are read must have the `channels` and the `image_size` of the model; others are refused.
+
+    This is for data that has no such options, or leaves them open.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("the images", "model.image_size")
+    otherwise: ClassVar[Otherwise] = "refused"
+    reads_data: ClassVar[bool] = True
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        splits: Any = getattr(data, "splits", None)
+        if splits is None or not isinstance(_tokenizer(model), PatchTokenizer) or not len(splits.val):
+            return None
+        sample = splits.val[0]
+        image: Any = sample.get("image") if isinstance(sample, dict) else None
+        if getattr(image, "ndim", 0) == 3:
+            channels, height, width = image.shape
+            _check_channels(model, channels, "The number of channels of the images")
+            _check_size(model, height, width, "The side of the images")
+        return None
+
+
+def _tokenizer(model: L.LightningModule) -> Any:
+    return model.tokenizer if isinstance(model, MaskedModel) else None
+
+
+def _embed(model: L.LightningModule) -> Any:
+    """timm's patch embedding of the model's encoder; None where the model is of another kind."""
+    if not isinstance(_tokenizer(model), PatchTokenizer):
+        return None
+    if isinstance(model.encoder, ViTEncoder):
+        return model.encoder.vit.patch_embed
+    return model.encoder.swin.patch_embed if isinstance(model.encoder, SwinV2Encoder) else None
+
+
+def _check_channels(model: L.LightningModule, channels: int, what: str) -> None:
+    """Compares the number of channels of the images, which ``what`` names, with the model's."""
+    takes = _tokenizer(model).channels
+    if channels != takes:
+        raise ValueError(f"{what} must be {takes}, the `model.channels`, but is {channels}: give both the same.")
+
+
+def _check_size(model: L.LightningModule, height: int, width: int, what: str) -> None:
+    """Compares the sides of the images, which ``what`` names, with the model's."""
+    patch, embed = _tokenizer(model).patch_size, _embed(model)
+    patch = patch if embed is None else embed.patch_size[0]
+    if embed is not None and (height // patch, width // patch) != tuple(embed.grid_size):
+        raise ValueError(
+            f"{what} must be {_sides(*embed.img_size)}, the `model.image_size` that the encoder's positions are made "
+            f"for, but is {_sides(height, width)}: give both the same."
+        )
+    if height % patch or width % patch:
+        nearest = (max(round(side / patch), 1) * patch for side in (height, width))
+        raise ValueError(
+            f"{what} must be a multiple of {patch}, the `model.patch_size`, but is {_sides(height, width)}; "
+            f"nearest: {_sides(*nearest)}."
+        )
+
+
+def _sides(height: int, width: int) -> str:
+    return f"{height}" if height == width else f"{height} x {width}"

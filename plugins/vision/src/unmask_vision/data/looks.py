@@ -1,0 +1,111 @@
+"""What was seen of images before training: sizes, values, and what is odd, told in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unmask.data import Findings
+from unmask.data.findings import NUM_NAMED
+
+COARSE = "are finer than 8 bits, unlike those looked at before training, and are read at 8"
+"""What findings say of images that cannot be as fine as their file, for all must be alike."""
+NUM_LOOKED = 64
+"""Images, spread evenly over many, whose values are looked at."""
+NUM_PIXELS = 2**16
+"""Pixels of each that its mean and standard deviation are measured on, about."""
+SMALL = 1 / 16
+"""Values that span less of [0, 1] look alike to a model: 12-bit numbers in 16 bits do."""
+
+
+@dataclass
+class Looks:
+    """What a data set of images is like.
+
+    Args:
+        findings: what is odd.
+        sizes: number of images by height and width, of those whose header was read.
+        num_images: whose values were looked at.
+        low: least value, pixels of 8 and 16 bits being in [0, 1].
+        high: greatest value.
+        fine: whether any of them is finer than 8 bits.
+        moments: number of pixels, and sums of values and of their squares, per channel ``[3, C]`` float64.
+    """
+
+    findings: Findings = field(default_factory=Findings)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    num_images: int = 0
+    low: float = float("inf")
+    high: float = float("-inf")
+    fine: bool = False
+    moments: Tensor | None = None
+
+    def see(self, image: Tensor) -> None:
+        """Looks at the values of ``image``, ``[C, H, W]`` uint8 or float."""
+        scale = 255 if image.dtype == torch.uint8 else 1
+        low, high = (float(value) / scale for value in torch.aminmax(image))
+        self.num_images += 1
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.fine = self.fine or image.is_floating_point()
+        step = max(int((image[0].numel() / NUM_PIXELS) ** 0.5), 1)
+        values = image[:, ::step, ::step].flatten(1).double() / scale  # [C, n]
+        moments = torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)])
+        self.moments = moments if self.moments is None else self.moments + moments
+
+    def lines(self) -> Iterator[str]:
+        """A sentence for each kind of what is odd."""
+        yield from self.findings.lines()
+        if self.moments is None:
+            return
+        seen = f"The values of {self.num_images:,} image{'s' * (self.num_images != 1)}"
+        span = f"[{self.low:.4g}, {self.high:.4g}]"
+        if self.low < 0 or self.high > 1:
+            yield f"{seen} lie in {span}, but those of floats should lie in [0, 1].{self._advice()}"
+        elif self.low == self.high:
+            yield f"{seen} are all {self.low:.4g}: there is nothing to learn from."
+        elif self.high - self.low < SMALL:
+            bits = f" ({self.low * 65535:,.0f} to {self.high * 65535:,.0f} as 16-bit numbers)" if self.fine else ""
+            yield f"{seen} lie in {span}{bits}, so near together that all images look alike.{self._advice()}"
+
+    def _advice(self) -> str:
+        assert self.moments is not None
+        count, total, squares = self.moments
+        mean = total / count
+        std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        if not bool((std > 0).all()):
+            return ""
+        mean_, std_ = (f"'[{', '.join(f'{number:.4g}' for number in each.tolist())}]'" for each in (mean, std))
+        return (
+            " Tell the tokenizer their mean and standard deviation: `--model.tokenizer unmask_vision.tokenizer."
+            f"PatchTokenizer --model.tokenizer.mean {mean_} --model.tokenizer.std {std_}`, with "
+            f"`--model.tokenizer.channels {len(mean)}` and `--model.tokenizer.patch_size` as the model has it."
+        )
+
+
+def spread(num_images: int, most: int) -> list[int]:
+    """Numbers of at most ``most`` images, spread evenly."""
+    count = min(num_images, most)
+    return [number * num_images // count for number in range(count)]
+
+
+def told(counts: str, looks: Looks, classes: Sequence[str], labels: str = "No labels.") -> str:
+    """The report that is shown once before training.
+
+    Args:
+        counts: the first sentence: images per split.
+        looks: what was seen of them.
+        classes: words that labels stand for; empty where there are none.
+        labels: a sentence on labels without words, or on there being none.
+    """
+    if classes:
+        more = f" and {len(classes) - NUM_NAMED:,} more" if len(classes) > NUM_NAMED else ""
+        named = f"{len(classes):,} class{'es' * (len(classes) != 1)}: {', '.join(classes[:NUM_NAMED])}{more}."
+        labels = f"{named} {'' if labels == 'No labels.' else labels}".rstrip()
+    sizes = ""
+    if 0 < len(looks.sizes) <= NUM_NAMED:
+        sizes = f" {', '.join(f'{width} x {height}' for height, width in sorted(looks.sizes))} pixels."
+    return "\n".join([f"{counts} {labels}{sizes}", *(f"  {line}" for line in looks.lines())])

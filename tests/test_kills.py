@@ -1,0 +1,151 @@
+"""Runs of five recipes, killed at 30 random moments and carried on each time, end with the same weights, bit for bit.
+
+Validation comes in some epochs only, batches are limited, and the run folder lies on another file system than temporary
+files where there is one: each was a way to end otherwise. A third of the kills come while a checkpoint is written.
+Takes minutes: ``pytest -m slow tests/test_kills.py``. Runs are forks, as in ``test_resume.py``.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+
+from unmask.cli import main, training  # noqa: F401  # what every run would import
+
+KILLS = 6
+"""Of each recipe."""
+STEPS = 40
+LIMITS = ["--trainer.limit_train_batches", "5", "--trainer.check_val_every_n_epoch", "3"]
+LIMITS += ["--trainer.limit_val_batches", "2", "--trainer.max_steps", str(STEPS), "--trainer.log_every_n_steps", "3"]
+RECIPES = {
+    "vision/mae-digits": ["--data.batch_size", "16"],
+    "audio/audio-mae-synth": ["--data.num_sounds", "120", "--data.batch_size", "8", "--data.val_batch_size", "8"],
+    "text/mlm-pydoc": ["--data.tokens_per_batch", "256"],
+    "graph/graphmae-imports": [],
+    "pointcloud/point-mae-solids": ["--data.num_solids", "120", "--data.batch_size", "8", "--data.val_batch_size", "8"],
+}
+MEMORY = Path("/dev/shm")
+"""A file system of its own, on Linux."""
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder on another file system than ``tmp_path``, where there is one."""
+    if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+        yield tmp_path / "runs"
+        return
+    folder = Path(tempfile.mkdtemp(dir=MEMORY))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_killed_anywhere_ends_as_one_left_alone(recipe, elsewhere, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
+    words = [sys.executable, __file__, str(elsewhere), recipe]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole = elsewhere / "whole"
+    chains = sorted(elsewhere.glob("killed-*"))
+    assert chains
+    for killed in chains:
+        expected, got = final(whole), final(killed)
+        assert expected.keys() == got.keys()
+        for name, value in expected.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(got[name])), (killed.name, name)
+        assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+        assert not list(killed.rglob("*.part"))
+    assert not [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 100_000]
+
+
+def final(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == STEPS
+    state = dict(checkpoint["state_dict"])
+    moments = checkpoint["optimizer_states"][0]["state"]
+    return state | {f"{i}.{k}": v for i, slot in moments.items() for k, v in slot.items()}
+
+
+def run_and_kill(folder: Path, recipe: str) -> None:
+    """A run that is left alone, and others until `KILLS` kills are done; each is brought to its end."""
+    rng = random.Random(recipe)
+    whole = started(folder / "whole", recipe)
+    trains(folder / "whole", whole)
+    begun = time.monotonic()
+    assert ended(whole) == 0
+    seconds = time.monotonic() - begun
+
+    kills = chain = 0
+    while kills < KILLS:
+        chain += 1
+        killed = folder / f"killed-{chain}"
+        while True:
+            process = started(killed, recipe, *(["--ckpt_path", "last"] if killed.exists() else []))
+            if kills < KILLS and trains(killed, process):
+                if kills % 3 == 2:
+                    saves(killed, process, rng)
+                else:
+                    time.sleep(rng.uniform(0, 0.6 * seconds))
+                os.kill(process, signal.SIGKILL)  # one that has ended stays to be waited for
+            code = ended(process)
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+            kills += 1
+    print(f"{recipe}: {kills} kills of {chain} runs of {seconds:.1f} s")
+
+
+def trains(folder: Path, process: int) -> bool:
+    """Waits for the first step of a start: what is known then is written. False: the run has ended before."""
+    begun = time.time()
+    note = folder / "environment.json"
+    while not note.is_file() or note.stat().st_mtime < begun:
+        if is_over(process):
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def saves(folder: Path, process: int, rng: random.Random) -> None:
+    """Waits until a checkpoint is being written."""
+    while not list(folder.glob("checkpoints/*.part")) and not is_over(process):
+        time.sleep(0.0005)
+    time.sleep(rng.uniform(0, 0.01))
+
+
+def is_over(process: int) -> bool:
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def started(folder: Path, recipe: str, *more: str) -> int:
+    """The process of a run."""
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            code = main(["fit", "--config", recipe, "--out", str(folder), *LIMITS, *RECIPES[recipe], *more])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return process
+
+
+def ended(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+if __name__ == "__main__":
+    run_and_kill(Path(sys.argv[1]), sys.argv[2])
