@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import lightning as L
@@ -334,11 +335,9 @@ class Compiled(torch.nn.Module):
 
 
 def test_checkpoints_of_a_compiled_encoder_are_read_by_every_command(toys):
-    from toy_modality import Toy
-
     path = Path("toy/checkpoints/last.ckpt")
     checkpoint = torch.load(path, weights_only=True)
-    model = Toy()
+    model = import_module("toy_modality").Toy()
     model.encoder = Compiled(model.encoder)
     names = list(model.state_dict())
     assert any("encoder._orig_mod." in name for name in names)

@@ -155,7 +155,7 @@ def test_any_checkpoint_can_be_resumed(trainer, acts):
     for i, following in enumerate(saved[1:]):
         if "epoch-end" in following.name:
             chosen["last in an epoch"] = saved[i]  # where Lightning goes wrong
-    for path in sorted(chosen.values()):
+    for path in sorted(set(chosen.values())):
         out = f"from-{path.stem}"
         Path(out, "checkpoints").mkdir(parents=True)
         shutil.copy(path, Path(out, "checkpoints", "last.ckpt"))
