@@ -66,9 +66,9 @@ def is_full(error: BaseException) -> OSError | None:
     return cause if cause is not None and cause.errno in FULL else None
 
 
-def remove_parts(folder: Path) -> None:
-    """Deletes what killed writers have left in a folder that nobody writes to at the moment."""
-    for part in folder.glob(f"*.*{PART}"):
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Deletes what killed writers of files called ``name`` have left in a folder, while nobody writes such files."""
+    for part in folder.glob(f"{name}.????????{PART}"):
         with suppress(OSError):
             part.unlink()
 

@@ -16,6 +16,10 @@ from unmask.atomic import naming, remove_parts, written_whole
 from unmask.plugins import UserError
 
 
+_OWN = ("config.yaml", "metrics.csv", "environment.json", "health.txt", "hpc_ckpt_*.ckpt")
+"""Files that a run writes into its folder itself."""
+
+
 class MetricsFile(Logger):
     """``metrics.csv``: one row per logged step, written at once; a resumed run carries it on.
 
@@ -107,9 +111,11 @@ class RunFolder(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:  # no earlier: a run that is refused leaves the folder as it was
             self.folder.mkdir(parents=True, exist_ok=True)
-            for folder in {self.folder, self.folder / "checkpoints", *_checkpoint_folders(trainer)}:
+            for name in _OWN:  # other commands may be writing others there
+                remove_parts(self.folder, name)
+            for folder in {self.folder / "checkpoints", self.folder / "pictures", *_checkpoint_folders(trainer)}:
                 if folder.absolute().is_relative_to(self.folder.absolute()):
-                    remove_parts(folder)
+                    remove_parts(folder, "*.ckpt" if folder == self.folder else "*")
             with written_whole(self.folder / "config.yaml") as part:
                 part.write_text(self.config, "utf-8")
         for logger in _metrics_files(trainer):
