@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from components import GENERATED, first_party, said
 
-from unmask.plugins import Component, find
+from unmask.plugins.registry import Component, find
 
 FIGURES = Path(__file__).parent / "figures.yaml"
 PLUGINS = {

@@ -11,8 +11,8 @@ from components import COMMANDS as PLUGIN_COMMANDS
 from components import GENERATED, first_party
 
 from unmask.cli import COMMANDS
-from unmask.cli.arguments import Arguments
-from unmask.plugins import find
+from unmask.plugins.registry import find
+from unmask.support.arguments import Arguments
 
 LIGHTNING = ("fit", "validate", "test", "predict")
 INTRODUCTION = """# Commands

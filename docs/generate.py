@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cards
 import commands
 import components
+import imports
 import reference
 
 DOCS = Path(__file__).parent
@@ -19,7 +20,7 @@ FOLDERS = ("api", "components", "recipes")
 
 def generated() -> dict[Path, str]:
     """Every generated file with its text."""
-    pages = components.pages() | cards.pages() | commands.pages() | reference.pages()
+    pages = components.pages() | cards.pages() | commands.pages() | reference.pages() | imports.pages()
     made = {DOCS / name: text.rstrip("\n") + "\n" for name, text in pages.items()}
     return made | {components.README: components.written(components.README.read_text(encoding="utf-8"))}
 

@@ -15,7 +15,7 @@ from components import FIRST_PARTY, GENERATED, TITLES, first_party
 CORE = {
     "unmask": (
         "unmask",
-        "Hand-offs, families, the step, data: what `import unmask` offers. The names are imported on first use.",
+        "Structures, parts, the step, data: what `import unmask` offers. The names are imported on first use.",
         ["unmask"],
     ),
     "masks": ("Masks", "Masks by geometry; each works on any modality whose tokens lie that way.", ["unmask.masks"]),
@@ -33,19 +33,22 @@ CORE = {
     "after": (
         "After training",
         "What the commands call, for use from Python, and callbacks for training.",
-        ["unmask.evaluate.trained", "unmask.exchange.exporting", "unmask.exchange.importing", "unmask.exchange.native",
-         "unmask.exchange.onnx", "unmask.exchange.torch_export", "unmask.finetune", "unmask.callbacks"],
+        ["unmask.runs.trained", "unmask.configs.building", "unmask.runs.checkpoints", "unmask.runs.match",
+         "unmask.tools.exchange.exporting", "unmask.tools.exchange.importing", "unmask.tools.exchange.native",
+         "unmask.tools.exchange.onnx", "unmask.tools.exchange.torch_export", "unmask.tools.finetune",
+         "unmask.callbacks"],
     ),
     "plugins": (
         "Plugins",
         "What is installed, found without importing it; the plugin API's version; agreements and formats that a plugin "
         "may add.",
-        ["unmask.plugins", "unmask.api", "unmask.agreements", "unmask.evaluate.spread", "unmask.first_stage",
-         "unmask.exchange.format"],
+        ["unmask.plugins.registry", "unmask.plugins.api_version", "unmask.support.errors", "unmask.agreements",
+         "unmask.tools.features.spread", "unmask.runs.first_stage",
+         "unmask.tools.exchange.format"],
     ),
 }  # fmt: skip
 """Page, title, introduction and modules."""
-ORDER = [f"unmask.{name}" for name in ("handoffs", "families", "model", "data", "optim", "schedules")]
+ORDER = [f"unmask.{name}" for name in ("structures", "parts", "model", "data", "optim", "schedules")]
 """In which to read them."""
 
 

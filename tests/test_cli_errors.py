@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unmask import plugins
 from unmask.cli import main
+from unmask.plugins import registry
 
 DIGITS = ["fit", "--config", "vision/mae-digits"]
 
@@ -131,7 +131,7 @@ def test_two_lines_name_the_nearest(mistake, tmp_path, monkeypatch, capfd):
 
 def test_every_recipe_prints_a_config_that_means_the_same(tmp_path, capfd):
     """A recipe that its method or data no longer understands would only fail when somebody runs it."""
-    recipes = [component.name for component in plugins.components() if component.group == plugins.RECIPES]
+    recipes = [component.name for component in registry.components() if component.group == registry.RECIPES]
     assert recipes
     for recipe in recipes:
         folder = ["--data.folder", "."] if recipe.endswith("folder") else []

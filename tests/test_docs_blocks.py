@@ -29,12 +29,12 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from unmask import plugins
 from unmask.cli import main
+from unmask.plugins import registry
 
 ROOT = Path(__file__).parent.parent
 MAKERS = runpy.run_path(str(Path(__file__).parent / "docs_folders.py"))["MAKERS"]
-SLOW = ("docs/recipes/", "docs/example-", "docs/examples/")
+SLOW = ("docs/recipes/", "docs/example-", "docs/examples/", "docs/modalities/")
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -198,7 +198,7 @@ class Shell:
         self.patch.syspath_prepend(source)
         paths = [source, str(self.metadata), os.environ.get("PYTHONPATH", "")]
         self.patch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
-        plugins.components.cache_clear()
+        registry.components.cache_clear()
 
     def _make(self, words: list[str]) -> str:
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -261,7 +261,7 @@ def told_in_order(expected: str, printed: str) -> str | None:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory, write_metadata):
     yield Shell(tmp_path_factory.mktemp("docs"), write_metadata)
-    plugins.components.cache_clear()
+    registry.components.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("recipe", ["mae-digits", "simmim-digits", "ijepa-digits"])
+@pytest.mark.parametrize(
+    "recipe", ["mae-digits", *(pytest.param(f"{name}-digits", marks=pytest.mark.slow) for name in ("simmim", "ijepa"))]
+)
 def test_train_look_probe_predict(recipe, capsys):
     assert main(["fit", "--config", f"vision/{recipe}", *FEW]) == 0
     run = Path("runs/vision", recipe)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask import api
+from unmask.plugins import api_version
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 NAMES = ("sector", "timeseries")
@@ -36,7 +36,7 @@ def test_every_example_is_tested():
     assert sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["sector", pytest.param("timeseries", marks=pytest.mark.slow)])
 def test_check_finds_nothing_wrong_and_its_own_tests_pass(name, installed, tmp_path):
     """In one process, since each of the two would import everything first."""
     both = (
@@ -62,4 +62,4 @@ def test_a_mask_of_one_file_serves_another_plugins_recipe(installed, tmp_path):
 @pytest.mark.parametrize("folder", sorted(EXAMPLES.parent.parent.glob("plugins/*")), ids=lambda path: path.name)
 def test_first_party_plugins_declare_the_api_like_anybody(folder):
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert any(api.fits(version) for version in project["entry-points"][api.GROUP])
+    assert any(api_version.fits(version) for version in project["entry-points"][api_version.GROUP])

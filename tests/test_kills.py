@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.cli import main, training  # noqa: F401  # what every run would import
+from unmask.cli import fit, main  # noqa: F401  # what every run would import
 
 KILLS = 6
 """Of each recipe."""

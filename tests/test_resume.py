@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.cli import main, training  # noqa: F401  # what every run would import
+from unmask.cli import fit, main  # noqa: F401  # what every run would import
 
 STEPS = 49
 SAVE_EVERY = 7
 STEPS_PER_EPOCH = 13
 
 
-@pytest.mark.parametrize("recipe", ["mae-digits", "ijepa-digits"])
+@pytest.mark.parametrize("recipe", ["mae-digits", pytest.param("ijepa-digits", marks=pytest.mark.slow)])
 def test_killed_run_resumes_bit_for_bit(recipe, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     words = [sys.executable, __file__, tmp_path, recipe]

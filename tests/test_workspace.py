@@ -2,7 +2,10 @@
 
 import ast
 import re
+import sys
 import tomllib
+from graphlib import TopologicalSorter
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 
@@ -10,11 +13,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from unmask import api
+
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "unmask"
+sys.path.insert(0, str(ROOT / "docs"))
+import imports  # noqa: E402
+
 PLUGINS = sorted(ROOT.glob("plugins/*/src/unmask_*"))
 TRAINING_CORE = [
-    *(CORE / f"{name}.py" for name in ("handoffs", "families", "model", "data/module", "plugins")),
+    *(CORE / f"{name}.py" for name in ("structures", "parts", "model", "data/module")),
     *sorted((CORE / "masks").glob("*.py")),
 ]
 MODALITIES = re.compile(
@@ -35,9 +43,54 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def test_training_core_stays_small():
-    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in TRAINING_CORE)
-    assert lines < 2000
+def test_core_imports_go_down_and_in_no_circle():
+    """Training imports no tool, tools import no command line, and so on: `imports.LAYERS`, the highest first."""
+    level = {name: row for row, layer in enumerate(imports.LAYERS) for name in layer}
+    known = imports.modules()
+    assert {imports.part(module) for module in known} - {"", *imports.FACADES, "skeletons"} == set(level)
+    assert not [(above, below) for above, below in imports.between_parts() if level[above] > level[below]]
+    order = TopologicalSorter({module: imports.imports(module, known) - {""} for module in known if module})
+    order.prepare()  # raises CycleError, which names the files
+    folders = TopologicalSorter()
+    for above, below in imports.between_parts():
+        folders.add(above, below)
+    folders.prepare()
+
+
+OUTSIDE = [
+    *(path for package in PLUGINS for path in package.rglob("*.py")),
+    *ROOT.glob("plugins/*/tests/**/*.py"),
+    *ROOT.glob("docs/examples/**/*.py"),
+    *CORE.glob("skeletons/**/*.py.template"),
+]
+"""Files that use core as a third party does."""
+
+
+def test_plugins_import_the_declared_api_only():
+    undeclared = []
+    for path in OUTSIDE:
+        text = re.sub(r"__([A-Z_]+)__", r"x_\1", path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                undeclared += [(path, one.name) for one in node.names if one.name.split(".")[0] == "unmask"]
+            elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "unmask":
+                undeclared += [
+                    (path, f"{node.module}.{one.name}") for one in node.names if not declared(node.module, one.name)
+                ]
+    assert not [f"{path.relative_to(ROOT)}: {name}" for path, name in undeclared]
+
+
+def declared(module: str, name: str) -> bool:
+    """Whether a plugin may import ``name`` from ``module``."""
+    if f"{module}.{name}" in api.MODULES:
+        return True
+    return module in api.MODULES and name in getattr(import_module(module), "__all__", vars(import_module(module)))
+
+
+@pytest.mark.parametrize("module", [module for module in api.MODULES if module != "unmask"])
+def test_what_is_declared_is_there(module):
+    home = import_module(module)
+    assert not [name for name in getattr(home, "__all__", ()) if not hasattr(home, name)]
 
 
 def test_training_core_names_no_modality():
@@ -54,7 +107,9 @@ def test_training_core_names_no_modality():
 
 @pytest.mark.parametrize("package", [CORE, *PLUGINS], ids=lambda path: path.name)
 def test_no_import_crosses_the_plugin_boundary(package):
-    others = {path.name for path in PLUGINS} - {package.name}
+    project = tomllib.loads((package.parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {canonicalize_name(Requirement(line).name).replace("-", "_") for line in project["dependencies"]}
+    others = {path.name for path in PLUGINS} - {package.name} - (named if package != CORE else set())
     for path in package.rglob("*.py"):
         assert not imported(path) & others, path
 

@@ -46,12 +46,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from unmask import MaskedModel, Optimization
-from unmask.finetune import Settings, finetune
-from unmask.handoffs import Grid
 from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.schedules import Linear
+from unmask.structures import Grid
 from unmask.targets import EMATeacher
+from unmask.tools.finetune import Settings, finetune
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank

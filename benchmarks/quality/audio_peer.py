@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from unmask import MaskedDataModule, Optimization, Tokens
-from unmask.handoffs import Grid
 from unmask.nn import sincos
 from unmask.optim import parameter_groups
+from unmask.structures import Grid
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
 

@@ -15,8 +15,8 @@ from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from torch import Tensor, nn
 
-from unmask.evaluate.features import evaluating
-from unmask.evaluate.samples import batches
+from unmask.tools.features.samples import batches
+from unmask.tools.features.vectors import evaluating
 
 STRENGTHS = (0.001, 0.01, 0.1)
 """Inverse strengths of regularisation of logistic regression to choose from."""

@@ -34,7 +34,7 @@ import numpy as np
 
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
-from unmask.nearest import nearest, quoted
+from unmask.support.nearest import nearest, quoted
 from unmask_graph.corruption import NodeCorruption
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.planetoid import PlanetoidData

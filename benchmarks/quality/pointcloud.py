@@ -39,11 +39,11 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from unmask import Encoder, MaskedModel, Optimization
-from unmask.evaluate.features import features, raw_features
-from unmask.evaluate.probe import probe_columns
-from unmask.evaluate.probe_statistics import with_statistics
-from unmask.evaluate.samples import batches
 from unmask.masks import RandomMask
+from unmask.tools.features.samples import batches
+from unmask.tools.features.vectors import features, raw_features
+from unmask.tools.probe.probe import probe_columns
+from unmask.tools.probe.statistics import with_statistics
 from unmask_pointcloud.data import NpzCloudsData
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
 from unmask_pointcloud.few_shot import episodes, linear_svm

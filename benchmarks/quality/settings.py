@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from unmask.nearest import quoted
+from unmask.support.nearest import quoted
 
 
 @dataclass(frozen=True)

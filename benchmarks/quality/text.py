@@ -32,10 +32,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import AutoConfig, AutoModelForMaskedLM, DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
 from unmask import Linear, seeds
-from unmask.evaluate.features import features
-from unmask.evaluate.probe import probe_columns
-from unmask.evaluate.samples import batches
 from unmask.masks import RandomMask
+from unmask.tools.features.samples import batches
+from unmask.tools.features.vectors import features
+from unmask.tools.probe.probe import probe_columns
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.data.files import TextFilesData
 from unmask_text.exchange import from_transformers, to_transformers

@@ -25,13 +25,13 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from unmask import MaskedDataModule, Optimization, seeds
 from unmask.callbacks import ProgressBar
 from unmask.data import Splits
-from unmask.evaluate.features import features
-from unmask.evaluate.probe_columns import probe_columns
-from unmask.evaluate.table import plain, to_json
-from unmask.handoffs import Grid
 from unmask.nn import sincos
 from unmask.predictors import TransformerPredictor
+from unmask.structures import Grid
 from unmask.targets import ValueTarget
+from unmask.tools.features.vectors import features
+from unmask.tools.probe.columns import probe_columns
+from unmask.tools.probe.table import plain, to_json
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import MAE
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from unmask.evaluate.output import write_all
+from unmask.tools.output import write_all
 
 FEATURES, COMMUNITY, WITHIN, WIDTH = 128, 100, 0.8, 256
 LIMIT_GB, POWER = 4.0, 1.15

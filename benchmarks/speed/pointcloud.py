@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unmask.handoffs import Mask
+from unmask.structures import Mask
 from unmask_pointcloud.methods import PointMAE
 from unmask_pointcloud.nn import PatchNet
 from unmask_pointcloud.ops import chamfer_distance, farthest_point_sampling, knn

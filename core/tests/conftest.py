@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from unmask import plugins
 from unmask.cli import main
+from unmask.plugins import registry
 
 TOY = '''
 """Rows of numbers, their method and their data."""
@@ -152,10 +152,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         for path, text in modules.items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
-        plugins.components.cache_clear()
+        registry.components.cache_clear()
 
     yield put
-    plugins.components.cache_clear()
+    registry.components.cache_clear()
     for module in set(sys.modules) - before:
         if module.startswith("fake_"):
             del sys.modules[module]
@@ -165,9 +165,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def _installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The toy as an installed plugin, for as long as a block runs."""
     monkeypatch.syspath_prepend(str(folder / "module"))
-    plugins.components.cache_clear()
+    registry.components.cache_clear()
     try:
         yield
     finally:
         monkeypatch.undo()
-        plugins.components.cache_clear()
+        registry.components.cache_clear()

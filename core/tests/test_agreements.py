@@ -7,19 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from unmask import agreements, plugins
+from unmask import agreements
 from unmask.agreements import Agreement
 from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate.spread import TokenSpread
-from unmask.families import Encoder, Tokenizer
-from unmask.handoffs import Latent, Sequence, Tokens
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel
+from unmask.parts import Encoder, Tokenizer
+from unmask.plugins import registry
 from unmask.predictors import LinearPredictor
+from unmask.structures import Latent, Sequence, Tokens
 from unmask.targets import ValueTarget
 from unmask.testing import AgreementContract
+from unmask.tools.features.spread import TokenSpread
 
 
 class Rows(Tokenizer):
@@ -119,7 +120,7 @@ def test_agreements_are_listed_and_shown(capsys):
     assert "Values that" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("component", [c for c in plugins.components() if c.group == agreements.GROUP], ids=str)
+@pytest.mark.parametrize("component", [c for c in registry.components() if c.group == agreements.GROUP], ids=str)
 def test_every_registered_agreement_says_what_it_compares_and_minds_its_own_business(component):
     contract = type("Of", (AgreementContract,), {"make": lambda self: component.load()()})
     contract.__abstractmethods__ = frozenset()

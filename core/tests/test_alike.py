@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from torch.utils.data import TensorDataset
 
-from unmask.alike import arguments_of, config_of, difference
 from unmask.data import MaskedDataModule, Splits
+from unmask.runs.alike import arguments_of, config_of, difference
 
 
 class Numbers(MaskedDataModule):

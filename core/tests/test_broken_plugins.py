@@ -7,10 +7,11 @@ import shutil
 
 import pytest
 
-from unmask import MaskedDataModule, MaskedModel, api, inspection, plugins
+from unmask import MaskedDataModule, MaskedModel
 from unmask.cli import main
 from unmask.cli.doctor import clashing
-from unmask.exchange.format import find_format, formats
+from unmask.plugins import api_version, inspection, registry
+from unmask.tools.exchange.format import find_format, formats
 
 APPLE = """
 import lightning as L
@@ -45,7 +46,7 @@ trainer: {max_steps: 2, accelerator: cpu, logger: false, enable_progress_bar: fa
 BERRY = """
 import torch
 from unmask import MaskSampler
-from unmask.exchange.format import Format
+from unmask.tools.exchange.format import Format
 
 
 class Good(MaskSampler):
@@ -106,14 +107,14 @@ def beside(install, tmp_path, monkeypatch):
     """A good plugin `apple`, and a function that puts `berry` beside it."""
     monkeypatch.chdir(tmp_path)
     entries = {
-        "api": {api.API: "fake_apple"},
+        "api": {api_version.API: "fake_apple"},
         "methods": {"apple.method": "fake_apple:Apple"},
         "data": {"apple.data": "fake_apple:Data"},
         "recipes": {"apple/small": "fake_apple:small.yaml"},
     }
     install("unmask-apple", entries, {"fake_apple/__init__.py": APPLE, "fake_apple/small.yaml": RECIPE})
 
-    def berry(entries, version=api.API, requires=()):
+    def berry(entries, version=api_version.API, requires=()):
         modules = {
             "fake_berry/__init__.py": BERRY,
             "fake_berry/cut.py": "from unmask import NoSuchThing\n",
@@ -150,10 +151,10 @@ def test_the_run_that_needs_it_is_told_as_doctor_tells_and_no_other_is_harmed(be
     said = told(capsys, "fit", "--config", "apple/small", "--model.mask", "berry.peel")
     assert "`berry.peel` of unmask-berry (unmask.masks, fake_" in said
     assert cause in said
-    component = plugins.find("berry.peel")
+    component = registry.find("berry.peel")
     try:
         (same,) = inspection.in_class(component)
-    except plugins.BrokenPluginError as error:
+    except registry.BrokenPluginError as error:
         same = str(error)
     assert same in said
 
@@ -161,7 +162,7 @@ def test_the_run_that_needs_it_is_told_as_doctor_tells_and_no_other_is_harmed(be
     assert main(["fit", "--config", "apple/small", "--model.mask", "berry.good", "--print_config"]) == 0
 
 
-@pytest.mark.parametrize("version", ["0.9", "2.0"])
+@pytest.mark.parametrize("version", ["1.0", "3.0"])
 def test_another_api_is_told_by_everything_that_would_use_it(beside, capsys, version):
     entries = {
         "masks": {"berry.peel": "fake_berry:Good"},
@@ -229,7 +230,7 @@ def test_nobody_takes_a_name_away_from_its_owner(beside, capsys):
     ],
 )
 def test_a_name_belongs_to_whom_it_begins_with(distribution, name, owned):
-    assert api.owns(distribution, name) == owned
+    assert api_version.owns(distribution, name) == owned
 
 
 def test_a_command_is_called_as_it_can_be(beside, capsys):
@@ -252,11 +253,11 @@ def test_a_format_that_cannot_be_made_is_left_out(beside):
     beside({"formats": {"berry.jam": "fake_berry:Refusing", "berry.none": "fake_berry:NoMask"}})
     assert set(formats()) == before
     with pytest.raises(
-        plugins.BrokenPluginError, match=r"`berry.jam` of unmask-berry cannot be made: RuntimeError: no l"
+        registry.BrokenPluginError, match=r"`berry.jam` of unmask-berry cannot be made: RuntimeError: no l"
     ):
         find_format("berry.jam")
     with pytest.raises(
-        plugins.BrokenPluginError, match=r"`berry.none` of unmask-berry .* must be a subclass of Format"
+        registry.BrokenPluginError, match=r"`berry.none` of unmask-berry .* must be a subclass of Format"
     ):
         find_format("berry.none")
 
@@ -287,7 +288,7 @@ def test_what_an_interrupted_upgrade_leaves_is_no_clash(beside, tmp_path):
     nameless = tmp_path / "gone-0.1.dist-info"
     nameless.mkdir()
     (nameless / "entry_points.txt").write_text("[unmask.masks]\ngone.peel = gone:Peel\n")
-    plugins.components.cache_clear()
-    assert plugins.clashes() == []
-    assert plugins.find("berry.good").distribution == "unmask-berry"
-    assert plugins.find("gone.peel").distribution == "an unnamed distribution"
+    registry.components.cache_clear()
+    assert registry.clashes() == []
+    assert registry.find("berry.good").distribution == "unmask-berry"
+    assert registry.find("gone.peel").distribution == "an unnamed distribution"

@@ -19,13 +19,13 @@ from torch.utils.data import DataLoader
 
 from unmask import Grid, Latent, MaskedModel, Optimization, Tokens
 from unmask.callbacks import Pictures, ProgressBar
-from unmask.evaluate.drawing import draw
-from unmask.evaluate.sheet import FONT_SIZE
-from unmask.families import Encoder, Predictor, Target, Tokenizer
-from unmask.handoffs import Mask, Prediction
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
+from unmask.parts import Encoder, Predictor, Target, Tokenizer
+from unmask.structures import Mask, Prediction
 from unmask.targets import ValueTarget
+from unmask.tools.pictures.drawing import draw
+from unmask.tools.pictures.picture_grid import FONT_SIZE
 
 
 @pytest.fixture(autouse=True)
@@ -378,7 +378,7 @@ def test_on_a_terminal_one_bar_for_the_run(tmp_path):
 def test_speed_counts_samples_per_second_smoothed(monkeypatch):
     bar, trainer = ProgressBar(), type("Trainer", (), {"world_size": 2})()
     clock = iter([1.0, 2.0, 100.0])
-    monkeypatch.setattr("unmask.callbacks.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("unmask.training.progress_bar.time.monotonic", lambda: next(clock))
     bar._ticked, bar._samples, bar._seconds = 0.0, 0.0, 0.0
     bar._measure(trainer, {"x": torch.zeros(8, 2)})
     assert bar.samples_per_second == pytest.approx(16)

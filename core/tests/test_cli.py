@@ -11,9 +11,10 @@ import pytest
 import torch
 import yaml
 
-from unmask import plugins
 from unmask.cli import COMMANDS, main
 from unmask.cli.completion import candidates
+from unmask.plugins import registry
+from unmask.support.errors import UserError
 
 METHOD = '''
 """A toy method."""
@@ -22,7 +23,7 @@ from typing import Literal
 import lightning as L
 import torch
 
-from unmask.families import MaskSampler
+from unmask.parts import MaskSampler
 from unmask.schedules import Schedule
 
 
@@ -126,10 +127,10 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             f"[unmask.recipes]\n{fruit}/small = toy_{fruit}:small.yaml\n"
         )
     sys.path.insert(0, str(root))
-    plugins.components.cache_clear()
+    registry.components.cache_clear()
     yield root
     sys.path.remove(str(root))
-    plugins.components.cache_clear()
+    registry.components.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -324,10 +325,10 @@ def test_an_error_that_a_component_raises_while_training_is_one_line(capsys):
 
 
 def test_a_traceback_can_be_asked_for(monkeypatch):
-    with pytest.raises(plugins.UserError):
+    with pytest.raises(UserError):
         main(["fit", "--config", "apple/smal", "--traceback"])
     monkeypatch.setenv("UNMASK_TRACEBACK", "1")
-    with pytest.raises(plugins.UserError):
+    with pytest.raises(UserError):
         main(["fit", "--config", "apple/smal"])
 
 

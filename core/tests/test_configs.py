@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from unmask.cli import main
-from unmask.configs import parse_yaml, read_yaml
-from unmask.exchange.files import read_weights
-from unmask.plugins import UserError
-from unmask.report.record import read_record
+from unmask.runs.weights import read_weights
+from unmask.support.errors import UserError
+from unmask.support.yaml_files import parse_yaml, read_yaml
+from unmask.tools.report.record import read_record
 
 LETTERS = "abcdefghijklm"
 

@@ -3,9 +3,10 @@
 import pytest
 from jsonargparse import ArgumentParser
 
-from unmask import MaskSampler, api, inspection, plugins
+from unmask import MaskSampler
 from unmask.cli import main
-from unmask.cli.names import registered_names
+from unmask.configs.names import registered_names
+from unmask.plugins import api_version, inspection, registry
 
 MASKS = '''
 import torch
@@ -51,7 +52,7 @@ def command(words):
 '''
 
 
-def plugin(install, name, version="1.0", entries=None, modules=None, requires=()):
+def plugin(install, name, version=api_version.API, entries=None, modules=None, requires=()):
     module = f"fake_{name}"
     declared = {"api": {version: module}} if version else {}
     install(
@@ -67,16 +68,16 @@ def plugin(install, name, version="1.0", entries=None, modules=None, requires=()
     [("1.0", "1.0", True), ("1.0", "1.3", True), ("1.4", "1.3", False), ("1.9", "2.0", False), ("2.0", "1.9", False)],
 )
 def test_a_plugin_works_with_its_major_version_and_no_older_minor_one(monkeypatch, version, core, works):
-    monkeypatch.setattr(api, "API", core)
-    assert api.fits(version) == works
+    monkeypatch.setattr(api_version, "API", core)
+    assert api_version.fits(version) == works
 
 
 @pytest.mark.parametrize(
     ("version", "cause"),
     [
-        ("2.0", "unmask-apple was built for plugin API 2.0, but this unmask has API 1.0; install a newer unmask, or"),
-        ("0.9", "unmask-apple was built for plugin API 0.9, but this unmask has API 1.0; install a newer unmask-apple"),
-        ("one", "unmask-apple declares plugin API `one`, but it must be a `major.minor` such as `1.0`"),
+        ("3.0", "unmask-apple was built for plugin API 3.0, but this unmask has API 2.0; install a newer unmask, or"),
+        ("1.9", "unmask-apple was built for plugin API 1.9, but this unmask has API 2.0; install a newer unmask-apple"),
+        ("one", "unmask-apple declares plugin API `one`, but it must be a `major.minor` such as `2.0`"),
     ],
 )
 def test_another_api_is_told_by_doctor_and_by_the_run_that_needs_it(install, capsys, monkeypatch, version, cause):
@@ -84,34 +85,34 @@ def test_another_api_is_told_by_doctor_and_by_the_run_that_needs_it(install, cap
     plugin(install, "berry")
     (problem,) = inspection.problems_of("unmask-apple")
     assert cause in problem
-    with pytest.raises(plugins.BrokenPluginError, match=r"`apple.good` of unmask-apple .* cannot be used: ") as error:
-        plugins.find("apple.good").load()
+    with pytest.raises(registry.BrokenPluginError, match=r"`apple.good` of unmask-apple .* cannot be used: ") as error:
+        registry.find("apple.good").load()
     assert cause in str(error.value)
     assert main(["show", "apple.good"]) == 2
     assert cause in capsys.readouterr().err
-    assert plugins.find("berry.good").load().__name__ == "Good"  # others are not harmed
+    assert registry.find("berry.good").load().__name__ == "Good"  # others are not harmed
     assert main(["list", "masks"]) == 0
     assert "apple.good" in capsys.readouterr().out
 
 
 def test_a_plugin_may_work_with_several_apis(install):
-    install("unmask-apple", {"api": {"0.8": "fake_apple", "1.0": "fake_apple", "2.0": "fake_apple"}}, {})
-    assert api.mismatch("unmask-apple") is None
+    install("unmask-apple", {"api": {"0.8": "fake_apple", "2.0": "fake_apple", "3.0": "fake_apple"}}, {})
+    assert api_version.mismatch("unmask-apple") is None
     assert inspection.promise("unmask-apple") == []
 
 
 def test_one_that_declares_nothing_works_and_is_asked_to(install):
     plugin(install, "apple", None)
-    assert plugins.find("apple.good").load().__name__ == "Good"
+    assert registry.find("apple.good").load().__name__ == "Good"
     (problem,) = inspection.promise("unmask-apple")
-    assert '"1.0" = "its_package"' in problem
+    assert '"2.0" = "its_package"' in problem
 
 
 def test_declarations_are_no_components(install):
     plugin(install, "apple")
     plugin(install, "berry")
-    assert "api" not in plugins.groups()
-    assert plugins.clashes() == []
+    assert "api" not in registry.groups()
+    assert registry.clashes() == []
 
 
 def test_requirements_that_are_not_met_are_told(install):
@@ -126,7 +127,7 @@ def test_requirements_that_are_not_met_are_told(install):
 
 def test_a_command_that_core_has_too_is_told(install):
     plugin(install, "apple", entries={"commands": {"fit": "fake_apple:command"}})
-    assert inspection.shadowed("unmask-apple") == ["Command `fit` of unmask-apple is hidden by core's own."]
+    assert inspection.shadowed("unmask-apple", ["fit"]) == ["Command `fit` of unmask-apple is hidden by core's own."]
 
 
 def test_wrong_components_are_told_one_by_one(install):
@@ -176,7 +177,7 @@ def test_a_run_that_names_one_of_another_signature_says_so(install):
     parser.add_argument("--mask", type=MaskSampler)
     with registered_names([]):
         with pytest.raises(
-            plugins.BrokenPluginError, match=r"`apple.other` of unmask-apple .* has `sample`, which must"
+            registry.BrokenPluginError, match=r"`apple.other` of unmask-apple .* has `sample`, which must"
         ):
             parser.parse_args(["--mask", "apple.other"])
         assert type(parser.instantiate(parser.parse_args(["--mask", "apple.good"])).mask).__name__ == "Good"
@@ -198,15 +199,15 @@ def test_a_crash_is_found_out_and_spoils_no_other(install, capsys, monkeypatch):
     assert "`peel` in unmask.masks is claimed by unmask-apple (fake_apple:Unfinished) and unmask-berry" in out
     assert "a run that names it is refused" in out
     assert "torch " in out
-    assert "unmask-apple 0.1, plugin API 1.0\n" in out
+    assert "unmask-apple 0.1, plugin API 2.0\n" in out
 
 
 def test_doctor_is_content_when_nothing_is_wrong(install, capsys, monkeypatch):
     """Whatever else is installed here."""
     plugin(install, "apple", requires=["torch"])
-    everything = plugins.components()
+    everything = registry.components()
     with monkeypatch.context() as patched:
-        patched.setattr(plugins, "components", lambda: [c for c in everything if c.distribution == "unmask-apple"])
+        patched.setattr(registry, "components", lambda: [c for c in everything if c.distribution == "unmask-apple"])
         patched.setattr(inspection, "imports", lambda *distributions: [])
         assert main(["doctor"]) == 0
     assert "1 components of 1 distributions: no problems" in capsys.readouterr().out

@@ -27,13 +27,15 @@ from torch import nn
 
 from unmask import Latent, MaskedModel, Sequence, Tokens
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate import columns, embed, feature_files
-from unmask.evaluate.features import features
-from unmask.evaluate.samples import batches, split_of
-from unmask.families import Encoder, MaskSampler, Tokenizer
 from unmask.losses import MSELoss
+from unmask.parts import Encoder, MaskSampler, Tokenizer
 from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
+from unmask.tools.features import embed
+from unmask.tools.features import files as feature_files
+from unmask.tools.features import row_store as columns
+from unmask.tools.features.samples import batches, split_of
+from unmask.tools.features.vectors import features
 
 SUFFIXES = (".npy", ".parquet", ".safetensors")
 
@@ -303,6 +305,7 @@ def test_no_more_rows_are_held_than_a_batch_and_a_chunk(tmp_path, monkeypatch, s
     assert max(chunks, default=0) <= 10
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     done = subprocess.run([sys.executable, __file__, tmp_path], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 
-from unmask.cli.environment import Environment
+from unmask.runs.environment import Environment
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists")
 

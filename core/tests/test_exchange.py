@@ -17,18 +17,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unmask.cli import main
-from unmask.evaluate.features import features
-from unmask.evaluate.trained import load_run
-from unmask.exchange import onnx, torch_export
-from unmask.exchange.format import Export, find_format
-from unmask.exchange.importing import import_weights
-from unmask.exchange.native import Safetensors
-from unmask.exchange.onnx import ONNX
-from unmask.exchange.pipeline import Pipeline
-from unmask.exchange.strict import compare, load
-from unmask.exchange.torch_export import TorchExport
-from unmask.plugins import UserError
+from unmask.runs.match import compare, load
+from unmask.runs.trained import load_run
+from unmask.support.errors import UserError
 from unmask.testing.formats import FormatContract
+from unmask.tools.exchange import onnx, torch_export
+from unmask.tools.exchange.format import Export, find_format
+from unmask.tools.exchange.importing import import_weights
+from unmask.tools.exchange.native import Safetensors
+from unmask.tools.exchange.onnx import ONNX
+from unmask.tools.exchange.pipeline import Pipeline
+from unmask.tools.exchange.torch_export import TorchExport
+from unmask.tools.features.vectors import features
 
 FILE = "toy/export/encoder.safetensors"
 

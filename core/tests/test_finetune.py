@@ -18,25 +18,25 @@ from torch.utils.data import DataLoader, default_collate
 
 from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task
-from unmask.families import Encoder, Tokenizer
-from unmask.finetune import FineTuning, Settings, finetune, load
-from unmask.finetune.drop_path import DropPath, set_drop_path
-from unmask.finetune.labelled import Labelled, read_labels
-from unmask.finetune.mixing import Mixing, _block
-from unmask.finetune.model import trainable_embedder
-from unmask.finetune.objective import Classification, MultiLabel, Regression, objective_of
-from unmask.finetune.result import PRETRAINED, SCRATCH, Row
-from unmask.finetune.saved import save
-from unmask.finetune.training import train
-from unmask.handoffs import Grid, Latent, Sequence, Set, Tokens
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel
 from unmask.nn.transformer import Transformer
-from unmask.plugins import UserError
+from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
+from unmask.structures import Grid, Latent, Sequence, Set, Tokens
+from unmask.support.errors import UserError
 from unmask.targets import EMATeacher, ValueTarget
+from unmask.tools.features.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task
+from unmask.tools.finetune import FineTuning, Settings, finetune, load
+from unmask.tools.finetune.drop_path import DropPath, set_drop_path
+from unmask.tools.finetune.labelled import Labelled, read_labels
+from unmask.tools.finetune.mixing import Mixing, _block
+from unmask.tools.finetune.model import trainable_embedder
+from unmask.tools.finetune.objective import Classification, MultiLabel, Regression, objective_of
+from unmask.tools.finetune.result import PRETRAINED, SCRATCH, Row
+from unmask.tools.finetune.saved import save
+from unmask.tools.finetune.training import train
 
 QUICK = Settings(epochs=3, batch_size=16, lr=0.3, val_ratio=0.25)
 

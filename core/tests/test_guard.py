@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unmask.cli import main
-from unmask.guard import _size
+from unmask.training.guard import _size
 
 FIT = ["fit", "--config", "toy.yaml", "--out", "run", "--trainer.max_steps", "12"]
 

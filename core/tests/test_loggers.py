@@ -16,10 +16,10 @@ import yaml
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from unmask import external_callbacks
 from unmask.cli import main
-from unmask.cli.errors import is_mistake
-from unmask.compiled import names_for, plain_names
+from unmask.configs.errors import is_mistake
+from unmask.training import external_callbacks
+from unmask.training.compiled import names_for, plain_names
 
 FIT = ["fit", "--config", "toy.yaml", "--trainer.log_every_n_steps", "1", "--out", "new"]
 
@@ -302,6 +302,7 @@ class Losses(Callback):
 """
 
 
+@pytest.mark.slow
 def test_on_two_devices_losses_are_means_and_batch_norms_are_told(toys, own):
     own("own_devices", DEVICES)
     run = subprocess.run(

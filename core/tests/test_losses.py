@@ -9,8 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unmask.families import Loss, LossValue
-from unmask.handoffs import Places, Prediction
 from unmask.losses import (
     CosineLoss,
     CrossEntropyLoss,
@@ -20,6 +18,8 @@ from unmask.losses import (
     ScaledCosineLoss,
     SmoothL1Loss,
 )
+from unmask.parts import Loss, LossValue
+from unmask.structures import Places, Prediction
 
 PREDICTION = torch.tensor([[[1.0, 2], [0, -1]], [[3, 3], [1, 0.5]]])  # [B, M, T]
 TARGET = torch.tensor([[[1.0, 0], [0.5, -1]], [[0, 3], [1, 2]]])

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, seeds
-from unmask.families import num_to_hide
 from unmask.masks import (
     BlockMask,
     ColorNoiseMask,
@@ -17,6 +16,7 @@ from unmask.masks import (
     SpanMask,
     TubeMask,
 )
+from unmask.parts import num_to_hide
 from unmask.schedules import at
 from unmask.testing.masks import MaskContract
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unmask.families import Encoder, Tokenizer
-from unmask.handoffs import Corruption, Latent, Mask, Sequence, Tokens
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel, Step
 from unmask.optim import Optimization
+from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.schedules import Linear
+from unmask.structures import Corruption, Latent, Mask, Sequence, Tokens
 from unmask.targets import EMATeacher, ValueTarget
 
 

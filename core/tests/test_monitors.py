@@ -17,18 +17,18 @@ from torch.utils.data import DataLoader
 
 from unmask import Latent, MaskedModel, Optimization, Sequence, Tokens, seeds
 from unmask.callbacks import CollapseMonitor, OnlineProbe
-from unmask.cli.runs import MetricsFile
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate import health
-from unmask.evaluate.checkup import check_up
-from unmask.evaluate.health import FLAT, GONE, SAME, Spread, Stretch
-from unmask.families import Encoder, Target, Tokenizer
-from unmask.guard import Diverged
-from unmask.handoffs import Corruption, Mask, Prediction
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks.random import RandomMask
+from unmask.parts import Encoder, Target, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
+from unmask.runs.records import MetricsFile
+from unmask.structures import Corruption, Mask, Prediction
 from unmask.targets import EMATeacher, ValueTarget
+from unmask.tools.health import measures as health
+from unmask.tools.health.examine import check_up
+from unmask.tools.health.measures import FLAT, GONE, SAME, Spread, Stretch
+from unmask.training.guard import Diverged
 
 # Measures
 

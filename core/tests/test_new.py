@@ -8,8 +8,8 @@ import tomllib
 
 import pytest
 
-from unmask import api
 from unmask.cli import check, main
+from unmask.plugins import api_version
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_check_says_what_it_does_not_try(install, capsys, monkeypatch):
 
     code = "import unmask\n\n\nclass Wide(unmask.Encoder):\n    def __init__(self, width: int): ...\n"
     code += "    def forward(self, tokens, mask=None, layer=None): ...\n"
-    entries = {"api": {api.API: "fake_apple"}, "encoders": {"apple.wide": "fake_apple:Wide"}}
+    entries = {"api": {api_version.API: "fake_apple"}, "encoders": {"apple.wide": "fake_apple:Wide"}}
     install("unmask-apple", entries, {"fake_apple/__init__.py": code})
     assert plan("unmask-apple").classes == {}
     assert list(plan("unmask-apple").untried.values()) == ["no recipe that can be built here uses it."]

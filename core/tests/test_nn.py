@@ -11,8 +11,8 @@ import torch
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import nn
 
-from unmask.handoffs import Grid, Sequence, Set
 from unmask.nn import Block, Transformer, attend, plain_is_quicker, sincos
+from unmask.structures import Grid, Sequence, Set
 
 
 def test_positions_of_a_sequence_by_hand() -> None:

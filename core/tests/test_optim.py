@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
-from unmask.families import Encoder, Tokenizer
-from unmask.handoffs import Corruption, Latent, Mask, Sequence, Tokens
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel
 from unmask.optim import Optimization, parameter_groups
+from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
 from unmask.schedules import Linear
+from unmask.structures import Corruption, Latent, Mask, Sequence, Tokens
 from unmask.targets import EMATeacher
 
 

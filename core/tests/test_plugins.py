@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from unmask import plugins
 from unmask.cli import main
 from unmask.cli.completion import candidates
+from unmask.plugins import registry
 
 Install = Callable[..., None]
 
@@ -27,15 +27,15 @@ def fruit(install: Install, name: str, registered: str, body: str = "class Peel:
 
 
 def test_core_registers_its_own_components_like_anybody():
-    component = plugins.find("random", "unmask.masks")
-    assert component == plugins.Component("unmask.masks", "random", "unmask.masks.random:RandomMask", "unmask")
+    component = registry.find("random", "unmask.masks")
+    assert component == registry.Component("unmask.masks", "random", "unmask.masks.random:RandomMask", "unmask")
     assert component.load().__name__ == "RandomMask"
 
 
 @pytest.mark.parametrize("name", ["apple.peel", "Peel", "fake_apple.peel.Peel"])
 def test_a_component_is_found_by_name_class_name_and_class_path(install, name):
     fruit(install, "apple", "apple.peel")
-    component = plugins.find(name)
+    component = registry.find(name)
     assert (component.name, component.distribution) == ("apple.peel", "unmask-apple")
     assert "fake_apple" not in sys.modules
     assert component.load().__doc__ == "Thin."
@@ -44,14 +44,14 @@ def test_a_component_is_found_by_name_class_name_and_class_path(install, name):
 def test_only_the_named_component_is_imported(install):
     fruit(install, "apple", "apple.peel")
     fruit(install, "berry", "berry.peel")
-    plugins.find("apple.peel").load()
+    registry.find("apple.peel").load()
     assert "fake_apple.peel" in sys.modules
     assert not [module for module in sys.modules if module.startswith("fake_berry")]
 
 
 def test_a_recipe_is_a_path_and_imports_nothing(install):
     fruit(install, "apple", "apple.peel")
-    path = plugins.find("apple/small", plugins.RECIPES).path()
+    path = registry.find("apple/small", registry.RECIPES).path()
     assert path.read_text() == "a: 1\n"
     assert not [module for module in sys.modules if module.startswith("fake_apple")]
 
@@ -67,23 +67,23 @@ def test_a_recipe_is_a_path_and_imports_nothing(install):
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(given, nearest):
-    with pytest.raises(plugins.UnknownNameError, match=rf"no `{given}` among the masks; nearest: .*`{nearest}`"):
-        plugins.find(given, "unmask.masks")
+    with pytest.raises(registry.UnknownNameError, match=rf"no `{given}` among the masks; nearest: .*`{nearest}`"):
+        registry.find(given, "unmask.masks")
 
 
 def test_a_name_like_no_other_is_answered_with_all():
-    with pytest.raises(plugins.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: .*`constant`, "):
-        plugins.find("xyzzy", "unmask.schedules")
+    with pytest.raises(registry.UnknownNameError, match=r"no `xyzzy` among the schedules; there are: .*`constant`, "):
+        registry.find("xyzzy", "unmask.schedules")
 
 
 def test_two_distributions_with_one_name_are_both_named(install, capsys):
     fruit(install, "apple", "peel")
     fruit(install, "berry", "peel")
-    with pytest.raises(plugins.NameClashError, match=r"`peel` is claimed by unmask-apple .* and unmask-berry "):
-        plugins.find("peel")
-    assert plugins.find("fake_berry.peel.Peel").distribution == "unmask-berry"  # the way out
-    assert plugins.find("random", "unmask.masks").name == "random"  # others are not harmed
-    assert [[c.distribution for c in several] for several in plugins.clashes()] == [["unmask-apple", "unmask-berry"]]
+    with pytest.raises(registry.NameClashError, match=r"`peel` is claimed by unmask-apple .* and unmask-berry "):
+        registry.find("peel")
+    assert registry.find("fake_berry.peel.Peel").distribution == "unmask-berry"  # the way out
+    assert registry.find("random", "unmask.masks").name == "random"  # others are not harmed
+    assert [[c.distribution for c in several] for several in registry.clashes()] == [["unmask-apple", "unmask-berry"]]
     assert main(["list", "masks"]) == 0
     assert capsys.readouterr().out.count("claimed by several") == 2
 
@@ -100,27 +100,27 @@ def test_two_distributions_with_one_name_are_both_named(install, capsys):
 def test_a_broken_plugin_names_its_distribution_entry_point_and_cause(install, body, cause):
     fruit(install, "apple", "apple.peel", body)
     fruit(install, "berry", "berry.peel")
-    component = plugins.find("apple.peel")
-    with pytest.raises(plugins.BrokenPluginError) as error:
+    component = registry.find("apple.peel")
+    with pytest.raises(registry.BrokenPluginError) as error:
         component.load()
     for part in ("`apple.peel`", "unmask-apple", "unmask.masks", "fake_apple.peel:Peel", cause):
         assert part in str(error.value)
-    assert plugins.find("berry.peel").load().__name__ == "Peel"
+    assert registry.find("berry.peel").load().__name__ == "Peel"
 
 
 def test_a_missing_recipe_file_is_a_broken_plugin(install):
     install("unmask-apple", {"recipes": {"apple/none": "fake_apple:none.yaml"}}, {"fake_apple/__init__.py": ""})
-    with pytest.raises(plugins.BrokenPluginError, match="`apple/none` of unmask-apple"):
-        plugins.find("apple/none", plugins.RECIPES).path()
+    with pytest.raises(registry.BrokenPluginError, match="`apple/none` of unmask-apple"):
+        registry.find("apple/none", registry.RECIPES).path()
 
 
 def test_what_class_is_expected_tells_which_group_is_meant():
-    from unmask.families import Loss, MaskSampler
+    from unmask.parts import Loss, MaskSampler
     from unmask.schedules import Schedule
 
-    assert plugins.find_for(Loss, "cosine").group == "unmask.losses"
-    assert plugins.find_for(Schedule, "cosine").group == "unmask.schedules"
-    assert plugins.find_for(MaskSampler, "cosine") is None
+    assert registry.find_for(Loss, "cosine").group == "unmask.losses"
+    assert registry.find_for(Schedule, "cosine").group == "unmask.schedules"
+    assert registry.find_for(MaskSampler, "cosine") is None
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["complete", "--", "fit", "--config", ""]])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unmask.handoffs import TOKEN, Corruption, Grid, Latent, Layout, Mask, Places, Sequence, Set, Tokens
 from unmask.nn import sincos
 from unmask.predictors import LinearPredictor, TransformerPredictor
+from unmask.structures import TOKEN, Corruption, Grid, Latent, Layout, Mask, Places, Sequence, Set, Tokens
 
 SAME = {"rtol": 1e-5, "atol": 1e-6}
 

@@ -10,15 +10,15 @@ from PIL import Image
 from unmask import Grid, MaskedModel, Sequence, Tokens
 from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate.output import named, write, write_all
-from unmask.evaluate.preview import COLORS, preview
-from unmask.evaluate.sheet import GAP, LINE, Column, sheet
-from unmask.families import MaskSampler, Tokenizer
-from unmask.handoffs import Mask
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
+from unmask.parts import MaskSampler, Tokenizer
 from unmask.predictors import LinearPredictor
+from unmask.structures import Mask
 from unmask.targets import ValueTarget
+from unmask.tools.output import named, write, write_all
+from unmask.tools.pictures.picture_grid import GAP, LINE, Strip, sheet
+from unmask.tools.pictures.preview import COLORS, preview
 
 GREY = 128
 
@@ -168,7 +168,7 @@ def test_samples_are_spread_over_the_split_and_seeds_alone_decide():
 def test_sheets_hold_pictures_of_any_sizes_and_clip_no_text():
     sizes = [(2, 3), (4, 1)]
     columns = [
-        Column(
+        Strip(
             title, [np.full((height, width, 3), 50 * (row + 1), np.uint8) for row, (height, width) in enumerate(sizes)]
         )
         for title in ("a", "a title that is much wider than its pictures are")
@@ -182,7 +182,7 @@ def test_sheets_hold_pictures_of_any_sizes_and_clip_no_text():
         assert (here == 50 * (row + 1)).all()
         assert (drawn[top + height * factor, GAP : GAP + width * factor] == 255).all()
         assert (drawn[top : top + height * factor, GAP + width * factor] == 255).all()
-    headed = sheet([Column("a", [np.zeros((4, 4, 3), np.uint8)])], "a heading that is much wider than all the pictures")
+    headed = sheet([Strip("a", [np.zeros((4, 4, 3), np.uint8)])], "a heading that is much wider than all the pictures")
     for picture in (drawn, headed):
         assert (picture[:, -GAP // 2 :] == 255).all()  # white beyond the end of all text
         assert (picture[: GAP + LINE] != 255).any()

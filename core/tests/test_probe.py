@@ -19,20 +19,20 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate import probe_fits
-from unmask.evaluate.features import evaluating, features, raw_features, raw_vectors, vectors
-from unmask.evaluate.labels import REGRESSION
-from unmask.evaluate.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, Row, probe, probe_columns, probe_runs
-from unmask.evaluate.probe_protocol import Protocol
-from unmask.evaluate.probe_statistics import with_statistics
-from unmask.evaluate.table import plain, table, to_json
-from unmask.families import Encoder, Tokenizer
-from unmask.handoffs import Latent, Sequence, Tokens
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
 from unmask.model import MaskedModel
+from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
+from unmask.structures import Latent, Sequence, Tokens
 from unmask.targets import ValueTarget
+from unmask.tools.features.labels import REGRESSION
+from unmask.tools.features.vectors import evaluating, features, raw_features, raw_vectors, vectors
+from unmask.tools.probe import fits as probe_fits
+from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, Row, probe, probe_columns, probe_runs
+from unmask.tools.probe.protocol import Protocol
+from unmask.tools.probe.statistics import with_statistics
+from unmask.tools.probe.table import plain, table, to_json
 
 
 class Rows(Tokenizer):

@@ -11,14 +11,14 @@ from torch import nn
 from unmask import Latent, MaskedModel, Sequence, Tokens
 from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate.drawing import draw, views
-from unmask.evaluate.reconstruct import reconstruct
-from unmask.evaluate.sheet import GAP, LINE
-from unmask.families import Encoder, MaskSampler, Predictor, Target, Tokenizer
-from unmask.handoffs import RANDOM, TOKEN, Corruption, Mask, Prediction
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks import RandomMask
+from unmask.parts import Encoder, MaskSampler, Predictor, Target, Tokenizer
+from unmask.structures import RANDOM, TOKEN, Corruption, Mask, Prediction
 from unmask.targets import ValueTarget
+from unmask.tools.pictures.drawing import draw, views
+from unmask.tools.pictures.picture_grid import GAP, LINE
+from unmask.tools.pictures.reconstruct import reconstruct
 
 GREY, SIDE = 128, 32
 

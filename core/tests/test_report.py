@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 from unmask.cli import main
-from unmask.report import page, read_records
-from unmask.report.axis import count, number, round_ticks, step_axis, value_axis
-from unmask.report.curves import MAX_POINTS, Curve, read_curves
-from unmask.report.markup import VOID, Markup, element
-from unmask.report.pictures import LARGEST_BYTES, figures
-from unmask.report.settings import flatten
-from unmask.report.tables import means
+from unmask.tools.report import page, read_records
+from unmask.tools.report.axis import count, number, round_ticks, step_axis, value_axis
+from unmask.tools.report.curves import MAX_POINTS, Curve, read_curves
+from unmask.tools.report.markup import VOID, Markup, element
+from unmask.tools.report.pictures_section import LARGEST_BYTES, figures
+from unmask.tools.report.settings_section import flatten
+from unmask.tools.report.tables import means
 
 CONFIG = """
 seed_everything: 0

@@ -17,12 +17,12 @@ import pytest
 import torch
 import yaml
 
-from unmask.atomic import written_whole
 from unmask.cli import main
-from unmask.cli.checkpoints import WholeCheckpoints, with_whole_checkpoints
-from unmask.exchange.files import read_torch
-from unmask.plugins import UserError
-from unmask.run_folders import claim, is_in_use, newest_checkpoint, release
+from unmask.runs.checkpoints import WholeCheckpoints, with_whole_checkpoints
+from unmask.runs.folders import claim, is_in_use, newest_checkpoint, release
+from unmask.runs.weights import read_torch
+from unmask.support.atomic import written_whole
+from unmask.support.errors import UserError
 
 ACTS = '''
 """Callbacks that do something at every hook of a run."""

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from unmask.run_folders import holds_a_run, is_finished, newest_checkpoint, read_environment, run_folder
+from unmask.runs.folders import holds_a_run, is_finished, newest_checkpoint, read_environment, run_folder
 
 
 def _run(folder, *ended, checkpoint=True):

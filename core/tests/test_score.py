@@ -12,18 +12,18 @@ from sklearn.linear_model import Ridge, RidgeCV
 from torch import nn
 
 from unmask.data import MaskedDataModule, Splits
-from unmask.evaluate.probe import PRETRAINED, RAW, UNTRAINED
-from unmask.evaluate.score import BATCH_SIZE, comparable, score
-from unmask.evaluate.score_decoder import ALPHAS, filled, unexplained
-from unmask.evaluate.score_rows import FixedMask, answers, choose, coded, raw, shown
-from unmask.evaluate.score_table import letters, plain
-from unmask.families import Encoder, Tokenizer
-from unmask.handoffs import Corruption, Grid, Latent, Layout, Sequence, Set, Tokens
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks import RandomMask
 from unmask.model import MaskedModel
+from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
+from unmask.structures import Corruption, Grid, Latent, Layout, Sequence, Set, Tokens
 from unmask.targets import ValueTarget
+from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
+from unmask.tools.score.decoder import ALPHAS, filled, unexplained
+from unmask.tools.score.rows import FixedMask, answers, choose, coded, raw, shown
+from unmask.tools.score.score import BATCH_SIZE, comparable, score
+from unmask.tools.score.table import letters, plain
 
 
 class Rows(Tokenizer):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unmask.families import Encoder, Target
-from unmask.handoffs import Latent, Mask, Prediction, Set, Tokens
+from unmask.parts import Encoder, Target
 from unmask.schedules import Cosine, Linear, Progress, Schedule
+from unmask.structures import Latent, Mask, Prediction, Set, Tokens
 from unmask.targets import EMATeacher, ValueTarget
 
 TOKENS = Tokens(torch.tensor([[[0.0, 2, 4], [1, 1, 1], [5, 7, 3]], [[9.0, 9, 0], [1, 2, 3], [4, 4, 4]]]), Set())

@@ -18,10 +18,11 @@ import torch
 from safetensors.torch import save_file
 
 from unmask.cli import main
-from unmask.cli.arguments import writable
-from unmask.evaluate.trained import load_run, read_checkpoint
-from unmask.exchange.files import read_torch, read_weights
-from unmask.plugins import UserError
+from unmask.runs.checkpoints import read_checkpoint
+from unmask.runs.trained import load_run
+from unmask.runs.weights import read_torch, read_weights
+from unmask.support.arguments import writable
+from unmask.support.errors import UserError
 
 BOOM = "boom"
 
@@ -217,7 +218,7 @@ def test_a_refusal_of_the_file_system_is_one_line(monkeypatch, capsys):
     def run(command, arguments):
         raise PermissionError(errno.EACCES, "Permission denied", "somewhere/x.json")
 
-    monkeypatch.setattr("unmask.cli.listing.run", run)
+    monkeypatch.setattr("unmask.cli.list_.run", run)
     assert main(["list"]) == 2
     assert capsys.readouterr().err == "`somewhere/x.json`: Permission denied.\n"
 

@@ -11,42 +11,66 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Agreement": "agreements",
     "Constant": "schedules",
-    "Corruption": "handoffs",
+    "Corruption": "structures",
     "Cosine": "schedules",
-    "Encoder": "families",
-    "Grid": "handoffs",
-    "Latent": "handoffs",
+    "Encoder": "parts",
+    "Grid": "structures",
+    "KEPT": "structures",
+    "Latent": "structures",
+    "Layout": "structures",
     "Linear": "schedules",
-    "Loss": "families",
-    "LossValue": "families",
-    "Mask": "handoffs",
-    "MaskSampler": "families",
+    "Loss": "parts",
+    "LossValue": "parts",
+    "Mask": "structures",
+    "MaskSampler": "parts",
     "MaskedDataModule": "data",
     "MaskedModel": "model",
     "Optimization": "optim",
-    "Places": "handoffs",
-    "Prediction": "handoffs",
-    "Predictor": "families",
+    "Places": "structures",
+    "Prediction": "structures",
+    "Predictor": "parts",
     "Progress": "schedules",
+    "RANDOM": "structures",
     "Schedule": "schedules",
-    "Sequence": "handoffs",
-    "Set": "handoffs",
+    "Sequence": "structures",
+    "Set": "structures",
     "Step": "model",
-    "Target": "families",
-    "Tokenizer": "families",
-    "Tokens": "handoffs",
+    "TOKEN": "structures",
+    "Target": "parts",
+    "Tokenizer": "parts",
+    "Tokens": "structures",
+    "at": "schedules",
+    "fused": "optim",
+    "num_to_hide": "parts",
+    "parameter_groups": "optim",
 }
 
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from unmask.agreements import Agreement
     from unmask.data import MaskedDataModule
-    from unmask.families import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer
-    from unmask.handoffs import Corruption, Grid, Latent, Mask, Places, Prediction, Sequence, Set, Tokens
     from unmask.model import MaskedModel, Step
-    from unmask.optim import Optimization
-    from unmask.schedules import Constant, Cosine, Linear, Progress, Schedule
+    from unmask.optim import Optimization, fused, parameter_groups
+    from unmask.parts import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer, num_to_hide
+    from unmask.schedules import Constant, Cosine, Linear, Progress, Schedule, at
+    from unmask.structures import (
+        KEPT,
+        RANDOM,
+        TOKEN,
+        Corruption,
+        Grid,
+        Latent,
+        Layout,
+        Mask,
+        Places,
+        Prediction,
+        Sequence,
+        Set,
+        Tokens,
+    )
 
 
 def __getattr__(name: str) -> Any:

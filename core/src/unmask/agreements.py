@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
-from unmask import plugins
+from unmask.plugins import registry
 
 GROUP = "unmask.agreements"
 _NUMBERS = count()
@@ -79,12 +79,12 @@ def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = Fal
             rank_zero_only(print)(told, flush=True)
 
 
-def concerning(model: L.LightningModule, data: L.LightningDataModule) -> list[plugins.Component]:
+def concerning(model: L.LightningModule, data: L.LightningDataModule) -> list[registry.Component]:
     """The agreements of the packages that the model, its parts and the data come from."""
     kinds = {type(model), type(data), *map(type, model.children())}
     packages = {base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__}
     return [
         component
-        for component in plugins.components()
+        for component in registry.components()
         if component.group == GROUP and component.value.partition(":")[0].partition(".")[0] in packages
     ]

@@ -1,71 +1,191 @@
-"""The version of the plugin API: what core promises to plugins, and which promise a plugin was built for.
+"""What plugins may import from core, besides the parts of a method: runs, features, probes, exports, commands.
 
-A version is ``major.minor``. The minor part grows when something is added, the major part when something
-that plugins use changes or goes. So a plugin built for 1.2 works with a core of API 1.2, 1.3, ..., and with no
-core of API 1.1 or 2.0. A distribution declares its version in one line of metadata, which is read without
-importing anything; one that works with several majors has a line for each::
+The plugin API is what these modules list under ``__all__``, and the entry-point groups:
 
-    [project.entry-points."unmask.api"]
-    "1.0" = "unmask_mine"
+`unmask`, `unmask.api`, `unmask.callbacks`, `unmask.data`, `unmask.losses`, `unmask.masks`, `unmask.nn`,
+`unmask.predictors`, `unmask.targets`, `unmask.testing`; and the modules `unmask.agreements` and `unmask.seeds`.
 
-The API is what ``unmask``, ``unmask.data``, ``unmask.losses``, ``unmask.masks``, ``unmask.nn``,
-``unmask.predictors``, ``unmask.targets`` and ``unmask.testing`` export, and the entry-point groups.
+Everything else in core may change with any release. `unmask.plugins.api_version` says what the version number
+promises. Names below are imported on first use, so that a command's ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
-import re
-from importlib import metadata
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-API = "1.0"
-"""Of this core."""
+MODULES = (
+    "unmask",
+    "unmask.agreements",
+    "unmask.api",
+    "unmask.callbacks",
+    "unmask.data",
+    "unmask.losses",
+    "unmask.masks",
+    "unmask.nn",
+    "unmask.predictors",
+    "unmask.seeds",
+    "unmask.targets",
+    "unmask.testing",
+)
+"""The modules that plugins may import from."""
 
-GROUP = "unmask.api"
-"""The entry-point group of declarations: the name is the version, the value the package."""
+_HOMES = {
+    "support.errors": "GOOD INTERRUPTED MISTAKE UserError complain",
+    "support.nearest": "nearest quoted",
+    "support.arguments": "Arguments checked_device one_of whole_number writable",
+    "support.progress": "progress",
+    "plugins.registry": "FAMILIES RECIPES Component components find",
+    "configs.errors": "message_of",
+    "configs.building": "build build_data",
+    "cli": "main",
+    "cli.building": "built",
+    "cli.probe": "check_comparable result_name watching",
+    "runs.first_stage": "FirstStage",
+    "runs.match": "load_weights",
+    "runs.trained": "load_run",
+    "runs.weights": "State read_weights",
+    "tools.output": "write",
+    "tools.features.labels": "CLASSIFICATION IGNORED Task are_measured real_tokens",
+    "tools.features.samples": "batches split_of",
+    "tools.features.vectors": "evaluating features raw_features raw_vectors vectors",
+    "tools.probe.columns": "Watch probe_columns",
+    "tools.probe.fits": "COSTS STRENGTHS",
+    "tools.probe.probe": "PRETRAINED RAW STATISTICS UNTRAINED",
+    "tools.probe.protocol": "Protocol",
+    "tools.probe.result": "ProbeResult Row over_runs",
+    "tools.probe.statistics": "has_statistics with_statistics",
+    "tools.probe.table": "table",
+    "tools.finetune": "FineTuning Settings finetune load",
+    "tools.finetune.table": "finetune_text",
+    "tools.finetune.drop_path": "DropPath set_drop_path",
+    "tools.finetune.objective": "Classification",
+    "tools.exchange.exporting": "export",
+    "tools.exchange.format": "Export Format",
+    "tools.exchange.importing": "import_weights",
+    "tools.exchange.onnx": "ONNX",
+    "tools.exchange.torch_export": "TorchExport",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "Arguments",
+    "CLASSIFICATION",
+    "COSTS",
+    "Classification",
+    "Component",
+    "DropPath",
+    "Export",
+    "FAMILIES",
+    "FineTuning",
+    "FirstStage",
+    "Format",
+    "GOOD",
+    "IGNORED",
+    "INTERRUPTED",
+    "MISTAKE",
+    "ONNX",
+    "PRETRAINED",
+    "ProbeResult",
+    "Protocol",
+    "RAW",
+    "RECIPES",
+    "Row",
+    "STATISTICS",
+    "STRENGTHS",
+    "Settings",
+    "State",
+    "Task",
+    "TorchExport",
+    "UNTRAINED",
+    "UserError",
+    "Watch",
+    "are_measured",
+    "batches",
+    "build",
+    "build_data",
+    "built",
+    "check_comparable",
+    "checked_device",
+    "complain",
+    "components",
+    "evaluating",
+    "export",
+    "features",
+    "find",
+    "finetune",
+    "finetune_text",
+    "has_statistics",
+    "import_weights",
+    "load",
+    "load_run",
+    "load_weights",
+    "main",
+    "message_of",
+    "nearest",
+    "one_of",
+    "over_runs",
+    "probe_columns",
+    "progress",
+    "quoted",
+    "raw_features",
+    "raw_vectors",
+    "read_weights",
+    "real_tokens",
+    "result_name",
+    "set_drop_path",
+    "split_of",
+    "table",
+    "vectors",
+    "watching",
+    "whole_number",
+    "with_statistics",
+    "writable",
+    "write",
+]
+
+if TYPE_CHECKING:
+    from unmask.cli import main
+    from unmask.cli.building import built
+    from unmask.cli.probe import check_comparable, result_name, watching
+    from unmask.configs.building import build, build_data
+    from unmask.configs.errors import message_of
+    from unmask.plugins.registry import FAMILIES, RECIPES, Component, components, find
+    from unmask.runs.first_stage import FirstStage
+    from unmask.runs.match import load_weights
+    from unmask.runs.trained import load_run
+    from unmask.runs.weights import State, read_weights
+    from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+    from unmask.support.errors import GOOD, INTERRUPTED, MISTAKE, UserError, complain
+    from unmask.support.nearest import nearest, quoted
+    from unmask.support.progress import progress
+    from unmask.tools.exchange.exporting import export
+    from unmask.tools.exchange.format import Export, Format
+    from unmask.tools.exchange.importing import import_weights
+    from unmask.tools.exchange.onnx import ONNX
+    from unmask.tools.exchange.torch_export import TorchExport
+    from unmask.tools.features.labels import CLASSIFICATION, IGNORED, Task, are_measured, real_tokens
+    from unmask.tools.features.samples import batches, split_of
+    from unmask.tools.features.vectors import evaluating, features, raw_features, raw_vectors, vectors
+    from unmask.tools.finetune import FineTuning, Settings, finetune, load
+    from unmask.tools.finetune.drop_path import DropPath, set_drop_path
+    from unmask.tools.finetune.objective import Classification
+    from unmask.tools.finetune.table import finetune_text
+    from unmask.tools.output import write
+    from unmask.tools.probe.columns import Watch, probe_columns
+    from unmask.tools.probe.fits import COSTS, STRENGTHS
+    from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED
+    from unmask.tools.probe.protocol import Protocol
+    from unmask.tools.probe.result import ProbeResult, Row, over_runs
+    from unmask.tools.probe.statistics import has_statistics, with_statistics
+    from unmask.tools.probe.table import table
 
 
-def declared(distribution: str) -> list[str]:
-    """The versions that an installed distribution was built for, from its metadata; empty when it says nothing."""
-    try:
-        entries = metadata.distribution(distribution).entry_points
-    except (metadata.PackageNotFoundError, ValueError):
-        return []
-    return [entry.name for entry in entries.select(group=GROUP)]
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'unmask.api' has no attribute {name!r}")
+    return getattr(import_module(f"unmask.{_HOME[name]}"), name)
 
 
-def mismatch(distribution: str) -> str | None:
-    """Why ``distribution`` does not work with this core, in a sentence; None when it may.
-
-    One that declares nothing may work: only `unmask doctor` asks for the line.
-    """
-    versions = declared(distribution)
-    for version in versions:
-        if not re.fullmatch(r"\d+\.\d+", version):
-            return f"{distribution} declares plugin API `{version}`, but it must be a `major.minor` such as `{API}`."
-    if not versions or any(fits(version) for version in versions):
-        return None
-    newest = max(versions, key=_numbers)
-    way_out = f"a newer {distribution}" if _numbers(newest) < _numbers(API) else "a newer unmask"
-    return (
-        f"{distribution} was built for plugin API {newest}, but this unmask has API {API}; "
-        f"install {way_out}, or the version of either that goes with the other."
-    )
-
-
-def owns(distribution: str, name: str) -> bool:
-    """Whether a name is its distribution's own: for core one without a prefix, for ``unmask-mine`` ``mine.…``,
-    ``mine/…`` and ``mine-…``. Where several claim a name, its owner is meant, so nobody else can take it away.
-    """
-    prefix = re.sub("[-_.]+", "-", distribution).lower().removeprefix("unmask").removeprefix("-")
-    return name.startswith((f"{prefix}.", f"{prefix}/", f"{prefix}-")) if prefix else not re.search("[./]", name)
-
-
-def fits(version: str) -> bool:
-    """Whether a plugin built for ``version`` works with this core: same major part, minor part at most core's."""
-    major, minor = _numbers(version)
-    return major == _numbers(API)[0] and minor <= _numbers(API)[1]
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    major, _, minor = version.partition(".")
-    return int(major), int(minor)
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,14 +12,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from unmask import agreements, seeds
-from unmask.compiled import names_for, plain_names
-from unmask.families import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer
-from unmask.guard import FiniteGuard
-from unmask.handoffs import Corruption, Latent, Mask, Prediction, Tokens
 from unmask.optim import Optimization, Planned, keeps_its_options
-from unmask.resuming import ExactResume
+from unmask.parts import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer
 from unmask.schedules import Progress, at
-from unmask.statistics import BatchNormNote
+from unmask.structures import Corruption, Latent, Mask, Prediction, Tokens
+from unmask.training.batch_norm import BatchNormNote
+from unmask.training.compiled import names_for, plain_names
+from unmask.training.guard import FiniteGuard
+from unmask.training.resuming import ExactResume
 
 
 class Step(NamedTuple):

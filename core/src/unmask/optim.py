@@ -115,7 +115,7 @@ def fused(kind: type[Kind], groups: list[dict], **options: Any) -> Kind:
     whole = all(p.is_floating_point() and p.device.type in FUSED for p in trained)
     optimizer = kind(groups, **options, fused=whole or None)
     # A fused step could unscale fp16 gradients itself, and Lightning then refuses to clip. It is not asked to.
-    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    optimizer._step_supports_amp_scaling = False
     return optimizer
 
 

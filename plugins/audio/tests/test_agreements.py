@@ -2,9 +2,8 @@
 
 import pytest
 
-from unmask import agreements, plugins
-from unmask.cli import main
-from unmask.evaluate.trained import build
+from unmask import agreements
+from unmask.api import RECIPES, build, components, find, main
 from unmask_audio.agreements import SampleRate, WindowLength
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.synth import SynthData
@@ -28,10 +27,11 @@ def _audio_mae(num_frames=96, patch=(16, 16), **frontend):
 
 
 @pytest.mark.parametrize(
-    "name", [one.name for one in plugins.components() if one.group == plugins.RECIPES and one.name.startswith("audio/")]
+    "name",
+    [one.name for one in components() if one.group == RECIPES and one.name.startswith("audio/")],
 )
 def test_recipes_agree_without_a_word(name, tmp_path, capsys):
-    recipe = plugins.find(name, plugins.RECIPES).path().read_text().replace("size: base", "size: tiny")
+    recipe = find(name, RECIPES).path().read_text().replace("size: base", "size: tiny")
     if "audio.files" in recipe:
         recipe = recipe.replace("init_args: {sample_rate", f"init_args: {{folder: {tmp_path}, sample_rate")
     (tmp_path / "recipe.yaml").write_text(recipe)

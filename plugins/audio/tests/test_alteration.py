@@ -4,8 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from unmask import Mask
-from unmask.handoffs import Sequence, Tokens
+from unmask import Mask, Sequence, Tokens
 from unmask.masks import SpanMask
 from unmask_audio.alteration import Alteration
 

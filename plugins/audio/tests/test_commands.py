@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from unmask.cli import main
-from unmask.testing.runs import RunContract
+from unmask.api import main
+from unmask.testing import RunContract
 from unmask_audio.data.synth import SynthData
 from unmask_audio.frontends import Fbank
 from unmask_audio.stats import measure

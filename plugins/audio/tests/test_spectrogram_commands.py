@@ -1,6 +1,6 @@
 """Every command on A-JEPA and TERA, by the contract."""
 
-from unmask.testing.runs import RunContract
+from unmask.testing import RunContract
 
 SMALL = ("--data.num_sounds", "48", "--data.batch_size", "8", "--data.val_batch_size", "8")
 

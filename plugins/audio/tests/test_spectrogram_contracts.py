@@ -2,8 +2,7 @@
 
 import torch
 
-from unmask import Grid, Sequence, Tokens
-from unmask.handoffs import Corruption
+from unmask import Corruption, Grid, Sequence, Tokens
 from unmask.predictors import TransformerPredictor
 from unmask.testing import EncoderContract, MethodContract, PredictorContract
 from unmask_audio.alteration import Alteration

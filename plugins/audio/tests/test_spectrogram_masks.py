@@ -6,12 +6,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from unmask import seeds
-from unmask.families import num_to_hide
-from unmask.handoffs import Grid, Sequence, Set, Tokens
+from unmask import Grid, Progress, Sequence, Set, Tokens, num_to_hide, seeds
 from unmask.masks import MultiBlockMask, RandomMask
-from unmask.schedules import Progress
-from unmask.testing.masks import MaskContract
+from unmask.testing import MaskContract
 from unmask_audio.masks import CurriculumMask, EnergyMask, TimeFrequencyBlockMask, TimeFrequencyMask
 from unmask_audio.schedules import SquareRoot
 

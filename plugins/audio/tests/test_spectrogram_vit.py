@@ -7,8 +7,7 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTModel
 
-from unmask import Corruption, Latent, Mask, Tokens
-from unmask.handoffs import Grid, Places, Sequence, Set
+from unmask import Corruption, Grid, Latent, Mask, Places, Sequence, Set, Tokens
 from unmask.masks import RandomMask
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.predictors import FramePredictor, LocalDecoder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from unmask.cli import main
+from unmask.api import main
 from unmask.losses import MSELoss
 from unmask_graph.agreements import EdgeValues, NumFeatures, OneFeature
 from unmask_graph.data import GraphFilesData

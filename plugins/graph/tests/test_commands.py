@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unmask.testing.runs import RunContract
+from unmask.testing import RunContract
 
 GRAPHS = str(Path(__file__).with_name("rings_and_trees.txt"))
 """72 small graphs, half of them rings with a chord and half trees, in GIN's layout."""

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch_geometric.data import Batch, Data
 from torch_geometric.io import read_planetoid_data, read_tu_data
 
-from unmask.evaluate.samples import batches, split_of
+from unmask.api import batches, split_of
 from unmask_graph.data import GraphFilesData, PlanetoidData, PyGData, TUData
 
 

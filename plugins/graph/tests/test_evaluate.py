@@ -11,8 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
-from unmask.cli import main
-from unmask.evaluate.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED
+from unmask.api import PRETRAINED, RAW, STATISTICS, UNTRAINED, main
 from unmask_graph.data.files import GraphFilesData
 from unmask_graph.data.links import LinkData
 from unmask_graph.data.tu import TUData

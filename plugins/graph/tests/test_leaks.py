@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from unmask import Latent, Mask, Tokens
-from unmask.handoffs import RANDOM, TOKEN
+from unmask import RANDOM, TOKEN, Latent, Mask, Tokens
 from unmask.losses import ScaledCosineLoss
 from unmask_graph.corruption import NodeCorruption
 from unmask_graph.encoders.gat import GATEncoder

@@ -10,8 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GATConv, GPSConv
 from torch_geometric.transforms import AddRandomWalkPE
 
-from unmask import Latent, Mask, Prediction, Tokens
-from unmask.handoffs import KEPT, RANDOM, TOKEN
+from unmask import KEPT, RANDOM, TOKEN, Latent, Mask, Prediction, Tokens
 from unmask.losses import ScaledCosineLoss
 from unmask_graph.encoders.gat import GATEncoder
 from unmask_graph.encoders.gcn import GCNEncoder

@@ -11,7 +11,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import k_hop_subgraph, subgraph, to_undirected
 
-from unmask.evaluate.samples import batches, split_of
+from unmask.api import batches, split_of
 from unmask_graph.data import ClusterSampling, GraphFilesData, NeighborSampling
 
 NUM_NODES = 400

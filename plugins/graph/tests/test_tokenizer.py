@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch_geometric.nn import global_add_pool
 
-from unmask.handoffs import Places, Prediction, Set
+from unmask import Places, Prediction, Set
 from unmask.masks import RandomMask
 from unmask_graph.drawing import COVER, HIDDEN_EDGE, MOST_NODES
 from unmask_graph.layout import Edges, Graph

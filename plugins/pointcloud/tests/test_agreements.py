@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 
 from unmask import agreements
-from unmask.cli import main
+from unmask.api import main
 from unmask_pointcloud.data import PointCloudFilesData, SolidsData
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.methods import DVAE, PointBERT, PointMAE

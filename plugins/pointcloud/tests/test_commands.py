@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.cli import main
-from unmask.evaluate.trained import load_run
-from unmask.testing.runs import FEW_STEPS, RunContract
+from unmask.api import load_run, main
+from unmask.testing import FEW_STEPS, RunContract
 from unmask_pointcloud.data import PointCloudFilesData
 from unmask_pointcloud.data.augment import Jitter
 from unmask_pointcloud.encoders import PointTransformer
@@ -140,6 +139,7 @@ def own(short_recipe):
     return [*short_recipe[:at], *short_recipe[at + 2 :], "--data", "pointcloud.files", "--data.folder", "clouds"]
 
 
+@pytest.mark.slow
 def test_the_first_stage_learns_from_the_same_data(own, short_recipe, capfd):
     """Its patches and codes are made to agree, as well."""
     other = [
@@ -195,6 +195,7 @@ def test_the_first_stage_learns_from_the_same_data(own, short_recipe, capfd):
     assert told in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_first_stage_in_python(own, capfd):
     """A data module that was made by hand is described for the command; one that cannot be is refused."""
 

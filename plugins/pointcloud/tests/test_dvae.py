@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unmask import Progress
-from unmask.families import Tokenizer
+from unmask import Progress, Tokenizer
 from unmask_pointcloud.encoders import DVAEEncoder
 from unmask_pointcloud.methods import DVAE
 from unmask_pointcloud.methods.dvae import from_uniform

@@ -6,10 +6,8 @@ import torch
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
+from unmask.api import Classification, FineTuning, Settings, Task
 from unmask.data import Augmented
-from unmask.evaluate.labels import Task
-from unmask.finetune import FineTuning, Settings
-from unmask.finetune.objective import Classification
 from unmask_pointcloud.data import SolidsData
 from unmask_pointcloud.data.module import View
 from unmask_pointcloud.encoders import PointTransformer

@@ -5,12 +5,9 @@ import math
 import pytest
 import torch
 
-from unmask import seeds
-from unmask.families import num_to_hide
-from unmask.handoffs import Grid, Sequence, Set, Tokens
+from unmask import Grid, Linear, Sequence, Set, Tokens, num_to_hide, seeds
 from unmask.masks import RandomMask
-from unmask.schedules import Linear
-from unmask.testing.masks import MaskContract
+from unmask.testing import MaskContract
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.masks import PatchBlockMask, SectorMask
 

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unmask import Corruption, Mask, Tokens
-from unmask.handoffs import Places, Prediction
+from unmask import Corruption, Mask, Places, Prediction, Tokens
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
 from unmask_pointcloud.encoders import PointTransformer

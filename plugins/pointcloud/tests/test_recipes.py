@@ -6,10 +6,9 @@ import pytest
 import torch
 import yaml
 
-from unmask import plugins
-from unmask.cli import main
+from unmask.api import RECIPES, find, main
 
-RECIPES = ["point-mae-solids", "dvae-solids", "point-bert-solids"]
+NAMES = ["point-mae-solids", "dvae-solids", "point-bert-solids"]
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +17,10 @@ def _apart(tmp_path, monkeypatch):
 
 
 def _config(name):
-    return yaml.safe_load(Path(plugins.find(f"pointcloud/{name}", plugins.RECIPES).path()).read_text())
+    return yaml.safe_load(Path(find(f"pointcloud/{name}", RECIPES).path()).read_text())
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_a_recipe_hides_can_be_seen(name, capsys):
     small = ("--data.num_solids", "48", "--num_samples", "2", "--out", "preview.png")
     assert main(["preview", "--config", f"pointcloud/{name}", *small]) == 0

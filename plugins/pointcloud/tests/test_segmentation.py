@@ -5,8 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
-from unmask.evaluate.labels import IGNORED
-from unmask.finetune import Settings, finetune
+from unmask.api import IGNORED, Settings, finetune
 from unmask_pointcloud.data import NpzCloudsData
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.methods import DVAE, PointMAE

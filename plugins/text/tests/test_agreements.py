@@ -14,8 +14,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 from transformers.utils import logging
 
 from unmask import agreements
-from unmask.cli import main
-from unmask.evaluate.trained import load_run
+from unmask.api import load_run, main
 from unmask_text.agreements import KEY
 from unmask_text.data import TextFilesData
 from unmask_text.encoders import TransformersEncoder

@@ -19,7 +19,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from unmask.data.folders import OTHER
+from unmask.data import OTHER
 from unmask_text.data import HubTextData, PydocData, TextFilesData
 from unmask_text.data.batches import SimilarLengths, TokenBudget
 from unmask_text.data.store import Store
@@ -353,6 +353,7 @@ def test_a_failure_leaves_no_half_cache(corpus: Path, tokenizer_file: str, tmp_p
     assert len(data_of(corpus, tokenizer_file, cache_folder=str(tmp_path / "cache")).stores["train"]) > 0
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, tokenizer_file: str) -> None:
     """Peak memory of a process that cuts 1 MB into tokens, then 8 MB in two lines: 2 million tokens more."""
     code = (

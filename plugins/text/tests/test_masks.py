@@ -18,11 +18,8 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from unmask import Progress, Tokens, seeds
-from unmask.families import num_to_hide
-from unmask.handoffs import Grid, Sequence, Set
-from unmask.schedules import Linear
-from unmask.testing.masks import MaskContract
+from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide, seeds
+from unmask.testing import MaskContract
 from unmask_text.counting import count_collocations, count_pairs
 from unmask_text.data.cutting import build
 from unmask_text.data.reading import Segment

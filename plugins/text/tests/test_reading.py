@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from unmask.data.folders import HIDDEN, OTHER
-from unmask.data.tables import RAGGED, STRAY
+from unmask.data import HIDDEN, OTHER, RAGGED, STRAY
 from unmask_text.data import HubTextData, TextFilesData, reading, tables
 from unmask_text.data.store import NO_LABEL
 from unmask_text.vocabulary import vocabulary

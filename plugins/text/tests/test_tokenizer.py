@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from unmask import Places, Prediction
-from unmask.handoffs import Sequence
-from unmask.plugins import UserError
+from unmask import Places, Prediction, Sequence
+from unmask.api import UserError
 from unmask_text.commands import data_of
 from unmask_text.counting.__main__ import run as count
 from unmask_text.layout import Words

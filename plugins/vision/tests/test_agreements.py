@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from unmask import agreements
-from unmask.cli import main
+from unmask.api import main
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.torchvision_sets import TorchvisionData

@@ -1,6 +1,6 @@
 """Every command on every method, by the contract."""
 
-from unmask.testing.runs import RunContract
+from unmask.testing import RunContract
 
 
 class TestMAE(RunContract):

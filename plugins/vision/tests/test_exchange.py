@@ -13,17 +13,10 @@ import torch
 import transformers
 from timm.layers import resample_abs_pos_embed
 
-from unmask import MaskedModel
-from unmask.cli import main
-from unmask.evaluate.trained import load_run
-from unmask.exchange.files import read_weights
-from unmask.exchange.format import Export
-from unmask.exchange.importing import import_weights
-from unmask.exchange.onnx import ONNX
-from unmask.exchange.torch_export import TorchExport
-from unmask.handoffs import Corruption
+from unmask import Corruption, MaskedModel
+from unmask.api import ONNX, Export, TorchExport, import_weights, load_run, main, read_weights
 from unmask.predictors import TransformerPredictor
-from unmask.testing.formats import FormatContract
+from unmask.testing import FormatContract
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.exchange.pixels import codes, normalized, random_images
 from unmask_vision.exchange.timm_format import Timm

@@ -6,7 +6,7 @@ import pytest
 import timm
 from timm.layers import DropPath as TimmDropPath
 
-from unmask.finetune.drop_path import DropPath, set_drop_path
+from unmask.api import DropPath, set_drop_path
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 3}

@@ -8,9 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unmask import Optimization
+from unmask import Optimization, Target
 from unmask.callbacks import CollapseMonitor
-from unmask.families import Target
 from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher, ValueTarget

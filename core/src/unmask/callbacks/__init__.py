@@ -3,6 +3,6 @@
 from unmask.callbacks.collapse_monitor import CollapseMonitor
 from unmask.callbacks.online_probe import OnlineProbe
 from unmask.callbacks.pictures import Pictures
-from unmask.callbacks.progress import ProgressBar
+from unmask.training.progress_bar import ProgressBar
 
 __all__ = ["CollapseMonitor", "OnlineProbe", "Pictures", "ProgressBar"]

@@ -13,13 +13,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from unmask.atomic import written_whole
-from unmask.callbacks.held_out import held_out
-from unmask.evaluate import diagnosis, health
-from unmask.evaluate.checkup import Checkup, check_up
-from unmask.evaluate.features import evaluating
-from unmask.evaluate.health import Spread, Stretch
+from unmask.callbacks.fixed_batch import fixed_batch
 from unmask.model import MaskedModel
+from unmask.support.atomic import written_whole
+from unmask.tools.features.vectors import evaluating
+from unmask.tools.health import measures as health
+from unmask.tools.health import messages as diagnosis
+from unmask.tools.health.examine import Checkup, check_up
+from unmask.tools.health.measures import Spread, Stretch
 
 FIRST_STEPS = 20
 """Optimiser steps from the start to the first check-up."""
@@ -30,7 +31,7 @@ LEAST_WINDOW = 1000
 
 
 class CollapseMonitor(L.Callback):
-    """Logs ``health/*`` (see `unmask.evaluate.checkup.check_up`) and warns, once of a kind, in a plain sentence.
+    """Logs ``health/*`` (see `unmask.tools.health.examine.check_up`) and warns, once of a kind, in a plain sentence.
 
     A few held-out samples are looked at before training, often in the first steps, then at the ends of
     epochs and within long ones. Warnings, also written to ``health.txt`` in the run folder, are about
@@ -40,8 +41,9 @@ class CollapseMonitor(L.Callback):
       a target that is data the same must last for the whole window, since a run may sit at
       the mean answer for long and leave it again;
     - **a stuck loss**: over the window the training loss has not fallen beyond its noise, and is still at its
-      start or no better than a constant answer (see `unmask.evaluate.health.stuck`);
-    - **held-out codes or losses that are NaN or infinite**. A training loss that is ends the run (`unmask.guard`).
+      start or no better than a constant answer (see `unmask.tools.health.measures.stuck`);
+    - **held-out codes or losses that are NaN or infinite**. A training loss that is not finite ends the
+      run (`unmask.training.guard`).
 
     Training is not changed: the run's random numbers and weights are left untouched. A check-up that
     fails is reported once and never stops a run. Fewer than 8 held-out samples are not judged.
@@ -162,7 +164,7 @@ class CollapseMonitor(L.Callback):
                 stack.enter_context(evaluating(pl_module))  # loading samples may draw random numbers
                 stack.enter_context(trainer.precision_plugin.forward_context())
                 if self._batch is None:
-                    self._batch = held_out(trainer, self.num_samples)
+                    self._batch = fixed_batch(trainer, self.num_samples)
                 return check_up(pl_module, trainer.strategy.batch_to_device(self._batch, dataloader_idx=0))  # type: ignore[arg-type]
         except Exception as error:  # a check-up is never worth a run
             self._failed = True

@@ -19,11 +19,11 @@ from torch.utils.data import Subset
 
 from unmask import seeds
 from unmask.data import MaskedDataModule
-from unmask.evaluate.features import Features, evaluating, features
-from unmask.evaluate.labels import are_measured
-from unmask.evaluate.samples import batches, split_of
 from unmask.model import MaskedModel
-from unmask.nearest import nearest, quoted
+from unmask.support.nearest import nearest, quoted
+from unmask.tools.features.labels import are_measured
+from unmask.tools.features.samples import batches, split_of
+from unmask.tools.features.vectors import Features, evaluating, features
 
 NUM_NEIGHBORS, TEMPERATURE = 20, 0.07
 """DINO (Caron et al. 2021, appendix F.3): neighbours weighted by ``exp(cosine / 0.07)``."""

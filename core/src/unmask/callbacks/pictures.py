@@ -12,11 +12,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 
 from unmask import seeds
-from unmask.atomic import written_whole
-from unmask.callbacks.held_out import held_out
+from unmask.callbacks.fixed_batch import fixed_batch
 from unmask.callbacks.showing import show
-from unmask.evaluate.drawing import draw
-from unmask.evaluate.features import evaluating
+from unmask.support.atomic import written_whole
+from unmask.tools.features.vectors import evaluating
+from unmask.tools.pictures.drawing import draw
 
 
 class Pictures(L.Callback):
@@ -75,7 +75,7 @@ class Pictures(L.Callback):
                 stack.enter_context(evaluating(pl_module))
                 stack.enter_context(trainer.precision_plugin.forward_context())
                 if self._batch is None:  # collated once and kept on the CPU
-                    self._batch = held_out(trainer, self.num_samples, spread=False)
+                    self._batch = fixed_batch(trainer, self.num_samples, spread=False)
                 batch = trainer.strategy.batch_to_device(self._batch, dataloader_idx=0)
                 step = pl_module.step(batch, seeds.generator(pl_module.device, "pictures"))  # type: ignore[operator]
             if trainer.is_global_zero:

@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
-from unmask.atomic import FULL
-from unmask.inspection import PLUGIN_COMMANDS, callable_as_its_family
-from unmask.nearest import nearest, quoted
-from unmask.plugins import UserError, components, find
-
-GOOD, FAILED, MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+from unmask.plugins.inspection import PLUGIN_COMMANDS, callable_as_its_family
+from unmask.plugins.registry import components, find
+from unmask.support.atomic import FULL
+from unmask.support.errors import FAILED, GOOD, INTERRUPTED, MISTAKE, TERMINATED, UserError, complain
+from unmask.support.nearest import nearest, quoted
 
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, *FULL)
 """Refusals of the file system, which are no bugs."""
@@ -35,10 +34,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "fit": Command("unmask.cli.training", "train a method on data"),
-    "validate": Command("unmask.cli.training", "measure the loss on the validation data"),
-    "test": Command("unmask.cli.training", "measure the loss on the test data"),
-    "predict": Command("unmask.cli.training", "run a trained model over the prediction data"),
+    "fit": Command("unmask.cli.fit", "train a method on data"),
+    "validate": Command("unmask.cli.fit", "measure the loss on the validation data"),
+    "test": Command("unmask.cli.fit", "measure the loss on the test data"),
+    "predict": Command("unmask.cli.fit", "run a trained model over the prediction data"),
     "probe": Command("unmask.cli.probe", "what kNN and a linear classifier find in a run's frozen features"),
     "finetune": Command("unmask.cli.finetune", "train an encoder and a head on labels, beside one from scratch"),
     "score": Command("unmask.cli.score", "held-out loss under fixed masks, the same for every run of a modality"),
@@ -47,8 +46,8 @@ COMMANDS = {
     "reconstruct": Command("unmask.cli.reconstruct", "input, what was hidden and the prediction, from a checkpoint"),
     "report": Command("unmask.cli.report", "one HTML file with curves, pictures, probes and config of one run or two"),
     "export": Command("unmask.cli.export", "write an encoder for other libraries: safetensors, timm, ONNX, ..."),
-    "import": Command("unmask.cli.imports", "make a run folder of weights from another library"),
-    "list": Command("unmask.cli.listing", "what is installed: methods, masks, data, recipes, ..."),
+    "import": Command("unmask.cli.import_", "make a run folder of weights from another library"),
+    "list": Command("unmask.cli.list_", "what is installed: methods, masks, data, recipes, ..."),
     "show": Command("unmask.cli.show", "a component's description and arguments, or a recipe's text"),
     "doctor": Command("unmask.cli.doctor", "versions, and what is wrong with what is installed"),
     "new": Command("unmask.cli.new", "write a plugin package that trains and passes its tests"),
@@ -102,15 +101,6 @@ def exit_code(end: SystemExit) -> int:
     if end.code is None and type(end) is not SystemExit:
         return TERMINATED
     return int(end.code or GOOD)
-
-
-def complain(message: str) -> None:
-    """Write a message to stderr, as at most two plain lines."""
-    lines = [" ".join(line.split()) for line in message.strip().splitlines()]
-    lines = [line for line in lines if line]
-    if len(lines) > 2:
-        lines = [lines[0], " ".join(lines[1:])]
-    print("\n".join(lines), file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:

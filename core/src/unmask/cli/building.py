@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from unmask import agreements
-from unmask.cli import training
-from unmask.cli.errors import plain
+from unmask.cli import fit as training
+from unmask.configs.errors import message_of
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
-from unmask.plugins import UserError
+from unmask.support.errors import UserError
 
 
 def built(command: str, words: list[str]) -> tuple[MaskedModel, MaskedDataModule] | None:
@@ -41,7 +41,7 @@ def built(command: str, words: list[str]) -> tuple[MaskedModel, MaskedDataModule
     try:
         agreements.check(model, datamodule, loaded=False)
     except ValueError as error:
-        raise UserError(plain(error)) from error
+        raise UserError(message_of(error)) from error
     return model, datamodule
 
 

@@ -8,9 +8,10 @@ from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
-from unmask import plugins
-from unmask.cli.arguments import Arguments
-from unmask.nearest import nearest, quoted
+from unmask.plugins import registry
+from unmask.support.arguments import Arguments
+from unmask.support.errors import UserError
+from unmask.support.nearest import nearest, quoted
 
 _FILE = """from unmask.testing.installed import plan
 globals().update(plan({distribution!r}, {commands!r}).classes)
@@ -25,13 +26,14 @@ def run(command: str, arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     distribution = installed(given.distribution)
     if util.find_spec("pytest") is None:
-        raise plugins.UserError("`unmask check` needs pytest: pip install 'unmask[testing]'.")
+        raise UserError("`unmask check` needs pytest: pip install 'unmask[testing]'.")
 
-    from unmask import inspection
-    from unmask.cli import doctor
+    from unmask.cli import COMMANDS, doctor
+    from unmask.plugins import inspection
 
     print(f"{distribution} {doctor.version(distribution)}")
-    problems = [*inspection.problems_of(distribution), *[p for p in doctor.clashing() if f" {distribution} (" in p]]
+    problems = inspection.problems_of(distribution, commands=COMMANDS)
+    problems += [problem for problem in doctor.clashing() if f" {distribution} (" in problem]
     if problems:
         print("\n".join(f"  {problem}" for problem in problems))
         print(f"{len(problems)} problems; contracts are tried when they are solved.")
@@ -52,22 +54,22 @@ def installed(word: str) -> str:
     Raises:
         UserError: none of that name registers anything.
     """
-    names = sorted({component.distribution for component in plugins.components()})
+    names = sorted({component.distribution for component in registry.components()})
     for name in names:
         if name.replace("_", "-").lower() == word.replace("_", "-").lower():
             return name
     near = nearest(word, names)
     hint = f"nearest: {quoted(near)}" if near else f"there are: {quoted(names)}"
-    raise plugins.UserError(f"No distribution `{word}` registers components; {hint}.")
+    raise UserError(f"No distribution `{word}` registers components; {hint}.")
 
 
 class Results:
     """A plugin of pytest's that notes how each test ended, by the component that its class is about."""
 
     def __init__(self) -> None:
-        self.passed: Counter[plugins.Component] = Counter()
-        self.failed: Counter[plugins.Component] = Counter()
-        self.messages: dict[plugins.Component, list[str]] = {}
+        self.passed: Counter[registry.Component] = Counter()
+        self.failed: Counter[registry.Component] = Counter()
+        self.messages: dict[registry.Component, list[str]] = {}
         self.broken: list[str] = []
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
@@ -98,7 +100,7 @@ def contracts(distribution: str, commands: bool) -> Results:
     return results
 
 
-def table(results: Results, untried: dict[plugins.Component, str]) -> list[str]:
+def table(results: Results, untried: dict[registry.Component, str]) -> list[str]:
     """A line per component, with what failed below."""
     components = sorted({*results.passed, *results.failed, *untried})
     width = max((len(f"{c.family} {c.name}") for c in components), default=0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from unmask import plugins
-from unmask.cli.arguments import Arguments
-from unmask.nearest import nearest, quoted
+from unmask.plugins import registry
+from unmask.support.arguments import Arguments
+from unmask.support.errors import UserError
+from unmask.support.nearest import nearest, quoted
 
 _SCRIPTS = {
     "bash": """\
@@ -54,7 +55,7 @@ def run(command: str, arguments: list[str]) -> int:
     shell = parser.parse_args(arguments).shell
     if shell not in _SCRIPTS:
         near = nearest(shell, _SCRIPTS) or list(_SCRIPTS)
-        raise plugins.UserError(f"There is no completion for `{shell}`; nearest: {quoted(near)}.")
+        raise UserError(f"There is no completion for `{shell}`; nearest: {quoted(near)}.")
     print(_SCRIPTS[shell])
     return 0
 
@@ -67,12 +68,12 @@ def candidates(words: list[str]) -> list[str]:
     if not before:
         found = [*COMMANDS, *plugin_commands(), "--help", "--version"]
     elif before[0] == "list":
-        found = plugins.groups()
+        found = registry.groups()
     elif before[0] == "show":
-        found = [component.name for component in plugins.components()]
+        found = [component.name for component in registry.components()]
     elif before[0] == "completion":
         found = list(_SCRIPTS)
-    elif COMMANDS.get(before[0], ("",))[0] == "unmask.cli.training":
+    elif COMMANDS.get(before[0], ("",))[0] == "unmask.cli.fit":
         found = _values(before[-1]) or (list(_OPTIONS) if word.startswith("-") or not word else [])
     else:
         found = []
@@ -82,9 +83,9 @@ def candidates(words: list[str]) -> list[str]:
 def _values(option: str) -> list[str]:
     """Registered names that may follow ``option``."""
     if option in ("--config", "-c"):
-        group: str | None = plugins.RECIPES
+        group: str | None = registry.RECIPES
     elif option == "--ckpt_path":
         return ["last"]
     else:
         group = next((g for part, g in _PARTS.items() if option.startswith("--") and option.endswith(part)), None)
-    return [component.name for component in plugins.components() if component.group == group]
+    return [component.name for component in registry.components() if component.group == group]

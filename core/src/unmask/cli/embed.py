@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
-from unmask.plugins import UserError
+from unmask.support.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.support.errors import GOOD, UserError
 
 POOLS = ("mean", "max", "mean+max", "cls")
 SPLITS = ("train", "val", "probe_train", "probe_test")
@@ -36,9 +35,9 @@ def run(command: str, arguments: list[str]) -> int:
     layer = whole_number("--layer", given.layer) if given.layer else None
     batch_size = whole_number("--batch_size", given.batch_size) if given.batch_size else None
 
-    from unmask.cli.errors import plain
-    from unmask.evaluate.embed import embed, fingerprint
-    from unmask.evaluate.trained import load_run
+    from unmask.configs.errors import message_of
+    from unmask.runs.trained import load_run
+    from unmask.tools.features.embed import embed, fingerprint
 
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
@@ -51,7 +50,7 @@ def run(command: str, arguments: list[str]) -> int:
                 source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=progress,
             )  # fmt: skip
     except (ValueError, OSError) as error:
-        raise UserError(plain(error)) from error
+        raise UserError(message_of(error)) from error
 
     if made.num_found:
         done = made.num_found == made.num_samples

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, one_of
-from unmask.nearest import quoted
-from unmask.plugins import UserError, components
+from unmask.plugins.registry import components
+from unmask.support.arguments import Arguments, one_of
+from unmask.support.errors import GOOD, UserError
+from unmask.support.nearest import quoted
 
 POOLS = ("mean", "max", "mean+max", "cls")
 
@@ -31,9 +31,9 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError("`--pool` must not be given with `--codes`, which pools nothing; drop one of them.")
     pool = None if given.codes else one_of("--pool", given.pool or "mean", POOLS)
 
-    from unmask.evaluate.trained import load_run
-    from unmask.exchange.exporting import export
-    from unmask.exchange.format import find_format
+    from unmask.runs.trained import load_run
+    from unmask.tools.exchange.exporting import export
+    from unmask.tools.exchange.format import find_format
 
     find_format(given.format)  # before a run is read
     trained = load_run(given.run, given.data)

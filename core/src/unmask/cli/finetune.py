@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, whole_number, writable
-from unmask.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
-from unmask.plugins import RECIPES, UserError, find
+from unmask.plugins.registry import RECIPES, find
+from unmask.support.arguments import Arguments, checked_device, whole_number, writable
+from unmask.support.errors import GOOD, UserError
+from unmask.tools.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
 
 OPTIONS = {
     "task": "classification, multi-label or regression, on the numbers that classes are called by where those are "
@@ -55,9 +55,10 @@ def run(command: str, arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from unmask.evaluate.trained import build, load_run
-    from unmask.finetune.run import finetune
-    from unmask.finetune.table import caption, plain, table
+    from unmask.configs.building import build
+    from unmask.runs.trained import load_run
+    from unmask.tools.finetune.run import finetune
+    from unmask.tools.finetune.table import caption, finetune_text, table
 
     device = checked_device(given.device)
     if given.run is not None:
@@ -94,7 +95,7 @@ def run(command: str, arguments: list[str]) -> int:
         Console().print(table(result))
         print(caption(result, about))
     else:
-        print(plain(result, about), end="")
+        print(finetune_text(result, about), end="")
     print(f"Written to {folder / 'finetune.json'} and {folder / 'finetune'}")
     return GOOD
 

@@ -14,8 +14,10 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from unmask import __version__, api, plugins
-from unmask.cli.arguments import Arguments, one_of, writable
+from unmask import __version__
+from unmask.plugins import api_version, registry
+from unmask.support.arguments import Arguments, one_of, writable
+from unmask.support.errors import UserError
 
 KINDS = ("modality", "mask")
 
@@ -33,7 +35,7 @@ def run(command: str, arguments: list[str]) -> int:
     modality = checked_modality(given.modality or name.removeprefix("unmask-"), default=given.modality is None)
     folder = writable("--out", given.out or Path(name))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise plugins.UserError(f"`--out` must be a new or an empty folder, but `{folder}` is there already.")
+        raise UserError(f"`--out` must be a new or an empty folder, but `{folder}` is there already.")
 
     words = {
         "__NAME__": name,
@@ -41,7 +43,7 @@ def run(command: str, arguments: list[str]) -> int:
         "__MODALITY__": modality,
         "__TITLE__": "".join(part.capitalize() for part in modality.split("-")),
         "__VERSION__": __version__,
-        "__API__": api.API,
+        "__API__": api_version.API,
     }
     write(one_of("--kind", given.kind, KINDS), words, folder)
     shown = folder.as_posix()
@@ -59,9 +61,9 @@ def checked_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
         plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")
         hint = f"; nearest: `{plain}`" if plain and plain != name else ""
-        raise plugins.UserError(f"`NAME` must be lower-case words joined by `-`, but is `{name}`{hint}.")
-    if any(component.distribution == name for component in plugins.components()):
-        raise plugins.UserError(f"`NAME` must be a new one, but `{name}` is installed.")
+        raise UserError(f"`NAME` must be lower-case words joined by `-`, but is `{name}`{hint}.")
+    if any(component.distribution == name for component in registry.components()):
+        raise UserError(f"`NAME` must be a new one, but `{name}` is installed.")
     return name
 
 
@@ -73,10 +75,10 @@ def checked_modality(word: str, default: bool) -> str:
     """
     option = "`NAME` without `unmask-`, the modality," if default else "`--modality`"
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", word):
-        raise plugins.UserError(f"{option} must be lower-case words joined by `-`, but is `{word}`.")
-    for component in plugins.components():
+        raise UserError(f"{option} must be lower-case words joined by `-`, but is `{word}`.")
+    for component in registry.components():
         if re.split(r"[./]", component.name)[0] == word and component.name != word:
-            raise plugins.UserError(
+            raise UserError(
                 f"{option} must be a new word, but `{component.name}` of {component.distribution} begins with "
                 f"`{word}`; such as: `--modality my-{word}`."
             )

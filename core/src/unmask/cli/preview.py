@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
-from unmask.nearest import nearest, quoted
-from unmask.plugins import UserError
+from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+from unmask.support.errors import GOOD, UserError
+from unmask.support.nearest import nearest, quoted
 
 if TYPE_CHECKING:
-    from unmask.evaluate.preview import Preview
-    from unmask.families import MaskSampler
+    from unmask.parts import MaskSampler
+    from unmask.tools.pictures.preview import Preview
 
 SPLITS = ("train", "val", "probe_train", "probe_test")
 _FIT = ("--config", "--model", "--data", "--trainer", "--seed_everything", "--ckpt_path", "--print_config")
@@ -44,9 +43,9 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError(f"`--out` must end in .png, but is `{given.out}`.")
 
     from unmask.cli.building import built
-    from unmask.cli.errors import plain
-    from unmask.evaluate.output import named, write_all
-    from unmask.evaluate.preview import preview
+    from unmask.configs.errors import message_of
+    from unmask.tools.output import named, write_all
+    from unmask.tools.pictures.preview import preview
 
     device = checked_device(given.device)
     folder, words = _run_folder(words)
@@ -60,7 +59,7 @@ def run(command: str, arguments: list[str]) -> int:
             _load_mask(model.mask, folder)
         made = preview(model, datamodule, num_samples=num_samples, seeds=seeds, split=split, device=device)
     except (ValueError, OSError) as error:
-        raise UserError(plain(error)) from error
+        raise UserError(message_of(error)) from error
 
     _print(made)
     if made.picture is None and not made.files:
@@ -82,7 +81,7 @@ def _run_folder(words: list[str]) -> tuple[Path | None, list[str]]:
     """The run named by the first word, if it is no option, and the words with its config in that place."""
     if not words or words[0].startswith("-"):
         return None, words
-    from unmask.evaluate.trained import locate
+    from unmask.runs.trained import locate
 
     folder = Path(words[0])
     if not (folder / "config.yaml").is_file():  # a checkpoint, or nothing at all
@@ -92,7 +91,9 @@ def _run_folder(words: list[str]) -> tuple[Path | None, list[str]]:
 
 def _load_mask(mask: MaskSampler, folder: Path) -> None:
     """A mask that learns is shown as the run's newest checkpoint has it."""
-    from unmask.evaluate.trained import load_weights, locate, read_checkpoint
+    from unmask.runs.checkpoints import read_checkpoint
+    from unmask.runs.match import load_weights
+    from unmask.runs.trained import locate
 
     _, file = locate(folder)
     state = read_checkpoint(file)["state_dict"]

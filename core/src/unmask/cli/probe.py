@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
-from unmask.nearest import quoted
-from unmask.plugins import UserError
+from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+from unmask.support.errors import GOOD, UserError
+from unmask.support.nearest import quoted
 
 if TYPE_CHECKING:
-    from unmask.evaluate.trained import Trained
+    from unmask.runs.trained import Run
 
 POOLS = ("mean", "max", "mean+max", "cls", "flat")
 PROBES = ("knn", "linear", "svm", "rbf-svm", "ridge", "kmeans")
@@ -63,10 +62,10 @@ def run(command: str, arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from unmask.evaluate.output import write
-    from unmask.evaluate.probe import probe_runs
-    from unmask.evaluate.table import caption, plain, table, to_json
-    from unmask.evaluate.trained import load_run
+    from unmask.runs.trained import load_run
+    from unmask.tools.output import write
+    from unmask.tools.probe.probe import probe_runs
+    from unmask.tools.probe.table import caption, plain, table, to_json
 
     runs = [load_run(path, given.data) for path in given.run]
     check_comparable(runs, own_data=given.data is None)
@@ -120,10 +119,10 @@ def _above_zero(option: str, word: str) -> float:
     return value
 
 
-def check_comparable(runs: list[Trained], own_data: bool) -> None:
+def check_comparable(runs: list[Run], own_data: bool) -> None:
     """Runs in one table differ by their seed: else ± would mix set-ups."""
     from unmask import agreements
-    from unmask.configs import read_yaml
+    from unmask.support.yaml_files import read_yaml
 
     configs = [read_yaml(one.folder / "config.yaml") for one in runs]
     for other, config in zip(runs[1:], configs[1:], strict=True):

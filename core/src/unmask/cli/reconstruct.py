@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
-from unmask.plugins import UserError
+from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+from unmask.support.errors import GOOD, UserError
 
 SPLITS = ("train", "val", "probe_train", "probe_test")
 
@@ -32,10 +31,10 @@ def run(command: str, arguments: list[str]) -> int:
     if given.out and Path(given.out).suffix != ".png":
         raise UserError(f"`--out` must end in .png, but is `{given.out}`.")
 
-    from unmask.cli.errors import plain
-    from unmask.evaluate.output import named, write_all
-    from unmask.evaluate.reconstruct import reconstruct
-    from unmask.evaluate.trained import load_run
+    from unmask.configs.errors import message_of
+    from unmask.runs.trained import load_run
+    from unmask.tools.output import named, write_all
+    from unmask.tools.pictures.reconstruct import reconstruct
 
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
@@ -47,7 +46,7 @@ def run(command: str, arguments: list[str]) -> int:
     try:
         made = reconstruct(model, trained.datamodule, num_samples=num_samples, seed=seed, split=split, device=device)
     except (ValueError, OSError) as error:
-        raise UserError(plain(error)) from error
+        raise UserError(message_of(error)) from error
 
     print(trained.about)
     print(f"Loss on {len(made.samples)} samples (mask seed {seed}): {made.loss:.4f}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments
-from unmask.plugins import UserError
+from unmask.support.arguments import Arguments
+from unmask.support.errors import GOOD, UserError
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -16,7 +15,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--out", help="the file to write; default: report.html in the run folder, of two runs here")
     given = parser.parse_args(arguments)
 
-    from unmask.report import read_records, write_report
+    from unmask.tools.report import read_records, write_report
 
     folders = [Path(word) for word in given.runs]
     out = Path(given.out or (folders[0] / "report.html" if len(folders) == 1 else "report.html"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, writable
 from unmask.cli.probe import result_name, watching
-from unmask.plugins import UserError
+from unmask.support.arguments import Arguments, checked_device, writable
+from unmask.support.errors import GOOD, UserError
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -22,10 +21,10 @@ def run(command: str, arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from unmask.evaluate.output import write
-    from unmask.evaluate.score import score
-    from unmask.evaluate.score_table import caption, plain, table
-    from unmask.evaluate.trained import load_run
+    from unmask.runs.trained import load_run
+    from unmask.tools.output import write
+    from unmask.tools.score.score import score
+    from unmask.tools.score.table import caption, plain, table
 
     runs = [load_run(path, given.data) for path in given.run]
     device = checked_device(given.device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from unmask import plugins
-from unmask.cli.arguments import Arguments
+from unmask.plugins import registry
+from unmask.support.arguments import Arguments
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -15,19 +15,19 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("name", help="a registered name, a class name or a class path")
     name = parser.parse_args(arguments).name
 
-    found = plugins.matches(name) or [plugins.find(name)]
+    found = registry.matches(name) or [registry.find(name)]
     if len({component.group for component in found}) < len(found):
-        found = [plugins.find(name)]
-    print("\n\n".join(_recipe(c) if c.group == plugins.RECIPES else _component(c) for c in found))
+        found = [registry.find(name)]
+    print("\n\n".join(_recipe(c) if c.group == registry.RECIPES else _component(c) for c in found))
     return 0
 
 
-def _recipe(component: plugins.Component) -> str:
+def _recipe(component: registry.Component) -> str:
     path = component.path()
     return f"# {component.name}: recipe of {component.distribution}, {path}\n{path.read_text().rstrip()}"
 
 
-def _component(component: plugins.Component) -> str:
+def _component(component: registry.Component) -> str:
     cls = component.load()
     parts = [f"{component.name}: one of the {component.family} of {component.distribution}, {component.class_path}"]
     if text := inspect.getdoc(cls):
@@ -42,7 +42,7 @@ def _arguments(cls: type) -> list[tuple[str, str]]:
     """Name, and type with default, of each argument, also those that ``**kwargs`` pass on."""
     from jsonargparse import ArgumentParser
 
-    from unmask.cli.names import readable_type
+    from unmask.configs.names import readable_type
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, fail_untyped=False)

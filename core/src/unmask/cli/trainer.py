@@ -10,10 +10,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy, StrategyRegistry
 
-from unmask.cli.names import class_names, no_class
 from unmask.cli.precision import Precision
-from unmask.external_callbacks import only
-from unmask.nearest import nearest, quoted
+from unmask.configs.names import class_names, no_class
+from unmask.support.nearest import nearest, quoted
+from unmask.training.external_callbacks import only
 
 
 class Trainer(L.Trainer):
@@ -26,7 +26,7 @@ class Trainer(L.Trainer):
         callbacks: as Lightning's.
         profiler: a word of Lightning's, or a class.
         external_callbacks: installed packages whose callbacks to take: names of distributions, or ``all``; see
-            `unmask.external_callbacks`.
+            `unmask.training.external_callbacks`.
 
     Raises:
         ValueError: a word that is neither; the message names the nearest.

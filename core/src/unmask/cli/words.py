@@ -6,11 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from unmask import plugins
-from unmask.cli.errors import keys_of
-from unmask.configs import read_yaml
-from unmask.nearest import nearest, quoted
-from unmask.run_folders import holds_a_run
+from unmask.configs.errors import keys_of
+from unmask.plugins import registry
+from unmask.runs.folders import holds_a_run
+from unmask.support.errors import UserError
+from unmask.support.nearest import nearest, quoted
+from unmask.support.yaml_files import read_yaml
 
 
 def prepared(arguments: list[str]) -> tuple[list[str], Path | None]:
@@ -23,7 +24,7 @@ def prepared(arguments: list[str]) -> tuple[list[str], Path | None]:
         option, equals, value = word.partition("=")
         if option in ("--config", "-c", "--out"):
             if not equals and (not rest or rest[0].startswith("--")):
-                raise plugins.UserError(f"`{option}` needs a value.")
+                raise UserError(f"`{option}` needs a value.")
             value = value if equals else rest.pop(0)
             if option == "--out":
                 words.append(f"--trainer.default_root_dir={value}")
@@ -42,11 +43,11 @@ def _config(given: str) -> tuple[Path, Path]:
     folder = path.parent if holds_a_run(path.parent) else Path("runs", path.stem)
     if not path.is_file():
         if path.suffix in (".yaml", ".yml", ".json"):
-            raise plugins.UserError(no_file("config", given))
-        path, folder = plugins.find(given, plugins.RECIPES).path(), Path("runs", given)
+            raise UserError(no_file("config", given))
+        path, folder = registry.find(given, registry.RECIPES).path(), Path("runs", given)
     parsed = read_yaml(path, given)
     if not isinstance(parsed, dict):
-        raise plugins.UserError(f"`{given}` must hold keys such as `model` and `data`, but holds none.")
+        raise UserError(f"`{given}` must hold keys such as `model` and `data`, but holds none.")
     return path, folder
 
 
@@ -70,7 +71,7 @@ def chosen_keys(words: list[str]) -> list[str]:
     keys = []
     for key, value in chosen.items():
         class_name = value.get("class_path") if isinstance(value, dict) else value
-        found = plugins.matches(class_name) if isinstance(class_name, str) else []
+        found = registry.matches(class_name) if isinstance(class_name, str) else []
         if len(found) == 1:
             keys += [f"{key}.{k}" for k in keys_of(found[0].load())]
     return keys

@@ -1,7 +1,7 @@
 """Data: the module that feeds a run, and how people's own files are read, by the same rules in every modality."""
 
-from unmask.data.findings import Findings
-from unmask.data.folders import find_files
+from unmask.data.findings import NUM_NAMED, Findings
+from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.labels import label_of, numbers_of
 from unmask.data.module import (
     Augmented,
@@ -12,10 +12,18 @@ from unmask.data.module import (
     Splits,
     held_out,
 )
-from unmask.data.tables import Table, read_table
-from unmask.data.values import fill_not_finite
+from unmask.data.pickles import data_alone, read_pickle, read_torch
+from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, read_table
+from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
+    "FILLED",
+    "HIDDEN",
+    "LINE_ENDS",
+    "NUM_NAMED",
+    "OTHER",
+    "RAGGED",
+    "STRAY",
     "Augmented",
     "Findings",
     "KeyedSampler",
@@ -24,10 +32,15 @@ __all__ = [
     "Sample",
     "Splits",
     "Table",
+    "data_alone",
     "fill_not_finite",
     "find_files",
     "held_out",
+    "is_hidden",
     "label_of",
+    "no_such",
     "numbers_of",
+    "read_pickle",
     "read_table",
+    "read_torch",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unmask.data.findings import Findings
-from unmask.nearest import nearest, quoted
+from unmask.support.nearest import nearest, quoted
 
 HIDDEN = "hidden files and folders are left out"
 OTHER = "files with other endings are left out"
@@ -79,7 +79,8 @@ def _below(root: Path, findings: Findings) -> list[Path]:
     seen = {_identity(root)}
     files: dict[str, Path] = {}  # by real path
     links: list[Path] = []  # to files
-    waiting, linked = [root], []
+    waiting: list[Path] = [root]
+    linked: list[Path] = []
     while waiting or linked:
         folder = waiting.pop() if waiting else linked.pop(0)
         if folder.is_symlink() and folder != root:

@@ -66,7 +66,7 @@ class MaskedDataModule(L.LightningDataModule, ABC):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
-        made._given = args, kwargs  # what makes it again, see `unmask.alike`
+        made._given = args, kwargs  # what makes it again, see `unmask.runs.alike`
         return made
 
     def __init__(

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from unmask.data.findings import Findings
-from unmask.nearest import nearest, quoted
+from unmask.support.nearest import nearest, quoted
 
 RAGGED = "rows with more or fewer fields than the first line are left out"
 LINE_ENDS = "fields with line ends inside of quotes"

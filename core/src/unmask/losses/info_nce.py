@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.families import Loss
+from unmask.parts import Loss
 
 
 class InfoNCELoss(Loss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.families import Loss
+from unmask.parts import Loss
 
 
 class MSELoss(Loss):

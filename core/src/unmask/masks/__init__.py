@@ -3,9 +3,20 @@
 from unmask.masks.block import BlockMask
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.grid import GridMask
-from unmask.masks.multi_block import MultiBlockMask
-from unmask.masks.random import RandomMask
+from unmask.masks.multi_block import MultiBlockMask, between, cells
+from unmask.masks.random import RandomMask, lowest
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
-__all__ = ["BlockMask", "ColorNoiseMask", "GridMask", "MultiBlockMask", "RandomMask", "SpanMask", "TubeMask"]
+__all__ = [
+    "BlockMask",
+    "ColorNoiseMask",
+    "GridMask",
+    "MultiBlockMask",
+    "RandomMask",
+    "SpanMask",
+    "TubeMask",
+    "between",
+    "cells",
+    "lowest",
+]

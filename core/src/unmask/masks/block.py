@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout, Sequence
 from unmask.masks.random import lowest
+from unmask.parts import MaskSampler
 from unmask.schedules import Schedule
+from unmask.structures import Grid, Layout, Sequence
 
 _ATTEMPTS = 12
 """Blocks drawn per sample. Each takes half of what is left on average, so few are ever needed."""

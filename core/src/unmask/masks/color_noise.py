@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout, Sequence
 from unmask.masks.random import lowest
+from unmask.parts import MaskSampler
 from unmask.schedules import Schedule
+from unmask.structures import Grid, Layout, Sequence
 
 COLORS = ("red", "blue", "green", "purple")
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout, Sequence
+from unmask.parts import MaskSampler
 from unmask.schedules import Progress
+from unmask.structures import Grid, Layout, Sequence
 
 
 class GridMask(MaskSampler):

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout, Mask
 from unmask.masks.random import lowest
+from unmask.parts import MaskSampler
+from unmask.structures import Grid, Layout, Mask
 
 _ATTEMPTS = 8
 """Positions of all blocks drawn per sample; the first that leave enough context are used."""

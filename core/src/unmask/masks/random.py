@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout, Set
+from unmask.parts import MaskSampler
 from unmask.schedules import Progress, Schedule
+from unmask.structures import Grid, Layout, Set
 
 
 class RandomMask(MaskSampler):

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Layout, Sequence
 from unmask.masks.random import lowest
+from unmask.parts import MaskSampler
 from unmask.schedules import Schedule
+from unmask.structures import Layout, Sequence
 
 
 class SpanMask(MaskSampler):

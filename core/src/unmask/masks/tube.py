@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout
 from unmask.masks.random import lowest
+from unmask.parts import MaskSampler
 from unmask.schedules import Progress, Schedule
+from unmask.structures import Grid, Layout
 
 
 class TubeMask(MaskSampler):

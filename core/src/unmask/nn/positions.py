@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from unmask.handoffs import Grid, Layout, Sequence
+from unmask.structures import Grid, Layout, Sequence
 
 
 def sincos(layout: Layout, num_tokens: int, width: int, device: torch.device | str = "cpu") -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from unmask.families import Predictor
-from unmask.handoffs import Latent, Mask, Prediction, Tokens
+from unmask.parts import Predictor
+from unmask.structures import Latent, Mask, Prediction, Tokens
 
 
 class LinearPredictor(Predictor):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask.families import Predictor
-from unmask.handoffs import Latent, Mask, Places, Prediction, Tokens
 from unmask.nn import Transformer, sincos
 from unmask.nn.transformer import xavier
+from unmask.parts import Predictor
+from unmask.structures import Latent, Mask, Places, Prediction, Tokens
 
 
 class TransformerPredictor(Predictor):

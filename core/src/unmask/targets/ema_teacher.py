@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.families import Encoder, Target
-from unmask.handoffs import Mask, Tokens
+from unmask.parts import Encoder, Target
 from unmask.schedules import Linear, Progress, Schedule, at
+from unmask.structures import Mask, Tokens
 
 
 class EMATeacher(Target):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from unmask.families import Target
-from unmask.handoffs import Mask, Prediction, Tokens
+from unmask.parts import Target
+from unmask.structures import Mask, Prediction, Tokens
 
 EPSILON = 1e-6
 

@@ -42,6 +42,7 @@ _HOMES = {
     "Contract": "contract",
     "DataContract": "data",
     "EncoderContract": "encoders",
+    "FEW_STEPS": "runs",
     "FormatContract": "formats",
     "LossContract": "losses",
     "MaskContract": "masks",
@@ -49,16 +50,20 @@ _HOMES = {
     "PredictorContract": "predictors",
     "RunContract": "runs",
     "TargetContract": "targets",
+    "disturbed": "contract",
+    "unseen": "contract",
 }
 
 __all__ = [*_HOMES]
 
 # A failed assert shows its values, as in any test file; this is all that a pytest plugin would be needed for.
-pytest.register_assert_rewrite(*(f"unmask.testing.{module}" for module in _HOMES.values() if module != "contract"))
+pytest.register_assert_rewrite(*(f"unmask.testing.{module}" for module in sorted(set(_HOMES.values()) - {"contract"})))
 
 if TYPE_CHECKING:
     from unmask.testing.agreements import AgreementContract as AgreementContract
     from unmask.testing.contract import Contract as Contract
+    from unmask.testing.contract import disturbed as disturbed
+    from unmask.testing.contract import unseen as unseen
     from unmask.testing.data import DataContract as DataContract
     from unmask.testing.encoders import EncoderContract as EncoderContract
     from unmask.testing.formats import FormatContract as FormatContract
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
     from unmask.testing.masks import MaskContract as MaskContract
     from unmask.testing.methods import MethodContract as MethodContract
     from unmask.testing.predictors import PredictorContract as PredictorContract
+    from unmask.testing.runs import FEW_STEPS as FEW_STEPS
     from unmask.testing.runs import RunContract as RunContract
     from unmask.testing.targets import TargetContract as TargetContract
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
-from unmask.handoffs import KEPT, Corruption, Mask, Tokens
-from unmask.nearest import nearest, quoted
 from unmask.schedules import Progress
+from unmask.structures import KEPT, Corruption, Mask, Tokens
+from unmask.support.nearest import nearest, quoted
 
 
 class Contract:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmask.families import Encoder, MaskSampler
-from unmask.handoffs import Corruption, Grid, Latent, Mask, Sequence, Set, Tokens
 from unmask.masks import RandomMask
+from unmask.parts import Encoder, MaskSampler
+from unmask.structures import Corruption, Grid, Latent, Mask, Sequence, Set, Tokens
 from unmask.testing.contract import Contract, disturbed, masked, unseen
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from unmask.exchange.files import read_weights
-from unmask.exchange.format import Export, Format
-from unmask.exchange.matching import Reading, best_reading
-from unmask.exchange.strict import compare
 from unmask.model import MaskedModel
+from unmask.runs.match import compare
+from unmask.runs.weights import read_weights
 from unmask.testing.contract import Contract
+from unmask.tools.exchange.format import Export, Format
+from unmask.tools.exchange.matching import Reading, best_reading
 
 
 class FormatContract(Contract):

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unmask import agreements, plugins
+from unmask import agreements
 from unmask.cli.building import built
-from unmask.families import Loss, MaskSampler
-from unmask.handoffs import Grid, Layout, Sequence, Set, Tokens
 from unmask.model import MaskedModel
-from unmask.plugins import Component
+from unmask.parts import Loss, MaskSampler
+from unmask.plugins import registry
+from unmask.plugins.registry import Component
+from unmask.structures import Grid, Layout, Sequence, Set, Tokens
+from unmask.support.errors import UserError
 from unmask.testing.agreements import AgreementContract
 from unmask.testing.contract import Contract
 from unmask.testing.data import DataContract
@@ -54,7 +56,7 @@ class Plan(NamedTuple):
 @cache
 def plan(distribution: str, commands: bool = False) -> Plan:
     """The contracts of what ``distribution`` registers; with ``commands`` also every command on each recipe."""
-    mine = [c for c in plugins.components() if c.distribution == distribution]
+    mine = [c for c in registry.components() if c.distribution == distribution]
     classes: dict[str, type[Contract]] = {}
     untried: dict[Component, str] = {}
 
@@ -64,11 +66,11 @@ def plan(distribution: str, commands: bool = False) -> Plan:
 
     tried: set[Component] = set()
     pairs: list[tuple[MaskedModel, Any]] = []
-    for recipe in (c for c in mine if c.group == plugins.RECIPES):
+    for recipe in (c for c in mine if c.group == registry.RECIPES):
         try:
             with torch.random.fork_rng():
                 model, datamodule, batch = _of(recipe)
-        except (plugins.UserError, ValueError) as error:
+        except (UserError, ValueError) as error:
             untried[recipe] = str(error)
             continue
         pairs.append((model, datamodule))
@@ -155,7 +157,7 @@ def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Compon
 
 def _component(part: object) -> Component | None:
     path = f"{type(part).__module__}.{type(part).__qualname__}"
-    return next((c for c in plugins.components() if c.class_path == path), None)
+    return next((c for c in registry.components() if c.class_path == path), None)
 
 
 def _again(part: torch.nn.Module) -> Callable[..., torch.nn.Module]:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.families import Loss
-from unmask.handoffs import Places, Prediction
+from unmask.parts import Loss
+from unmask.structures import Places, Prediction
 from unmask.testing.contract import Contract
 
 _SHAPE = (3, 5)  # samples, asked places of each

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
-from unmask.families import MaskSampler, num_to_hide
-from unmask.handoffs import Grid, Layout, Mask, Sequence, Set, Tokens
+from unmask.parts import MaskSampler, num_to_hide
 from unmask.schedules import Linear, Progress, at
+from unmask.structures import Grid, Layout, Mask, Sequence, Set, Tokens
 from unmask.testing.contract import Contract
 
 

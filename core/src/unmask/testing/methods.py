@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 
 from unmask import seeds
-from unmask.handoffs import Prediction
 from unmask.model import MaskedModel, Step
+from unmask.structures import Prediction
 from unmask.testing.contract import Contract, disturbed, masked, unseen
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import torch
 
-from unmask.families import MaskSampler, Predictor
-from unmask.handoffs import Corruption, Latent, Mask, Tokens
 from unmask.masks import RandomMask
+from unmask.parts import MaskSampler, Predictor
+from unmask.structures import Corruption, Latent, Mask, Tokens
 from unmask.testing.contract import Contract, masked
 
 

@@ -6,10 +6,10 @@ from abc import abstractmethod
 
 import torch
 
-from unmask.families import Encoder, MaskSampler, Target
-from unmask.handoffs import Corruption, Mask, Prediction, Tokens
 from unmask.masks import RandomMask
+from unmask.parts import Encoder, MaskSampler, Target
 from unmask.schedules import Progress
+from unmask.structures import Corruption, Mask, Prediction, Tokens
 from unmask.testing.contract import Contract, masked
 
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from unmask import MaskedModel
-from unmask.exchange.files import State
-from unmask.exchange.format import Export, Format
+from unmask.api import Export, Format, State
 from unmask.predictors import LinearPredictor
 
 if TYPE_CHECKING:  # every export asks every format, and should not wait seconds for transformers

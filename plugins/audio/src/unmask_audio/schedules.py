@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unmask.schedules import Progress, Schedule
+from unmask import Progress, Schedule
 
 
 @dataclass(frozen=True)

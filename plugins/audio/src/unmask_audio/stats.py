@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, whole_number, writable
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, checked_device, whole_number, writable
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +38,7 @@ def run(command: str, arguments: list[str]) -> int:
     out = writable("--out", Path(given.out)) if given.out else None
 
     from unmask import agreements
-    from unmask.cli.building import built
-    from unmask.cli.errors import plain
-    from unmask.evaluate.output import write
+    from unmask.api import built, message_of, write
     from unmask_audio.tokenizer import SpectrogramTokenizer
 
     device = checked_device(given.device)
@@ -59,7 +55,7 @@ def run(command: str, arguments: list[str]) -> int:
         agreements.check(model, datamodule, loaded=False)
         found = measure(model.tokenizer.frontend, datamodule, max_samples, device)
     except (ValueError, OSError) as error:
-        raise UserError(plain(error)) from error
+        raise UserError(message_of(error)) from error
 
     numbers = found.per_feature if given.per_feature else found.overall
     print(f"{found.num_frames:,} frames of {found.num_samples:,} windows. In the recipe, under `tokenizer`:")
@@ -99,8 +95,7 @@ def measure(
     from lightning.fabric.utilities import move_data_to_device
     from torch.utils.data import Subset
 
-    from unmask.evaluate.samples import batches, split_of
-    from unmask.long_work import progress
+    from unmask.api import batches, progress, split_of
 
     datamodule.setup("validate")  # says what was found, and asks for no full batch
     train = split_of(datamodule, "train")

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.families import Tokenizer
-from unmask.handoffs import Grid, Layout, Prediction, Sequence, Tokens
+from unmask import Grid, Layout, Prediction, Sequence, Tokenizer, Tokens
 from unmask_audio.drawing import spectrogram
 from unmask_audio.frontends import Fbank, FrontEnd
 from unmask_audio.listening import griffin_lim, wav_bytes

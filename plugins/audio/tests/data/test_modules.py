@@ -8,8 +8,7 @@ import soundfile
 import torch
 import torchaudio
 
-from unmask.evaluate.features import raw_vectors
-from unmask.evaluate.samples import batches, split_of
+from unmask.api import batches, raw_vectors, split_of
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.hub import HubAudioData
 from unmask_audio.data.synth import KINDS, SynthData

@@ -10,8 +10,8 @@ from torchaudio.compliance import kaldi
 from torchaudio.functional import compute_deltas
 
 from unmask import Corruption, Latent, Mask, Sequence, Tokens
+from unmask.api import UserError
 from unmask.losses import CrossEntropyLoss
-from unmask.plugins import UserError
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.speech import WaveTokenizer, kmeans
 from unmask_audio.speech.cluster_head import ClusterHead

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.cli import main
-from unmask.evaluate.trained import load_run
-from unmask.testing.runs import FEW_STEPS, RunContract
+from unmask.api import load_run, main
+from unmask.testing import FEW_STEPS, RunContract
 from unmask_audio.listening import wav_bytes
 
 SMALL_DATA = (
@@ -80,6 +79,7 @@ def test_one_command_trains_both_iterations_and_reuses_what_is_there(second, cap
     assert "`teacher_run` must be the folder of a finished run" in capfd.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_first_iteration_learns_from_the_same_data(second, capfd):
     """In sounds of one's own; and its windows are cut as those of the second."""
     Path("sounds").mkdir()

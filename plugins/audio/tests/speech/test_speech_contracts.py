@@ -5,8 +5,15 @@ from typing import ClassVar
 import torch
 
 from unmask import Corruption, Sequence, Tokens
-from unmask.testing import EncoderContract, LossContract, MethodContract, PredictorContract, TargetContract
-from unmask.testing.contract import disturbed, unseen
+from unmask.testing import (
+    EncoderContract,
+    LossContract,
+    MethodContract,
+    PredictorContract,
+    TargetContract,
+    disturbed,
+    unseen,
+)
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
 from unmask_audio.methods.hubert import HuBERT

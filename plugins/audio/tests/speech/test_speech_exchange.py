@@ -13,8 +13,8 @@ from transformers import (
     WavLMModel,
 )
 
-from unmask.exchange.files import read_weights
-from unmask.testing.formats import FormatContract
+from unmask.api import read_weights
+from unmask.testing import FormatContract
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.exchange import Transformers, TransformersPretraining
 from unmask_audio.methods.audio_mae import AudioMAE

@@ -6,7 +6,7 @@ import torch
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from unmask import Grid, Sequence, Set, Tokens, seeds
-from unmask.testing.masks import MaskContract
+from unmask.testing import MaskContract
 from unmask_audio.masks.time_span import TimeSpanMask
 
 

@@ -7,9 +7,7 @@ import torch
 from scipy.stats import chisquare
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
-from unmask import Corruption
-from unmask.handoffs import Places
-from unmask.schedules import Progress
+from unmask import Corruption, Places, Progress
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.exchange import to_transformers
 from unmask_audio.methods.wav2vec2 import Wav2Vec2

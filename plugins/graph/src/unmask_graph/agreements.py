@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import lightning as L
 from torch_geometric.nn import GATConv
 
+from unmask import MaskedModel
 from unmask.agreements import Agreement
 from unmask.losses import CosineLoss
-from unmask.model import MaskedModel
 from unmask.targets import ValueTarget
 from unmask_graph.data.module import GraphData
 from unmask_graph.encoders.stack import GraphEncoder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.handoffs import Set
+from unmask import Set
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn, optim
 
-from unmask import Optimization
-from unmask.optim import fused, parameter_groups
+from unmask import Optimization, fused, parameter_groups
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.families import Tokenizer
-from unmask.handoffs import Prediction, Tokens
+from unmask import Prediction, Tokenizer, Tokens
 from unmask_graph.drawing import Drawable, as_graphml, as_picture
 from unmask_graph.layout import Edges, Graph
 

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.families import Encoder
-from unmask.handoffs import Mask, Tokens
+from unmask import Encoder, Mask, Tokens
 
 
 class MomentumContrast(nn.Module):

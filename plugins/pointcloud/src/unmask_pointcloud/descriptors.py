@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.evaluate.labels import real_tokens
-from unmask.handoffs import Tokens
+from unmask import Tokens
+from unmask.api import real_tokens
 from unmask_pointcloud.ops import local_pca
 
 NUM_QUANTILES = 16

@@ -10,9 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,8 +119,7 @@ def run(command: str, arguments: list[str]) -> int:
     count, seed = whole_number("--episodes", given.episodes), whole_number("--seed", given.seed, least=0)
     pool = one_of("--pool", given.pool, ("mean", "max", "mean+max", "cls"))
 
-    from unmask.evaluate.output import write
-    from unmask.evaluate.trained import load_run
+    from unmask.api import load_run, write
 
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
@@ -149,9 +146,7 @@ def _columns(
     trained: Any, pool: str, device: str
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[np.ndarray, np.ndarray]]:
     """Features by column, and the labels of both parts."""
-    from unmask.evaluate.features import features, raw_features
-    from unmask.evaluate.probe_statistics import has_statistics, with_statistics
-    from unmask.evaluate.samples import batches, split_of
+    from unmask.api import batches, features, has_statistics, raw_features, split_of, with_statistics
 
     data, untrained = trained.datamodule, trained.untrained
     encoders = {"untrained encoder": untrained.embedder}

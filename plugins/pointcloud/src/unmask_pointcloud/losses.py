@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.families import Loss
+from unmask import Loss
 from unmask_pointcloud.ops import chamfer_distance
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.families import Tokenizer
-from unmask.handoffs import Prediction, Tokens
+from unmask import Prediction, Tokenizer, Tokens
 from unmask_pointcloud.descriptors import descriptors
 from unmask_pointcloud.drawing import two_views
 from unmask_pointcloud.layout import Points

@@ -9,15 +9,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, whole_number, writable
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, checked_device, whole_number, writable
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.data import Dataset
 
-    from unmask.finetune import FineTuning
+    from unmask.api import FineTuning
     from unmask_pointcloud.data.module import PointCloudData
 
 
@@ -55,10 +53,8 @@ def vote(model: FineTuning, data: PointCloudData, looks: int = 10, seed: int = 0
     from lightning.fabric.utilities import move_data_to_device
     from torch.utils.data import Subset
 
+    from unmask.api import CLASSIFICATION, batches, evaluating, split_of
     from unmask.data import Augmented
-    from unmask.evaluate.features import evaluating
-    from unmask.evaluate.labels import CLASSIFICATION
-    from unmask.evaluate.samples import batches, split_of
     from unmask_pointcloud.data.module import View
 
     if looks < 1:
@@ -98,9 +94,7 @@ def run(command: str, arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     looks, seed = whole_number("--looks", given.looks), whole_number("--seed", given.seed, least=0)
 
-    from unmask.evaluate.output import write
-    from unmask.evaluate.trained import load_run
-    from unmask.finetune import load
+    from unmask.api import load, load_run, write
     from unmask_pointcloud.data.module import PointCloudData
 
     device = checked_device(given.device)

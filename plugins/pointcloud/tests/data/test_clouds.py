@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unmask.evaluate.labels import IGNORED
+from unmask.api import IGNORED
 from unmask_pointcloud.data.clouds import Cloud, Fit, Source, Unreadable, collect, normalized
 from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, UNREADABLE, Report
 

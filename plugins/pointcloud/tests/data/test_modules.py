@@ -9,7 +9,7 @@ import torch
 import trimesh
 from jsonargparse import ArgumentParser
 
-from unmask.evaluate.labels import IGNORED
+from unmask.api import IGNORED
 from unmask_pointcloud.data import NpzCloudsData, PointCloudFilesData, SolidsData
 from unmask_pointcloud.data.module import View
 from unmask_pointcloud.data.pyg import PyGCloudsData

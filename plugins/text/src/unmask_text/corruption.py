@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unmask import Corruption, Mask
-from unmask.handoffs import KEPT, RANDOM, TOKEN
+from unmask import KEPT, RANDOM, TOKEN, Corruption, Mask
 
 SWAPPED = 4
 """A hidden place that changes its token with another one of its document; follows core's `KEPT`."""

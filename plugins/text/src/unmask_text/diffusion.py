@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Mask, MaskSampler, Progress, Tokens
-from unmask.handoffs import Layout
+from unmask import Layout, Mask, MaskSampler, Progress, Tokens
 from unmask_text.heads.vocabulary import WeightedMask
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from unmask.handoffs import Prediction, Tokens
+from unmask import Prediction, Tokens
 from unmask_text.layout import Words, dense
 from unmask_text.vocabulary import Vocabulary, vocabulary
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number
 from unmask_text.commands import console
 
 SAMPLERS = ("first-hitting", "ancestral")
@@ -36,7 +34,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     import torch
 
-    from unmask.evaluate.trained import load_run
+    from unmask.api import load_run
     from unmask_text.vocabulary import vocabulary
     from unmask_text.writing import encode, write
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.handoffs import Sequence
+from unmask import Sequence
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.families import Tokenizer
-from unmask.handoffs import Prediction, Tokens
+from unmask import Prediction, Tokenizer, Tokens
 from unmask_text.drawing import Document, as_html, as_picture, as_text, documents
 from unmask_text.layout import Words
 from unmask_text.vocabulary import vocabulary

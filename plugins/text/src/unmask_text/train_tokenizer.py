@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, one_of, whole_number
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, one_of, whole_number
 from unmask_text.commands import console
 
 KINDS = ("wordpiece", "bpe", "unigram")
@@ -28,7 +26,7 @@ def run(command: str, arguments: list[str]) -> int:
     vocab_size = whole_number("--vocab_size", given.vocab_size)
     kind = one_of("--kind", given.kind, KINDS)
 
-    from unmask.long_work import progress
+    from unmask.api import progress
     from unmask_text.data.files import TextFilesData
     from unmask_text.data.report import Report
     from unmask_text.training import save_tokenizer, train_tokenizer

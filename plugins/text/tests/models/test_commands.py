@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from unmask.cli import main
-from unmask.testing.runs import RunContract
+from unmask.api import main
+from unmask.testing import RunContract
 
 SENTENCES = str(Path(__file__).with_name("sentences.jsonl"))
 SMALL_DATA = (

@@ -6,9 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from unmask import Mask, Optimization
-from unmask.handoffs import KEPT, RANDOM, TOKEN
-from unmask.optim import parameter_groups
+from unmask import KEPT, RANDOM, TOKEN, Mask, Optimization, parameter_groups
 from unmask_text.corruption import SWAPPED, VocabularyCorruption, shown_ids
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.methods.bag_of_words import BagOfWords

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.families import Tokenizer
-from unmask.handoffs import Grid, Layout, Tokens
+from unmask import Grid, Layout, Tokenizer, Tokens
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = 0.55

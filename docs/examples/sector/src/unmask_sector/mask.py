@@ -6,9 +6,8 @@ import math
 
 import torch
 from torch import Tensor
-from unmask import Grid, MaskSampler, Schedule
-from unmask.handoffs import Layout
-from unmask.masks.random import lowest
+from unmask import Grid, Layout, MaskSampler, Schedule
+from unmask.masks import lowest
 
 
 class SectorMask(MaskSampler):

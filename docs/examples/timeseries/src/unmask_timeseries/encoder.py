@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from unmask import Encoder, Grid, Latent, Mask, Tokens
-from unmask.handoffs import KEPT
-from unmask.nn import Block
-from unmask.nn.transformer import xavier
+from unmask import KEPT, Encoder, Grid, Latent, Mask, Tokens
+from unmask.nn import Block, xavier
 
 
 class PatchTSTEncoder(Encoder):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from unmask import Grid, MaskSampler, Progress, Schedule
-from unmask.handoffs import Layout
-from unmask.masks.random import lowest
+from unmask import Grid, Layout, MaskSampler, Progress, Schedule
+from unmask.masks import lowest
 
 
 class ChannelMask(MaskSampler):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
 
 Sample = dict[str, Any]
 Augment = Callable[[Sample], Sample]

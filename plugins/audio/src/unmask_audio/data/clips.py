@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from unmask.data.values import FILLED
-from unmask.evaluate.labels import IGNORED
+from unmask.api import IGNORED
+from unmask.data import FILLED
 from unmask_audio.data.reading import Header, Opened, Unreadable, Wave, read_header, read_wave
 from unmask_audio.data.report import CHANNELS, CLIPPED, CUT, LOUD, SHORT, SILENT, UNREADABLE, Report
 

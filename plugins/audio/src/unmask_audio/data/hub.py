@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from unmask.api import nearest
 from unmask.data import Sample
-from unmask.nearest import nearest
 from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
 from unmask_audio.data.labels import check_single, one_label

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torchaudio
 
+from unmask.api import nearest
 from unmask.data import Sample
-from unmask.nearest import nearest
 from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
 from unmask_audio.data.labels import one_label, ordered

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask import Encoder, Latent, Mask, Tokens
-from unmask.handoffs import RANDOM, TOKEN
+from unmask import RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
 from unmask_audio.speech.loading import fresh, front_end_of, loaded
 from unmask_audio.speech.stem import geometry, joined, run_stem
 

@@ -7,10 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unmask import Encoder, Grid, Latent, Mask, Sequence, Tokens
-from unmask.handoffs import RANDOM, TOKEN
-from unmask.nn import Transformer, sincos
-from unmask.nn.transformer import xavier
+from unmask import RANDOM, TOKEN, Encoder, Grid, Latent, Mask, Sequence, Tokens
+from unmask.nn import Transformer, sincos, xavier
 
 POSITIONS = ("sincos", "swapped")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
 from unmask_audio.frontends.frontend import FrontEnd
 from unmask_audio.frontends.mel import LogMelEnergies
 

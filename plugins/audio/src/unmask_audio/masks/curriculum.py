@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Layout, Mask, Tokens
+from unmask import Layout, Mask, MaskSampler, Progress, Schedule, Tokens, at
 from unmask.masks import MultiBlockMask
-from unmask.schedules import Progress, Schedule, at
 from unmask_audio.masks.time_frequency_block import TimeFrequencyBlockMask
 from unmask_audio.schedules import SquareRoot
 

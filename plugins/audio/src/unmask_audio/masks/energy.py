@@ -8,10 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout, Mask, Sequence, Tokens
-from unmask.masks.random import lowest
-from unmask.schedules import Progress, Schedule
+from unmask import Grid, Layout, Mask, MaskSampler, Progress, Schedule, Sequence, Tokens
+from unmask.masks import lowest
 
 QUIET, LOUD = 0.1, 0.9
 """Quantiles of a sample's levels; a time sounds when it is above the middle between them."""

@@ -7,10 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Grid, Layout
-from unmask.masks.random import lowest
-from unmask.schedules import Schedule
+from unmask import Grid, Layout, MaskSampler, Schedule
+from unmask.masks import lowest
 
 AXES = ("both", "time", "frequency")
 

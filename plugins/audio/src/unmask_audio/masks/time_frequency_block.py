@@ -6,9 +6,8 @@ import math
 
 from torch import Tensor
 
-from unmask.handoffs import Grid, Layout
-from unmask.masks import MultiBlockMask
-from unmask.masks.multi_block import between, cells
+from unmask import Grid, Layout
+from unmask.masks import MultiBlockMask, between, cells
 
 
 class TimeFrequencyBlockMask(MultiBlockMask):

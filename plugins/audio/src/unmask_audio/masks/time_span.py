@@ -7,10 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Layout, Mask, Sequence
-from unmask.masks.random import lowest
-from unmask.schedules import Progress
+from unmask import Layout, Mask, MaskSampler, Progress, Sequence
+from unmask.masks import lowest
 
 
 class TimeSpanMask(MaskSampler):

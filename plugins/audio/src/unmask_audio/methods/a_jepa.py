@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from unmask import (
-    Corruption,
-    Encoder,
-    Loss,
-    MaskedModel,
-    MaskSampler,
-    Optimization,
-    Predictor,
-    Target,
-    Tokenizer,
-)
+from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
 from unmask.losses import MSELoss
 from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher

@@ -27,9 +27,7 @@ from unmask import (
     Tokens,
     seeds,
 )
-from unmask.evaluate.trained import load_weights
-from unmask.first_stage import FirstStage
-from unmask.long_work import progress
+from unmask.api import FirstStage, load_weights, progress
 from unmask.losses import CrossEntropyLoss
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask

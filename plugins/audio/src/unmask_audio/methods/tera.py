@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from unmask import (
+    KEPT,
     Corruption,
     Encoder,
     Loss,
@@ -19,7 +20,6 @@ from unmask import (
     Target,
     Tokenizer,
 )
-from unmask.handoffs import KEPT
 from unmask.losses import L1Loss
 from unmask.masks import SpanMask
 from unmask.targets import ValueTarget

@@ -21,9 +21,9 @@ from unmask import (
     Step,
     Target,
     Tokens,
+    at,
 )
 from unmask.predictors import LinearPredictor
-from unmask.schedules import at
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
 from unmask_audio.methods.speech_sizes import SpeechSize, Style, speech_encoder, wave_tokenizer

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask import Grid, Latent, Mask, Prediction, Predictor, Tokens
-from unmask.nn import Transformer, sincos
-from unmask.nn.transformer import xavier
+from unmask.nn import Transformer, sincos, xavier
 
 
 class LocalDecoder(Predictor):

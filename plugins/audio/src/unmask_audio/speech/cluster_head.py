@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask.families import Predictor
-from unmask.handoffs import Latent, Mask, Places, Prediction, Tokens
+from unmask import Latent, Mask, Places, Prediction, Predictor, Tokens
 
 
 class ClusterHead(Predictor):

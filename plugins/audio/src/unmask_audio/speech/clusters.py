@@ -12,9 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask.families import Target
-from unmask.handoffs import Mask, Tokens
-from unmask.plugins import UserError
+from unmask import Mask, Target, Tokens
+from unmask.api import UserError
 from unmask_audio.speech.kmeans import CHUNK, fit_codebooks, nearest_centres
 from unmask_audio.speech.sources import Cepstra, LayerCodes
 

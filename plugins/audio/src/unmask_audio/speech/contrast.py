@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask import seeds
-from unmask.families import Loss
+from unmask import Loss, seeds
 
 
 class ContrastiveLoss(Loss):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, FeatureExtractionMixin, PreTrainedModel
 
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
 
 KINDS = ("hubert", "wav2vec2", "wavlm")
 """Kinds of model whose parts have the same names: stem, projection, encoder."""

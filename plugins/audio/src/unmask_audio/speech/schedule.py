@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unmask.schedules import Progress, Schedule
+from unmask import Progress, Schedule
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.families import Tokenizer
-from unmask.handoffs import Prediction, Sequence, Tokens
+from unmask import Prediction, Sequence, Tokenizer, Tokens
 from unmask_audio.drawing import spectrogram
 from unmask_audio.frontends import Fbank
 from unmask_audio.listening import wav_bytes

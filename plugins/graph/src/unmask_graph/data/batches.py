@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unmask.api import IGNORED
 from unmask.data import Sample
-from unmask.evaluate.labels import IGNORED
 
 
 def pack(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.long_work import progress
+from unmask.api import progress
 
 VERSION = 2
 """Raised when what is written to the cache changes."""

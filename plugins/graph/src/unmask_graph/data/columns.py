@@ -12,10 +12,8 @@ import networkx as nx
 import numpy as np
 import torch
 
-from unmask.data import Findings, label_of, read_table
-from unmask.data.folders import no_such
-from unmask.evaluate.labels import IGNORED
-from unmask.nearest import quoted
+from unmask.api import IGNORED, quoted
+from unmask.data import Findings, label_of, no_such, read_table
 from unmask_graph.data.graphs import Graphs, RawGraph, collect
 from unmask_graph.data.report import Report
 

@@ -11,10 +11,8 @@ from torch_geometric.data import Data
 from torch_geometric.data.data import BaseData
 from torch_geometric.data.separate import separate
 
-from unmask.data import Findings, find_files
-from unmask.data.folders import no_such
-from unmask.data.pickles import read_torch
-from unmask.nearest import quoted
+from unmask.api import quoted
+from unmask.data import Findings, find_files, no_such, read_torch
 from unmask_graph.data.columns import graphs_of_tables, read_csv, read_graphml
 from unmask_graph.data.graphs import Graphs
 from unmask_graph.data.module import GraphData

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.api import IGNORED
 from unmask.data import Sample
-from unmask.evaluate.labels import IGNORED
 from unmask_graph.data.report import Report
 
 FEW = 100

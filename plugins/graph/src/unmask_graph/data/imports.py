@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from unmask.evaluate.labels import IGNORED
+from unmask.api import IGNORED
 from unmask_graph.data.cache import cached
 from unmask_graph.data.graphs import Graphs, RawGraph, clean
 from unmask_graph.data.module import GraphData

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
+from unmask.api import IGNORED
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
-from unmask.evaluate.labels import IGNORED
 from unmask_graph.data.batches import Chosen, pack
 from unmask_graph.data.graphs import Graphs
 from unmask_graph.data.sampling import Sampling

@@ -9,9 +9,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from unmask.data.pickles import read_pickle
-from unmask.evaluate.labels import IGNORED
-from unmask.nearest import nearest, quoted
+from unmask.api import IGNORED, nearest, quoted
+from unmask.data import read_pickle
 from unmask_graph.data.graphs import Graphs, RawGraph, clean
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report

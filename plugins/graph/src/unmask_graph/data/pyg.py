@@ -16,9 +16,8 @@ from torch_geometric.data import Data, HeteroData, TemporalData
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage, NodeStorage
 
-from unmask.data import Findings
-from unmask.data.pickles import data_alone
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
+from unmask.data import Findings, data_alone
 from unmask_graph.data.graphs import Graphs, RawGraph, collect
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from unmask.data.folders import is_hidden
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
+from unmask.data import is_hidden
 from unmask_graph.data.graphs import Graphs, RawGraph, collect
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report

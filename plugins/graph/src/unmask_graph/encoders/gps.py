@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GINConv
 
-from unmask.nn.attention import attend
+from unmask.nn import attend
 from unmask_graph.encoders.gin import network
 from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
 from unmask_graph.nn.adjacency import Adjacency

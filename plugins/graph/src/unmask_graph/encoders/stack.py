@@ -9,8 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unmask import Encoder, Latent, Mask, Tokens
-from unmask.handoffs import RANDOM, TOKEN
+from unmask import RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
 from unmask_graph.layout import Edges, Graph
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.dropout import share

@@ -9,12 +9,8 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from unmask.evaluate.features import evaluating
-from unmask.evaluate.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED
-from unmask.evaluate.probe_statistics import has_statistics, with_statistics
-from unmask.families import Encoder, Tokenizer
-from unmask.handoffs import Latent, Mask, Tokens
-from unmask.model import MaskedModel
+from unmask import Encoder, Latent, Mask, MaskedModel, Tokenizer, Tokens
+from unmask.api import PRETRAINED, RAW, STATISTICS, UNTRAINED, evaluating, has_statistics, with_statistics
 
 Column = tuple[Encoder, Tokenizer]
 

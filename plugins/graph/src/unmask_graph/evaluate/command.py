@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from typing import cast
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
 
 TASKS = ("nodes", "graphs", "links")
 POOLS = ("sum", "mean", "max")
@@ -40,11 +38,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from unmask.cli.probe import check_comparable, result_name, watching
-    from unmask.evaluate.output import write
-    from unmask.evaluate.probe_result import over_runs
-    from unmask.evaluate.table import table
-    from unmask.evaluate.trained import load_run
+    from unmask.api import check_comparable, load_run, over_runs, result_name, table, watching, write
     from unmask_graph.data.module import GraphData
     from unmask_graph.evaluate.measure import Task, measure, task_of
     from unmask_graph.evaluate.nodes import Fit

@@ -14,11 +14,8 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from unmask.evaluate.features import evaluating
-from unmask.evaluate.probe_columns import Watch, probe_columns
-from unmask.evaluate.probe_result import ProbeResult
-from unmask.families import Encoder, Tokenizer
-from unmask.nearest import nearest, quoted
+from unmask import Encoder, Tokenizer
+from unmask.api import ProbeResult, Watch, evaluating, nearest, probe_columns, quoted
 
 POOLS = ("sum", "mean", "max")
 Rows = tuple[np.ndarray, np.ndarray]
@@ -38,10 +35,10 @@ def svm_probe(
         columns: a vector per graph ``[B, D]``, the column to be compared with the others last.
         labels: ``[B]`` class ids.
         num_folds: at least 2; the protocol's are 10.
-        watch: see `unmask.evaluate.probe_columns.Watch`.
+        watch: see `unmask.tools.probe.columns.Watch`.
 
     Raises:
-        ValueError: as `unmask.evaluate.probe_columns.probe_columns`, such as fewer graphs of a class than folds.
+        ValueError: as `unmask.tools.probe.columns.probe_columns`, such as fewer graphs of a class than folds.
     """
     pairs = {name: (vectors, vectors[:0]) for name, vectors in columns.items()}
     return probe_columns(pairs, labels, labels[:0], probes=("rbf-svm",), num_folds=num_folds, watch=watch)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from unmask import seeds
-from unmask.evaluate.probe_fits import STRENGTHS
+from unmask.api import STRENGTHS
 
 
 class Links(NamedTuple):

@@ -8,14 +8,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from unmask import seeds
-from unmask.evaluate.features import vectors
-from unmask.evaluate.labels import CLASSIFICATION, IGNORED, are_measured
-from unmask.evaluate.probe_columns import Watch
-from unmask.evaluate.probe_protocol import Protocol
-from unmask.evaluate.probe_result import ProbeResult, Row
-from unmask.evaluate.samples import batches
-from unmask.model import MaskedModel
+from unmask import MaskedModel, seeds
+from unmask.api import CLASSIFICATION, IGNORED, ProbeResult, Protocol, Row, Watch, are_measured, batches, vectors
 from unmask_graph.data.batches import Chosen
 from unmask_graph.data.links import LinkData
 from unmask_graph.data.module import GraphData
@@ -55,7 +49,7 @@ def measure(
         seed: of the linear layer that is fitted for nodes.
         fit: how that layer is fitted.
         device: where codes are computed.
-        watch: see `unmask.evaluate.probe_columns.Watch`.
+        watch: see `unmask.tools.probe.columns.Watch`.
 
     Raises:
         ValueError: data that lacks what the task needs, or as the protocols.

@@ -8,9 +8,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from unmask.evaluate.probe_fits import COSTS, STRENGTHS
-from unmask.evaluate.probe_result import ProbeResult
-from unmask.evaluate.table import table
+from unmask.api import COSTS, STRENGTHS, ProbeResult, table
 from unmask_graph.evaluate.nodes import Fit
 
 

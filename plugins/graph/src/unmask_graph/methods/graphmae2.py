@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from unmask import Encoder, Loss, LossValue, MaskedModel, MaskSampler, Step, Target, Tokenizer
+from unmask import Encoder, Loss, LossValue, MaskedModel, MaskSampler, Schedule, Step, Target, Tokenizer
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
-from unmask.schedules import Schedule
 from unmask.targets import ValueTarget
 from unmask_graph.corruption import NodeCorruption
 from unmask_graph.encoders.gat import GATEncoder

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from unmask import Latent, Mask, Prediction, Predictor, Tokens
-from unmask.families import num_to_hide
+from unmask import Latent, Mask, Prediction, Predictor, Tokens, num_to_hide
 from unmask_graph.nn.dropout import dropout, share
 from unmask_graph.predictors.gat_decoder import GATAnswers
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask import Latent, Mask
-from unmask.handoffs import Places
+from unmask import Latent, Mask, Places
 from unmask_graph.nn.dropout import dropout, share
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
 
 Sample = dict[str, Any]
 Augment = Callable[[Sample], Sample]

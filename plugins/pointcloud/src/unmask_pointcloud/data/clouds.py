@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask import seeds
-from unmask.evaluate.labels import IGNORED
+from unmask.api import IGNORED
 from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, UNREADABLE, Report
 
 CHANNELS = {"normals": 3, "rgb": 3, "intensity": 1}

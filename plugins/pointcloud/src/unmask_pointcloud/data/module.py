@@ -9,9 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch.utils.data import Dataset
 
+from unmask.api import IGNORED, nearest, quoted
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
-from unmask.evaluate.labels import IGNORED
-from unmask.nearest import nearest, quoted
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, Source, collect
 from unmask_pointcloud.data.report import THINNED, UNPROBED, UNREADABLE, UNSEEN, Report

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unmask.api import quoted
 from unmask.data import Sample
-from unmask.nearest import quoted
 from unmask_pointcloud.data.augment import Name
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud, Source
 from unmask_pointcloud.data.module import PointCloudData, Sources, numbered

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from unmask import seeds
-from unmask.data import Sample
-from unmask.data.pickles import data_alone
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
+from unmask.data import Sample, data_alone
 from unmask_pointcloud.data.augment import Name
 from unmask_pointcloud.data.clouds import Cloud, Source, Unreadable
 from unmask_pointcloud.data.module import PointCloudData, Sources, numbered

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask.families import Encoder
-from unmask.handoffs import Latent, Mask, Tokens
+from unmask import Encoder, Latent, Mask, Tokens
 from unmask_pointcloud.nn.dgcnn import DGCNN
 from unmask_pointcloud.nn.patch_net import PatchNet
 

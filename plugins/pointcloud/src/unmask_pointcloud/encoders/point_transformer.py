@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask.families import Encoder
-from unmask.handoffs import KEPT, RANDOM, TOKEN, Latent, Mask, Tokens
+from unmask import KEPT, RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
 from unmask_pointcloud.nn.patch_net import PatchNet
 from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding
 

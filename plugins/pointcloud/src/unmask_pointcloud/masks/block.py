@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Layout, Mask
-from unmask.masks.random import lowest
-from unmask.schedules import Schedule
+from unmask import Layout, Mask, MaskSampler, Schedule
+from unmask.masks import lowest
 from unmask_pointcloud.layout import Points
 
 

@@ -8,10 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Layout
-from unmask.masks.random import lowest
-from unmask.schedules import Schedule
+from unmask import Layout, MaskSampler, Schedule
+from unmask.masks import lowest
 from unmask_pointcloud.layout import Points
 
 AXES = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}

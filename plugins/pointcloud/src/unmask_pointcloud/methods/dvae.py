@@ -12,6 +12,7 @@ from unmask import (
     Corruption,
     Cosine,
     Latent,
+    Layout,
     LossValue,
     Mask,
     MaskedModel,
@@ -21,9 +22,8 @@ from unmask import (
     Schedule,
     Step,
     Tokenizer,
+    at,
 )
-from unmask.handoffs import Layout
-from unmask.schedules import at
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.losses import ChamferLoss

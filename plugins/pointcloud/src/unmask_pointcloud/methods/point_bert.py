@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization, Step, Tokenizer, Tokens
-from unmask.evaluate.trained import load_weights
-from unmask.first_stage import FirstStage
+from unmask.api import FirstStage, load_weights
 from unmask.losses import CrossEntropyLoss
 from unmask.predictors import LinearPredictor
 from unmask_pointcloud.contrast import MomentumContrast

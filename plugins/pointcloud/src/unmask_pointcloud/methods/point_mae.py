@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from unmask import (
-    Corruption,
-    Encoder,
-    Loss,
-    MaskedModel,
-    MaskSampler,
-    Optimization,
-    Predictor,
-    Target,
-    Tokenizer,
-)
+from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
 from unmask.masks import RandomMask
 from unmask_pointcloud.losses import ChamferLoss
 from unmask_pointcloud.methods.sizes import Size, encoder_of, heads, sizes_of

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from unmask.nn import Transformer
-from unmask.nn.transformer import xavier
+from unmask.nn import Transformer, xavier
 
 
 class PositionedTransformer(Transformer):

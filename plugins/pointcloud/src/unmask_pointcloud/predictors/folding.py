@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask.families import Predictor
-from unmask.handoffs import Latent, Mask, Prediction, Tokens
+from unmask import Latent, Mask, Prediction, Predictor, Tokens
 from unmask_pointcloud.nn.dgcnn import DGCNN
 
 SEED = 0.05

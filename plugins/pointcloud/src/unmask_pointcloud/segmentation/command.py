@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, checked_device, one_of, whole_number, writable
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,10 +46,7 @@ def run(command: str, arguments: list[str]) -> int:
     head = one_of("--head", given.head, ("linear", "mlp"))
     precision = one_of("--precision", given.precision, ("32-true", "bf16-mixed", "16-mixed"))
 
-    from unmask.evaluate.output import write
-    from unmask.evaluate.trained import build, load_run
-    from unmask.finetune import Settings, finetune
-    from unmask.finetune.table import plain
+    from unmask.api import Settings, build, finetune, finetune_text, load_run, write
     from unmask_pointcloud.data.module import PointCloudData
     from unmask_pointcloud.segmentation.labels import PartLabels
     from unmask_pointcloud.segmentation.pointwise import Pointwise
@@ -75,7 +70,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError(str(error)) from error
     found = list(_ious(folder / "finetune" / "predictions.csv"))
     write(folder / "segment.json", (json.dumps(found, indent=2) + "\n").encode())
-    print(plain(result, trained.about), end="")
+    print(finetune_text(result, trained.about), end="")
     print("\nMean IoU, %, over classes and over clouds:")
     for encoder in result.encoders:
         own = [one for one in found if one["encoder"] == encoder]

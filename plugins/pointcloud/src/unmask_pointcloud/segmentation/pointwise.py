@@ -22,8 +22,8 @@ DEPTHS = (1 / 3, 2 / 3, 1)
 class Pointwise(MaskedModel):
     """A pretrained model as segmentation sees it: every point is a token and has a code of its own.
 
-    Only what `unmask.finetune` asks of a model is different, `embedder` and `embedding_tokenizer`; all parts are the
-    given model's.
+    It differs in `embedder` and `embedding_tokenizer`, which `unmask.tools.finetune` uses. All parts are the given
+    model's.
 
     Raises:
         ValueError: a model whose encoder is no `PointTransformer`.
@@ -68,7 +68,7 @@ class PointwiseEncoder(Encoder):
 
     Differs from Point-MAE's released segmentation in that the greatest and the mean code are those of the last block
     (there of all three), in having no code of the object's class, and in the head, which is that of
-    `unmask.finetune`: one layer or two (there five, with dropout between).
+    `unmask.tools.finetune`: one layer or two (there five, with dropout between).
     """
 
     num_layers = 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.families import Target
-from unmask.handoffs import Mask, Tokens
+from unmask import Mask, Target, Tokens
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 
 

@@ -6,8 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from unmask.families import Target
-from unmask.handoffs import Mask, Prediction, Tokens
+from unmask import Mask, Prediction, Target, Tokens
 
 
 class PointTarget(Target):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.cli import GOOD
-from unmask.cli.arguments import Arguments, one_of, whole_number
-from unmask.plugins import UserError
+from unmask.api import GOOD, Arguments, UserError, one_of, whole_number
 from unmask_text.commands import console, data_of
 
 

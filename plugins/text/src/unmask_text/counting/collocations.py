@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.long_work import progress
+from unmask.api import progress
 from unmask_text.counting.counter import Counter, Counts
 from unmask_text.counting.tables import write_table
 from unmask_text.data.store import Store

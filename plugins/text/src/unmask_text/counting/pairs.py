@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.long_work import progress
+from unmask.api import progress
 from unmask_text.counting.counter import Counter
 from unmask_text.counting.tables import write_table
 from unmask_text.data.store import Store

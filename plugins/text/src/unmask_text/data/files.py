@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.data import Findings
-from unmask.data.folders import OTHER
+from unmask.data import OTHER, Findings
 from unmask_text.data.reading import Found, Options, Segment, files_of, read_file
 from unmask_text.data.report import Report
 from unmask_text.data.text import Moved, TextData

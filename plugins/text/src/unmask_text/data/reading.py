@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from unmask.data import Findings, find_files, label_of
-from unmask.data.folders import no_such
+from unmask.data import Findings, find_files, label_of, no_such
 from unmask_text.data.report import Report
 from unmask_text.data.tables import Row, column_of, json_rows, parquet_rows, table_rows
 

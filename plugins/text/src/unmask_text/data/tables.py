@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unmask.api import nearest, quoted
 from unmask.data import Findings, read_table
-from unmask.nearest import nearest, quoted
 from unmask_text.data.report import Report
 
 Row = dict[str, Any]

@@ -14,8 +14,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
 from unmask import agreements, seeds
+from unmask.api import progress
 from unmask.data import MaskedDataModule, ResumableLoader, Splits
-from unmask.long_work import progress
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.reading import Segment

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
-from unmask.nearest import nearest, quoted
+from unmask.api import nearest, quoted
 from unmask_text.encoders.attention import PACKED
 
 

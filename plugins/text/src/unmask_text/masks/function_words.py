@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.schedules import Linear, Schedule, at
+from unmask import Linear, Schedule, at
 from unmask_text.masks.hashing import find, word_hashes
 from unmask_text.masks.units import Seen, UnitMask, Units, numbered, weighted
 from unmask_text.vocabulary import LONGEST_WORD, vocabulary

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.handoffs import Layout, Mask
-from unmask.schedules import Schedule
+from unmask import Layout, Mask, Schedule
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find
 from unmask_text.masks.units import Seen, UnitMask, Units, as_mask, whole_units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.schedules import Schedule
+from unmask import Schedule
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find, ngram_hashes, word_hashes
 from unmask_text.masks.units import Seen, UnitMask, Units, numbered

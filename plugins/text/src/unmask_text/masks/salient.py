@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unmask.schedules import Schedule
+from unmask import Schedule
 from unmask_text.masks.units import Seen, UnitMask, Units, weighted
 from unmask_text.vocabulary import vocabulary
 

@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask.handoffs import Layout, Mask
+from unmask import Layout, Mask, Schedule
 from unmask.masks import SpanMask
-from unmask.schedules import Schedule
 from unmask_text.layout import Words
 from unmask_text.masks.units import as_mask, numbered, whole_units
 

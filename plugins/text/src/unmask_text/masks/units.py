@@ -9,9 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unmask.families import MaskSampler
-from unmask.handoffs import Layout, Mask, Tokens
-from unmask.schedules import Progress
+from unmask import Layout, Mask, MaskSampler, Progress, Tokens
 from unmask_text.layout import Words, dense
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask.schedules import Schedule
+from unmask import Schedule
 from unmask_text.masks.units import Seen, UnitMask, Units
 
 

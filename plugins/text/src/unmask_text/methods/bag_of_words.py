@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from unmask import Encoder, Loss, LossValue, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import Encoder, Loss, LossValue, MaskSampler, Optimization, Predictor, Step, Target, Tokenizer
 from unmask.masks import RandomMask
-from unmask.model import Step
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.bag_of_words import BagOfWordsHead, Pool
 from unmask_text.losses import VocabularyLoss

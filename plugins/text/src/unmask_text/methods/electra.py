@@ -7,18 +7,7 @@ from typing import Any
 
 import torch
 
-from unmask import (
-    Encoder,
-    Loss,
-    LossValue,
-    Mask,
-    MaskedModel,
-    MaskSampler,
-    Optimization,
-    Predictor,
-    Step,
-    Tokenizer,
-)
+from unmask import Encoder, Loss, LossValue, Mask, MaskedModel, MaskSampler, Optimization, Predictor, Step, Tokenizer
 from unmask.losses import CrossEntropyLoss
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption

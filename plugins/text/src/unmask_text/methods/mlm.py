@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from unmask import (
-    Encoder,
-    Loss,
-    MaskedModel,
-    MaskSampler,
-    Optimization,
-    Predictor,
-    Target,
-    Tokenizer,
-)
+from unmask import Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.vocabulary import VocabularyHead

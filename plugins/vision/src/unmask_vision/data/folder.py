@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch.utils.data import Dataset
 
-from unmask.data import Findings, MaskedDataModule, Splits, find_files, held_out
-from unmask.data.findings import NUM_NAMED
+from unmask.data import NUM_NAMED, Findings, MaskedDataModule, Splits, find_files, held_out
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread, told
 from unmask_vision.data.reading import EXTENSIONS, Unreadable, check_image, read_image, to_float, to_uint8

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unmask.api import nearest
 from unmask.data import Findings, MaskedDataModule, Splits, held_out
-from unmask.nearest import nearest
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.hub_labels import Labels, read_labels
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread, told

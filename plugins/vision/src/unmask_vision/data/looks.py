@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.data import Findings
-from unmask.data.findings import NUM_NAMED
+from unmask.data import NUM_NAMED, Findings
 
 COARSE = "are finer than 8 bits, unlike those looked at before training, and are read at 8"
 """What findings say of images that cannot be as fine as their file, for all must be alike."""

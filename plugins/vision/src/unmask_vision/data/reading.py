@@ -28,8 +28,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from unmask.data import Findings, fill_not_finite
-from unmask.data.values import FILLED
+from unmask.data import FILLED, Findings, fill_not_finite
 from unmask_vision.data.arrays import Unreadable, check_pixels, open_npy, read_tiff, tiff_header
 from unmask_vision.data.depth import bits_of, bits_of_jpeg, check_bands, is_readable_in_full, read_in_full
 

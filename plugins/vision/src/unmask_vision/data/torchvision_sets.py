@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from unmask.api import nearest
 from unmask.data import Findings, MaskedDataModule, Splits, find_files, held_out
-from unmask.nearest import nearest
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.digits import Images
 from unmask_vision.data.looks import NUM_LOOKED, Looks, spread, told

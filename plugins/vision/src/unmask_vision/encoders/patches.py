@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from unmask import Encoder, Mask
-from unmask.handoffs import RANDOM, TOKEN
+from unmask import RANDOM, TOKEN, Encoder, Mask
 
 
 def left_to(encoder: Encoder | None, **given: Any) -> None:

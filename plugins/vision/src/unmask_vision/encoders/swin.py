@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from unmask import Encoder, Grid, Latent, Mask, Tokens
-from unmask.nearest import nearest
+from unmask.api import nearest
 from unmask_vision.encoders.patches import embed_patches, replace_hidden
 
 

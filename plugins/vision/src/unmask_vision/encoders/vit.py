@@ -15,7 +15,7 @@ from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
 from unmask import Encoder, Grid, Latent, Mask, Places, Tokens
-from unmask.nearest import nearest
+from unmask.api import nearest
 from unmask.nn import plain_is_quicker, sincos
 from unmask_vision.encoders.patches import embed_patches, init_like_mae, replace_hidden
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask import Grid, MaskedModel
-from unmask.exchange.files import State
+from unmask.api import State
 from unmask.nn import sincos
 from unmask_vision.encoders import SwinV2Encoder
 

@@ -13,8 +13,7 @@ from timm.models import save_for_hf
 from torch import Tensor
 
 from unmask import MaskedModel
-from unmask.exchange.files import State
-from unmask.exchange.format import Export, Format
+from unmask.api import Export, Format, State
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images, resample_positions
 from unmask_vision.tokenizer import PatchTokenizer

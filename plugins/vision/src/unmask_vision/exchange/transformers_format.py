@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask import MaskedModel
-from unmask.exchange.files import State
-from unmask.exchange.format import Export, Format
+from unmask.api import Export, Format, State
 from unmask_vision.encoders import SwinV2Encoder
 from unmask_vision.exchange.names import (
     DECODER_POSITIONS,

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from unmask import (
-    Corruption,
-    Encoder,
-    Loss,
-    MaskedModel,
-    MaskSampler,
-    Optimization,
-    Predictor,
-    Target,
-    Tokenizer,
-)
+from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
 from unmask.losses import L1Loss
 from unmask.masks import RandomMask
 from unmask.predictors import LinearPredictor

@@ -1,1 +1,0 @@
-"""Evaluation: pictures of a step, frozen features, and probes on them."""

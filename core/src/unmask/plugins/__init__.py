@@ -1,0 +1,1 @@
+"""Installed components, found by their entry points, and whether they work with this core."""

@@ -1,6 +1,0 @@
-"""``unmask report``: one self-contained HTML page about one run or two. Imports no torch."""
-
-from unmask.report.page import page, write_report
-from unmask.report.record import Record, read_records
-
-__all__ = ["Record", "page", "read_records", "write_report"]

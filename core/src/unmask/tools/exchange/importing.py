@@ -1,0 +1,186 @@
+"""Import: another library's weights as a run, with a report of what found its place and what did not."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from unmask.configs.building import build
+from unmask.model import MaskedModel
+from unmask.runs import match
+from unmask.runs.checkpoints import write_checkpoint
+from unmask.runs.folders import run_folder
+from unmask.runs.weights import IN_FOLDERS, State, Weights, read_weights
+from unmask.support.errors import UserError
+from unmask.support.nearest import quoted
+from unmask.tools.exchange.configs import read_config, seed_of, settled
+from unmask.tools.exchange.matching import Reading, best_reading
+from unmask.tools.exchange.native import check_sha256
+
+PARTS = ("encoder.", "predictor.")
+"""Of a model, whose tensors are reported one by one."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A run made of foreign weights.
+
+    Args:
+        folder: the run folder.
+        format: how the weights were read.
+        prefix: under which they were found; empty: none.
+        encoder: how they fit the encoder.
+        predictor: how they fit the predictor; None: they hold none, and it is as initialised.
+        others: tensors of other parts that a whole run's checkpoint had, and that were taken too.
+        resized: position tables that were resampled, with their sizes before and after.
+        outside: names in the file that lie under another prefix and were left alone.
+        cautions: sentences on what else differs.
+    """
+
+    folder: Path
+    format: str
+    prefix: str
+    encoder: match.Match
+    predictor: match.Match | None
+    others: list[str]
+    resized: list[str]
+    outside: list[str]
+    cautions: list[str]
+
+
+def import_weights(
+    source: Path,
+    config: str | None = None,
+    out: Path = Path("runs/imported"),
+    name: str | None = None,
+    prefix: str | None = None,
+    min_matched: float = 1.0,
+    resize_positions: bool = False,
+) -> Imported:
+    """Make a run folder of weights, as if they had been trained here for 0 steps.
+
+    Args:
+        source: a file of `safetensors` or torch, or a folder of another library.
+        config: a recipe's name or a YAML file, for the model and data; None: the file carries its own.
+        out: the run folder; where one is already, ``-2`` and so on is added.
+        name: of the format; None: the one that finds the most.
+        prefix: of the names to take, such as ``teacher.backbone``; None: the one that finds the most.
+        min_matched: least share of the encoder's tensors that must match, in [0, 1].
+        resize_positions: whether position tables of another grid may be resampled.
+
+    Raises:
+        UserError: files or a config that cannot be read, or too few tensors that match; nothing is written then.
+    """
+    weights = read_weights(source)
+    check_sha256(weights)
+    text, path = read_config(config, weights)
+    seed = seed_of(text)
+    out = run_folder(out, resume=False)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"`--out` must be a new folder, but `{out}` is there already.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as parts:
+        folder = Path(parts, "run")
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "config.yaml").write_text(settled(text, out), "utf-8")
+        model, _ = build(path or folder / "config.yaml", seed)
+        try:
+            reading = best_reading(model, weights.tensors, name, prefix)
+            imported = _fill(model, weights, reading, source, out, min_matched, resize_positions)
+        except ValueError as error:
+            raise UserError(f"`{source}`: {error}") from error
+        _save(model, seed, source, folder / "checkpoints" / "last.ckpt")
+        (folder / "import.json").write_text(json.dumps(_record(imported, source), indent=2) + "\n", "utf-8")
+        os.replace(folder, out)
+    return imported
+
+
+def _fill(
+    model: MaskedModel,
+    weights: Weights,
+    reading: Reading,
+    source: Path,
+    out: Path,
+    min_matched: float,
+    resize_positions: bool,
+) -> Imported:
+    """Load what matches into encoder, predictor and whatever follows the encoder."""
+    made, own = reading.format, model.state_dict()
+    described = source if source.is_dir() else source.parent if source.name in IN_FOLDERS else None
+    cautions = [] if described is None else made.check(described, model)
+    if reading.rivals:
+        cautions.append(f"As much fits under {quoted(reading.rivals)}; `--prefix` chooses.")
+    found = reading.load(weights.tensors, model)
+    resized = _resize(reading, found, model) if resize_positions else []
+
+    # A checkpoint of a whole run has more than an encoder: predictor, teacher, ...
+    others = {k: x for k, x in found.items() if k in own and x.shape == own[k].shape and not k.startswith(PARTS)}
+    holds_predictor = any(key.startswith("predictor.") and key in own for key in found)
+    predictor = _part("predictor", found) if holds_predictor else {}
+    unknown = {k: x for k, x in found.items() if k not in others and not k.startswith(PARTS)}
+    if not holds_predictor:
+        unknown |= {key: x for key, x in found.items() if key.startswith("predictor.")}
+    try:
+        encoder = match.load(model.encoder, _part("encoder", found) | unknown, min_matched, made.unheld(model))
+    except ValueError as error:
+        would_help = not resize_positions and _resize(reading, found, model)
+        hint = "; `--resize_positions` resamples the positions" if would_help else ""
+        if resize_positions and not resized:
+            hint = f"; `--resize_positions` resamples nothing of `{reading.name}`, but of another `--format` it may"
+        raise ValueError(f"{str(error)[:-1]}; read as {reading}{hint}.") from None
+    report = match.load(model.predictor, predictor, 0.0) if holds_predictor else None
+    model.target.start(model.encoder)  # a teacher begins as the encoder
+    if model.embedder is not model.encoder:
+        model.embedder.load_state_dict(model.encoder.state_dict())
+    model.load_state_dict(others, strict=False)
+    outside = [key for key in weights.tensors if reading.prefix and not key.startswith(reading.prefix + ".")]
+    return Imported(out, reading.name, reading.prefix, encoder, report, list(others), resized, outside, cautions)
+
+
+def _part(name: str, found: State) -> State:
+    return {key.removeprefix(name + "."): x for key, x in found.items() if key.startswith(name + ".")}
+
+
+def _resize(reading: Reading, found: State, model: MaskedModel) -> list[str]:
+    """Resample, in place, the tables that are of another size and that the format knows how to resample."""
+    told = []
+    for name, own in model.state_dict().items():
+        given = found.get(name)
+        if given is None or given.shape == own.shape:
+            continue
+        table: Tensor | None = reading.format.resize(name, given.float(), model)
+        if table is not None:
+            found[name] = table.to(own.dtype)
+            told.append(f"{name}: {list(given.shape)} to {list(own.shape)}")
+    return told
+
+
+def _save(model: MaskedModel, seed: int, source: Path, path: Path) -> None:
+    """A checkpoint of 0 steps, from which ``unmask fit`` goes on with a new optimiser."""
+    checkpoint = {
+        "state_dict": model.state_dict(),
+        "seed": seed,
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": L.__version__,
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "imported_from": str(source),
+    }
+    write_checkpoint(checkpoint, path)
+
+
+def _record(imported: Imported, source: Path) -> dict[str, Any]:
+    record = {"source": str(source)} | asdict(imported)
+    for part in ("encoder", "predictor"):
+        if record[part] is not None:
+            record[part].pop("sizes")
+            record[part]["matched"] = len(record[part]["matched"])
+    return record | {"folder": str(imported.folder), "outside": len(imported.outside)}

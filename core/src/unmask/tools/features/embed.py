@@ -1,0 +1,219 @@
+"""Features of a data set, written as they come: constant memory, resumable, and with nothing hidden."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+
+from unmask.data import MaskedDataModule
+from unmask.model import MaskedModel
+from unmask.runs.trained import Run
+from unmask.tools.features.files import FEATURES, assemble, check_suffix
+from unmask.tools.features.labels import real_tokens, task_of
+from unmask.tools.features.row_store import STATE, Column, RowStore, saved
+from unmask.tools.features.samples import batches, owners, split_of
+from unmask.tools.features.vectors import evaluating
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A finished file.
+
+    Args:
+        path: the file.
+        ids: the CSV file beside it, or None where the file itself holds all ids.
+        num_rows: rows in it.
+        width: D.
+        num_samples: samples they are of.
+        num_found: samples that earlier calls had done, all of them when the file was finished.
+    """
+
+    path: Path
+    ids: Path | None
+    num_rows: int
+    width: int
+    num_samples: int
+    num_found: int
+
+
+def embed(
+    model: MaskedModel,
+    datamodule: MaskedDataModule,
+    out: Path | str,
+    *,
+    split: str = "val",
+    pool: str = "mean",
+    layer: int | None = None,
+    per_token: bool = False,
+    batch_size: int | None = None,
+    device: torch.device | str = "cpu",
+    source: dict[str, str | None] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Embedded:
+    """Write ``features`` ``[n, D]`` float32 and ids: ``index`` int64, the sample's number in the split; ``label``
+    and ``path`` where samples have them; and ``token``, its number in the sample, where rows are tokens.
+
+    Ids are columns of a Parquet file and tensors of a safetensors one; else, and for paths, lines of
+    ``OUT.ids.csv``. Until it is finished, work lies in ``OUT.partial/``, which takes as much room again;
+    then ``OUT.json`` says what the file was made with. A call that is killed is carried on by the same
+    call, and the result has the same bytes as without the kill. Each batch has the same random numbers.
+
+    Args:
+        model: whose `embedder` sees everything.
+        datamodule: the data.
+        out: a file that ends in ``.npy``, ``.parquet`` or ``.safetensors``.
+        split: ``train`` (without augmentation), ``val``, ``probe_train`` or ``probe_test``.
+        pool: one row per sample, see `Latent.pool`; not looked at where rows are tokens.
+        layer: whose codes, in [1, embedder.num_layers]; None: the last one's, normed.
+        per_token: a row for each token that is no padding. ``label`` is the token's where tokens have labels;
+            without ``per_token`` such labels are left out.
+        batch_size: samples at once, at least 1; None: as in validation.
+        device: where to compute.
+        source: what else decides about the features, such as a checkpoint's digest, by name.
+        overwrite: replace a file made with other things, once the new one is whole.
+        progress: called with samples done and samples in all.
+
+    Raises:
+        ValueError: an argument outside its range; a file or half a file is there that was made with other
+            things; the encoder has no code of each token; features that are not finite; batches that do not
+            agree with each other.
+    """
+    out = Path(out)
+    check_suffix(out.suffix)
+    batch_size = datamodule.val_batch_size if batch_size is None else batch_size
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, but is {batch_size}.")
+    model.embedder.depth(layer)  # refuses a layer that is not there
+    dataset = split_of(datamodule, split)
+    total = len(dataset)  # type: ignore[arg-type]
+    about = (source or {}) | {
+        "split": split, "num_samples": total, "pool": None if per_token else pool, "layer": layer,
+        "per_token": per_token, "batch_size": batch_size, "device": str(device),
+    }  # fmt: skip
+
+    folder, note, ids = (out.with_name(out.name + ending) for ending in (".partial", ".json", ".ids.csv"))
+    done = _done(out, folder, note, about, overwrite)
+    if done is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # a kill may have come while it was removed
+        progress(total, total)
+        return _result(out, ids, done, total)
+
+    model.to(device)
+    with RowStore(folder, about) as columns:
+        num_found = columns.num_samples
+        progress(num_found, total)
+        for batch in batches(datamodule, dataset, batch_size, num_found):
+            batch = move_data_to_device(batch, torch.device(device))
+            with evaluating(model), torch.no_grad():
+                count, rows = _rows(model, batch, columns.num_samples, pool, layer, per_token)
+            columns.append(rows, count)
+            progress(columns.num_samples, total)
+        columns.commit()
+        # What follows can be done again as long as the folder has its state, which is taken away last.
+        has_ids = assemble(columns, out.suffix, folder / "whole", folder / "ids")
+    if has_ids:
+        os.replace(folder / "ids", ids)
+    else:
+        ids.unlink(missing_ok=True)
+    os.replace(folder / "whole", out)
+    os.replace(folder / STATE, note)
+    shutil.rmtree(folder)
+    return _result(out, ids, columns.state, num_found)
+
+
+def fingerprint(trained: Run, data: Path | str | None = None) -> dict[str, str | None]:
+    """What decides about a run's features, by content: digests of its checkpoint, its config and other data."""
+    files = {"checkpoint": trained.checkpoint, "config": trained.folder / "config.yaml", "data": data}
+    return {name: _digest(Path(file)) if file is not None else None for name, file in files.items()}
+
+
+def _done(out: Path, folder: Path, note: Path, about: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """The state of a finished file that was made in the same way; None: there is work to do."""
+    begun = saved(folder / STATE)
+    if begun is not None:
+        if begun.get("about") != about and not overwrite:
+            raise ValueError(f"`{folder}` was begun with {_differences(begun, about)}; {_REMEDY}.")
+        if begun.get("about") != about:
+            shutil.rmtree(folder)
+        return None
+    if not out.exists():
+        return None
+    done = saved(note)
+    if done is not None and done.get("about") == about and not overwrite:
+        return done
+    if not overwrite:
+        why = f"was made with {_differences(done, about)}" if done else f"is there already, with no `{note.name}`"
+        raise ValueError(f"`{out}` {why}; {_REMEDY}.")
+    return None
+
+
+_REMEDY = "ask for the same again, take another `out`, or set `overwrite` to replace it"
+
+
+def _differences(state: dict[str, Any], about: dict[str, Any]) -> str:
+    was = state.get("about", {})
+    told = []
+    for name in {**was, **about}:
+        before, now = was.get(name), about.get(name)
+        if before != now:
+            digest = any(str(value).startswith("sha256:") for value in (before, now))
+            told.append(f"another {name}" if digest else f"{name} {before}, not {now}")
+    return ", ".join(told)
+
+
+def _rows(
+    model: MaskedModel, batch: Any, first: int, pool: str, layer: int | None, per_token: bool
+) -> tuple[int, dict[str, Column]]:
+    """How many samples a batch has, and their rows; ``first`` is the number of its first sample."""
+    tokens = model.embedding_tokenizer(batch)
+    latent = model.embedder(tokens, None, layer)
+    label, paths = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", "path"))
+    own = label is not None and task_of(label, tokens).per_token  # each token has its own label
+    sample = torch.arange(tokens.num_samples, device=latent.values.device)  # of each row
+    place = None
+    if per_token:
+        real = real_tokens(tokens)  # [B, N], packed [T]
+        if latent.values.shape[: real.ndim] != real.shape:
+            raise ValueError(
+                f"`per_token` must be False for {type(model.embedder).__name__}, which has no code of each token: "
+                f"{tuple(latent.values.shape)} for {tuple(real.shape)}."
+            )
+        sample, place = (index[real] for index in owners(tokens))
+        values = latent.values[real]  # [n, D]
+        if label is not None:
+            label = label[real] if own else label[sample]
+    else:
+        values = latent.pool(pool, tokens.places)  # [B, D]
+        label = None if own else label
+    if not values.isfinite().all():
+        bad = sample[~values.isfinite().all(-1)][0]
+        raise ValueError(f"Features must be finite, but those of sample {first + int(bad)} hold NaN or infinity.")
+
+    rows: dict[str, Column] = {FEATURES: values.float().cpu().numpy(), "index": (sample + first).cpu().numpy()}
+    if place is not None:
+        rows["token"] = place.cpu().numpy()
+    if label is not None:
+        kind = torch.promote_types(label.dtype, torch.float) if label.is_floating_point() else torch.long
+        rows["label"] = label.to(kind).cpu().numpy()
+    if paths is not None:
+        rows["path"] = [str(paths[i]) for i in sample.tolist()]
+    return tokens.num_samples, rows
+
+
+def _result(out: Path, ids: Path, state: dict[str, Any], num_found: int) -> Embedded:
+    shape = state["columns"][FEATURES]["shape"]
+    return Embedded(out, ids if ids.is_file() else None, state["num_rows"], shape[0], state["num_samples"], num_found)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

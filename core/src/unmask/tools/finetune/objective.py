@@ -1,0 +1,218 @@
+"""What labels ask of a head: targets, loss, answers and scores, of rows that are samples or tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import functional as M
+
+from unmask.data import numbers_of
+from unmask.tools.features.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task, values_of
+from unmask.tools.finetune.settings import Settings
+
+
+class Objective(nn.Module, ABC):
+    """One kind of labels.
+
+    Args:
+        num_outputs: C, what the head answers with.
+        classes: the words that class ids stand for; empty: ids are all there is.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+    """Of the scores, the most telling first."""
+    higher_is_better: ClassVar[tuple[bool, ...]]
+    """Of each."""
+    chooses: ClassVar[str]
+    """What the best epoch is chosen by: a score, the greatest (of equal ones, that of least loss), or ``loss``."""
+
+    def __init__(self, num_outputs: int, classes: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.num_outputs = num_outputs
+        self.classes = tuple(classes)
+
+    def given(self, label: Tensor) -> Tensor:
+        """Labels of a batch in the units of `answer`."""
+        return label
+
+    @abstractmethod
+    def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels ``[n]`` or ``[n, C]`` as targets ``[n, C]``, and which are known (``[n]`` or ``[n, C]`` bool)."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """One number per known entry, shaped as ``known`` of `target`."""
+
+    @abstractmethod
+    def answer(self, outputs: Tensor) -> Tensor:
+        """Outputs ``[..., C]`` as a user wants them."""
+
+    @abstractmethod
+    def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
+        """By name, over all of a data set's rows: outputs ``[n, C]``, labels ``[n]`` or ``[n, C]``."""
+
+    def loss(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """The mean over known entries; 0 where there are none."""
+        return self.losses(outputs, target).where(known, 0).sum() / known.sum().clamp(min=1)
+
+
+class Classification(Objective):
+    """Cross-entropy with label smoothing; answers are class ids, scores accuracy and macro-averaged F1."""
+
+    names = ("accuracy", "macro F1")
+    higher_is_better = (True, True)
+    chooses = "accuracy"
+
+    def __init__(self, num_outputs: int, label_smoothing: float = 0.0, classes: Sequence[str] = ()) -> None:
+        super().__init__(num_outputs, classes)
+        self.label_smoothing = label_smoothing
+
+    def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        label = _whole(label)
+        known = label != IGNORED
+        return F.one_hot(label.where(known, 0), self.num_outputs).float(), known
+
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, target, reduction="none", label_smoothing=self.label_smoothing)
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        return outputs.argmax(-1)
+
+    def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
+        label = _whole(label)
+        known = label != IGNORED
+        answer, label = self.answer(outputs[known]), label[known]
+        accuracy = M.classification.multiclass_accuracy(answer, label, self.num_outputs, average="micro")
+        f1 = M.classification.multiclass_f1_score(answer, label, self.num_outputs, average="macro")
+        return dict(zip(self.names, (accuracy.item(), f1.item()), strict=True))
+
+
+class MultiLabel(Objective):
+    """Binary cross-entropy per class; answers are probabilities, the score mean average precision.
+
+    The mean is over classes that have a known positive label.
+    """
+
+    names = ("mAP",)
+    higher_is_better = (True,)
+    chooses = "mAP"
+
+    def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        label = _whole(label)
+        known = label != IGNORED
+        return label.where(known, 0).float(), known
+
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, target, reduction="none")
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        return outputs.sigmoid()
+
+    def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
+        label = _whole(label)
+        present = (label == 1).any(0)
+        outputs, label = outputs[:, present].double(), label[:, present]
+        precisions = [
+            M.classification.binary_average_precision(own.sigmoid(), answer, ignore_index=IGNORED).item()
+            for own, answer in zip(outputs.T, label.T, strict=True)
+        ]
+        return {"mAP": sum(precisions) / len(precisions) if precisions else float("nan")}
+
+
+class Regression(Objective):
+    """Squared or absolute error of standardised labels; answers and MAE are in the labels' own units.
+
+    Of several numbers, scores are the mean; R2 leaves out those that are the same in all labels, and is not
+    a number where all are.
+
+    Args:
+        mean: of each number over the training labels ``[C]``.
+        std: its standard deviation, above 0.
+        loss: ``mse`` or ``l1``.
+        flat: labels are one number each, without a side of its own.
+        classes: what class ids are called where labels are those: numbers.
+    """
+
+    names = ("R2", "MAE")
+    higher_is_better = (True, False)
+    chooses = "loss"
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Tensor, std: Tensor, loss: str = "mse", flat: bool = True, classes: Sequence[str] = ()
+    ) -> None:
+        super().__init__(len(mean), classes)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.kind, self.flat, self.numbers = loss, flat, numbers_of(classes)
+
+    def given(self, label: Tensor) -> Tensor:
+        are_ids = self.numbers is not None and self.flat and not label.is_floating_point()
+        return values_of(label, self.numbers) if are_ids else label  # type: ignore[arg-type]
+
+    def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        label = self._wide(label)
+        known = label.isfinite()
+        return ((label - self.mean) / self.std).where(known, 0), known
+
+    def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return (F.l1_loss if self.kind == "l1" else F.mse_loss)(outputs, target, reduction="none")
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        answer = outputs * self.std + self.mean
+        return answer.squeeze(-1) if self.flat else answer
+
+    def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
+        label, answer = self._wide(label).double(), outputs.double() * self.std.double() + self.mean.double()
+        known = label.isfinite()
+        columns = [(answer[own, c], label[own, c]) for c, own in enumerate(known.T) if own.any()]
+        r2 = [M.r2_score(a, y).item() for a, y in columns if len(y) > 1 and y.var() > 0]
+        mae = [M.mean_absolute_error(a, y).item() for a, y in columns]
+        return {
+            name: sum(each) / len(each) if each else float("nan")
+            for name, each in zip(self.names, (r2, mae), strict=True)
+        }
+
+    def _wide(self, label: Tensor) -> Tensor:
+        """``[n, C]``, NaN where there is no label."""
+        label = self.given(label)
+        label = label[:, None] if label.ndim == 1 else label
+        return label if label.is_floating_point() else label.float().masked_fill(label == IGNORED, float("nan"))
+
+
+def _whole(label: Tensor) -> Tensor:
+    """Class ids, or 0 and 1, as int64; `IGNORED` where there is no label."""
+    return label.nan_to_num(nan=IGNORED).long()
+
+
+def objective_of(
+    task: Task, label: Tensor, settings: Settings, num_classes: int = 0, classes: Sequence[str] = ()
+) -> Objective:
+    """The objective for a task, fitted to training labels.
+
+    Args:
+        task: what is asked.
+        label: all training labels, ``[n]`` or ``[n, C]``.
+        settings: label smoothing, and the loss of regression.
+        num_classes: at least so many.
+        classes: the words that class ids stand for; empty: ids are all there is.
+
+    Raises:
+        ValueError: a loss of regression for labels that are classes.
+    """
+    if task.kind != REGRESSION and settings.loss != "mse":
+        raise ValueError(f"`loss` is of regression and must be left out for {task.kind}, but is {settings.loss!r}.")
+    if task.kind == CLASSIFICATION:
+        num_outputs = max(num_classes, int(label.max()) + 1)
+        return Classification(num_outputs, settings.label_smoothing, classes[:num_outputs])
+    if task.kind == MULTI_LABEL:
+        return MultiLabel(label.shape[1], classes if len(classes) == label.shape[1] else ())
+    wide = (label[:, None] if label.ndim == 1 else label).double()  # [n, C]
+    mean = wide.nanmean(0)
+    std = (wide - mean).square().nanmean(0).sqrt()
+    return Regression(mean.float(), std.where(std > 0, 1).float(), settings.loss, label.ndim == 1, classes)

@@ -1,0 +1,115 @@
+"""How to fine-tune: the schedule of MAE's fine-tuning (He et al. 2021, table 9) with small data's regularisation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from unmask.support.nearest import nearest, quoted
+
+CHOICES = {
+    "task": ("classification", "multi-label", "regression"),
+    "loss": ("mse", "l1"),
+    "pool": ("mean", "max", "mean+max", "cls"),
+    "head": ("linear", "mlp"),
+    "precision": ("32-true", "bf16-mixed", "16-mixed"),
+}
+LR, FREEZE_LR = 1e-3, 0.1
+EPOCHS, LEAST_STEPS = 50, 1000
+"""Of training that is not told how long: few labels give short epochs, of which an encoder from scratch needs more."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same for every encoder that is compared.
+
+    AdamW (betas 0.9, 0.999), linear warm-up, half a cosine to 0. MAE's numbers are kept but for batch size
+    (1024), epochs (100), warm-up (5 %) and the mixing and stochastic depth that it needs on ImageNet: mixup 0.8,
+    cutmix 1.0, drop path 0.1. With few labels those cost more than they give, so they begin switched off.
+
+    Args:
+        task: ``classification`` (cross-entropy), ``multi-label`` (binary cross-entropy) or
+            ``regression``; None: what the labels look like, see `unmask.tools.features.labels.task_of`.
+        epochs: at least 1; None: 50, or as many times 50 as 1,000 steps take.
+        max_steps: optimiser steps after which to stop even so, at least 1; None: no such end.
+        batch_size: at least 1.
+        lr: learning rate at a batch of 256, scaled by batch size / 256; None: 1e-3, or 0.1 with ``freeze``.
+        weight_decay: at least 0; none with ``freeze``.
+        warmup_ratio: warm-up as a share of all steps, in [0, 1).
+        layer_decay: in (0, 1]; the learning rate of the pretrained encoder's block i is multiplied by
+            ``layer_decay ** (num_blocks - i)``. An encoder from scratch has nothing to keep: its is 1.
+        drop_path: stochastic depth of the last block, rising linearly from 0 at the first, in [0, 1).
+        label_smoothing: of classification, in [0, 1).
+        mixup: alpha of mixup, at least 0; 0: none.
+        cutmix: alpha of CutMix, at least 0; 0: none. Where both are given, each has half of the batches.
+        augment: apply the data module's own augmentation to training samples; None: when it has one.
+        pool: what the head is given: ``mean``, ``max``, ``mean+max`` or ``cls``. Labels per token need ``mean``.
+        head: ``linear`` or ``mlp`` (one hidden layer as wide as the codes).
+        freeze: train the head alone, by SGD with momentum 0.9: linear probing (MAE, appendix A.1).
+        val_ratio: share of the labels held out to choose the best epoch by and to stop early, in [0, 1);
+            0: none, the weights of the last step count.
+        patience: validations without a better score after which to stop; 0: never early. There is one after every
+            epoch, or 50 in all where ``epochs`` is None.
+        loss: of regression, on standardised labels: ``mse`` or ``l1``.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+
+    Raises:
+        ValueError: a value outside its range, or one that does not go with another.
+    """
+
+    task: str | None = None
+    epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int = 64
+    lr: float | None = None
+    weight_decay: float = 0.05
+    warmup_ratio: float = 0.1
+    layer_decay: float = 0.75
+    drop_path: float = 0.0
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    augment: bool | None = None
+    pool: str = "mean"
+    head: str = "linear"
+    freeze: bool = False
+    val_ratio: float = 0.1
+    patience: int = 15
+    loss: str = "mse"
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            word = getattr(self, name)
+            if word not in choices and not (name == "task" and word is None):
+                near = quoted(nearest(word, choices) or choices)
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, but is {word!r}; nearest: {near}.")
+        for name, least in (("epochs", 1), ("max_steps", 1), ("batch_size", 1), ("patience", 0)):
+            number = getattr(self, name)
+            if number is not None and number < least:
+                raise ValueError(f"`{name}` must be at least {least}, but is {number}.")
+        for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")
+        for name in ("weight_decay", "mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"`{name}` must be at least 0, but is {getattr(self, name):g}.")
+        if not 0 < self.base_lr < float("inf"):
+            raise ValueError(f"`lr` must be above 0, but is {self.base_lr:g}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"`layer_decay` must be in (0, 1], but is {self.layer_decay:g}.")
+        if self.freeze and self.drop_path:
+            raise ValueError(f"`drop_path` must be 0 with `freeze`, which trains no block, but is {self.drop_path:g}.")
+
+    def length(self, epoch_steps: int) -> tuple[int, int]:
+        """Epochs to train, and from one validation to the next, where an epoch has ``epoch_steps`` optimiser steps."""
+        every = 1 if self.epochs is not None else math.ceil(LEAST_STEPS / (EPOCHS * epoch_steps))
+        epochs = self.epochs if self.epochs is not None else EPOCHS * every
+        if self.max_steps is not None:  # at least one validation
+            every = min(every, max(self.max_steps // epoch_steps, 1))
+        return epochs, every
+
+    @property
+    def base_lr(self) -> float:
+        """The learning rate at a batch of 256."""
+        return self.lr if self.lr is not None else FREEZE_LR if self.freeze else LR

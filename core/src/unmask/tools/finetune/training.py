@@ -1,0 +1,224 @@
+"""One training: Lightning's loop, the best epoch by held-out labels restored, the test labels answered once."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from unmask import seeds
+from unmask.data import Augmented, KeyedSampler, MaskedDataModule, ResumableLoader
+from unmask.tools.finetune.labelled import Labelled
+from unmask.tools.finetune.model import Answers, FineTuning
+from unmask.training.external_callbacks import only
+from unmask.training.progress_bar import ProgressBar
+
+_QUIET = (
+    r".*does not have many workers which may be a bottleneck.*",
+    r".*is smaller than the logging interval.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*in eval mode at the start of training.*",  # a frozen encoder always is
+    r".*lr_scheduler.step\(\)` before `optimizer.step.*",  # a step that 16 bits left out
+)
+
+
+class Outcome(NamedTuple):
+    """How a training went; see `unmask.tools.finetune.result.Trial`."""
+
+    scores: dict[str, float]
+    val_scores: dict[str, float | None] | None
+    best_epoch: int
+    num_epochs: int
+    num_steps: int
+    curve: list[dict[str, float | None]]
+    answers: Answers
+    seconds: float
+
+
+def train(
+    model: FineTuning,
+    datamodule: MaskedDataModule,
+    train_labels: Labelled,
+    val_labels: Labelled | None,
+    test_labels: Labelled,
+    augment: Callable[[Any], Any] | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> Outcome:
+    """Train ``model`` in place; it ends with the weights of its best epoch, on the CPU, in evaluation mode.
+
+    Args:
+        model: to be trained.
+        datamodule: whose way of collating and number of loading processes are used.
+        train_labels: to train on.
+        val_labels: to choose the best epoch by, and to stop early; None: the last step's weights count.
+        test_labels: to answer in the end.
+        augment: of training samples.
+        device: one device.
+        progress: show a bar.
+
+    Raises:
+        ValueError: outputs or scores that are not finite, or as the encoder.
+    """
+    begun = time.perf_counter()
+    settings = model.settings
+    epoch_steps = math.ceil(len(train_labels.samples()) / settings.batch_size)
+    epochs, every = settings.length(epoch_steps)
+    curve = Curve(every)
+    with tempfile.TemporaryDirectory() as folder, _quiet(), seeds.seeded(model.seed, "finetune"), only():
+        best = ModelCheckpoint(
+            dirpath=folder,
+            monitor="val/chooses",
+            mode="min" if model.objective.chooses == "loss" else "max",
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+        )
+        callbacks: list[L.Callback] = [curve]
+        if val_labels is not None:
+            callbacks.append(best)
+            if settings.patience:
+                callbacks.append(EarlyStopping("val/chooses", patience=settings.patience, mode=best.mode))
+        trainer = L.Trainer(
+            **_where(torch.device(device)),
+            precision=settings.precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            max_steps=settings.max_steps or -1,
+            check_val_every_n_epoch=every,
+            val_check_interval=min(epoch_steps, settings.max_steps or epoch_steps),  # at least one validation
+            limit_val_batches=1.0 if val_labels is not None else 0,
+            num_sanity_val_steps=0,
+            logger=False,
+            default_root_dir=folder,
+            callbacks=[*callbacks, *([ProgressBar()] if progress else [])],
+            enable_checkpointing=val_labels is not None,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        trainer.fit(
+            model,
+            _train_loader(datamodule, train_labels, augment, model, lambda: (trainer.current_epoch, 0)),
+            None if val_labels is None else _loader(datamodule, val_labels),
+        )
+        num_epochs = curve.num_epochs
+        best_epoch = num_epochs - 1
+        if val_labels is not None:
+            state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+            model.load_state_dict(state["state_dict"])
+            best_epoch = int(state["epoch"])
+        answers = _joined(trainer.predict(model, _loader(datamodule, test_labels)))  # type: ignore[arg-type]
+    model.cpu().eval()
+    if not bool(answers.outputs.isfinite().all()):
+        raise ValueError("The trained outputs must be finite, but are not: lower `lr`.")
+    answers = answers._replace(sample=torch.from_numpy(test_labels.samples().numbers)[answers.sample])
+    scores = model.score([answers])
+    val_scores: dict[str, float | None] | None = None
+    if val_labels is not None:
+        kept = next(one for one in curve.epochs if one["epoch"] == best_epoch)
+        val_scores = {name: kept[f"val/{name}"] for name in scores}
+    seconds = time.perf_counter() - begun
+    return Outcome(scores, val_scores, best_epoch, num_epochs, trainer.global_step, curve.epochs, answers, seconds)
+
+
+class Curve(L.Callback):
+    """Notes what was logged, every so many epochs and in the last.
+
+    Args:
+        every: epochs from one note to the next.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.epochs: list[dict[str, float | None]] = []
+        self.num_epochs = 0
+        self._validated = -1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._validated = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch
+        self.num_epochs = epoch + 1
+        known = self._validated == epoch  # `max_steps` may end an epoch before its validation
+        if (epoch + 1) % self.every and not known and not self._ends(trainer):
+            return
+        logged = {
+            name: float(f"{number:.7g}") if bool(number.isfinite()) else None
+            for name, number in trainer.callback_metrics.items()
+            if name != "val/chooses" and (known or not name.startswith("val/"))
+        }
+        self.epochs.append({"epoch": epoch, "step": trainer.global_step, **logged})
+
+    @staticmethod
+    def _ends(trainer: L.Trainer) -> bool:
+        return trainer.global_step == trainer.estimated_stepping_batches
+
+
+def _train_loader(
+    datamodule: MaskedDataModule,
+    labelled: Labelled,
+    augment: Callable[[Any], Any] | None,
+    model: FineTuning,
+    where: Callable[[], tuple[int, int]],
+) -> ResumableLoader:
+    """Keyed order and augmentation, so that encoders which are compared see the same."""
+    dataset = Augmented(labelled.samples(), augment)
+    like = datamodule.val_dataloader()
+    return ResumableLoader(
+        dataset,
+        sampler=KeyedSampler(dataset, 1, 0, seed=model.seed, drop_last=False),
+        where=where,
+        batch_size=model.settings.batch_size,
+        num_workers=like.num_workers,
+        persistent_workers=like.num_workers > 0,
+        collate_fn=like.collate_fn,
+    )
+
+
+def _loader(datamodule: MaskedDataModule, labelled: Labelled) -> DataLoader:
+    like = datamodule.val_dataloader()
+    return DataLoader(
+        Augmented(labelled.samples()),
+        batch_size=datamodule.val_batch_size,
+        num_workers=like.num_workers,
+        persistent_workers=like.num_workers > 0,
+        collate_fn=like.collate_fn,
+    )
+
+
+def _joined(batches: list[Answers]) -> Answers:
+    return Answers(*(torch.cat(each) for each in zip(*batches, strict=True)))
+
+
+def _where(device: torch.device) -> dict[str, Any]:
+    """Lightning's words for one device."""
+    if device.type == "cpu":
+        return {"accelerator": "cpu", "devices": 1}
+    return {"accelerator": device.type, "devices": [device.index or 0]}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's remarks on machine and loaders."""
+    names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in _QUIET:
+            warnings.filterwarnings("ignore", message)
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.WARNING)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""Measures of collapse, and what they say."""

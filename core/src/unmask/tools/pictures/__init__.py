@@ -1,0 +1,1 @@
+"""Pictures of input, mask and prediction."""

@@ -1,0 +1,1 @@
+"""Probes: what kNN and a linear classifier find in frozen features."""

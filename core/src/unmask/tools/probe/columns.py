@@ -1,0 +1,190 @@
+"""Probes of any features: each column gets the same draws, the same splits and the same fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unmask.support.nearest import nearest, quoted
+from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, REGRESSION
+from unmask.tools.probe.fits import DEFAULTS, PROBES, score
+from unmask.tools.probe.protocol import Part, Protocol, capped, draw, few_labels, parts_of
+from unmask.tools.probe.result import ProbeResult, Row
+
+Features = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Watch = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def probe_columns(
+    columns: Features,
+    train_labels: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    train_groups: np.ndarray | None = None,
+    test_groups: np.ndarray | None = None,
+    watch: Watch = lambda what, done, total: None,
+    **settings: Any,
+) -> ProbeResult:
+    """Probes any features: by column, a matrix to fit on ``[n, D]`` and one to score on ``[m, D]``.
+
+    Features are centred and divided by one number, the root of their mean variance over the fitted matrix. Not
+    feature by feature: that magnifies dim pixels at an image's border and would cost raw digits
+    two points of accuracy, in favour of the encoder. The RBF machine gets them as they are.
+
+    Args:
+        columns: the one to be compared with the others last.
+        train_labels: ``[n]`` class ids, ``[n, C]`` 0 or 1, or floating point ``[n]`` or ``[n, C]`` for regression.
+        test_labels: ``[m]`` or ``[m, C]`` likewise.
+        train_groups: ``[n]`` numbers or words; with ``test_groups``, each group is left out in turn.
+        test_groups: ``[m]`` likewise.
+        watch: see `Watch`.
+        settings: as of `Protocol`.
+
+    Raises:
+        ValueError: a setting outside its range, an unknown probe or one that does not suit the labels, fewer than
+            two classes, more labels per class asked for than there are, or features or labels that are not finite.
+    """
+    groups = None if train_groups is None or test_groups is None else (train_groups, test_groups)
+    return probed(columns, (train_labels, test_labels), Protocol(**settings), groups, watch)
+
+
+def probed(
+    columns: Features,
+    labels: tuple[np.ndarray, np.ndarray],
+    protocol: Protocol,
+    groups: tuple[np.ndarray, np.ndarray] | None,
+    watch: Watch,
+) -> ProbeResult:
+    """`probe_columns` with its settings in one object."""
+    answers = np.concatenate(labels)
+    answers = answers[:, 0] if answers.ndim == 2 and answers.shape[1] == 1 else answers
+    kind = kind_of(answers)
+    names = chosen(protocol, kind)
+    for name, values in [("labels", [answers]), *((f"features of `{name}`", pair) for name, pair in columns.items())]:
+        if not all(np.isfinite(matrix).all() for matrix in values if matrix.dtype.kind == "f"):
+            raise ValueError(f"The {name} must be finite, but hold NaN or infinity.")
+    parts = parts_of(protocol, answers, len(labels[0]), kind, None if groups is None else np.concatenate(groups))
+    few = few_labels(protocol, answers, parts) if kind == CLASSIFICATION else ()
+    plan = [fit for name in names for fit in _rows(name, few, protocol, parts)]
+
+    # No label is used to find clusters, so nothing is held out of them.
+    everything = Part("", np.arange(len(answers)), np.arange(len(answers)))
+    work = [(part, [fit for fit in plan if fit.probe != "kmeans"]) for part in parts]
+    work.append((everything, [fit for fit in plan if fit.probe == "kmeans"]))
+    done, total = 0, len(columns) * sum(len(fit.draws(answers, protocol)) for _, fits in work for fit in fits)
+    found: dict[_Fit, dict[str, list[list[list[float]]]]] = {fit: {name: [] for name in columns} for fit in plan}
+    for column, pair in columns.items():
+        rows = np.concatenate(pair)  # [n + m, D]
+        for part, fits in work:
+            train, test = rows[part.fit], rows[part.score]
+            scaled = _scaled(train, test) if any(PROBES[fit.probe].scaled for fit in fits) else None
+            for fit in fits:
+                probe, scores = PROBES[fit.probe], []
+                for index in fit.draws(answers[part.fit], protocol):
+                    watch(f"{fit.name}, {column}", done, total)
+                    fitted, scored = (train, test) if scaled is None or not probe.scaled else scaled
+                    predicted = probe.fit(fitted[index], answers[part.fit][index], scored, protocol)
+                    scores.append([score(measure, answers[part.score], predicted) for measure in probe.measures[kind]])
+                    done += 1
+                found[fit][column].append(scores)
+    watch("done", done, total)
+
+    return ProbeResult(
+        rows=[row for fit, scores in found.items() for row in _told(fit, kind, scores)],
+        columns=list(columns),
+        task=kind,
+        num_train=len(labels[0]),
+        num_test=len(labels[1]),
+        num_classes=len(np.unique(answers)) if kind == CLASSIFICATION else math.prod(answers.shape[1:]),
+        widths={name: train.shape[1] for name, (train, _) in columns.items()},
+        protocol=protocol,
+        labels_per_class=few if any(fit.few for fit in plan) else (),
+        over=_over(protocol, groups is not None, parts),
+        parts=tuple(part.name for part in parts if part.name),
+    )
+
+
+def kind_of(labels: np.ndarray) -> str:
+    """The kind of task that labels ask for."""
+    if labels.dtype.kind == "f":
+        return REGRESSION
+    return MULTI_LABEL if labels.ndim > 1 else CLASSIFICATION
+
+
+def chosen(protocol: Protocol, kind: str) -> tuple[str, ...]:
+    """The probes asked for, or those that suit the task.
+
+    Raises:
+        ValueError: an unknown probe, or one that does not suit it.
+    """
+    names = tuple(DEFAULTS[kind] if protocol.probes is None else protocol.probes)
+    for name in names:
+        if name not in PROBES:
+            near = quoted(nearest(name, PROBES) or PROBES)
+            raise ValueError(f"`probes` must be among {', '.join(PROBES)}, but has `{name}`; nearest: {near}.")
+        if kind not in PROBES[name].measures:
+            fitting = quoted(one for one, probe in PROBES.items() if kind in probe.measures)
+            raise ValueError(f"`probes` must be among {fitting} for {kind}, but has `{name}`.")
+    if not names:
+        raise ValueError("`probes` must name at least one, but is empty.")
+    if kind != CLASSIFICATION and protocol.labels_per_class:
+        raise ValueError(f"`labels_per_class` must be left out for {kind}, but is {list(protocol.labels_per_class)}.")
+    return names
+
+
+class _Fit(NamedTuple):
+    """A row of the table: a probe, on all labels (or as many as its cap lets through) or on a few per class."""
+
+    probe: str
+    name: str
+    few: int | None
+    most: int | None
+
+    def draws(self, labels: np.ndarray, protocol: Protocol) -> list[np.ndarray]:
+        if self.few is None:
+            return [capped(len(labels), self.most, protocol.seed)]
+        return [
+            draw(labels, self.few, np.random.default_rng((protocol.seed, number)))
+            for number in range(protocol.num_draws)
+        ]
+
+
+def _rows(name: str, few: Sequence[int], protocol: Protocol, parts: Sequence[Part]) -> list[_Fit]:
+    title = PROBES[name].title
+    if name == "kmeans":
+        return [_Fit(name, title, None, None)]
+    most, what = (protocol.max_stored, "stored") if name == "knn" else (protocol.max_labels, "labels")
+    cut = most is not None and any(len(part.fit) > most for part in parts)
+    fits = [_Fit(name, f"{title}, {most:,} {what}" if cut else f"{title}, all labels", None, most)]
+    return fits + [_Fit(name, f"{title}, {number} per class", number, None) for number in few if PROBES[name].few]
+
+
+def _told(fit: _Fit, kind: str, scores: Mapping[str, list[list[list[float]]]]) -> list[Row]:
+    """A row per measure."""
+    measures = PROBES[fit.probe].measures[kind]
+    rows = []
+    for number, measure in enumerate(measures):
+        name = fit.name if len(measures) == 1 else f"{fit.name}, {measure}"
+        own = {column: [[one[number] for one in part] for part in parts] for column, parts in scores.items()}
+        if all(len(parts) == 1 for parts in own.values()):
+            rows.append(Row(name, {column: parts[0] for column, parts in own.items()}, measure))
+            continue
+        means = {column: [float(np.mean(part)) for part in parts] for column, parts in own.items()}
+        rows.append(Row(name, means, measure, own if fit.few is not None else None))
+    return rows
+
+
+def _over(protocol: Protocol, grouped: bool, parts: Sequence[Part]) -> str:
+    if grouped:
+        return f"{len(parts)} held-out groups"
+    return f"{len(parts)} folds" if protocol.num_folds is not None else f"{protocol.num_draws} draws of labels"
+
+
+def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    center = train.mean(0, dtype=np.float64)
+    std = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
+    return ((train - center) / std).astype(np.float32), ((test - center) / std).astype(np.float32)

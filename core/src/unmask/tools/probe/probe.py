@@ -1,0 +1,213 @@
+"""Probes: how much of the labels simple models find in frozen features, next to raw input.
+
+Every column gets the same draws, the same splits and the same protocol. `probe` measures a run's
+encoder, `probe_columns` any features; `unmask.tools.probe.fits` has the probes themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Subset
+
+from unmask import seeds
+from unmask.data import Augmented, MaskedDataModule
+from unmask.model import MaskedModel
+from unmask.parts import Encoder, Tokenizer
+from unmask.tools.features.labels import REGRESSION, kind_for, taken_as
+from unmask.tools.features.samples import batches
+from unmask.tools.features.vectors import Vectors, raw_vectors, vectors
+from unmask.tools.probe.columns import Watch, chosen, kind_of, probe_columns, probed
+from unmask.tools.probe.protocol import Protocol
+from unmask.tools.probe.result import ProbeResult, Row, over_runs
+from unmask.tools.probe.statistics import has_statistics, with_statistics
+
+__all__ = ["ProbeResult", "Protocol", "Row", "probe", "probe_columns", "probe_runs"]
+
+RAW, UNTRAINED, PRETRAINED = "raw input", "untrained encoder", "pretrained encoder"
+STATISTICS = "untrained encoder, statistics collected"
+"""The column of an untrained encoder with BatchNorm that has seen the data once, see `with_statistics`."""
+
+
+def probe(
+    model: MaskedModel,
+    untrained: MaskedModel,
+    datamodule: MaskedDataModule,
+    *,
+    pool: str = "mean",
+    layer: int | Literal["all"] | None = None,
+    groups: str | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = lambda what, done, total: None,
+    **settings: Any,
+) -> ProbeResult:
+    """Three columns: raw input, ``untrained``'s encoder and ``model``'s; a fourth for encoders with BatchNorm.
+
+    Args:
+        model: a trained model; its `embedder` is measured.
+        untrained: the same model as it was initialised, such as a deep copy from before training.
+        datamodule: with labels in its probe sets.
+        pool: ``mean``, ``max``, ``mean+max``, ``cls`` or ``flat``, see `vectors`.
+        layer: whose codes, counted from 1; None: the last one's, normed; ``all``: a row per layer, of one probe
+            with all labels.
+        groups: the key of the samples that tells their group (such as who made them): each group is left out in
+            turn, and fitted on all others.
+        device: where features are computed.
+        watch: see `Watch`.
+        settings: as of `Protocol`. With groups or ``num_folds``, both probe sets are taken together; a sample
+            that is in both counts once where both are parts (`Subset`) of one data set.
+
+    Raises:
+        ValueError: data without labels, or as `vectors` and `probe_columns`.
+    """
+    return probe_runs(
+        [(model, untrained)], datamodule, pool=pool, layer=layer, groups=groups, device=device, watch=watch, **settings
+    )
+
+
+def probe_runs(
+    runs: Sequence[tuple[MaskedModel, MaskedModel]],
+    datamodule: MaskedDataModule,
+    *,
+    pool: str = "mean",
+    layer: int | Literal["all"] | None = None,
+    groups: str | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = lambda what, done, total: None,
+    **settings: Any,
+) -> ProbeResult:
+    """`probe` for runs that differ by their seed alone: a score per run, raw input being the same in all.
+
+    Args:
+        runs: trained and untrained models.
+
+    Other arguments and errors as of `probe`.
+    """
+    protocol = Protocol(**settings)
+    first = runs[0][0]
+    if layer != "all":
+        first.embedder.depth(layer)  # refuses a layer that is not there
+    sets = _probe_sets(datamodule, together=groups is not None or protocol.num_folds is not None)
+
+    def both(what: str, extract: Callable[[Iterable[Any]], Vectors]) -> tuple[Vectors, Vectors]:
+        """Features of either set; of an empty one, none."""
+        loaders = [batches(datamodule, one, datamodule.val_batch_size) for one in sets]
+        found = [extract(_watched(loader, what, watch)) for loader in loaders if len(loader)]
+        return found[0], found[1] if len(found) > 1 else _none_of(found[0])
+
+    raw = both(RAW, lambda loader: raw_vectors(first.embedding_tokenizer, loader, device, groups))
+    labels = tuple(one.label for one in raw if one.label is not None)
+    if len(labels) < 2:
+        raise ValueError(_NO_LABELS)
+    labels = _as_asked(labels[0], labels[1], datamodule.classes)
+    own_groups = None if groups is None else tuple(one.group for one in raw)
+    if layer == "all":
+        protocol = _of_one_probe(protocol, kind_of(labels[0]))
+
+    def measured(columns: Mapping[str, tuple[Vectors, Vectors]]) -> ProbeResult:
+        pairs = {name: (train.values, test.values) for name, (train, test) in columns.items()}
+        return probed(pairs, labels, protocol, own_groups, watch)  # type: ignore[arg-type]
+
+    def codes(encoders: Mapping[str, tuple[Encoder, Tokenizer]], one: int | None) -> dict[str, tuple[Vectors, Vectors]]:
+        told = f", {_layer(one)}" if layer == "all" else ""
+        how: dict[str, Any] = {"pool": pool, "layer": one, "device": device, "groups": groups}
+        return {name: both(name + told, partial(vectors, *parts, **how)) for name, parts in encoders.items()}
+
+    results = []
+    for number, (model, untrained) in enumerate(runs):
+        encoders = {UNTRAINED: (untrained.embedder, untrained.embedding_tokenizer)}
+        if has_statistics(untrained.embedder):
+            loader = batches(datamodule, _shuffled(sets[0]), datamodule.val_batch_size)
+            collected = with_statistics(untrained.embedder, untrained.embedding_tokenizer, loader, device)
+            encoders[STATISTICS] = (collected, untrained.embedding_tokenizer)
+        encoders[PRETRAINED] = (model.embedder, model.embedding_tokenizer)
+        if layer == "all":
+            layers = [*range(1, first.embedder.num_layers + 1), None]
+            by_layer = {one: measured(codes(encoders, one)) for one in layers}
+            results.append(_stacked(measured({RAW: raw}) if number == 0 else None, by_layer))
+        else:
+            results.append(measured(({RAW: raw} if number == 0 else {}) | codes(encoders, layer)))
+    return over_runs(results)
+
+
+_NO_LABELS = "The data must have a `label` in every sample of its probe sets, but has none: there is nothing to probe."
+
+
+def _as_asked(train: np.ndarray, test: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids as the numbers that they stand for, where those were measured."""
+    both = torch.from_numpy(np.concatenate((train, test)))
+    kind = kind_for(both, None, classes)
+    if kind == REGRESSION and not both.is_floating_point():
+        print("Hardly any two labels are alike, and all are numbers: they are probed by regression.", flush=True)
+        both = taken_as(both, kind, classes)
+    return both[: len(train)].numpy(), both[len(train) :].numpy()
+
+
+def _probe_sets(datamodule: MaskedDataModule, together: bool) -> tuple[Dataset, Dataset]:
+    """Samples to fit on and samples to score on; ``together``: the latter without those that are in the former."""
+    train, test = datamodule.splits.probe_train, datamodule.splits.probe_test
+    if train is None or test is None:
+        raise ValueError(_NO_LABELS)
+    if together:
+        (origin, numbers), (other, others) = _origin(train), _origin(test)
+        known = set(numbers) if origin is other else set()
+        test = Subset(test, [i for i, number in enumerate(others) if number not in known])
+    return Augmented(train), Augmented(test)
+
+
+def _origin(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
+    """The data set that ``dataset`` is a part of, and which samples of it."""
+    if not isinstance(dataset, Subset):
+        return dataset, range(len(dataset))  # type: ignore[arg-type]
+    origin, numbers = _origin(dataset.dataset)
+    return origin, [numbers[index] for index in dataset.indices]
+
+
+def _none_of(rows: Vectors) -> Vectors:
+    label, group = (None if one is None else one[:0] for one in (rows.label, rows.group))
+    return Vectors(rows.values[:0], label, group)
+
+
+def _shuffled(dataset: Dataset) -> Dataset:
+    order = torch.randperm(len(dataset), generator=seeds.generator("cpu", "statistics"))  # type: ignore[arg-type]
+    return Subset(dataset, order.tolist())
+
+
+def _watched(loader: Any, what: str, watch: Watch) -> Iterator[Any]:
+    for number, batch in enumerate(loader):
+        watch(f"features of {what}", number, len(loader))
+        yield batch
+
+
+def _of_one_probe(protocol: Protocol, kind: str) -> Protocol:
+    """A table by layer has one probe: the last default one, where none is asked for."""
+    names = chosen(protocol, kind)
+    if protocol.probes is not None and len(names) > 1:
+        raise ValueError(f"`probes` must be a single one for a table by layer, but is {', '.join(names)}.")
+    return replace(protocol, probes=names[-1:], labels_per_class=())
+
+
+def _layer(layer: int | None) -> str:
+    return "last layer, normed" if layer is None else f"layer {layer}"
+
+
+def _stacked(raw: ProbeResult | None, by_layer: Mapping[int | None, ProbeResult]) -> ProbeResult:
+    """A row per layer, of the probe's first measure; raw input, which has no layers, is the same in all."""
+    last = by_layer[None]
+    rows = []
+    for layer, result in by_layer.items():
+        row = result.rows[0]
+        scores = row.scores if raw is None else raw.rows[0].scores | row.scores
+        rows.append(Row(_layer(layer), scores, row.measure))
+    return replace(
+        last,
+        rows=rows,
+        columns=list(rows[0].scores),
+        widths=last.widths if raw is None else raw.widths | last.widths,
+        by_layer=last.rows[0].name,
+    )

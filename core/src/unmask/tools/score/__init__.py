@@ -1,0 +1,1 @@
+"""The loss under fixed masks, comparable between runs."""
