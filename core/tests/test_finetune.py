@@ -24,6 +24,7 @@ from unmask.model import MaskedModel
 from unmask.nn.transformer import Transformer
 from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
+from unmask.runs.checkpoints import read_checkpoint
 from unmask.structures import Grid, Latent, Sequence, Set, Tokens
 from unmask.support.errors import UserError
 from unmask.targets import EMATeacher, ValueTarget
@@ -673,6 +674,8 @@ def test_a_checkpoint_is_whole_and_runs_no_code(tmp_path):
     loaded = load(path, model_of(seed=3))
     batch = default_collate(samples(5))
     assert torch.equal(loaded(batch), model(batch))
+    with pytest.raises(UserError, match="must be a checkpoint of `unmask fit`, but is one of `unmask finetune`"):
+        read_checkpoint(path, "state_dict", "optimizer_states")
     assert (loaded.settings, loaded.task, loaded.seed) == (model.settings, model.task, model.seed)
     with pytest.raises(UserError, match="holds no config; `model` must be given"):
         load(path)

@@ -111,6 +111,11 @@ def whole_number(file: Path, checkpoint: dict[str, Any], key: str) -> int:
 
 def _must_have(path: Path, checkpoint: Any, keys: Sequence[str]) -> None:
     lacking = [key for key in keys if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if isinstance(checkpoint, dict) and "finetune" in checkpoint and lacking:
+        raise UserError(
+            f"`{path}` must be a checkpoint of `unmask fit`, but is one of `unmask finetune`, which "
+            "`unmask.api.load` reads in Python."
+        )
     if lacking:
         raise UserError(
             f"`{path}` must be a checkpoint of `unmask fit`, but has no {quoted(lacking)}; `unmask import` reads bare "
