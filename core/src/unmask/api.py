@@ -34,7 +34,7 @@ _HOMES = {
     "support.errors": "GOOD INTERRUPTED MISTAKE UserError complain",
     "support.nearest": "nearest quoted",
     "support.arguments": "Arguments checked_device one_of whole_number writable",
-    "support.progress": "progress",
+    "support.progress": "progress track",
     "plugins.registry": "FAMILIES RECIPES Component components find",
     "configs.errors": "message_of",
     "configs.building": "build build_data",
@@ -136,6 +136,7 @@ __all__ = [
     "set_drop_path",
     "split_of",
     "table",
+    "track",
     "vectors",
     "watching",
     "whole_number",
@@ -158,7 +159,7 @@ if TYPE_CHECKING:
     from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
     from unmask.support.errors import GOOD, INTERRUPTED, MISTAKE, UserError, complain
     from unmask.support.nearest import nearest, quoted
-    from unmask.support.progress import progress
+    from unmask.support.progress import progress, track
     from unmask.tools.exchange.exporting import export
     from unmask.tools.exchange.format import Export, Format
     from unmask.tools.exchange.importing import import_weights

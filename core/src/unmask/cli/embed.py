@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from unmask.support.arguments import Arguments, checked_device, one_of, whole_number
 from unmask.support.errors import GOOD, UserError
+from unmask.support.progress import progress
 
 POOLS = ("mean", "max", "mean+max", "cls")
 SPLITS = ("train", "val", "probe_train", "probe_test")
@@ -43,11 +42,11 @@ def run(command: str, arguments: list[str]) -> int:
     trained = load_run(given.run, given.data)
     out = Path(given.out) if given.out else trained.folder / "features.npy"
     try:
-        with _bar(trained.datamodule.sample_name) as progress:
+        with progress(trained.datamodule.sample_name) as moved:
             made = embed(
                 trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,
                 per_token=given.per_token, batch_size=batch_size, device=device,
-                source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=progress,
+                source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=moved,
             )  # fmt: skip
     except (ValueError, OSError) as error:
         raise UserError(message_of(error)) from error
@@ -57,21 +56,3 @@ def run(command: str, arguments: list[str]) -> int:
         print(f"`{made.path}` was {'finished already' if done else f'carried on from sample {made.num_found:,}'}.")
     print(f"{made.num_rows:,} vectors of width {made.width}: {made.path}" + (f", {made.ids}" if made.ids else ""))
     return GOOD
-
-
-@contextmanager
-def _bar(samples: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if not bar.tasks:  # so that what was found done does not count as speed
-                bar.add_task(samples, total=total, completed=done)
-            bar.update(bar.tasks[0].id, completed=done)
-
-        yield progress

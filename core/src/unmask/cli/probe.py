@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import quoted
+from unmask.support.progress import progress
 
 if TYPE_CHECKING:
     from unmask.runs.trained import Run
@@ -99,14 +100,8 @@ def result_name(command: str, data: str | None) -> str:
 @contextmanager
 def watching() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("features")
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+    with progress("features") as moved:
+        yield lambda what, done, total: moved(done, total, what)
 
 
 def _above_zero(option: str, word: str) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
 
+from unmask.api import track
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_audio.data.augment import Augment, Name, augmentation
 from unmask_audio.data.clips import Clips, Recording, collect
@@ -109,7 +110,7 @@ class AudioData(MaskedDataModule):
         for part in (train, val):
             if part is None:
                 continue
-            found = collect(_shown(part), self.sample_rate, self.min_samples, self.report)
+            found = collect(track(part, "reading sounds"), self.sample_rate, self.min_samples, self.report)
             if not found:
                 odd = self.report.findings
                 told = "; ".join(odd.named(what) for what in (UNREADABLE, SHORT) if odd.count(what))
@@ -205,12 +206,3 @@ class _Shifted:
         for augment in self.augmentations:
             sample = augment(sample)
         return sample
-
-
-def _shown(recordings: Sequence[Recording]) -> Iterable[Recording]:
-    """With a bar on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(recordings, "reading sounds", console=console, disable=not console.is_terminal)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from torch.utils.data import Dataset
 
-from unmask.api import IGNORED, nearest, quoted
+from unmask.api import IGNORED, nearest, quoted, track
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, Source, collect
@@ -125,7 +125,14 @@ class PointCloudData(MaskedDataModule):
             if part is None:
                 parts.append(None)
                 continue
-            clouds = collect(_shown(part), self.width, self.normalize, self.num_points, self.stored_points, self.report)
+            clouds = collect(
+                track(part, "reading clouds"),
+                self.width,
+                self.normalize,
+                self.num_points,
+                self.stored_points,
+                self.report,
+            )
             if not len(clouds):
                 told = self.report.findings.named(UNREADABLE)
                 told = f": {told}" if told else ""
@@ -203,12 +210,3 @@ class View(Dataset):
         place = self.chosen[index]
         sample = self.clouds[place] | ({"label": int(self.clouds.label[place])} if self.labelled else {})
         return sample if self.fit is None else self.fit(sample)
-
-
-def _shown(sources: Sequence[Source]) -> Iterable[Source]:
-    """With a bar on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(sources, "reading clouds", console=console, disable=not console.is_terminal)
