@@ -19,6 +19,10 @@ class Numbers(MaskedDataModule):
         return Splits(TensorDataset(), TensorDataset())
 
 
+PARENTS = {"val_batch_size": None, "augment": None, "drop_last": True}
+"""Defaults of `MaskedDataModule` that nobody gave."""
+
+
 class Others(Numbers):
     pass
 
@@ -30,7 +34,7 @@ class Scale:
 
 def test_arguments_are_kept_with_defaults():
     data = Numbers("a", scale=3, num_workers=1)
-    expected = {"folder": "a", "sizes": (1, 2), "scale": 3, "batch_size": 4, "num_workers": 1}
+    expected = {"folder": "a", "sizes": (1, 2), "scale": 3, "batch_size": 4, "num_workers": 1} | PARENTS
     for one in (data, copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
         assert arguments_of(one) == expected
     assert arguments_of(Scale(1)) is None
@@ -72,7 +76,12 @@ def test_what_is_not(theirs, mine, said):
 def test_a_config():
     made = config_of(Numbers(Path("a"), scale={"x": (1, None)}))
     assert made["class_path"].endswith("test_alike.Numbers")
-    assert made["init_args"] == {"folder": "a", "sizes": [1, 2], "scale": {"x": [1, None]}, "batch_size": 4}
+    assert (
+        made["init_args"]
+        == {"folder": "a", "sizes": [1, 2], "scale": {"x": [1, None]}, "batch_size": 4}
+        | {"num_workers": None}
+        | PARENTS
+    )
 
     class Local(Numbers):
         pass

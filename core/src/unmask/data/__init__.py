@@ -2,6 +2,7 @@
 
 from unmask.data.findings import NUM_NAMED, Findings
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
+from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.labels import label_of, numbers_of
 from unmask.data.module import (
     Augmented,
@@ -32,6 +33,7 @@ __all__ = [
     "Sample",
     "Splits",
     "Table",
+    "chosen_splits",
     "data_alone",
     "fill_not_finite",
     "find_files",
@@ -40,6 +42,7 @@ __all__ = [
     "label_of",
     "no_such",
     "numbers_of",
+    "open_splits",
     "read_pickle",
     "read_table",
     "read_torch",

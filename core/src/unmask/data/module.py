@@ -39,7 +39,20 @@ class Splits(NamedTuple):
     probe_test: Dataset | None = None
 
 
-class MaskedDataModule(L.LightningDataModule, ABC):
+class Remembered:
+    """Keeps what an object was made with. jsonargparse takes a class's own ``__new__`` for its constructor, so this
+    one is inherited.
+    """
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        made._given = args, kwargs  # what makes it again, see `unmask.runs.alike`
+        return made
+
+
+class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     """Feeds a run: batches are dicts with what `load` gave, collated, and ``index`` ``[B]`` int64.
 
     Epoch e has a permutation keyed by (seed, e), and its sample i an augmentation keyed by (seed, e,
@@ -62,12 +75,6 @@ class MaskedDataModule(L.LightningDataModule, ABC):
 
     sample_name: ClassVar[str] = "samples"
     """What the samples are called in a progress bar."""
-    _given: tuple[tuple[Any, ...], dict[str, Any]]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        made = super().__new__(cls)
-        made._given = args, kwargs  # what makes it again, see `unmask.runs.alike`
-        return made
 
     def __init__(
         self,
@@ -96,6 +103,12 @@ class MaskedDataModule(L.LightningDataModule, ABC):
     @abstractmethod
     def load(self) -> Splits:
         """The data sets; called once, on every device's process."""
+
+    @property
+    def collate_fn(self) -> Callable[[list[Any]], Any] | None:
+        """Makes a batch of a list of samples; None: as torch does. A subclass overrides it. Loading processes get a
+        copy of it, so it must not hold the data."""
+        return None
 
     @property
     def classes(self) -> Sequence[str]:
@@ -172,7 +185,13 @@ class MaskedDataModule(L.LightningDataModule, ABC):
             workers = min(os.cpu_count() or 1, 8) if len(self.splits.train) > 10_000 else 0  # type: ignore[arg-type]
         pin = torch.cuda.is_available()
         begin = _outlive_one_sigterm if workers else None
-        return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": pin, "worker_init_fn": begin}
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": pin,
+            "worker_init_fn": begin,
+            "collate_fn": self.collate_fn,
+        }
 
     def _where(self) -> tuple[int, int] | None:
         """Epoch, and batches of it already trained on, where the trainer is; None outside of training."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 LOADING = ("batch_size", "val_batch_size", "num_workers", "drop_last")
 """Arguments of a data module that say how it is read, not what."""
 DEEPEST = 6
@@ -15,18 +17,31 @@ DEEPEST = 6
 
 
 def arguments_of(made: Any) -> dict[str, Any] | None:
-    """What a data module was made with, defaults included; None for one that does not keep it."""
+    """What a data module was made with, defaults included; None for one that does not keep it.
+
+    Where a class passes ``**shared`` on to its parent, the parent's arguments count, as jsonargparse finds them.
+    """
     given = getattr(made, "_given", None)
     if given is None:
         return None
-    signature = inspect.signature(type(made).__init__)
-    bound = signature.bind(made, *given[0], **given[1])
+    signature = inspect.signature(type(made))
+    bound = signature.bind(*given[0], **given[1])
     bound.apply_defaults()
-    arguments = dict(list(bound.arguments.items())[1:])  # without `self`
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments |= arguments.pop(name)
-    return arguments
+    arguments = dict(bound.arguments)
+    shared = [name for name, one in signature.parameters.items() if one.kind is one.VAR_KEYWORD]
+    return arguments if not shared else _defaults(type(made)) | arguments.pop(shared[0]) | arguments
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Defaults of all arguments that a config may give, those of parents included."""
+    parser = ArgumentParser(exit_on_error=False)
+    names = [name.partition(".")[2] for name in parser.add_class_arguments(kind, "made", fail_untyped=False)]
+    known: dict[str, Any] = {}
+    for one in kind.__mro__:
+        if "__init__" in vars(one):
+            parameters = inspect.signature(vars(one)["__init__"]).parameters.values()
+            known = {each.name: each.default for each in parameters if each.default is not each.empty} | known
+    return {name: known[name] for name in names if name in known}
 
 
 def difference(theirs: Any, mine: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import math
 import re
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from unmask.cli import main
 from unmask.model import MaskedModel
+from unmask.runs.alike import arguments_of
 from unmask.runs.trained import load_run
 from unmask.testing.contract import Contract
 from unmask.tools.exchange.exporting import fitting
@@ -200,7 +200,7 @@ class RunContract(Contract):
 
         # Runs of other data are no repetitions.
         config = yaml.safe_load((other / "config.yaml").read_text())
-        takes = inspect.signature(type(trained.datamodule)).parameters
+        takes = arguments_of(trained.datamodule) or {}
         option = "val_batch_size" if "val_batch_size" in takes else "batch_size"
         config["data"].setdefault("init_args", {})[option] = 3
         (other / "config.yaml").write_text(yaml.safe_dump(config))

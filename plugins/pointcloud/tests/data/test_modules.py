@@ -1,7 +1,6 @@
 """Data modules: solids, files, archives and PyG's sets, and what they say of odd ones."""
 
 import warnings
-from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -335,13 +334,13 @@ def test_augmentations_from_a_command_line(kind):
 
     def parsed(*words):
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--augment", type=get_type_hints(kind.__init__)["augment"])
-        return parser.instantiate(parser.parse_args(list(words))).augment
+        parser.add_class_arguments(kind, "data", skip={"folder", "paths", "name", "root"})  # what has no default
+        return parser.parse_args(list(words)).data.augment
 
-    path = "--augment=unmask_pointcloud.data.augment.Jitter"
-    assert parsed("--augment=[rotate-y,jitter]") == ("rotate-y", "jitter")
-    assert parsed(path).sigma == 0.01
-    assert parsed(path, "--augment.sigma=0.02").sigma == 0.02
+    path = "--data.augment=unmask_pointcloud.data.augment.Jitter"
+    assert parsed("--data.augment=[rotate-y,jitter]") == ("rotate-y", "jitter")
+    assert parsed(path).init_args.sigma == 0.01
+    assert parsed(path, "--data.augment.sigma=0.02").init_args.sigma == 0.02
 
 
 @pytest.mark.parametrize(

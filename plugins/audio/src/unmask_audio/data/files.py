@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from unmask.data import Sample, find_files, label_of
-from unmask_audio.data.augment import Name
+from unmask.data import find_files, label_of
 from unmask_audio.data.clips import Recording
 from unmask_audio.data.labels import check_single, ordered
 from unmask_audio.data.module import AudioData, Sources
@@ -58,19 +57,9 @@ class AudioFilesData(AudioData):
         file_column: str = "file",
         label_column: str = "label",
         group_column: str | None = None,
-        sample_rate: int = 16_000,
-        seconds: float = 10.0,
-        min_seconds: float = 0.1,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
-        val_ratio: float = 0.1,
-        batch_size: int = 64,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            sample_rate, seconds, min_seconds, augment, val_ratio, batch_size, num_workers, val_batch_size, drop_last
-        )
+        super().__init__(**shared)
         if labels not in ("folder", "pattern", "table", None):
             raise ValueError(f"`labels` must be 'folder', 'pattern', 'table' or None, but is {labels!r}.")
         for name, given in (("pattern", pattern), ("table", table)):

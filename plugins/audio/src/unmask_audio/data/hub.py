@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from unmask.api import nearest
-from unmask.data import Sample
-from unmask_audio.data.augment import Name
+from unmask.data import chosen_splits, open_splits
 from unmask_audio.data.clips import Recording
 from unmask_audio.data.labels import check_single, one_label
 from unmask_audio.data.module import AudioData, Sources
@@ -50,19 +48,9 @@ class HubAudioData(AudioData):
         audio_column: str | None = None,
         label_column: str | None = None,
         group_column: str | None = None,
-        sample_rate: int = 16_000,
-        seconds: float = 10.0,
-        min_seconds: float = 0.1,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
-        val_ratio: float = 0.1,
-        batch_size: int = 64,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            sample_rate, seconds, min_seconds, augment, val_ratio, batch_size, num_workers, val_batch_size, drop_last
-        )
+        super().__init__(**shared)
         self.set_name = name
         self.config = config
         self.split = split
@@ -70,11 +58,8 @@ class HubAudioData(AudioData):
         self.columns = {"audio_column": audio_column, "label_column": label_column, "group_column": group_column}
 
     def sources(self) -> Sources:
-        parts = _open(self.set_name, self.config)
-        names = [n for n in ("validation", "val", "valid", "test") if n in parts and n != self.split]
-        chosen = [_pick(parts, "split", self.split)]
-        if self.val_split is not None or names:
-            chosen.append(_pick(parts, "val_split", self.val_split or names[0]))
+        parts = open_splits(self.set_name, self.config, "audio.datasets")
+        chosen = [parts[name] for name in chosen_splits(parts, self.split, self.val_split) if name is not None]
         audio, label, group = _chosen_columns(chosen[0], **self.columns)
         for rows in chosen[1:]:
             _check_alike(chosen[0], rows, [name for name in (audio, label, group) if name is not None])
@@ -127,34 +112,6 @@ def _file(rows: Any, number: int, audio: str) -> Path | BytesIO:
     if held is None or (held["bytes"] is None and held["path"] is None):
         raise Unreadable("the row has no sound")
     return Path(held["path"]) if held["bytes"] is None else BytesIO(held["bytes"])
-
-
-def _open(name: str, config: str | None) -> Any:
-    """All parts of a data set, by their names."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError(
-            "`audio.datasets` needs the package `datasets`: pip install 'unmask-audio[datasets]'."
-        ) from error
-    path = Path(name).expanduser()
-    try:
-        if (path / "dataset_dict.json").exists():
-            return datasets.load_from_disk(str(path))
-        if (path / "dataset_info.json").exists():
-            return {"train": datasets.load_from_disk(str(path))}
-        return datasets.load_dataset(str(path) if path.exists() else name, config)
-    except Exception as error:  # the library raises its own, its file systems' and the network's kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"`name` must be a data set that `datasets` can load, but {name!r} is not: {reason}"
-        ) from error
-
-
-def _pick(parts: Any, option: str, name: str) -> Any:
-    if name not in parts:
-        raise ValueError(f"`{option}` must be one of {', '.join(parts)}, but is {name!r}.")
-    return parts[name]
 
 
 def _chosen_columns(

@@ -73,11 +73,9 @@ class AudioData(MaskedDataModule):
         augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
         val_ratio: float = 0.1,
         batch_size: int = 64,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, val_batch_size, None, drop_last)
+        super().__init__(batch_size=batch_size, augment=None, **shared)
         if sample_rate < 1:
             raise ValueError(f"`sample_rate` must be at least 1, but is {sample_rate}.")
         if not 0 < min_seconds <= seconds:

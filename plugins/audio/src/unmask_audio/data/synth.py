@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import soundfile
 
-from unmask.data import Sample
-from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
 from unmask_audio.data.module import AudioData, Sources
 from unmask_audio.data.reading import Header
@@ -42,19 +41,12 @@ class SynthData(AudioData):
         self,
         num_sounds: int = 1200,
         seed: int = 0,
-        sample_rate: int = 16_000,
         seconds: float = 1.0,
-        min_seconds: float = 0.1,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
         val_ratio: float = 0.2,
-        batch_size: int = 64,
         num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            sample_rate, seconds, min_seconds, augment, val_ratio, batch_size, num_workers, val_batch_size, drop_last
-        )
+        super().__init__(seconds=seconds, val_ratio=val_ratio, num_workers=num_workers, **shared)
         if num_sounds < 2 * len(KINDS):
             raise ValueError(f"`num_sounds` must be at least {2 * len(KINDS)}, but is {num_sounds}.")
         self.num_sounds = num_sounds

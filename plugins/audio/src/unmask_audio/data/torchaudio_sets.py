@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,6 @@ import torch
 import torchaudio
 
 from unmask.api import nearest
-from unmask.data import Sample
-from unmask_audio.data.augment import Name
 from unmask_audio.data.clips import Recording
 from unmask_audio.data.labels import one_label, ordered
 from unmask_audio.data.module import AudioData, Sources
@@ -63,19 +61,9 @@ class TorchaudioData(AudioData):
         val_options: dict[str, Any] | None = None,
         fields: dict[str, int] | None = None,
         download: bool = False,
-        sample_rate: int = 16_000,
-        seconds: float = 10.0,
-        min_seconds: float = 0.1,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = (),
-        val_ratio: float = 0.1,
-        batch_size: int = 64,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            sample_rate, seconds, min_seconds, augment, val_ratio, batch_size, num_workers, val_batch_size, drop_last
-        )
+        super().__init__(**shared)
         self.set_name = name
         self.root = Path(root).expanduser()
         self.parts = [options or {}] + ([] if val_options is None else [val_options])

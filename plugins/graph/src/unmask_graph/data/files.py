@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -17,7 +17,6 @@ from unmask_graph.data.columns import graphs_of_tables, read_csv, read_graphml
 from unmask_graph.data.graphs import Graphs
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.pyg import SAFE, graphs_of
-from unmask_graph.data.sampling import Sampling
 
 ENDINGS = (".pt", ".graphml", ".csv", ".tsv")
 PICKLES = (".pickle", ".pkl", ".gpickle", ".p")
@@ -61,21 +60,9 @@ class GraphFilesData(GraphData):
         paths: str | list[str],
         nodes: str | None = None,
         num_kinds: int | None = None,
-        directed: bool = False,
-        scale: Literal["none", "rows", "columns"] = "none",
-        sampling: Sampling | None = None,
-        batch_size: int = 1,
-        train_ratio: float = 0.5,
-        val_ratio: float = 0.1,
-        steps_per_epoch: int = 1,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            directed, scale, sampling, batch_size, train_ratio, val_ratio, steps_per_epoch, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(**shared)
         self.paths = [paths] if isinstance(paths, str) else list(paths)
         self.nodes = nodes
         self.num_kinds = num_kinds

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib import util
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from unmask_graph.data.cache import cached
 from unmask_graph.data.graphs import Graphs, RawGraph, clean
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report
-from unmask_graph.data.sampling import Sampling
 
 PACKAGES = ("lightning", "networkx", "numpy", "scipy", "sklearn", "torch_geometric", "torchmetrics")
 """Packages that this one needs, so they are there; of them as many as stay within the cap."""
@@ -64,21 +63,11 @@ class ImportsData(GraphData):
         num_words: int = 1000,
         least: int = 20,
         cache_folder: str | None = None,
-        directed: bool = False,
         scale: Literal["none", "rows", "columns"] = "rows",
-        sampling: Sampling | None = None,
-        batch_size: int = 1,
         train_ratio: float = 0.3,
-        val_ratio: float = 0.1,
-        steps_per_epoch: int = 1,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            directed, scale, sampling, batch_size, train_ratio, val_ratio, steps_per_epoch, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(scale=scale, train_ratio=train_ratio, **shared)
         for name, value, minimum in (("max_modules", max_modules, 2), ("num_words", num_words, 1), ("least", least, 2)):
             if value < minimum:
                 raise ValueError(f"`{name}` must be at least {minimum}, but is {value}.")

@@ -66,11 +66,10 @@ class GraphData(MaskedDataModule):
         val_ratio: float = 0.1,
         steps_per_epoch: int = 1,
         num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         augment = sampling.augment if sampling is not None else None
-        super().__init__(batch_size, num_workers, val_batch_size, augment, drop_last)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, **shared)
         if scale not in SCALES:
             raise ValueError(f"`scale` must be one of {', '.join(SCALES)}, but is {scale!r}.")
         if not 0 < train_ratio < 1:
@@ -154,11 +153,8 @@ class GraphData(MaskedDataModule):
         probes = [Chosen(samples, part) for part in (train, val)] if "label" in samples[0] else []
         return Splits(*parts, *probes)
 
-    def _workers(self) -> dict[str, Any]:
-        return super()._workers() | {"collate_fn": self._collate}
-
     @property
-    def _collate(self) -> Callable[[list[Sample]], dict[str, Any]]:
+    def collate_fn(self) -> Callable[[list[Sample]], dict[str, Any]]:
         return pack if self.sampling is None else self.sampling.collate
 
 

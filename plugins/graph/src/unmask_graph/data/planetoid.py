@@ -58,9 +58,15 @@ class PlanetoidData(GraphData):
         drop_last: bool = True,
     ) -> None:
         super().__init__(
-            directed, scale, sampling, batch_size, steps_per_epoch=steps_per_epoch, num_workers=num_workers,
-            val_batch_size=val_batch_size, drop_last=drop_last,
-        )  # fmt: skip
+            directed=directed,
+            scale=scale,
+            sampling=sampling,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            num_workers=num_workers,
+            val_batch_size=val_batch_size,
+            drop_last=drop_last,
+        )
         self.folder = folder
         self.set_name = name
 

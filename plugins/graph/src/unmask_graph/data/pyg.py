@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from unmask.data import Findings, data_alone
 from unmask_graph.data.graphs import Graphs, RawGraph, collect
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report
-from unmask_graph.data.sampling import Sampling
 
 SAFE: list[type] = [
     Data, HeteroData, TemporalData, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage, NodeStorage, EdgeStorage,
@@ -65,21 +64,9 @@ class PyGData(GraphData):
         download: bool = False,
         split: int = 0,
         num_kinds: int | None = None,
-        directed: bool = False,
-        scale: Literal["none", "rows", "columns"] = "none",
-        sampling: Sampling | None = None,
-        batch_size: int = 1,
-        train_ratio: float = 0.5,
-        val_ratio: float = 0.1,
-        steps_per_epoch: int = 1,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            directed, scale, sampling, batch_size, train_ratio, val_ratio, steps_per_epoch, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(**shared)
         self.set_name = name
         self.root = root
         self.options = options or {}

@@ -57,9 +57,15 @@ class TUData(GraphData):
         drop_last: bool = True,
     ) -> None:
         super().__init__(
-            directed, scale, None, batch_size, val_ratio=val_ratio, num_workers=num_workers,
-            val_batch_size=val_batch_size, drop_last=drop_last,
-        )  # fmt: skip
+            directed=directed,
+            scale=scale,
+            sampling=None,
+            batch_size=batch_size,
+            val_ratio=val_ratio,
+            num_workers=num_workers,
+            val_batch_size=val_batch_size,
+            drop_last=drop_last,
+        )
         if features not in FEATURES:
             near = quoted(nearest(features, FEATURES) or FEATURES)
             raise ValueError(f"`features` must be one of {quoted(FEATURES)}, but is {features!r}; nearest: {near}.")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from unmask.data import Sample, find_files
-from unmask_pointcloud.data.augment import Name
+from unmask.data import find_files
 from unmask_pointcloud.data.clouds import Source
 from unmask_pointcloud.data.module import PointCloudData, Sources
 from unmask_pointcloud.data.reading import EXTENSIONS, SCANS, read_file
@@ -42,21 +40,9 @@ class PointCloudFilesData(PointCloudData):
         val_folder: str | None = None,
         labels: Literal["folder"] | None = "folder",
         extensions: tuple[str, ...] = EXTENSIONS,
-        num_points: int = 1024,
-        channels: tuple[str, ...] = (),
-        normalize: str = "sphere",
-        stored_points: int = 8192,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = ("scale-translate",),
-        val_ratio: float = 0.1,
-        batch_size: int = 128,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            num_points, channels, normalize, stored_points, augment, val_ratio, batch_size, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(**shared)
         if labels not in ("folder", None):
             raise ValueError(f"`labels` must be 'folder' or None, but is {labels!r}.")
         unknown = [ending for ending in extensions if ending not in EXTENSIONS]

@@ -73,11 +73,9 @@ class PointCloudData(MaskedDataModule):
         augment: tuple[Name, ...] | Callable[[Sample], Sample] = ("scale-translate",),
         val_ratio: float = 0.1,
         batch_size: int = 128,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, val_batch_size, None, drop_last)
+        super().__init__(batch_size=batch_size, augment=None, **shared)
         for name in channels:
             if name not in CHANNELS:
                 near = quoted(nearest(name, CHANNELS) or CHANNELS)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unmask.api import quoted
-from unmask.data import Sample
-from unmask_pointcloud.data.augment import Name
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud, Source
 from unmask_pointcloud.data.module import PointCloudData, Sources, numbered
 from unmask_pointcloud.data.reading import ARRAYS, of_rows
@@ -44,21 +43,9 @@ class NpzCloudsData(PointCloudData):
         self,
         paths: str | list[str],
         val_paths: str | list[str] | None = None,
-        num_points: int = 1024,
-        channels: tuple[str, ...] = (),
-        normalize: str = "sphere",
-        stored_points: int = 8192,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = ("scale-translate",),
-        val_ratio: float = 0.1,
-        batch_size: int = 128,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            num_points, channels, normalize, stored_points, augment, val_ratio, batch_size, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(**shared)
         self.paths = [paths] if isinstance(paths, str) else list(paths)
         self.val_paths = [val_paths] if isinstance(val_paths, str) else val_paths
 

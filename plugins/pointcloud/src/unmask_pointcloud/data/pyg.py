@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import numpy as np
 
 from unmask import seeds
 from unmask.api import nearest, quoted
-from unmask.data import Sample, data_alone
-from unmask_pointcloud.data.augment import Name
+from unmask.data import data_alone
 from unmask_pointcloud.data.clouds import Cloud, Source, Unreadable
 from unmask_pointcloud.data.module import PointCloudData, Sources, numbered
 from unmask_pointcloud.data.reading import cloud_of
@@ -50,21 +48,10 @@ class PyGCloudsData(PointCloudData):
         root: str,
         options: dict[str, Any] | None = None,
         download: bool = False,
-        num_points: int = 1024,
         channels: tuple[str, ...] = (),
-        normalize: str = "sphere",
-        stored_points: int = 8192,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = ("scale-translate",),
-        val_ratio: float = 0.1,
-        batch_size: int = 128,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            num_points, channels, normalize, stored_points, augment, val_ratio, batch_size, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(channels=channels, **shared)
         if not set(channels) <= {"normals"}:
             raise ValueError(f"`channels` of PyG's data sets must be `normals` or none, but are {list(channels)}.")
         self.set_name = name

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import trimesh
 from trimesh import Trimesh
 from trimesh.creation import annulus, capsule, cone, cylinder, icosphere, torus
 
-from unmask.data import Sample
-from unmask_pointcloud.data.augment import Name
 from unmask_pointcloud.data.clouds import Cloud, Source
 from unmask_pointcloud.data.module import PointCloudData, Sources
 
@@ -47,21 +46,15 @@ class SolidsData(PointCloudData):
         self,
         num_solids: int = 1200,
         seed: int = 0,
-        num_points: int = 1024,
         channels: tuple[str, ...] = (),
-        normalize: str = "sphere",
         stored_points: int = 2048,
-        augment: tuple[Name, ...] | Callable[[Sample], Sample] = ("scale-translate",),
         val_ratio: float = 0.2,
-        batch_size: int = 128,
         num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         super().__init__(
-            num_points, channels, normalize, stored_points, augment, val_ratio, batch_size, num_workers,
-            val_batch_size, drop_last,
-        )  # fmt: skip
+            channels=channels, stored_points=stored_points, val_ratio=val_ratio, num_workers=num_workers, **shared
+        )
         if num_solids < 2 * len(KINDS):
             raise ValueError(f"`num_solids` must be at least {2 * len(KINDS)}, but is {num_solids}.")
         if not set(channels) <= {"normals"}:

@@ -24,7 +24,13 @@ class PartLabels(MaskedDataModule):
     sample_name = "clouds"
 
     def __init__(self, clouds: PointCloudData) -> None:
-        super().__init__(clouds.batch_size, clouds.num_workers, clouds.val_batch_size, None, clouds.drop_last)
+        super().__init__(
+            batch_size=clouds.batch_size,
+            num_workers=clouds.num_workers,
+            val_batch_size=clouds.val_batch_size,
+            augment=None,
+            drop_last=clouds.drop_last,
+        )
         self.clouds = clouds
 
     def load(self) -> Splits:

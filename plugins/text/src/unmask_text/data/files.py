@@ -52,19 +52,7 @@ class TextFilesData(TextData):
         text_column: str | None = None,
         labels: str | None = None,
         encoding: str = "utf-8",
-        tokenizer: str | None = None,
-        vocab_size: int = 8000,
-        kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
-        lowercase: bool = True,
-        max_length: int = 128,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        pack: bool = True,
-        val_ratio: float = 0.05,
-        cache_folder: str | None = None,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         if document not in ("file", "paragraph", "line"):
             raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {document!r}.")
@@ -78,10 +66,7 @@ class TextFilesData(TextData):
             raise ValueError("`probe_paths` and `probe_test_paths` must be given together.")
         if probe_paths is not None and labels is None:
             raise ValueError("`labels` must say where the classes of `probe_paths` are, but is None.")
-        super().__init__(
-            tokenizer, vocab_size, kind, lowercase, max_length, batch_size, tokens_per_batch, pack, val_ratio,
-            cache_folder, num_workers, val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(**shared)
         self.paths = {"train": paths, "val": val_paths, "probe_train": probe_paths, "probe_test": probe_test_paths}
         self.options = Options(document, text_column, labels, encoding)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from unmask.data import chosen_splits, open_splits
 from unmask_text.data.reading import UNLABELLED, Segment, class_of, clean, cut
 from unmask_text.data.report import Report
 from unmask_text.data.tables import column_of
@@ -45,24 +45,9 @@ class HubTextData(TextData):
         text_column: str | None = None,
         label_column: str | None = None,
         streaming: bool = False,
-        tokenizer: str | None = None,
-        vocab_size: int = 8000,
-        kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
-        lowercase: bool = True,
-        max_length: int = 128,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        pack: bool = True,
-        val_ratio: float = 0.05,
-        cache_folder: str | None = None,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            tokenizer, vocab_size, kind, lowercase, max_length, batch_size, tokens_per_batch, pack, val_ratio,
-            cache_folder, num_workers, val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(**shared)
         self.set_name = name
         self.config = config
         self.split = split
@@ -73,15 +58,10 @@ class HubTextData(TextData):
         self._parts: Any = None
 
     def sources(self) -> dict[str, Any]:
-        parts = self.parts
-        names = [one for one in ("validation", "val", "valid", "test") if one in parts and one != self.split]
-        wanted = {"train": ("split", self.split)}
-        if self.val_split is not None or names:
-            wanted["val"] = ("val_split", self.val_split or names[0])
-        sources = {}
-        for part, (option, split) in wanted.items():
-            if split not in parts:
-                raise ValueError(f"`{option}` must be one of {', '.join(parts)}, but is {split!r}.")
+        parts, sources = self.parts, {}
+        for part, split in zip(("train", "val"), chosen_splits(parts, self.split, self.val_split), strict=True):
+            if split is None:
+                continue
             rows = parts[split]
             same = getattr(rows, "_fingerprint", None) or str(getattr(rows.info, "version", ""))
             sources[part] = {
@@ -117,27 +97,8 @@ class HubTextData(TextData):
     def parts(self) -> Any:
         """All parts of the data set by their names, opened when first asked for."""
         if self._parts is None:
-            self._parts = _open(self.set_name, self.config, self.streaming)
+            self._parts = open_splits(self.set_name, self.config, "text.datasets", self.streaming)
         return self._parts
-
-
-def _open(name: str, config: str | None, streaming: bool) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError("`text.datasets` needs the package `datasets`: pip install datasets.") from error
-    path = Path(name).expanduser()
-    try:
-        if (path / "dataset_dict.json").exists():
-            return datasets.load_from_disk(str(path))
-        if (path / "dataset_info.json").exists():
-            return {"train": datasets.load_from_disk(str(path))}
-        return datasets.load_dataset(str(path) if path.exists() else name, config, streaming=streaming)
-    except Exception as error:  # the library raises its own, its file systems' and the network's kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"`name` must be a data set that `datasets` can load, but {name!r} is not: {reason}"
-        ) from error
 
 
 def _labels(rows: Any, columns: list[str], name: str | None, report: Report) -> tuple[str | None, list[str]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from unmask_text.data.reading import Segment, clean, cut
 from unmask_text.data.report import Report
@@ -45,26 +45,13 @@ class PydocData(TextData):
     def __init__(
         self,
         least: int = 60,
-        tokenizer: str | None = None,
         vocab_size: int = 4000,
-        kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
-        lowercase: bool = True,
-        max_length: int = 128,
-        batch_size: int = 32,
-        tokens_per_batch: int | None = None,
-        pack: bool = True,
         val_ratio: float = 0.1,
-        cache_folder: str | None = None,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         if least < 2:
             raise ValueError(f"`least` must be at least 2 documents, but is {least}.")
-        super().__init__(
-            tokenizer, vocab_size, kind, lowercase, max_length, batch_size, tokens_per_batch, pack, val_ratio,
-            cache_folder, num_workers, val_batch_size, drop_last,
-        )  # fmt: skip
+        super().__init__(vocab_size=vocab_size, val_ratio=val_ratio, **shared)
         self.least = least
 
     def sources(self) -> dict[str, Any]:

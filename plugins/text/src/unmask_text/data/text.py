@@ -97,10 +97,9 @@ class TextData(MaskedDataModule):
         val_ratio: float = 0.05,
         cache_folder: str | None = None,
         num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, val_batch_size, None, drop_last)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, augment=None, **shared)
         if max_length < LONGEST_WORD + SPECIAL:
             raise ValueError(f"`max_length` must be at least {LONGEST_WORD + SPECIAL}, but is {max_length}.")
         if kind not in KINDS:
@@ -253,8 +252,9 @@ class TextData(MaskedDataModule):
         # Without a batch size of its own, the loader takes what the sampler gives for a whole batch.
         return ResumableLoader(Several(chosen), sampler=sampler, where=self._where, batch_size=None, **self._workers())
 
-    def _workers(self) -> dict[str, Any]:
-        return super()._workers() | {"collate_fn": Collate(self.pack, self.tokenizer)}
+    @property
+    def collate_fn(self) -> Callable[[list[Any]], Any]:
+        return Collate(self.pack, self.tokenizer)
 
     def _chosen(self, store: Store, index: np.ndarray) -> Chosen:
         """Pieces of a store, their labels numbered by the classes of all parts."""

@@ -36,14 +36,12 @@ class DigitsData(MaskedDataModule):
 
     def __init__(
         self,
-        batch_size: int = 256,
         num_val: int = 500,
         augment: Literal["none", "crop-flip"] | Callable[[dict[str, Any]], dict[str, Any]] = "none",
         num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, None), drop_last)
+        super().__init__(num_workers=num_workers, augment=augmentation(augment, None), **shared)
         if not 10 <= num_val <= 1787:
             raise ValueError(f"`num_val` must be in [10, 1787], but is {num_val}.")
         self.num_val = num_val

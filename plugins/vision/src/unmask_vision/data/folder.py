@@ -67,7 +67,6 @@ class ImageFolderData(MaskedDataModule):
         folder: str,
         image_size: int = 224,
         channels: int = 3,
-        batch_size: int = 256,
         val_folder: str | None = None,
         val_ratio: float = 0.05,
         labels: Literal["folder"] | None = "folder",
@@ -77,9 +76,7 @@ class ImageFolderData(MaskedDataModule):
         on_unreadable: Literal["skip", "stop"] = "skip",
         extensions: tuple[str, ...] = EXTENSIONS,
         max_pixels: int = 200_000_000,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         check_side("image_size", image_size)
         for name, value in (("channels", channels), ("max_pixels", max_pixels)):
@@ -92,7 +89,7 @@ class ImageFolderData(MaskedDataModule):
         if on_unreadable not in ("skip", "stop"):
             raise ValueError(f"`on_unreadable` must be 'skip' or 'stop', but is {on_unreadable!r}.")
         augmented = augmentation(augment, image_size, crop_scale, flip)
-        super().__init__(batch_size, num_workers, val_batch_size, augmented, drop_last)
+        super().__init__(augment=augmented, **shared)
         self.folder = folder
         self.image_size = image_size
         self.channels = channels

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask.api import nearest
-from unmask.data import Findings, MaskedDataModule, Splits, held_out
+from unmask.data import Findings, MaskedDataModule, Splits, chosen_splits, held_out, open_splits
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.hub_labels import Labels, read_labels
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread, told
@@ -62,7 +62,6 @@ class HubImagesData(MaskedDataModule):
         config: str | None = None,
         image_size: int = 224,
         channels: int = 3,
-        batch_size: int = 256,
         split: str = "train",
         val_split: str | None = None,
         val_ratio: float = 0.05,
@@ -71,9 +70,7 @@ class HubImagesData(MaskedDataModule):
         augment: Literal["crop-flip", "none"] | Callable[[dict[str, Any]], dict[str, Any]] = "crop-flip",
         crop_scale: tuple[float, float] = (0.2, 1.0),
         flip: bool = True,
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         check_side("image_size", image_size)
         if channels not in (1, 2, 3, 4):
@@ -81,7 +78,7 @@ class HubImagesData(MaskedDataModule):
         if not 0 < val_ratio < 1:
             raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
         augmented = augmentation(augment, image_size, crop_scale, flip)
-        super().__init__(batch_size, num_workers, val_batch_size, augmented, drop_last)
+        super().__init__(augment=augmented, **shared)
         self.set_name = name
         self.config = config
         self.image_size = image_size
@@ -105,11 +102,11 @@ class HubImagesData(MaskedDataModule):
 
     def load(self) -> Splits:
         self.looks = Looks()
-        parts = _open(self.set_name, self.config)
-        whole = _pick(parts, "split", self.split)
-        names = [n for n in ("validation", "val", "valid", "test") if n in parts and n != self.split]
-        if self.val_split is not None or names:
-            train, val = whole, _pick(parts, "val_split", self.val_split or names[0])
+        parts = open_splits(self.set_name, self.config, "vision.datasets")
+        split, val_split = chosen_splits(parts, self.split, self.val_split)
+        whole = parts[split]
+        if val_split is not None:
+            train, val = whole, parts[val_split]
         else:
             train, val = (whole.select(places) for places in held_out(len(whole), self.val_ratio))
 
@@ -203,32 +200,6 @@ class Rows(Dataset):
             return from_pil(self.feature.decode_example(cell), self.channels, findings, name)
         except (Unreadable, OSError) as error:
             raise ValueError(f"Row {index} has an unreadable image in column `{self.image}`: {error}.") from error
-
-
-def _open(name: str, config: str | None) -> Any:
-    """All parts of a data set, by their names."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError("`vision.datasets` needs the package `datasets`: pip install datasets.") from error
-    path = Path(name).expanduser()
-    try:
-        if (path / "dataset_dict.json").exists():
-            return datasets.load_from_disk(str(path))
-        if (path / "dataset_info.json").exists():
-            return {"train": datasets.load_from_disk(str(path))}
-        return datasets.load_dataset(str(path) if path.exists() else name, config)
-    except Exception as error:  # the library raises its own, its file systems' and the network's kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"`name` must be a data set that `datasets` can load, but {name!r} is not: {reason}"
-        ) from error
-
-
-def _pick(parts: Any, option: str, name: str) -> Any:
-    if name not in parts:
-        raise ValueError(f"`{option}` must be one of {', '.join(parts)}, but is {name!r}.")
-    return parts[name]
 
 
 def _columns(rows: Any, image: str | None, label: str | None) -> tuple[str, str | None]:

@@ -67,14 +67,11 @@ class TorchvisionData(MaskedDataModule):
         download: bool = False,
         image_size: int | None = None,
         channels: int | None = None,
-        batch_size: int = 256,
         split: str = "train",
         val_split: str = "test",
         val_ratio: float = 0.05,
         augment: Literal["none", "crop-flip"] | Callable[[dict[str, Any]], dict[str, Any]] = "none",
-        num_workers: int | None = None,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
         if image_size is not None:
             check_side("image_size", image_size)
@@ -82,7 +79,7 @@ class TorchvisionData(MaskedDataModule):
             raise ValueError(f"`channels` must be 1, 2, 3, 4 or None, but is {channels}.")
         if not 0 < val_ratio < 1:
             raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
-        super().__init__(batch_size, num_workers, val_batch_size, augmentation(augment, image_size), drop_last)
+        super().__init__(augment=augmentation(augment, image_size), **shared)
         self.set_name = name
         self.root = Path(root).expanduser()
         self.download = download
