@@ -34,6 +34,7 @@ _HOMES = {
     "support.errors": "GOOD INTERRUPTED MISTAKE UserError complain",
     "support.nearest": "nearest quoted",
     "support.arguments": "Arguments checked_device one_of whole_number writable",
+    "support.checks": "at_least inside",
     "support.progress": "progress track",
     "plugins.registry": "FAMILIES RECIPES Component components find",
     "configs.errors": "message_of",
@@ -101,6 +102,7 @@ __all__ = [
     "UserError",
     "Watch",
     "are_measured",
+    "at_least",
     "batches",
     "build",
     "build_data",
@@ -117,6 +119,7 @@ __all__ = [
     "finetune_text",
     "has_statistics",
     "import_weights",
+    "inside",
     "load",
     "load_run",
     "load_weights",
@@ -157,6 +160,7 @@ if TYPE_CHECKING:
     from unmask.runs.trained import load_run
     from unmask.runs.weights import State, read_weights
     from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+    from unmask.support.checks import at_least, inside
     from unmask.support.errors import GOOD, INTERRUPTED, MISTAKE, UserError, complain
     from unmask.support.nearest import nearest, quoted
     from unmask.support.progress import progress, track

@@ -18,6 +18,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from unmask.schedules import Schedule
+from unmask.support.checks import inside
 
 Kind = TypeVar("Kind", bound=Adam)
 
@@ -70,8 +71,7 @@ class Optimization:
             raise ValueError(f"`weight_decay` must be at least 0, but is {self.weight_decay}.")
         if self.warmup_epochs < 0 or (self.warmup_steps or 0) < 0:
             raise ValueError(f"Warm-up must be at least 0, but is {self.warmup_steps or self.warmup_epochs}.")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"`layer_decay` must be in (0, 1], but is {self.layer_decay}.")
+        inside("(0, 1]", layer_decay=self.layer_decay)
 
     def warmup_within(self, total_steps: int, warmup_steps: int) -> int:
         """The warm-up of a run of ``total_steps``; one that would not end before the run does is a tenth of it.

@@ -15,6 +15,7 @@ from unmask import seeds
 from unmask.callbacks.fixed_batch import fixed_batch
 from unmask.callbacks.showing import show
 from unmask.support.atomic import written_whole
+from unmask.support.checks import at_least
 from unmask.tools.features.vectors import evaluating
 from unmask.tools.pictures.drawing import draw
 
@@ -37,9 +38,7 @@ class Pictures(L.Callback):
     """
 
     def __init__(self, num_samples: int = 8, every_n_epochs: int = 1) -> None:
-        for name, value in (("num_samples", num_samples), ("every_n_epochs", every_n_epochs)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, num_samples=num_samples, every_n_epochs=every_n_epochs)
         self.num_samples = num_samples
         self.every_n_epochs = every_n_epochs
         self._batch: Any = None

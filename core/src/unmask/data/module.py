@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from unmask import agreements, seeds
+from unmask.support.checks import at_least
 
 Sample = dict[str, Any]
 
@@ -86,9 +87,7 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        for name, value in (("batch_size", batch_size), ("val_batch_size", val_batch_size)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, batch_size=batch_size, val_batch_size=val_batch_size)
         if num_workers is not None and num_workers < 0:
             raise ValueError(f"`num_workers` must be at least 0, but is {num_workers}.")
         self.batch_size = batch_size

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unmask.parts import Loss
+from unmask.support.checks import at_least
 
 
 class CosineLoss(Loss):
@@ -28,8 +29,7 @@ class ScaledCosineLoss(CosineLoss):
 
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()
-        if gamma < 1:
-            raise ValueError(f"`gamma` must be at least 1, but is {gamma}.")
+        at_least(1, gamma=gamma)
         self.gamma = gamma
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:

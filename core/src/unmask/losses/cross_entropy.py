@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unmask.parts import Loss
+from unmask.support.checks import inside
 
 
 class CrossEntropyLoss(Loss):
@@ -20,8 +21,7 @@ class CrossEntropyLoss(Loss):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` must be in [0, 1), but is {label_smoothing}.")
+        inside("[0, 1)", label_smoothing=label_smoothing)
         self.label_smoothing = label_smoothing
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from unmask.parts import MaskSampler
 from unmask.schedules import Progress
 from unmask.structures import Grid, Layout, Sequence
+from unmask.support.checks import at_least
 
 
 class GridMask(MaskSampler):
@@ -32,8 +33,7 @@ class GridMask(MaskSampler):
 
     def __init__(self, stride: int = 2) -> None:
         super().__init__()
-        if stride < 2:
-            raise ValueError(f"`stride` must be at least 2, but is {stride}.")
+        at_least(2, stride=stride)
         self.stride = stride
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:

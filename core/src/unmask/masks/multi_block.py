@@ -11,6 +11,7 @@ from torch import Tensor
 from unmask.masks.random import lowest
 from unmask.parts import MaskSampler
 from unmask.structures import Grid, Layout, Mask
+from unmask.support.checks import at_least
 
 _ATTEMPTS = 8
 """Positions of all blocks drawn per sample; the first that leave enough context are used."""
@@ -59,8 +60,7 @@ class MultiBlockMask(MaskSampler):
         min_keep: int = 10,
     ) -> None:
         super().__init__()
-        if num_targets < 1:
-            raise ValueError(f"`num_targets` must be at least 1, but is {num_targets}.")
+        at_least(1, num_targets=num_targets)
         if not 0 < target_scale[0] <= target_scale[1] < 1:
             raise ValueError(f"`target_scale` must be (least, greatest) in (0, 1), but is {target_scale}.")
         if not 0 < target_aspect[0] <= target_aspect[1]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from unmask.parts import MaskSampler
 from unmask.schedules import Progress, Schedule
 from unmask.structures import Grid, Layout, Set
+from unmask.support.checks import at_least
 
 
 class RandomMask(MaskSampler):
@@ -30,8 +31,7 @@ class RandomMask(MaskSampler):
 
     def __init__(self, ratio: float | Schedule = 0.75, unit: int = 1) -> None:
         super().__init__(ratio)
-        if unit < 1:
-            raise ValueError(f"`unit` must be at least 1, but is {unit}.")
+        at_least(1, unit=unit)
         self.unit = unit
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:

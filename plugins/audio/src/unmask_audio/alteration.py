@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask import Mask
+from unmask.api import inside
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Alteration:
         total = self.zero + self.random + self.keep
         if abs(total - 1) > 1e-6:
             raise ValueError(f"`zero`, `random` and `keep` must sum to 1, but sum to {total:g}.")
-        if not 0 <= self.frequency_ratio < 1:
-            raise ValueError(f"`frequency_ratio` must be in [0, 1), but is {self.frequency_ratio}.")
+        inside("[0, 1)", frequency_ratio=self.frequency_ratio)
         if not self.noise_std >= 0:
             raise ValueError(f"`noise_std` must be at least 0, but is {self.noise_std}.")
         if self.num_features is not None and self.num_features < 1:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from unmask import Progress, Schedule
+from unmask.api import inside
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class SquareRoot(Schedule):
     over: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= 1:
-            raise ValueError(f"`start` must be in [0, 1], but is {self.start}.")
+        inside("[0, 1]", start=self.start)
         if self.over is not None and self.over < 1:
             raise ValueError(f"`over` must be at least 1 step, but is {self.over}.")
 

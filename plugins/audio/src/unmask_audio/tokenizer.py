@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unmask import Grid, Layout, Prediction, Sequence, Tokenizer, Tokens
+from unmask.api import at_least
 from unmask_audio.drawing import spectrogram
 from unmask_audio.frontends import Fbank, FrontEnd
 from unmask_audio.listening import griffin_lim, wav_bytes
@@ -190,8 +191,7 @@ class FrameTokenizer(SpectrogramTokenizer):
         std: float | list[float] | None = None,
         per_clip: bool = False,
     ) -> None:
-        if stack < 1:
-            raise ValueError(f"`stack` must be at least 1, but is {stack}.")
+        at_least(1, stack=stack)
         frontend = frontend or Fbank()
         super().__init__(frontend, num_frames, (stack, frontend.width), mean, std, per_clip)
 

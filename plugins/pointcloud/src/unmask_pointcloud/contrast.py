@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask import Encoder, Mask, Tokens
+from unmask.api import at_least, inside
 
 
 class MomentumContrast(nn.Module):
@@ -42,10 +43,8 @@ class MomentumContrast(nn.Module):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
-        if queue_size < 1:
-            raise ValueError(f"`queue_size` must be at least 1, but is {queue_size}.")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"`momentum` must be in [0, 1], but is {momentum}.")
+        at_least(1, queue_size=queue_size)
+        inside("[0, 1]", momentum=momentum)
         if temperature <= 0:
             raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
         self.momentum = momentum

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unmask import Prediction, Tokenizer, Tokens
+from unmask.api import at_least
 from unmask_pointcloud.descriptors import descriptors
 from unmask_pointcloud.drawing import two_views
 from unmask_pointcloud.layout import Points
@@ -39,8 +40,7 @@ class PointTokenizer(Tokenizer):
         for name, value, least in (("num_patches", num_patches, 2), ("patch_size", patch_size, 1)):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
-        if channels < 0:
-            raise ValueError(f"`channels` must be at least 0, but is {channels}.")
+        at_least(0, channels=channels)
         self.num_patches = num_patches
         self.patch_size = patch_size
         self.channels = channels

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from unmask.api import GOOD, Arguments, UserError, checked_device, whole_number, writable
+from unmask.api import GOOD, Arguments, UserError, at_least, checked_device, whole_number, writable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,8 +57,7 @@ def vote(model: FineTuning, data: PointCloudData, looks: int = 10, seed: int = 0
     from unmask.data import Augmented
     from unmask_pointcloud.data.module import View
 
-    if looks < 1:
-        raise ValueError(f"`looks` must be at least 1, but is {looks}.")
+    at_least(1, looks=looks)
     if model.task.per_token or model.task.kind != CLASSIFICATION:
         raise ValueError("Voting needs a model that was fine-tuned on one class per cloud, but this one was not.")
     still = split_of(data, "probe_test")

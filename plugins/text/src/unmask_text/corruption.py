@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask import KEPT, RANDOM, TOKEN, Corruption, Mask
+from unmask.api import inside
 
 SWAPPED = 4
 """A hidden place that changes its token with another one of its document; follows core's `KEPT`."""
@@ -43,8 +44,7 @@ class VocabularyCorruption(Corruption):
     per_span: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.swap <= 1:
-            raise ValueError(f"`swap` must be in [0, 1], but is {self.swap}.")
+        inside("[0, 1]", swap=self.swap)
         # Checked by the parent, to whom a swapped token is one more that is shown as a token of the document.
         Corruption(self.drop, self.token, self.random, self.keep + self.swap)
         if self.first_id < 0 or (self.vocab_size is not None and self.first_id >= self.vocab_size):

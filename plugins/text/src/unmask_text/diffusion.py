@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unmask import Layout, Mask, MaskSampler, Progress, Tokens
+from unmask.api import inside
 from unmask_text.heads.vocabulary import WeightedMask
 
 
@@ -27,8 +28,7 @@ class DiffusionMask(MaskSampler):
 
     def __init__(self, shortest: float = 1e-3) -> None:
         super().__init__()
-        if not 0 < shortest < 1:
-            raise ValueError(f"`shortest` must be in (0, 1), but is {shortest}.")
+        inside("(0, 1)", shortest=shortest)
         self.shortest = shortest
 
     def forward(

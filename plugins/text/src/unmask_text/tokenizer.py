@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unmask import Prediction, Tokenizer, Tokens
+from unmask.api import at_least
 from unmask_text.drawing import Document, as_html, as_picture, as_text, documents
 from unmask_text.layout import Words
 from unmask_text.vocabulary import vocabulary
@@ -34,9 +35,7 @@ class TextTokenizer(Tokenizer):
 
     def __init__(self, file: str | None = None, raw_width: int = 8192, top_k: int = 5) -> None:
         super().__init__()
-        for name, value in (("raw_width", raw_width), ("top_k", top_k)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, raw_width=raw_width, top_k=top_k)
         self.file = vocabulary(file).path if file is not None else None
         self.raw_width = raw_width
         self.top_k = top_k

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unmask import Grid, Layout, Tokenizer, Tokens
+from unmask.api import at_least
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = 0.55
@@ -42,8 +43,7 @@ class PatchTokenizer(Tokenizer):
         std: list[float] | None = None,
     ) -> None:
         super().__init__()
-        if patch_size < 1:
-            raise ValueError(f"`patch_size` must be at least 1, but is {patch_size}.")
+        at_least(1, patch_size=patch_size)
         self.patch_size = patch_size
         self.channels = channels
         defaults = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ([0.5] * channels, [0.5] * channels)

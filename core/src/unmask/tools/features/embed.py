@@ -16,6 +16,7 @@ from lightning.fabric.utilities import move_data_to_device
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.runs.trained import Run
+from unmask.support.checks import at_least
 from unmask.tools.features.files import FEATURES, assemble, check_suffix
 from unmask.tools.features.labels import real_tokens, task_of
 from unmask.tools.features.row_store import STATE, Column, RowStore, saved
@@ -90,8 +91,7 @@ def embed(
     out = Path(out)
     check_suffix(out.suffix)
     batch_size = datamodule.val_batch_size if batch_size is None else batch_size
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, but is {batch_size}.")
+    at_least(1, batch_size=batch_size)
     model.embedder.depth(layer)  # refuses a layer that is not there
     dataset = split_of(datamodule, split)
     total = len(dataset)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from unmask.data import Augmented, MaskedDataModule, Splits
 from unmask.structures import Tokens
+from unmask.support.checks import at_least
 
 SPLITS = Splits._fields
 
@@ -64,8 +65,7 @@ def some(
     Raises:
         ValueError: a count below 1, or as `split_of`.
     """
-    if num_samples < 1:
-        raise ValueError(f"`num_samples` must be at least 1, but is {num_samples}.")
+    at_least(1, num_samples=num_samples)
     dataset = split_of(datamodule, split)
     total = len(dataset)  # type: ignore[arg-type]
     count = min(num_samples, total)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
-from unmask.api import track
+from unmask.api import at_least, inside, track
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_audio.data.augment import Augment, Name, augmentation
 from unmask_audio.data.clips import Clips, Recording, collect
@@ -76,14 +76,12 @@ class AudioData(MaskedDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, augment=None, **shared)
-        if sample_rate < 1:
-            raise ValueError(f"`sample_rate` must be at least 1, but is {sample_rate}.")
+        at_least(1, sample_rate=sample_rate)
         if not 0 < min_seconds <= seconds:
             raise ValueError(
                 f"`min_seconds` must be above 0 and at most `seconds` {seconds:g}, but is {min_seconds:g}."
             )
-        if not 0 < val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        inside("(0, 1)", val_ratio=val_ratio)
         self.sample_rate = sample_rate
         self.num_samples = max(round(seconds * sample_rate), 1)
         self.min_samples = max(round(min_seconds * sample_rate), 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask import RANDOM, TOKEN, Encoder, Grid, Latent, Mask, Sequence, Tokens
+from unmask.api import inside
 from unmask.nn import Transformer, sincos, xavier
 
 POSITIONS = ("sincos", "swapped")
@@ -55,8 +56,7 @@ class SpectrogramViT(Encoder):
                 raise ValueError(f"`{name}` must be at least 1, but is {value}.")
         if positions not in POSITIONS:
             raise ValueError(f"`positions` must be one of {', '.join(POSITIONS)}, but is {positions!r}.")
-        if not 0 <= drop_path_ratio < 1:
-            raise ValueError(f"`drop_path_ratio` must be in [0, 1), but is {drop_path_ratio}.")
+        inside("[0, 1)", drop_path_ratio=drop_path_ratio)
         self.width = width
         self.num_layers = depth
         self.positions = positions

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
-from unmask.api import nearest, quoted
+from unmask.api import at_least, inside, nearest, quoted
 from unmask_audio.frontends.frontend import FrontEnd
 from unmask_audio.frontends.mel import LogMelEnergies
 
@@ -54,13 +54,11 @@ class Fbank(FrontEnd):
         preemphasis: float = 0.97,
     ) -> None:
         super().__init__(sample_rate, int(sample_rate * hop_ms / 1000), num_bins)
-        if num_bins < 4:
-            raise ValueError(f"`num_bins` must be at least 4, but is {num_bins}.")
+        at_least(4, num_bins=num_bins)
         if window not in WINDOWS:
             near = quoted(nearest(window, WINDOWS) or WINDOWS)
             raise ValueError(f"`window` must be one of {quoted(WINDOWS)}, but is {window!r}; nearest: {near}.")
-        if not 0 <= preemphasis <= 1:
-            raise ValueError(f"`preemphasis` must be in [0, 1], but is {preemphasis}.")
+        inside("[0, 1]", preemphasis=preemphasis)
         size = int(sample_rate * window_ms / 1000)
         if size < 2:
             raise ValueError(f"`window_ms` must be at least 2 samples ({2000 / sample_rate:g} ms), but is {window_ms}.")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unmask.api import at_least
+
 
 class Features(NamedTuple):
     """Frames of a batch of clips.
@@ -32,8 +34,7 @@ class FrontEnd(nn.Module, ABC):
 
     def __init__(self, sample_rate: int, hop: int, width: int) -> None:
         super().__init__()
-        if sample_rate < 1:
-            raise ValueError(f"`sample_rate` must be at least 1, but is {sample_rate}.")
+        at_least(1, sample_rate=sample_rate)
         if hop < 1:
             raise ValueError(f"The hop must be at least 1 sample, but is {hop}.")
         self.sample_rate = sample_rate

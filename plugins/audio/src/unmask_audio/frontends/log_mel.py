@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
+from unmask.api import at_least
 from unmask_audio.frontends.frontend import FrontEnd
 from unmask_audio.frontends.mel import LogMelEnergies
 
@@ -49,8 +50,7 @@ class LogMel(FrontEnd):
         highest = sample_rate / 2
         high_hz = highest if high_hz is None else high_hz
         size = int(sample_rate * window_ms / 1000)
-        if num_bins < 1:
-            raise ValueError(f"`num_bins` must be at least 1, but is {num_bins}.")
+        at_least(1, num_bins=num_bins)
         if size < 2:
             raise ValueError(f"`window_ms` must be at least 2 samples ({2000 / sample_rate:g} ms), but is {window_ms}.")
         if not 0 <= low_hz < high_hz <= highest:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask import Layout, Mask, MaskSampler, Progress, Sequence
+from unmask.api import at_least, inside
 from unmask.masks import lowest
 
 
@@ -34,11 +35,8 @@ class TimeSpanMask(MaskSampler):
 
     def __init__(self, start_ratio: float = 0.065, length: int = 10, min_spans: int = 2) -> None:
         super().__init__()
-        if not 0 < start_ratio < 1:
-            raise ValueError(f"`start_ratio` must be in (0, 1), but is {start_ratio}.")
-        for name, value in (("length", length), ("min_spans", min_spans)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        inside("(0, 1)", start_ratio=start_ratio)
+        at_least(1, length=length, min_spans=min_spans)
         self.start_ratio = start_ratio
         self.length = length
         self.min_spans = min_spans

@@ -27,7 +27,7 @@ from unmask import (
     Tokens,
     seeds,
 )
-from unmask.api import FirstStage, load_weights, progress
+from unmask.api import FirstStage, at_least, load_weights, progress
 from unmask.losses import CrossEntropyLoss
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
@@ -110,11 +110,8 @@ class HuBERT(MaskedModel):
         tokenizer: WaveTokenizer | None = None,
         optim: Optimization = Optimization(base_lr=5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000),
     ) -> None:
-        for name, value in (("visible_weight", visible_weight), ("feature_penalty", feature_penalty)):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0, but is {value}.")
-        if num_frames < 1:
-            raise ValueError(f"`num_frames` must be at least 1, but is {num_frames}.")
+        at_least(0, visible_weight=visible_weight, feature_penalty=feature_penalty)
+        at_least(1, num_frames=num_frames)
         options = {"teacher_run": teacher_run, "teacher_recipe": teacher_recipe, "teacher": teacher}
         for name, given in options.items():
             if teacher_layer is None and given is not None:

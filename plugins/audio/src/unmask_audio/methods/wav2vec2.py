@@ -23,6 +23,7 @@ from unmask import (
     Tokens,
     at,
 )
+from unmask.api import at_least
 from unmask.predictors import LinearPredictor
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
@@ -93,9 +94,7 @@ class Wav2Vec2(MaskedModel):
         tokenizer: WaveTokenizer | None = None,
         optim: Optimization = Optimization(base_lr=3.5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000),
     ) -> None:
-        for name, value in (("diversity_weight", diversity_weight), ("feature_penalty", feature_penalty)):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0, but is {value}.")
+        at_least(0, diversity_weight=diversity_weight, feature_penalty=feature_penalty)
         if not isinstance(temperature, Schedule) and temperature <= 0:
             raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
         if not isinstance(loss, ContrastiveLoss):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask import Grid, Latent, Mask, Prediction, Predictor, Tokens
+from unmask.api import at_least
 from unmask.nn import Transformer, sincos, xavier
 
 
@@ -47,8 +48,7 @@ class LocalDecoder(Predictor):
         shift: tuple[int, int] = (2, 0),
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise ValueError(f"`depth` must be at least 1, but is {depth}.")
+        at_least(1, depth=depth)
         if min(window) < 1:
             raise ValueError(f"`window` must be at least 1 patch in time and in frequency, but is {tuple(window)}.")
         if not all(0 <= step < side for step, side in zip(shift, window, strict=True)):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unmask import Loss, seeds
+from unmask.api import at_least
 
 
 class ContrastiveLoss(Loss):
@@ -25,8 +26,7 @@ class ContrastiveLoss(Loss):
 
     def __init__(self, num_negatives: int = 100, temperature: float = 0.1) -> None:
         super().__init__()
-        if num_negatives < 1:
-            raise ValueError(f"`num_negatives` must be at least 1, but is {num_negatives}.")
+        at_least(1, num_negatives=num_negatives)
         if temperature <= 0:
             raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
         self.num_negatives = num_negatives

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.api import at_least
+
 
 class Quantized(NamedTuple):
     """What features became.
@@ -40,9 +42,7 @@ class GumbelQuantizer(nn.Module):
 
     def __init__(self, feature_width: int, num_codebooks: int = 2, num_entries: int = 320, width: int = 256) -> None:
         super().__init__()
-        for name, value in (("num_codebooks", num_codebooks), ("num_entries", num_entries)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, num_codebooks=num_codebooks, num_entries=num_entries)
         if width % num_codebooks:
             near = max(round(width / num_codebooks), 1) * num_codebooks
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unmask import Progress, Schedule
+from unmask.api import inside
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class Exponential(Schedule):
             raise ValueError(f"`start` must be above 0, but is {self.start}.")
         if not 0 < self.end <= self.start:
             raise ValueError(f"`end` must be in (0, `start` {self.start}], but is {self.end}.")
-        if not 0 < self.factor < 1:
-            raise ValueError(f"`factor` must be in (0, 1), but is {self.factor}.")
+        inside("(0, 1)", factor=self.factor)
 
     def __call__(self, progress: Progress) -> float:
         return max(self.start * self.factor**progress.step, self.end)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
-from unmask.api import IGNORED
+from unmask.api import IGNORED, at_least, inside
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_graph.data.batches import Chosen, pack
 from unmask_graph.data.graphs import Graphs
@@ -72,12 +72,9 @@ class GraphData(MaskedDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, **shared)
         if scale not in SCALES:
             raise ValueError(f"`scale` must be one of {', '.join(SCALES)}, but is {scale!r}.")
-        if not 0 < train_ratio < 1:
-            raise ValueError(f"`train_ratio` must be in (0, 1), but is {train_ratio}.")
-        if not 0 <= val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in [0, 1), but is {val_ratio}.")
-        if steps_per_epoch < 1:
-            raise ValueError(f"`steps_per_epoch` must be at least 1, but is {steps_per_epoch}.")
+        inside("(0, 1)", train_ratio=train_ratio)
+        inside("[0, 1)", val_ratio=val_ratio)
+        at_least(1, steps_per_epoch=steps_per_epoch)
         if steps_per_epoch > 1 and sampling is not None:
             raise ValueError(f"`steps_per_epoch` must be 1 where `sampling` makes samples, but is {steps_per_epoch}.")
         self.directed = directed

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask import seeds
+from unmask.api import at_least
 from unmask.data import Sample, Splits
 from unmask_graph.data.parts import Parts
 
@@ -59,8 +60,7 @@ class NeighborSampling(Sampling):
     def __init__(self, num_neighbors: Sequence[int] = (10, 10), val_nodes: int = 1000) -> None:
         if not num_neighbors or min(num_neighbors) < 1:
             raise ValueError(f"`num_neighbors` must be at least 1 for at least one hop, but is {list(num_neighbors)}.")
-        if val_nodes < 1:
-            raise ValueError(f"`val_nodes` must be at least 1, but is {val_nodes}.")
+        at_least(1, val_nodes=val_nodes)
         self.num_neighbors = tuple(num_neighbors)
         self.val_nodes = val_nodes
 
@@ -125,8 +125,7 @@ class ClusterSampling(Sampling):
     """
 
     def __init__(self, num_clusters: int = 100) -> None:
-        if num_clusters < 2:
-            raise ValueError(f"`num_clusters` must be at least 2, but is {num_clusters}.")
+        at_least(2, num_clusters=num_clusters)
         self.num_clusters = num_clusters
 
     def splits(self, graph: Sample, masks: dict[str, Tensor]) -> Splits:

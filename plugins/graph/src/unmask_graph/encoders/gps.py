@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GINConv
 
+from unmask.api import at_least
 from unmask.nn import attend
 from unmask_graph.encoders.gin import network
 from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
@@ -49,8 +50,7 @@ class GPSEncoder(GraphEncoder):
     ) -> None:
         if num_heads < 1 or width % num_heads:
             raise ValueError(f"`num_heads` must divide `width` = {width}, but is {num_heads}.")
-        if num_steps < 0:
-            raise ValueError(f"`num_steps` must be at least 0, but is {num_steps}.")
+        at_least(0, num_steps=num_steps)
         layers: list[GraphLayer] = [GPSLayer(width, num_heads, dropout) for _ in range(num_layers)]
         if layers:
             layers[0] = _First(nn.Linear(num_features, width), num_steps, layers[0])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from unmask import Encoder, Loss, LossValue, MaskedModel, MaskSampler, Schedule, Step, Target, Tokenizer
+from unmask.api import at_least
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
 from unmask.targets import ValueTarget
@@ -72,10 +73,8 @@ class GraphMAE2(MaskedModel):
         tokenizer: Tokenizer | None = None,
         optim: Adam = Adam(base_lr=2.5e-3, scale_lr=False, weight_decay=0.06, betas=(0.9, 0.999)),
     ) -> None:
-        if num_remasks < 1:
-            raise ValueError(f"`num_remasks` must be at least 1, but is {num_remasks}.")
-        if latent_weight < 0:
-            raise ValueError(f"`latent_weight` must be at least 0, but is {latent_weight}.")
+        at_least(1, num_remasks=num_remasks)
+        at_least(0, latent_weight=latent_weight)
         if corruption.drop:
             raise ValueError("`corruption` must show hidden nodes, whose codes are compared, but drops them.")
         if encoder is None:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from unmask import Latent, Mask, Prediction, Predictor, Tokens, num_to_hide
+from unmask.api import inside
 from unmask_graph.nn.dropout import dropout, share
 from unmask_graph.predictors.gat_decoder import GATAnswers
 
@@ -37,8 +38,7 @@ class RandomRemaskDecoder(Predictor):
         edge_width: int | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < ratio < 1:
-            raise ValueError(f"`ratio` must be in (0, 1), but is {ratio}.")
+        inside("(0, 1)", ratio=ratio)
         self.ratio = ratio
         self.dropout = share("dropout", dropout)
         self.project = nn.Linear(encoder_width, encoder_width, bias=False)

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from unmask.api import nearest, quoted
+from unmask.api import at_least, inside, nearest, quoted
 
 Sample = dict[str, Any]
 Augment = Callable[[Sample], Sample]
@@ -51,8 +51,7 @@ class ScaleTranslate:
     ) -> None:
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"`scale` must be two numbers with 0 < least <= greatest, but is {scale}.")
-        if shift < 0:
-            raise ValueError(f"`shift` must be at least 0, but is {shift}.")
+        at_least(0, shift=shift)
         self.scale = scale
         self.shift = shift
         self.normals = normals
@@ -91,8 +90,7 @@ class DropPoints:
     """
 
     def __init__(self, max_ratio: float = 0.875) -> None:
-        if not 0 < max_ratio < 1:
-            raise ValueError(f"`max_ratio` must be in (0, 1), but is {max_ratio}.")
+        inside("(0, 1)", max_ratio=max_ratio)
         self.max_ratio = max_ratio
 
     def __call__(self, sample: Sample) -> Sample:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch.utils.data import Dataset
 
-from unmask.api import IGNORED, nearest, quoted, track
+from unmask.api import IGNORED, at_least, inside, nearest, quoted, track
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, Source, collect
@@ -85,12 +85,10 @@ class PointCloudData(MaskedDataModule):
         if normalize not in NORMALIZE:
             near = quoted(nearest(normalize, NORMALIZE) or NORMALIZE)
             raise ValueError(f"`normalize` must be one of {quoted(NORMALIZE)}, but is {normalize!r}; nearest: {near}.")
-        if num_points < 2:
-            raise ValueError(f"`num_points` must be at least 2, but is {num_points}.")
+        at_least(2, num_points=num_points)
         if stored_points < num_points:
             raise ValueError(f"`stored_points` must be at least `num_points` = {num_points}, but is {stored_points}.")
-        if not 0 < val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        inside("(0, 1)", val_ratio=val_ratio)
         self.num_points = num_points
         self.channels = tuple(channels)
         self.normalize = normalize

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask import KEPT, RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
+from unmask.api import inside
 from unmask_pointcloud.nn.patch_net import PatchNet
 from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding
 
@@ -55,8 +56,7 @@ class PointTransformer(Encoder):
         for name, value in (counts | {"patch_width": patch_width or width}).items():
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, but is {value}.")
-        if not 0 <= drop_path_ratio < 1:
-            raise ValueError(f"`drop_path_ratio` must be in [0, 1), but is {drop_path_ratio}.")
+        inside("[0, 1)", drop_path_ratio=drop_path_ratio)
         self.width = width
         self.num_layers = depth
         self.channels = channels

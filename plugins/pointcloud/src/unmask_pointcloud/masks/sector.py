@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask import Layout, MaskSampler, Schedule
+from unmask.api import at_least
 from unmask.masks import lowest
 from unmask_pointcloud.layout import Points
 
@@ -46,8 +47,7 @@ class SectorMask(MaskSampler):
         about: Literal["origin", "centres"] = "origin",
     ) -> None:
         super().__init__(ratio)
-        if num_sectors < 2:
-            raise ValueError(f"`num_sectors` must be at least 2, but is {num_sectors}.")
+        at_least(2, num_sectors=num_sectors)
         for name, value, known in (("axis", axis, tuple(AXES)), ("about", about, ("origin", "centres"))):
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, but is {value!r}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unmask.api import at_least
 from unmask_pointcloud.ops.distances import blocks, checked, planar, squared_distances
 from unmask_pointcloud.ops.keys import smallest
 from unmask_pointcloud.ops.knn import Neighbours
@@ -31,8 +32,7 @@ def ball_query(queries: Tensor, points: Tensor, radius: float, k: int, valid: Te
     """
     if not 0 < radius < float("inf"):
         raise ValueError(f"`radius` must be greater than 0 and finite, but is {radius}.")
-    if k < 1:
-        raise ValueError(f"`k` must be at least 1, but is {k}.")
+    at_least(1, k=k)
     points, queries = checked(points, valid), checked(queries, name="queries")
     if len(queries) != len(points):
         raise ValueError(f"`queries` must be of {len(points)} clouds, as the points are, but is of {len(queries)}.")

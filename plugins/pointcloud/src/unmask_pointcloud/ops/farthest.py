@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.api import at_least
 from unmask_pointcloud.ops import gpu
 from unmask_pointcloud.ops.distances import checked
 
@@ -37,8 +38,7 @@ def farthest_point_sampling(
     Raises:
         ValueError: a count below 1, a ``start`` that is no real point, or clouds that `checked` refuses.
     """
-    if num_centres < 1:
-        raise ValueError(f"`num_centres` must be at least 1, but is {num_centres}.")
+    at_least(1, num_centres=num_centres)
     points = checked(points, valid)
     start = _start(points, valid, start)
     if gpu.usable(points):

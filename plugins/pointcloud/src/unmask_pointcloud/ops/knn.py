@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unmask.api import at_least
 from unmask_pointcloud.ops import gpu, keys, tree
 from unmask_pointcloud.ops.distances import checked
 
@@ -43,8 +44,7 @@ def knn(queries: Tensor, points: Tensor, k: int, valid: Tensor | None = None) ->
     Raises:
         ValueError: k below 1, batches of different sizes, or clouds that `distances.checked` refuses.
     """
-    if k < 1:
-        raise ValueError(f"`k` must be at least 1, but is {k}.")
+    at_least(1, k=k)
     points, queries = checked(points, valid), checked(queries, name="queries")
     if len(queries) != len(points):
         raise ValueError(f"`queries` must be of {len(points)} clouds, as the points are, but is of {len(queries)}.")

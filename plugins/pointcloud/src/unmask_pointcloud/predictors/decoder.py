@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from unmask import Latent, Mask, Prediction, Predictor, Tokens
+from unmask.api import at_least
 from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding
 
 
@@ -29,8 +30,7 @@ class PointDecoder(Predictor):
         self, encoder_width: int, target_width: int, depth: int = 4, num_heads: int = 6, drop_path_ratio: float = 0.1
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise ValueError(f"`depth` must be at least 1, but is {depth}.")
+        at_least(1, depth=depth)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, encoder_width), std=0.02))
         self.centres = centre_embedding(encoder_width)
         self.trunk = PositionedTransformer(encoder_width, depth, num_heads, drop_path_ratio=drop_path_ratio)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unmask import Mask, Target, Tokens
+from unmask.api import at_least
 from unmask_pointcloud.ops import local_pca
 
 
@@ -38,8 +39,7 @@ class OccupancyTarget(Target):
 
     def __init__(self, cells: int = 4, size: float = 0.5) -> None:
         super().__init__()
-        if cells < 2:
-            raise ValueError(f"`cells` must be at least 2, but is {cells}.")
+        at_least(2, cells=cells)
         if not 0 < size < float("inf"):
             raise ValueError(f"`size` must be above 0 and finite, but is {size}.")
         self.cells = cells

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.api import progress
+from unmask.api import inside, progress
 from unmask_text.counting.counter import Counter, Counts
 from unmask_text.counting.tables import write_table
 from unmask_text.data.store import Store
@@ -56,10 +56,8 @@ def count_collocations(
 
     Differs from the lists that the authors released, which were ranked with ``p(w_1..w_n)`` squared.
     """
-    if not 2 <= longest <= 5:
-        raise ValueError(f"`longest` must be in [2, 5], but is {longest}.")
-    if not 0 < coverage <= 1:
-        raise ValueError(f"`coverage` must be in (0, 1], but is {coverage}.")
+    inside("[2, 5]", longest=longest)
+    inside("(0, 1]", coverage=coverage)
     for name, value in (("least", least), ("size", size)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, but is {value}.")
@@ -69,9 +67,9 @@ def count_collocations(
         counters = {n: stack.enter_context(Counter(limit)) for n in lengths}
         for chunk in _chunks(store, tokenizer, "Counting n-grams"):
             for n in lengths:
-                key, inside = chunk.ngrams(n)
-                num_words[n] += int(inside.sum())
-                counters[n].add(key[inside].numpy(), chunk.where[: len(key)][inside].numpy())
+                key, within = chunk.ngrams(n)
+                num_words[n] += int(within.sum())
+                counters[n].add(key[within].numpy(), chunk.where[: len(key)][within].numpy())
         counts = {n: counters[n].frequent(least if n > 1 else 1) for n in lengths}
     if not any(len(counts[n].key) for n in lengths if n > 1):
         raise ValueError(f"`least` must be at most the count of the most frequent n-gram, but is {least}.")
@@ -150,8 +148,8 @@ def _scores(
         log: dict[int, Tensor] = {}  # log p of the n words from each on, -inf where they are not frequent
         best: dict[int, Tensor] = {}  # the greatest sum of such over segmentations into two or more
         for n in counts:
-            key, inside = chunk.ngrams(n)
-            place[n] = torch.where(inside, find(keys[n], key), -1)
+            key, within = chunk.ngrams(n)
+            place[n] = torch.where(within, find(keys[n], key), -1)
             log[n] = torch.full(key.shape, -torch.inf, dtype=torch.double)
             log[n][place[n] >= 0] = logs[n][place[n][place[n] >= 0]]
             if n == 1 or not len(key):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.api import progress
+from unmask.api import at_least, progress
 from unmask_text.counting.counter import Counter
 from unmask_text.counting.tables import write_table
 from unmask_text.data.store import Store
@@ -39,9 +39,7 @@ def count_pairs(
     Raises:
         ValueError: an argument below 1.
     """
-    for name, value in (("window", window), ("least", least)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+    at_least(1, window=window, least=least)
     num_ids = len(vocabulary(tokenizer))
     single = np.zeros(num_ids, np.int64)
     total = 0

@@ -14,7 +14,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
 from unmask import agreements, seeds
-from unmask.api import progress
+from unmask.api import inside, progress
 from unmask.data import MaskedDataModule, ResumableLoader, Splits
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
@@ -106,8 +106,7 @@ class TextData(MaskedDataModule):
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, but is {kind!r}.")
         if vocab_size < LEAST[kind]:
             raise ValueError(f"`vocab_size` must be at least {LEAST[kind]} for {kind}, but is {vocab_size}.")
-        if not 0 < val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        inside("(0, 1)", val_ratio=val_ratio)
         if tokens_per_batch is not None and tokens_per_batch < 2 * max_length:
             raise ValueError(
                 f"`tokens_per_batch` must be at least {2 * max_length}, twice `max_length`, but is {tokens_per_batch}."

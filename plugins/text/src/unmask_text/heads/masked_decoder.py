@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from unmask import Latent, Mask, Predictor, Tokens
+from unmask.api import at_least
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.encoders.packing import packed, padded
 from unmask_text.heads.vocabulary import VocabularyHead, VocabularyPrediction
@@ -47,8 +48,7 @@ class MaskedDecoder(Predictor):
         Raises:
             ValueError: ``num_layers`` below 1.
         """
-        if num_layers < 1:
-            raise ValueError(f"`decoder_layers` must be at least 1, but is {num_layers}.")
+        at_least(1, decoder_layers=num_layers)
         settings = encoder.model.config.to_dict()
         settings = {name: value for name, value in settings.items() if name != "layer_types"}  # one for each layer
         return cls(VocabularyHead.matching(encoder), settings | {"num_hidden_layers": num_layers})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unmask import Layout, Mask, Schedule
+from unmask.api import at_least
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find
 from unmask_text.masks.units import Seen, UnitMask, Units, as_mask, whole_units
@@ -35,8 +36,7 @@ class InforMask(UnitMask):
 
     def __init__(self, counts: str, ratio: float | Schedule = 0.15, num_candidates: int = 30) -> None:
         super().__init__(ratio)
-        if num_candidates < 2:
-            raise ValueError(f"`num_candidates` must be at least 2, but is {num_candidates}.")
+        at_least(2, num_candidates=num_candidates)
         self.num_candidates = num_candidates
         self.table = read_table(counts, "pairs")
         self.window = int(self.table.about["window"])

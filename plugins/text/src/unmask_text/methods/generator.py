@@ -7,6 +7,7 @@ import copy
 from torch import nn
 
 from unmask import Encoder
+from unmask.api import inside
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.heads.vocabulary import VocabularyHead
 from unmask_text.losses import VocabularyLoss
@@ -33,8 +34,7 @@ class Generator(nn.Module):
 
 def narrower(encoder: TransformersEncoder, ratio: float) -> TransformersEncoder:
     """A fresh encoder of the same kind and depth with a share of its attention heads, and as much narrower."""
-    if not 0 < ratio <= 1:
-        raise ValueError(f"`generator_ratio` must be in (0, 1], but is {ratio}.")
+    inside("(0, 1]", generator_ratio=ratio)
     settings = copy.deepcopy(encoder.model.config.to_dict())
     if settings["model_type"] != "electra":
         raise ValueError(

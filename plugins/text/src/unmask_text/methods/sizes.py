@@ -7,6 +7,7 @@ from typing import Any, Literal
 from transformers import AutoConfig
 
 from unmask import Encoder
+from unmask.api import inside
 from unmask_text.encoders import TransformersEncoder
 
 Size = Literal["tiny", "mini", "small", "medium", "base", "large"]
@@ -72,8 +73,7 @@ def encoder_of(
     }
     if style not in own:
         raise ValueError(f"`style` must be one of {', '.join(own)}, but is {style!r}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be in [0, 1), but is {dropout}.")
+    inside("[0, 1)", dropout=dropout)
     return TransformersEncoder({"model_type": style, **common, **dropping(style, dropout), **own[style], **settings})
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unmask.api import inside
 from unmask.data import MaskedDataModule, Splits
 from unmask_vision.data.augment import augmentation
 from unmask_vision.data.looks import Looks, told
@@ -42,8 +43,7 @@ class DigitsData(MaskedDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(num_workers=num_workers, augment=augmentation(augment, None), **shared)
-        if not 10 <= num_val <= 1787:
-            raise ValueError(f"`num_val` must be in [10, 1787], but is {num_val}.")
+        inside("[10, 1787]", num_val=num_val)
         self.num_val = num_val
 
     def found(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch.utils.data import Dataset
 
+from unmask.api import at_least, inside
 from unmask.data import NUM_NAMED, Findings, MaskedDataModule, Splits, find_files, held_out
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread, told
@@ -79,11 +80,8 @@ class ImageFolderData(MaskedDataModule):
         **shared: Any,
     ) -> None:
         check_side("image_size", image_size)
-        for name, value in (("channels", channels), ("max_pixels", max_pixels)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
-        if not 0 < val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        at_least(1, channels=channels, max_pixels=max_pixels)
+        inside("(0, 1)", val_ratio=val_ratio)
         if labels not in ("folder", None):
             raise ValueError(f"`labels` must be 'folder' or None, but is {labels!r}.")
         if on_unreadable not in ("skip", "stop"):

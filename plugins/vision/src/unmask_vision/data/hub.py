@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unmask.api import nearest
+from unmask.api import inside, nearest
 from unmask.data import Findings, MaskedDataModule, Splits, chosen_splits, held_out, open_splits
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.hub_labels import Labels, read_labels
@@ -75,8 +75,7 @@ class HubImagesData(MaskedDataModule):
         check_side("image_size", image_size)
         if channels not in (1, 2, 3, 4):
             raise ValueError(f"`channels` must be 1, 2, 3 or 4, but is {channels}.")
-        if not 0 < val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        inside("(0, 1)", val_ratio=val_ratio)
         augmented = augmentation(augment, image_size, crop_scale, flip)
         super().__init__(augment=augmented, **shared)
         self.set_name = name

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from unmask.api import nearest
+from unmask.api import inside, nearest
 from unmask.data import Findings, MaskedDataModule, Splits, find_files, held_out
 from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
 from unmask_vision.data.digits import Images
@@ -77,8 +77,7 @@ class TorchvisionData(MaskedDataModule):
             check_side("image_size", image_size)
         if channels not in (None, 1, 2, 3, 4):
             raise ValueError(f"`channels` must be 1, 2, 3, 4 or None, but is {channels}.")
-        if not 0 < val_ratio < 1:
-            raise ValueError(f"`val_ratio` must be in (0, 1), but is {val_ratio}.")
+        inside("(0, 1)", val_ratio=val_ratio)
         super().__init__(augment=augmentation(augment, image_size), **shared)
         self.set_name = name
         self.root = Path(root).expanduser()
