@@ -227,7 +227,7 @@ def measured(
     scores |= {"linear SVM, all labels": {name: float((answers[name] == test_labels).mean()) for name in COLUMNS}}
     for ways, shots in SHOTS:
         few = episodes(columns, labels, test_labels, ways, shots, num_episodes, seed)
-        scores[f"{ways}-way, {shots} shots"] = {name: statistics.mean(few.scores[name]) for name in COLUMNS}
+        scores[f"{ways}-way, {shots} shots"] = {name: statistics.mean(few.cells[name].scores) for name in COLUMNS}
     return scores
 
 

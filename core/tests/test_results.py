@@ -109,7 +109,9 @@ def test_json_there_and_back():
         "linear", "accuracy", True, True,
     )  # fmt: skip
     assert linear["scores"] == {"raw input": [0.5, 0.7], "pretrained, late": [0.6, 0.9]}
-    assert linear["mean"]["raw input"] == pytest.approx(0.6) and linear["standard_error"]["raw input"] == pytest.approx(0.1)
+    assert linear["mean"]["raw input"] == pytest.approx(0.6) and linear["standard_error"]["raw input"] == pytest.approx(
+        0.1
+    )
     assert linear["gain"] == {"raw input": pytest.approx([0.15, 0.05])}
     assert linear["draws"] is None
 

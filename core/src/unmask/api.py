@@ -56,7 +56,6 @@ _HOMES = {
     "tools.probe.statistics": "has_statistics with_statistics",
     "tools.results": "Cell Measure Results Row over_runs",
     "tools.finetune": "FineTuning Settings finetune load",
-    "tools.finetune.table": "finetune_text",
     "tools.finetune.drop_path": "DropPath set_drop_path",
     "tools.finetune.objective": "Classification",
     "tools.exchange.exporting": "export",
@@ -115,7 +114,6 @@ __all__ = [
     "features",
     "find",
     "finetune",
-    "finetune_text",
     "has_statistics",
     "import_weights",
     "load",
@@ -170,7 +168,6 @@ if TYPE_CHECKING:
     from unmask.tools.finetune import FineTuning, Settings, finetune, load
     from unmask.tools.finetune.drop_path import DropPath, set_drop_path
     from unmask.tools.finetune.objective import Classification
-    from unmask.tools.finetune.table import finetune_text
     from unmask.tools.output import write
     from unmask.tools.probe.columns import Watch, probe_columns
     from unmask.tools.probe.fits import COSTS, STRENGTHS

@@ -180,7 +180,7 @@ class Results:
         console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
         console.print(self.table())
         lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-        return "\n".join(lines).strip("\n") + "\n\n" + self.told + "\n"
+        return "\n\n".join(filter(None, ["\n".join(lines).strip("\n"), self.told])) + "\n"
 
     def table(self) -> Table:
         """The table for a terminal: ``mean ± standard error``, the best in bold, gains of the last column."""
