@@ -73,18 +73,17 @@ def tabled(details: dict[str, Any]) -> Results:
             - ``seconds``: of everything
     """
     encoders, trials = details["encoders"], details["trials"]
-    numbers = list(dict.fromkeys(trial.labels_per_class for trial in trials))
-    scores = list(zip(details["names"], details["higher_is_better"], strict=True))
+    both = len(encoders) > 1
     rows = []
-    for number, (name, higher) in ((number, score) for number in numbers for score in scores):
+    for number in dict.fromkeys(trial.labels_per_class for trial in trials):
         own = [trial for trial in trials if trial.labels_per_class == number]
-        cells = {encoder: _cell(own, name, encoder, details["groups"]) for encoder in encoders}
-        measure = Measure(name, percent=name in SHARES, less_is_better=not higher, form=".4g", signed=True)
-        row = Row(name, measure, cells)
-        gain = row.gain(PRETRAINED, SCRATCH) if len(encoders) > 1 else None
-        rows.append(replace(row, details={"labels_per_class": number, "gain": gain}))
-    gain = "gain" if len(encoders) > 1 else ""
-    return Results("Fine-tuned", encoders, rows, _lines(details), details, head="test score", gain=gain)
+        for name, higher in zip(details["names"], details["higher_is_better"], strict=True):
+            measure = Measure(name, percent=name in SHARES, less_is_better=not higher, form=".4g", signed=True)
+            row = Row(name, measure, {encoder: _cell(own, name, encoder, details["groups"]) for encoder in encoders})
+            gain = row.gain(PRETRAINED, SCRATCH) if both else None
+            rows.append(replace(row, details={"labels_per_class": number, "gain": gain}))
+    heading = "gain" if both else ""
+    return Results("Fine-tuned", encoders, rows, _lines(details), details, head="test score", gain=heading)
 
 
 def _cell(trials: Sequence[Trial], name: str, encoder: str, groups: str | None) -> Cell:
