@@ -80,7 +80,7 @@ def test_the_text_has_the_table_and_its_caption():
     assert results(title="Scores").text().splitlines()[5].split()[:2] == ["kNN,", "%"]
     long = "A title that is far longer than what stands below it, and stays in one line"
     assert results(title=long).text().startswith(long + "\n")
-    assert results().about("Told first.").told.startswith("Told first.\nAfter 7 steps.")
+    assert results().about("Told first.").caption_text.startswith("Told first.\nAfter 7 steps.")
 
 
 def test_bold_is_the_best_of_a_row_or_of_a_column():
@@ -88,8 +88,8 @@ def test_bold_is_the_best_of_a_row_or_of_a_column():
         return [[cell.startswith("[bold]") for cell in column.cells] for column in list(table.table().columns)[1:3]]
 
     assert bold(results()) == [[False, False], [True, True]]
-    assert bold(results(best="column")) == [[False, True], [False, False]]  # 75 and 75: none is the best
-    assert bold(results(best="")) == [[False, False], [False, False]]
+    assert bold(results(bold="column")) == [[False, True], [False, False]]  # 75 and 75: none is the best
+    assert bold(results(bold="")) == [[False, False], [False, False]]
 
 
 def test_a_missing_cell_is_a_dash_and_words_stand_last():
@@ -126,7 +126,7 @@ def test_other_spreads_are_called_what_they_are():
 def test_files_of_earlier_versions_are_read():
     tuned = {"name": "R2", "labels_per_class": 5, "mean": {"scratch": 0.5, "pretrained": 2.5}, "gain": [2.0, None]}
     read = Results.from_json({"rows": [tuned], "encoders": ["scratch", "pretrained"], "about": "Tuned."})
-    assert read.columns == ["scratch", "pretrained"] and read.told == "Tuned."
+    assert read.columns == ["scratch", "pretrained"] and read.caption_text == "Tuned."
     assert read.rows[0].label() == "R2, 5 per class" and not read.rows[0].measure.percent
     shares = Results.from_json({"rows": [{"name": "kNN", "mean": {"a": 0.5, "b": float("nan"), "c": None}}]})
     assert shares.rows[0].measure.percent and shares.columns == ["a"]

@@ -34,7 +34,7 @@ def run(command: str, arguments: list[str]) -> int:
             except ValueError as error:
                 raise UserError(f"`{one.folder}`: {error}") from error
     for one, found, file in zip(runs, scores, files, strict=True):
-        content = asdict(found) | {"caption": side_by_side([""], [found], [one.about]).told}
+        content = asdict(found) | {"caption": side_by_side([""], [found], [one.about]).caption_text}
         write(file, (json.dumps(content, indent=2) + "\n").encode())
     side_by_side(given.run, scores, [one.about for one in runs]).show()
     print(f"Written to {', '.join(map(str, files))}")

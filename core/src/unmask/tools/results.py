@@ -46,8 +46,8 @@ class Measure:
     def text(self, mean: float, error: float | None = None, sign: bool = False) -> str:
         """``mean ± error``; the mean with a plus where ``sign`` is true and it is not negative."""
         factor, form = (100, ".1f") if self.percent else (1, self.form)
-        told = f"{factor * mean:{'+' if sign else ''}{form}}"
-        return told if error is None else f"{told} ± {factor * error:{self.error_form or form}}"
+        text = f"{factor * mean:{'+' if sign else ''}{form}}"
+        return text if error is None else f"{text} ± {factor * error:{self.error_form or form}}"
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class Row:
 
     def label(self, unit: bool = False) -> str:
         """Its name and on how many labels, where the details say so; with ``unit`` also whether it is in percent."""
-        told = f"{self.name}, %" if unit and self.measure.percent else self.name
+        name = f"{self.name}, %" if unit and self.measure.percent else self.name
         if "labels_per_class" not in self.details:
-            return told
+            return name
         number = self.details["labels_per_class"]
-        return f"{told}, all labels" if number is None else f"{told}, {number} per class"
+        return f"{name}, all labels" if number is None else f"{name}, {number} per class"
 
     def gain(self, column: str, over: str) -> tuple[float, float | None]:
         """How much better ``column`` is than ``over``, score by score: mean and standard error.
@@ -123,9 +123,9 @@ class Results:
         details: further entries of the JSON file: sizes, settings and whatever else was measured.
         head: the heading of the rows' names.
         gain: the heading of the last column's gain over another, such as ``gain over {}``; empty: gains are not shown.
-        best: in bold is the best of a ``row``, or of a ``column``; empty: nothing is.
+        bold: what the best of is in bold, ``row`` or ``column``; empty: nothing is.
         spread: what ``error`` of the cells is.
-        notes: headings of columns of words, which the rows' details have.
+        notes: headings of columns of words after the numbers; the rows' details have the words.
     """
 
     title: str
@@ -135,13 +135,13 @@ class Results:
     details: dict[str, Any] = field(default_factory=dict)
     head: str = ""
     gain: str = ""
-    best: str = "row"
+    bold: str = "row"
     spread: str = "standard error"
     notes: list[str] = field(default_factory=list)
 
     @property
-    def told(self) -> str:
-        """The caption as text."""
+    def caption_text(self) -> str:
+        """The lines of the caption."""
         return "\n".join(line for line in self.caption if line)
 
     @property
@@ -156,9 +156,9 @@ class Results:
     def is_best(self, row: Row, column: str) -> bool:
         """Whether a cell is to be in bold; where all cells of a column are alike, none of them is."""
         mean = row.cells[column].mean
-        if self.best == "row":
+        if self.bold == "row":
             return len(self.columns) > 1 and mean == row.best()
-        if not self.best:
+        if not self.bold:
             return False
         means = [one.cells[column].mean for one in self.rows if column in one.cells]
         return mean == (min if row.measure.less_is_better else max)(means) and len(set(means)) > 1
@@ -171,7 +171,7 @@ class Results:
         from rich.console import Console
 
         Console().print(self.table())
-        print(self.told)
+        print(self.caption_text)
 
     def text(self, width: int = 200) -> str:
         """The table without colours in lines of at most ``width`` characters, and the caption."""
@@ -180,7 +180,7 @@ class Results:
         console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
         console.print(self.table())
         lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-        return "\n\n".join(filter(None, ["\n".join(lines).strip("\n"), self.told])) + "\n"
+        return "\n\n".join(filter(None, ["\n".join(lines).strip("\n"), self.caption_text])) + "\n"
 
     def table(self) -> Table:
         """The table for a terminal: ``mean ± standard error``, the best in bold, gains of the last column."""
@@ -209,7 +209,7 @@ class Results:
         """Every score, with means, standard errors and gains worked out, then the details and the caption."""
         own = {name: getattr(self, name) for name in _SHOWN}
         rows = [self._entries(row) for row in self.rows]
-        content = {"columns": self.columns, "rows": rows, **self.details, "caption": self.told, **own}
+        content = {"columns": self.columns, "rows": rows, **self.details, "caption": self.caption_text, **own}
         return json.dumps(content, indent=2, default=asdict) + "\n"
 
     @classmethod
@@ -259,7 +259,7 @@ class Results:
         }
 
 
-_SHOWN = {"title": str, "head": str, "gain": str, "best": str, "spread": str, "notes": list}
+_SHOWN = {"title": str, "head": str, "gain": str, "bold": str, "spread": str, "notes": list}
 """Fields of `Results` that say how a table looks; the JSON file has them as they are."""
 _WRITTEN = {"form": str, "error_form": str, "signed": bool}
 _ROW = ("name", "scores", "measure", "draws", "percent", "higher_is_better", "mean", "gain", *_WRITTEN)

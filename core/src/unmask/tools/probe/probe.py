@@ -213,5 +213,5 @@ def _stacked(raw: Results | None, by_layer: Mapping[int | None, Results]) -> Res
         rows=rows,
         details=last.details | {"widths": widths, "by_layer": name},
         head="layer",
-        best="column",
+        bold="column",
     )

@@ -31,7 +31,7 @@ def side_by_side(names: Sequence[str], scores: Sequence[Score], about: Sequence[
         found |= {f"unexplained, {column}": Cell(*numbers) for column, numbers in one.unexplained.items()}
         rows.append(Row(name, MEASURE, found, {SHOWN: one.shown, LETTER: letter}))
     title = "Hidden places: less is better"
-    return Results(title, columns, rows, _lines(scores, about), head="run", best="", notes=[SHOWN, LETTER])
+    return Results(title, columns, rows, _lines(scores, about), head="run", bold="", notes=[SHOWN, LETTER])
 
 
 def letters(scores: Sequence[Score]) -> list[str]:

@@ -88,7 +88,11 @@ def _iou_table(found: list[dict[str, Any]], tuned: Results) -> Results:
         scores = {column: [one[name] for one in found if one["encoder"] == column] for column in tuned.columns}
         cells = {column: Cell.of(own) for column, own in scores.items()}
         rows.append(Row(name, Measure("mean IoU", percent=True), cells))
-    return Results("Mean IoU, %, over classes and over clouds", tuned.columns, rows, head="over", gain=tuned.gain)
+    seeds = len(found) // len(tuned.columns)
+    gains = "; gains are paired" if tuned.gain else ""
+    spread = f"± standard error over {seeds} seeds, each of which is in segment.json{gains}." if seeds > 1 else ""
+    title = "Mean IoU, %, over classes and over clouds"
+    return Results(title, tuned.columns, rows, [spread], head="over", gain=tuned.gain)
 
 
 def _ious(path: Path) -> Iterator[dict[str, Any]]:
