@@ -129,22 +129,12 @@ def finetune(
             trials.append(_trial(name, plan, done, checkpoint))
     objective = plans[0].objective
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    result = tabled(
-        {
-            "about": about,
-            "trials": trials,
-            "encoders": [name for name, *_ in columns],
-            "names": objective.names,
-            "higher_is_better": objective.higher_is_better,
-            "task": asdict(task),
-            "settings": asdict(settings),
-            "seeds": list(seeds),
-            "groups": groups,
-            "num_parameters": trained,
-            "seconds": time.perf_counter() - begun,
-            "config": parse_yaml(config or "", "config"),
-        }
-    )
+    result = tabled({
+        "about": about, "trials": trials, "encoders": [name for name, *_ in columns], "names": objective.names,
+        "higher_is_better": objective.higher_is_better, "task": asdict(task), "settings": asdict(settings),
+        "seeds": list(seeds), "groups": groups, "num_parameters": trained, "seconds": time.perf_counter() - begun,
+        "config": parse_yaml(config or "", "config"),
+    })  # fmt: skip
     if folder is not None:
         write(folder / "finetune.json", result.to_json().encode())
     return result

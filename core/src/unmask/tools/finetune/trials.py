@@ -71,6 +71,7 @@ def tabled(details: dict[str, Any]) -> Results:
             - ``groups``: the key that groups were made by, or None
             - ``num_parameters``: trained ones of each encoder with its head
             - ``seconds``: of everything
+            - ``config``: the parsed config of the run, or None
     """
     encoders, trials = details["encoders"], details["trials"]
     both = len(encoders) > 1

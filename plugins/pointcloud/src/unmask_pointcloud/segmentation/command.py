@@ -83,11 +83,11 @@ def _iou_table(found: list[dict[str, Any]], tuned: Results) -> Results:
     """Each kind of mean IoU in the columns of ``tuned``."""
     from unmask.api import Cell, Measure, Results, Row
 
-    rows = []
-    for name in ("classes", "clouds"):
-        scores = {column: [one[name] for one in found if one["encoder"] == column] for column in tuned.columns}
-        cells = {column: Cell.of(own) for column, own in scores.items()}
-        rows.append(Row(name, Measure("mean IoU", percent=True), cells))
+    def cell(name: str, column: str) -> Cell:
+        return Cell.of([one[name] for one in found if one["encoder"] == column])
+
+    measure = Measure("mean IoU", percent=True)
+    rows = [Row(name, measure, {one: cell(name, one) for one in tuned.columns}) for name in ("classes", "clouds")]
     seeds = len(found) // len(tuned.columns)
     gains = "; gains are paired" if tuned.gain else ""
     spread = f"± standard error over {seeds} seeds, each of which is in segment.json{gains}." if seeds > 1 else ""
