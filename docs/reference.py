@@ -35,8 +35,8 @@ CORE = {
         "What the commands call, for use from Python, and callbacks for training.",
         ["unmask.runs.trained", "unmask.configs.building", "unmask.runs.checkpoints", "unmask.runs.match",
          "unmask.tools.exchange.exporting", "unmask.tools.exchange.importing", "unmask.tools.exchange.native",
-         "unmask.tools.exchange.onnx", "unmask.tools.exchange.torch_export", "unmask.tools.finetune",
-         "unmask.callbacks"],
+         "unmask.tools.exchange.onnx", "unmask.tools.exchange.torch_export", "unmask.tools.results",
+         "unmask.tools.finetune", "unmask.tools.finetune.trials", "unmask.callbacks"],
     ),
     "plugins": (
         "Plugins",

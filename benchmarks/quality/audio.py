@@ -268,7 +268,7 @@ def finetuned(
         labels_per_class=LABELS, settings=settings,
     )  # fmt: skip
     rows: dict[str, dict[str, float]] = {}
-    for trial in result.trials:
+    for trial in result.details["trials"]:
         name = PRETRAINED if trial.encoder == "pretrained" else UNTRAINED
         rows.setdefault(f"fine-tuned, {trial.labels_per_class} per class", {})[name] = trial.scores["accuracy"]
     return rows

@@ -167,7 +167,7 @@ def run(data: GraphData, setting: Setting, seed: int, precision: str) -> dict[st
     )
     trainer.fit(model, datamodule=data)
     result = measure(model, untrained, data, setting.task, pool=setting.pool, seed=seed)
-    return {row.name: {column: row.mean(column) for column in result.columns} for row in result.rows}
+    return {row.name: {column: cell.mean for column, cell in row.cells.items()} for row in result.rows}
 
 
 class Told(L.Callback):

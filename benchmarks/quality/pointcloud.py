@@ -222,12 +222,12 @@ def measured(
     columns = {name: (train[0], test[0]) for name, (train, test) in zip(COLUMNS, parts, strict=True)}
     labels, test_labels = parts[0][0][1], parts[0][1][1]
     whole = probe_columns(columns, labels, test_labels, probes=("knn",), labels_per_class=(), seed=seed)
-    scores = {row.name: {name: row.mean(name) for name in COLUMNS} for row in whole.rows}
+    scores = {row.name: {name: row.cells[name].mean for name in COLUMNS} for row in whole.rows}
     answers = {name: linear_svm(train, labels, test) for name, (train, test) in columns.items()}
     scores |= {"linear SVM, all labels": {name: float((answers[name] == test_labels).mean()) for name in COLUMNS}}
     for ways, shots in SHOTS:
         few = episodes(columns, labels, test_labels, ways, shots, num_episodes, seed)
-        scores[f"{ways}-way, {shots} shots"] = {name: statistics.mean(few.scores[name]) for name in COLUMNS}
+        scores[f"{ways}-way, {shots} shots"] = {name: statistics.mean(few.cells[name].scores) for name in COLUMNS}
     return scores
 
 

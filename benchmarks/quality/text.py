@@ -242,10 +242,10 @@ def probe(models: dict[str, MLM], data: TextFilesData, arguments: argparse.Names
         seed=arguments.seed,
     )
     layer = f"layer {arguments.layer} of 4" if arguments.layer else "the last layer"
-    print(f"\nintents told right, from {layer}; {found.num_train:,} queries to fit on")
+    print(f"\nintents told right, from {layer}; {found.details['num_train']:,} queries to fit on")
     print(f"  {'':24s}" + "".join(f"{name:>17s}" for name in columns))
     for row in found.rows:
-        cells = ((row.mean(name), row.error(name)) for name in columns)
+        cells = ((row.cells[name].mean, row.cells[name].error) for name in columns)
         print(f"  {row.name:24s}" + "".join(f"{m:17.3f}" if e is None else f"{m:11.3f}±{e:.3f}" for m, e in cells))
 
 

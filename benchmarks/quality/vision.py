@@ -31,7 +31,6 @@ from unmask.structures import Grid
 from unmask.targets import ValueTarget
 from unmask.tools.features.vectors import features
 from unmask.tools.probe.columns import probe_columns
-from unmask.tools.probe.table import plain, to_json
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import MAE
 
@@ -88,9 +87,10 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; the peer {turns.peer.steps:,} steps in {turns.peer_s:.0f} s; "
         f"seed {arguments.seed}."
     )
-    print(plain(result, about))
+    result = result.about(about)
+    print(result.text())
     if arguments.out:
-        arguments.out.write_text(to_json(result, about))
+        arguments.out.write_text(result.to_json())
 
 
 def mae() -> MAE:

@@ -35,9 +35,9 @@ from unmask.tools.finetune.labelled import Labelled, read_labels
 from unmask.tools.finetune.mixing import Mixing, _block
 from unmask.tools.finetune.model import trainable_embedder
 from unmask.tools.finetune.objective import Classification, MultiLabel, Regression, objective_of
-from unmask.tools.finetune.result import PRETRAINED, SCRATCH, Row
 from unmask.tools.finetune.saved import save
 from unmask.tools.finetune.training import train
+from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
 
 QUICK = Settings(epochs=3, batch_size=16, lr=0.3, val_ratio=0.25)
 
@@ -131,13 +131,13 @@ def tuned(settings=QUICK, objective=None, task=Task(CLASSIFICATION), model=None,
 def test_classes_are_learnt_and_everything_is_written(data, tmp_path):
     settings = replace(QUICK, epochs=8)
     result = finetune(data, pretrained=model_of(), scratch=build, settings=settings, folder=tmp_path, about="Here.")
-    assert result.encoders == [SCRATCH, PRETRAINED]
+    assert result.columns == [SCRATCH, PRETRAINED]
     for row in result.rows:
-        assert all(row.mean(encoder) > 0.8 for encoder in result.encoders)
+        assert all(row.cells[encoder].mean > 0.8 for encoder in result.columns)
 
     numbers = json.loads((tmp_path / "finetune.json").read_text())
     assert numbers["about"] == "Here."
-    assert numbers["rows"][0]["mean"][PRETRAINED] == result.rows[0].mean(PRETRAINED)
+    assert numbers["rows"][0]["mean"][PRETRAINED] == result.rows[0].cells[PRETRAINED].mean
     assert numbers["settings"] == asdict(settings)
     assert [one["num_train"] + one["num_val"] for one in numbers["trials"]] == [48, 48]
 
@@ -146,9 +146,9 @@ def test_classes_are_learnt_and_everything_is_written(data, tmp_path):
     assert [int(row["index"]) for row in own] == list(range(30))
     assert [int(row["label"]) for row in own] == [i % 3 for i in range(30)]
     right = np.mean([row["label"] == row["prediction"] for row in own])
-    assert right == pytest.approx(result.rows[0].mean(PRETRAINED), abs=1e-6)
+    assert right == pytest.approx(result.rows[0].cells[PRETRAINED].mean, abs=1e-6)
     f1 = f1_score([row["label"] for row in own], [row["prediction"] for row in own], average="macro")
-    assert f1 == pytest.approx(result.rows[1].mean(PRETRAINED), abs=1e-6)
+    assert f1 == pytest.approx(result.rows[1].cells[PRETRAINED].mean, abs=1e-6)
     names = {path.name for path in (tmp_path / "finetune").iterdir()}
     assert names == {"pretrained-seed0.ckpt", "scratch-seed0.ckpt", "predictions.csv"}
 
@@ -173,14 +173,16 @@ def test_the_same_twice_and_a_column_does_not_depend_on_the_other(data):
     both = finetune(data, pretrained=noisy, scratch=scratch, **options)
     assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(9)
-    assert bare(finetune(data, pretrained=noisy, scratch=scratch, **options).trials) == bare(both.trials)
+    assert bare(finetune(data, pretrained=noisy, scratch=scratch, **options).details["trials"]) == bare(
+        both.details["trials"]
+    )
     alone = finetune(data, scratch=scratch, **options)
-    assert bare(alone.trials) == bare(one for one in both.trials if one.encoder == SCRATCH)
-    assert len({json.dumps(one["scores"]) for one in bare(alone.trials)}) > 1, "seeds must differ"
+    assert bare(alone.details["trials"]) == bare(one for one in both.details["trials"] if one.encoder == SCRATCH)
+    assert len({json.dumps(one["scores"]) for one in bare(alone.details["trials"])}) > 1, "seeds must differ"
     # the columns are paired: of the same weights nothing is gained (no decay by layer, as from scratch)
     paired = {**options, "settings": replace(settings, layer_decay=1.0)}
     twins = finetune(data, pretrained=build(0), scratch=build, **(paired | {"seeds": (0,)}))
-    assert [row.gain for row in twins.rows] == [(0.0, None)] * 4
+    assert [row.details["gain"] for row in twins.rows] == [(0.0, None)] * 4
 
 
 def test_the_pretrained_model_is_left_as_it_is(data):
@@ -190,12 +192,27 @@ def test_the_pretrained_model_is_left_as_it_is(data):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_means_errors_and_paired_gains_by_hand():
-    row = Row("accuracy", None, True, {SCRATCH: [0.5, 0.7], PRETRAINED: [0.6, 0.9]})
-    assert row.mean(SCRATCH) == pytest.approx(0.6)
-    assert row.error(SCRATCH) == pytest.approx(0.1)  # sqrt(0.02 / 2)
-    assert row.gain == (pytest.approx(0.15), pytest.approx(0.05))
-    assert Row("accuracy", None, True, {SCRATCH: [0.5]}).gain is None
+def test_rows_are_means_over_seeds_with_paired_gains_by_hand():
+    def trial(encoder, seed, error):
+        return Trial(encoder, 5, None, seed, {"MAE": error}, None, 0, 1, 1, 10, 0, 4, [], 1.0)
+
+    scores = {SCRATCH: (0.5, 0.75), PRETRAINED: (0.5, 0.25)}
+    trials = [trial(name, seed, error) for name, own in scores.items() for seed, error in enumerate(own)]
+    details = {
+        "about": "Here.", "trials": trials, "encoders": list(scores), "names": ("MAE",), "higher_is_better": (False,),
+        "task": asdict(Task(REGRESSION)), "settings": asdict(Settings()), "seeds": [0, 1], "groups": None,
+        "num_parameters": 7,
+    }  # fmt: skip
+    result = tabled(details)
+    (row,) = result.rows
+    assert (row.cells[SCRATCH].mean, row.cells[SCRATCH].error) == (0.625, 0.125)
+    assert row.gain(PRETRAINED, SCRATCH) == (-0.25, 0.25)  # as they are, though less is better
+    text = result.text()
+    assert "MAE, 5 per class   0.625 ± 0.125   0.375 ± 0.125   -0.25 ± 0.25" in text
+    assert "Here.\nTask: regression. Trained: encoder and head, 7 parameters." in text
+    assert "± standard error over seeds (seeds 0, 1); gains are paired." in text
+    (row,) = tabled(details | {"encoders": [SCRATCH], "trials": trials[:1]}).rows
+    assert row.details["gain"] is None
 
 
 def test_every_group_is_left_out_once(tmp_path):
@@ -204,12 +221,12 @@ def test_every_group_is_left_out_once(tmp_path):
     result = finetune(
         Data(train, test), pretrained=model_of(), settings=QUICK, groups="speaker", seeds=(0, 1), folder=tmp_path
     )
-    assert [(trial.group, trial.seed) for trial in result.trials] == [
+    assert [(trial.group, trial.seed) for trial in result.details["trials"]] == [
         (name, seed) for name in speaker for seed in (0, 1)
     ]
-    assert {trial.num_test for trial in result.trials} == {18}
-    assert {trial.num_train + trial.num_val for trial in result.trials} == {36}
-    assert len(result.rows[0].scores[PRETRAINED]) == 3, "one number per group"
+    assert {trial.num_test for trial in result.details["trials"]} == {18}
+    assert {trial.num_train + trial.num_val for trial in result.details["trials"]} == {36}
+    assert len(result.rows[0].cells[PRETRAINED].scores) == 3, "one number per group"
     pool = train + test
     for row in csv.DictReader((tmp_path / "finetune" / "predictions.csv").open()):
         sample = pool[int(row["index"])]
@@ -257,7 +274,7 @@ def test_the_best_epoch_is_restored_and_training_stops_early(data, tmp_path, mon
 
     monkeypatch.setattr(FineTuning, "score", scripted)
     settings = replace(QUICK, epochs=20, patience=2)
-    (trial,) = finetune(data, pretrained=model_of(), settings=settings, folder=tmp_path).trials
+    (trial,) = finetune(data, pretrained=model_of(), settings=settings, folder=tmp_path).details["trials"]
     assert (trial.best_epoch, trial.num_epochs) == (best, len(accuracies))
     assert trial.val_scores["accuracy"] == 0.9
     kept = load(tmp_path / "finetune" / "pretrained-seed0.ckpt", model_of()).head[-1].weight
@@ -274,9 +291,11 @@ def test_few_labels_train_as_many_steps():
 
 
 def test_without_a_held_out_part_the_last_step_counts(data):
-    (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, val_ratio=0, max_steps=5)).trials
+    (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, val_ratio=0, max_steps=5)).details[
+        "trials"
+    ]
     assert (trial.num_train, trial.num_val, trial.num_steps, trial.val_scores) == (48, 0, 5, None)
-    (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, max_steps=2)).trials
+    (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, max_steps=2)).details["trials"]
     assert (trial.num_steps, trial.best_epoch) == (2, 0)  # validated although no epoch was finished
     assert trial.val_scores is not None
 
@@ -300,7 +319,7 @@ def test_a_teacher_is_trained_but_what_is_fixed_by_design_is_not(data):
     flags = {name: p.requires_grad for name, p in trainable_embedder(model).named_parameters()}
     assert flags == {name: name != "pos_embed" for name in flags}
     result = finetune(data, pretrained=model, settings=replace(QUICK, epochs=8))
-    assert result.rows[0].mean(PRETRAINED) > 0.8
+    assert result.rows[0].cells[PRETRAINED].mean > 0.8
 
 
 def test_augmentation_is_the_data_modules_own(data):
@@ -359,7 +378,7 @@ def test_labels_per_token_padded_and_packed_alike(tmp_path):
         results[name] = finetune(
             data, pretrained=model_of(Pointwise), settings=replace(QUICK, epochs=25), folder=folder
         )
-        (trial,) = results[name].trials
+        (trial,) = results[name].details["trials"]
         assert trial.num_train + trial.num_val == sum(len(one["x"]) - 1 for one in data.given[0])
         assert trial.num_test == sum(len(one["x"]) - 1 for one in data.given[1])
         rows = list(csv.DictReader((folder / "finetune" / "predictions.csv").open()))
@@ -367,10 +386,12 @@ def test_labels_per_token_padded_and_packed_alike(tmp_path):
             assert int(row["label"]) == data.given[1][int(row["index"])]["label"][int(row["place"])]
         known = [row for row in rows if int(row["label"]) != IGNORED]
         right = np.mean([row["label"] == row["prediction"] for row in known])
-        assert right == pytest.approx(results[name].rows[0].mean(PRETRAINED), abs=1e-6)
-        assert results[name].task == {"kind": CLASSIFICATION, "per_token": True}
-    assert results["padded"].rows[0].mean(PRETRAINED) > 0.85
-    for one, other in zip(results["padded"].trials[0].curve, results["packed"].trials[0].curve, strict=True):
+        assert right == pytest.approx(results[name].rows[0].cells[PRETRAINED].mean, abs=1e-6)
+        assert results[name].details["task"] == {"kind": CLASSIFICATION, "per_token": True}
+    assert results["padded"].rows[0].cells[PRETRAINED].mean > 0.85
+    for one, other in zip(
+        results["padded"].details["trials"][0].curve, results["packed"].details["trials"][0].curve, strict=True
+    ):
         assert one == pytest.approx(other, rel=1e-3)
 
 
@@ -381,7 +402,7 @@ def test_few_labels_per_token_blank_the_others():
     result = finetune(
         data, pretrained=model_of(Pointwise), settings=replace(QUICK, val_ratio=0.5), labels_per_class=(4,)
     )
-    (trial,) = result.trials
+    (trial,) = result.details["trials"]
     assert (trial.num_train, trial.num_val) == (6, 6)
     place = np.arange(40)
     labelled = Labelled(made, Task(CLASSIFICATION, True), made[0]["label"], np.zeros(40, dtype=np.int64), place)
@@ -432,11 +453,11 @@ def test_regression_is_in_the_units_of_the_labels(tmp_path):
     result = finetune(data, pretrained=model_of(Pointwise), settings=settings, folder=tmp_path)
     rows = list(csv.DictReader((tmp_path / "finetune" / "predictions.csv").open()))
     y, answer = ([[float(row[f"{name}_{c}"]) for c in range(2)] for row in rows] for name in ("label", "prediction"))
-    scores = result.trials[0].scores
+    scores = result.details["trials"][0].scores
     assert scores["R2"] == pytest.approx(r2_score(y, answer), abs=1e-3)
     assert scores["MAE"] == pytest.approx(mean_absolute_error(y, answer), rel=1e-3)
     assert scores["R2"] > 0.8
-    assert [row.higher_is_better for row in result.rows] == [True, False]
+    assert [row.measure.less_is_better for row in result.rows] == [False, True]
     loaded = load(tmp_path / "finetune" / "pretrained-seed0.ckpt", model_of(Pointwise))
     np.testing.assert_allclose(loaded.predict(default_collate(data.given[1])).numpy(), answer, rtol=1e-4)
 
@@ -474,7 +495,10 @@ def test_regression_on_classes_that_are_numbers_takes_those_numbers(tmp_path, ca
     assert "Task: regression, from -7.25 to 5.95." in capsys.readouterr().out
 
     floats = Data(*(samples(num, seed, lambda kind, x: float(words[kind])) for num, seed in ((48, 0), (30, 1))))
-    assert finetune(floats, pretrained=build(0), settings=settings).trials[0].scores == result.trials[0].scores
+    assert (
+        finetune(floats, pretrained=build(0), settings=settings).details["trials"][0].scores
+        == result.details["trials"][0].scores
+    )
     rows = list(csv.DictReader((tmp_path / "finetune" / "predictions.csv").open()))
     assert [row["label"] for row in rows[:3]] == words
     tuned = load(tmp_path / "finetune" / "pretrained-seed0.ckpt", build(0))
@@ -543,8 +567,8 @@ def test_multi_label_is_average_precision(tmp_path):
     y, answer = (
         np.array([[float(row[f"{n}_{c}"]) for c in range(2)] for row in rows]) for n in ("label", "prediction")
     )
-    assert result.task["kind"] == MULTI_LABEL
-    assert result.rows[0].mean(PRETRAINED) == pytest.approx(
+    assert result.details["task"]["kind"] == MULTI_LABEL
+    assert result.rows[0].cells[PRETRAINED].mean == pytest.approx(
         average_precision_score(y, answer, average="macro"), abs=1e-3
     )
 
@@ -570,10 +594,10 @@ def test_classification_by_hand():
 
 def test_the_kind_of_task_may_be_chosen(data):
     result = finetune(data, pretrained=model_of(), settings=replace(QUICK, task="regression"))
-    assert set(result.trials[0].scores) == {"R2", "MAE", "loss"}
+    assert set(result.details["trials"][0].scores) == {"R2", "MAE", "loss"}
     floats = Data(samples(label=lambda kind, x: float(kind)), samples(30, label=lambda kind, x: float(kind)))
     settings = replace(QUICK, task="classification", epochs=8)
-    assert finetune(floats, pretrained=model_of(), settings=settings).rows[0].mean(PRETRAINED) > 0.8
+    assert finetune(floats, pretrained=model_of(), settings=settings).rows[0].cells[PRETRAINED].mean > 0.8
     with pytest.raises(ValueError, match="'multi-label' needs one row of classes per label"):
         finetune(data, pretrained=model_of(), settings=replace(QUICK, task="multi-label"))
 
@@ -714,7 +738,9 @@ def test_a_training_that_diverges_is_refused(tmp_path, data, monkeypatch):
         return losses(self, batch, batch_idx) * (float("nan") if self.current_epoch > 1 else 1)
 
     monkeypatch.setattr(FineTuning, "training_step", late)
-    (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, epochs=5), folder=tmp_path).trials
+    (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, epochs=5), folder=tmp_path).details[
+        "trials"
+    ]
     assert trial.best_epoch < 2
     assert trial.num_epochs == 3
     assert trial.curve[-1]["val/loss"] is None

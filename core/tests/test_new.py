@@ -104,7 +104,7 @@ def test_check_says_what_it_does_not_try(install, capsys, monkeypatch):
     install("unmask-apple", entries, {"fake_apple/__init__.py": code})
     assert plan("unmask-apple").classes == {}
     assert list(plan("unmask-apple").untried.values()) == ["no recipe that can be built here uses it."]
-    monkeypatch.setattr("unmask.cli.check.contracts", lambda distribution, commands: check.Results())
+    monkeypatch.setattr("unmask.cli.check.contracts", lambda distribution, commands: check.Verdicts())
     assert main(["check", "unmask-apple"]) == 0
     assert "encoders apple.wide  not tried: no recipe that can be built here uses it." in capsys.readouterr().out
 

@@ -29,10 +29,9 @@ from unmask.targets import ValueTarget
 from unmask.tools.features.labels import REGRESSION
 from unmask.tools.features.vectors import evaluating, features, raw_features, raw_vectors, vectors
 from unmask.tools.probe import fits as probe_fits
-from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, Row, probe, probe_columns, probe_runs
+from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, probe, probe_columns, probe_runs
 from unmask.tools.probe.protocol import Protocol
 from unmask.tools.probe.statistics import with_statistics
-from unmask.tools.probe.table import plain, table, to_json
 
 
 class Rows(Tokenizer):
@@ -130,11 +129,11 @@ def test_separable_features_are_found_and_noise_stays_at_chance(blobs):
         "linear, 5 per class",
     ]
     for row in result.rows:
-        assert row.mean("good") == 1
-        assert 0.1 < row.mean("noise") < 0.6
+        assert row.cells["good"].mean == 1
+        assert 0.1 < row.cells["noise"].mean < 0.6
     few = result.rows[-1]
-    assert len(few.scores["noise"]) == 4
-    assert few.gain("good", "noise")[0] == pytest.approx(1 - few.mean("noise"))
+    assert len(few.cells["noise"].scores) == 4
+    assert few.gain("good", "noise")[0] == pytest.approx(1 - few.cells["noise"].mean)
 
 
 def test_same_seed_same_numbers_and_columns_share_their_draws(blobs):
@@ -144,7 +143,7 @@ def test_same_seed_same_numbers_and_columns_share_their_draws(blobs):
     assert first == probe_columns(twins, *labels, labels_per_class=(5, 10), num_draws=3, seed=1)
     assert first.rows != probe_columns(twins, *labels, labels_per_class=(5, 10), num_draws=3, seed=2).rows
     for row in first.rows:
-        assert row.scores["a"] == row.scores["b"]
+        assert row.cells["a"].scores == row.cells["b"].scores
         assert row.gain("a", "b")[0] == 0
 
 
@@ -153,15 +152,7 @@ def test_units_of_the_features_do_not_matter(blobs):
     train, test = columns["noise"]
     result = probe_columns({"a": (train, test), "b": (64 * train + 8, 64 * test + 8)}, *labels, num_draws=2)
     for row in result.rows:
-        assert row.mean("a") == pytest.approx(row.mean("b"), abs=0.02)
-
-
-def test_means_errors_and_paired_gains_by_hand():
-    row = Row("r", {"a": [0.5, 0.7], "b": [0.6, 0.9]})
-    assert row.mean("a") == pytest.approx(0.6)
-    assert row.error("a") == pytest.approx(0.1)  # sqrt(0.02 / 2)
-    assert row.gain("b", "a") == (pytest.approx(0.15), pytest.approx(0.05))
-    assert Row("r", {"a": [0.5]}).error("a") is None
+        assert row.cells["a"].mean == pytest.approx(row.cells["b"].mean, abs=0.02)
 
 
 def test_mistakes_name_the_rule(blobs):
@@ -179,13 +170,13 @@ def test_mistakes_name_the_rule(blobs):
 
 def test_table_and_json_say_the_same(blobs):
     result = probe_columns(*blobs, labels_per_class=(5,), num_draws=2, seed=3)
-    text = plain(result, about="After 7 steps.")
+    text = result.about("After 7 steps.").text()
     assert "After 7 steps." in text
     assert "seed 3" in text
     assert "90 samples to fit, 60 to score" in text
     assert "100.0 ± 0.0" in text
     assert "\x1b" not in text
-    numbers = json.loads(to_json(result))
+    numbers = json.loads(result.to_json())
     assert numbers["rows"][-1]["mean"]["good"] == 1
     assert numbers["rows"][-1]["gain"]["noise"][0] == pytest.approx(1 - numbers["rows"][-1]["mean"]["noise"])
 
@@ -265,11 +256,11 @@ def test_ten_folds_of_an_rbf_machine_are_those_of_scikit_learn():
         for fit, held in folds.split(X, y)
     ]
     (row,) = result.rows
-    assert row.scores["x"] == expected
-    assert 0.5 < row.mean("x") < 1
-    assert row.error("x") == pytest.approx(np.std(expected, ddof=1) / np.sqrt(10))
-    assert "± standard error over 10 folds." in plain(result)
-    assert "100 samples, all scored in turn" in plain(result)
+    assert row.cells["x"].scores == expected
+    assert 0.5 < row.cells["x"].mean < 1
+    assert row.cells["x"].error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(10))
+    assert "± standard error over 10 folds." in result.text()
+    assert "100 samples, all scored in turn" in result.text()
 
 
 def test_ridge_is_scikit_learns_and_chosen_for_numbers():
@@ -282,9 +273,9 @@ def test_ridge_is_scikit_learns_and_chosen_for_numbers():
     predicted = fitted.predict((X[50:] - center) / scale)
     assert [row.name for row in result.rows] == ["ridge, all labels, R²", "ridge, all labels, MAE"]
     explained, error = result.rows
-    assert explained.scores["x"] == [pytest.approx(r2_score(y[50:], predicted), rel=1e-4)]
-    assert error.scores["x"] == [pytest.approx(mean_absolute_error(y[50:], predicted), rel=1e-4)]
-    assert Row("r", {"a": [3.0], "b": [2.0]}, "MAE").gain("b", "a")[0] == 1  # an error that shrinks is a gain
+    assert explained.cells["x"].scores == [pytest.approx(r2_score(y[50:], predicted), rel=1e-4)]
+    assert error.cells["x"].scores == [pytest.approx(mean_absolute_error(y[50:], predicted), rel=1e-4)]
+    assert (explained.measure.less_is_better, error.measure.less_is_better) == (False, True)
     with pytest.raises(ValueError, match="among `knn`, `ridge` for regression, but has `linear`"):
         probe_columns({"x": (X, X)}, y, y, probes=["linear"])
 
@@ -297,9 +288,9 @@ def test_ridge_tells_classes_apart_where_nearly_all_variance_lies_in_one_directi
     fitted = RidgeClassifierCV(alphas=10.0 ** np.arange(-3, 6)).fit((X[:150] - center) / scale, y[:150])
     every, few = result.rows
     assert [every.name, few.name] == ["ridge, all labels", "ridge, 10 per class"]
-    assert every.scores["x"] == [fitted.score((X[150:] - center) / scale, y[150:])]
-    assert every.mean("x") > 0.6 and "Ridge: strength of 0.001 to 100000" in plain(result)
-    assert "classes as 1 and -1" in plain(result)
+    assert every.cells["x"].scores == [fitted.score((X[150:] - center) / scale, y[150:])]
+    assert every.cells["x"].mean > 0.6 and "Ridge: strength of 0.001 to 100000" in result.text()
+    assert "classes as 1 and -1" in result.text()
 
 
 def test_several_labels_are_told_one_by_one():
@@ -307,7 +298,7 @@ def test_several_labels_are_told_one_by_one():
     y = rng.integers(0, 2, size=(120, 3))
     X = (y @ rng.normal(size=(3, 5)) + 0.7 * rng.normal(size=(120, 5))).astype(np.float32)
     result = probe_columns({"x": (X[:80], X[80:])}, y[:80], y[80:])
-    assert [(row.name, row.measure) for row in result.rows] == [
+    assert [(row.name, row.measure.name) for row in result.rows] == [
         ("kNN, all labels", "mAP"),
         ("linear, all labels", "mAP"),
     ]
@@ -317,22 +308,22 @@ def test_several_labels_are_told_one_by_one():
         fits = [LogisticRegression(C=strength).fit((X[:80] - center) / scale, y[:80, c]) for c in range(3)]
         scores = np.stack([fit.predict_proba((X[80:] - center) / scale)[:, 1] for fit in fits], axis=1)
         by_strength.append(average_precision_score(y[80:], scores, average="macro"))
-    assert any(result.rows[1].mean("x") == pytest.approx(one, abs=1e-4) for one in by_strength)
-    assert 0.6 < result.rows[1].mean("x") < 1
+    assert any(result.rows[1].cells["x"].mean == pytest.approx(one, abs=1e-4) for one in by_strength)
+    assert 0.6 < result.rows[1].cells["x"].mean < 1
 
 
 def test_clusters_of_known_classes_are_found(blobs):
     result = probe_columns(*blobs, probes=["kmeans"])
     nmi, ari = result.rows
     assert (nmi.name, ari.name) == ("k-means, NMI", "k-means, ARI")
-    assert nmi.mean("good") == pytest.approx(1) and ari.mean("good") == pytest.approx(1)
+    assert nmi.cells["good"].mean == pytest.approx(1) and ari.cells["good"].mean == pytest.approx(1)
     columns, y_train, y_test = blobs
     X = np.concatenate(columns["noise"])
     expected = adjusted_rand_score(
         np.concatenate([y_train, y_test]), KMeans(3, n_init=10, random_state=0).fit_predict(X)
     )
-    assert ari.mean("noise") == pytest.approx(expected, abs=0.02)
-    assert nmi.mean("noise") < 0.1
+    assert ari.cells["noise"].mean == pytest.approx(expected, abs=0.02)
+    assert nmi.cells["noise"].mean < 0.1
 
 
 def test_one_group_is_left_out_at_a_time():
@@ -347,13 +338,13 @@ def test_one_group_is_left_out_at_a_time():
             {"x": (X[group != name], X[group == name])}, y[group != name], y[group == name],
             labels_per_class=(5,), num_draws=3,
         )  # fmt: skip
-        by_hand.append([row.scores["x"] for row in alone.rows])
-    assert neighbors.scores["x"] == [one[0][0] for one in by_hand]
-    assert linear.scores["x"] == [one[1][0] for one in by_hand]
-    assert few.draws["x"] == [one[2] for one in by_hand]
-    assert few.scores["x"] == [pytest.approx(np.mean(one[2])) for one in by_hand]
-    assert few.error("x") == pytest.approx(np.std(few.scores["x"], ddof=1) / np.sqrt(3))
-    assert "over 3 held-out groups, each the mean over its 3 draws of labels" in plain(result)
+        by_hand.append([row.cells["x"].scores for row in alone.rows])
+    assert neighbors.cells["x"].scores == [one[0][0] for one in by_hand]
+    assert linear.cells["x"].scores == [one[1][0] for one in by_hand]
+    assert few.cells["x"].draws == [one[2] for one in by_hand]
+    assert few.cells["x"].scores == [pytest.approx(np.mean(one[2])) for one in by_hand]
+    assert few.cells["x"].error == pytest.approx(np.std(few.cells["x"].scores, ddof=1) / np.sqrt(3))
+    assert "over 3 held-out groups, each the mean over its 3 draws of labels" in result.text()
     with pytest.raises(ValueError, match="at least 2 groups to leave one out, but there are 1"):
         probe_columns({"x": (X, X)}, y, y, train_groups=np.zeros(90), test_groups=np.zeros(90))
     with pytest.raises(ValueError, match="`num_folds` must be left out"):
@@ -367,7 +358,9 @@ def test_labels_and_neighbours_can_be_capped(blobs):
     kept = np.sort(np.random.default_rng((0, 0)).permutation(90)[:50])
     part = {name: (train[kept], test) for name, (train, test) in columns.items()}
     alone = probe_columns(part, y_train[kept], y_test, probes=["knn"], num_neighbors=5)
-    assert result.rows[0].mean("noise") == pytest.approx(alone.rows[0].mean("noise"), abs=0.05)  # other centring
+    assert result.rows[0].cells["noise"].mean == pytest.approx(
+        alone.rows[0].cells["noise"].mean, abs=0.05
+    )  # other centring
     with pytest.raises(ValueError, match="`max_labels` must be at least 2, but is 1"):
         probe_columns(columns, y_train, y_test, max_labels=1)
 
@@ -426,12 +419,12 @@ def test_a_run_gets_three_columns_and_its_numbers_are_those_of_its_features():
     data = Data()
     result = probe(model(), model(2.0), data, num_draws=2, labels_per_class=(5,))
     assert result.columns == [RAW, UNTRAINED, PRETRAINED]
-    assert result.widths == {RAW: 6, UNTRAINED: 2, PRETRAINED: 2}
+    assert result.details["widths"] == {RAW: 6, UNTRAINED: 2, PRETRAINED: 2}
     X, Z = (features(Scaled(), Rows(), DataLoader(one, 16)) for one in (data.splits.train, data.splits.val))
     alone = probe_columns({"x": (X[0], Z[0])}, X[1], Z[1], num_draws=2, labels_per_class=(5,))
-    assert [row.scores[PRETRAINED] for row in result.rows] == [row.scores["x"] for row in alone.rows]
+    assert [row.cells[PRETRAINED].scores for row in result.rows] == [row.cells["x"].scores for row in alone.rows]
     flat = probe(model(), model(), data, pool="flat", probes=["knn"])
-    assert flat.widths[PRETRAINED] == 6
+    assert flat.details["widths"][PRETRAINED] == 6
     with pytest.raises(ValueError, match="there is nothing to probe"):
         probe(model(), model(), Data(labels=False))
     with pytest.raises(ValueError, match=r"`layer` must be in \[1, 3\]"):
@@ -449,12 +442,12 @@ def test_class_ids_of_measured_numbers_are_probed_as_those_numbers(capsys):
             return Splits(train, val)
 
     result = probe(model(), model(2.0), Measured())
-    assert result.task == REGRESSION
+    assert result.details["task"] == REGRESSION
     assert "they are probed by regression" in capsys.readouterr().out
     floats = Measured()
     for sample in floats.splits.train.dataset:
         sample["label"] = sample["label"] / 100
-    assert [row.scores for row in probe(model(), model(2.0), floats).rows] == [row.scores for row in result.rows]
+    assert [row.cells for row in probe(model(), model(2.0), floats).rows] == [row.cells for row in result.rows]
 
 
 def test_several_runs_have_one_score_each():
@@ -464,27 +457,27 @@ def test_several_runs_have_one_score_each():
     alone = [probe(*run, data, **settings) for run in runs]
     result = probe_runs(runs, data, **settings)
     for number, row in enumerate(result.rows):
-        means = [one.rows[number].mean(PRETRAINED) for one in alone]
-        assert row.scores[PRETRAINED] == means
-        assert row.mean(PRETRAINED) == pytest.approx(np.mean(means))
-        assert row.error(PRETRAINED) == pytest.approx(np.std(means, ddof=1) / np.sqrt(3))
-        assert row.scores[RAW] == [alone[0].rows[number].mean(RAW)]
-        assert row.error(RAW) is None
-        assert row.draws[PRETRAINED] == [one.rows[number].scores[PRETRAINED] for one in alone]
-    text = plain(result)
+        means = [one.rows[number].cells[PRETRAINED].mean for one in alone]
+        assert row.cells[PRETRAINED].scores == means
+        assert row.cells[PRETRAINED].mean == pytest.approx(np.mean(means))
+        assert row.cells[PRETRAINED].error == pytest.approx(np.std(means, ddof=1) / np.sqrt(3))
+        assert row.cells[RAW].scores == [alone[0].rows[number].cells[RAW].mean]
+        assert row.cells[RAW].error is None
+        assert row.cells[PRETRAINED].draws == [one.rows[number].cells[PRETRAINED].scores for one in alone]
+    text = result.text()
     assert "over 3 runs, each the mean over its 2 draws of labels (seed 3); raw input is the same in all runs" in text
 
 
 def test_groups_and_folds_take_both_sets_and_each_sample_once():
     for overlapping, total in ((False, 60), (True, 60)):
         result = probe(model(), model(), Data(overlapping=overlapping), groups="who", probes=["knn"])
-        assert result.num_train + result.num_test == total
-        assert result.parts == ("a", "b")
-        assert len(result.rows[0].scores[PRETRAINED]) == 2
+        assert result.details["num_train"] + result.details["num_test"] == total
+        assert result.details["parts"] == ("a", "b")
+        assert len(result.rows[0].cells[PRETRAINED].scores) == 2
     both = Data()
     assert both.splits.probe_train is not None
     both._splits = both.splits._replace(probe_train=both.splits.val, probe_test=both.splits.val)
-    assert probe(model(), model(), both, num_folds=4, probes=["knn"]).num_test == 0
+    assert probe(model(), model(), both, num_folds=4, probes=["knn"]).details["num_test"] == 0
 
 
 def test_tokens_of_one_sample_are_split_by_their_labels():
@@ -500,20 +493,20 @@ def test_tokens_of_one_sample_are_split_by_their_labels():
             return Splits([sample], [sample], train, test)
 
     result = probe(model(), model(), Nodes(num_workers=0), labels_per_class=(2,), num_draws=2)
-    assert (result.num_train, result.num_test, result.num_classes) == (10, 10, 2)
-    assert result.widths == {RAW: 2, UNTRAINED: 2, PRETRAINED: 2}
-    assert result.rows[1].mean(PRETRAINED) > 0.8
-    assert result.rows[1].mean(PRETRAINED) == result.rows[1].mean(RAW)  # codes are the values
+    assert (result.details["num_train"], result.details["num_test"], result.details["num_classes"]) == (10, 10, 2)
+    assert result.details["widths"] == {RAW: 2, UNTRAINED: 2, PRETRAINED: 2}
+    assert result.rows[1].cells[PRETRAINED].mean > 0.8
+    assert result.rows[1].cells[PRETRAINED].mean == result.rows[1].cells[RAW].mean  # codes are the values
 
 
 def test_layers_are_rows_and_the_best_of_a_column_is_bold():
     result = probe(model(), model(), Data(), layer="all")
     assert [row.name for row in result.rows] == ["layer 1", "layer 2", "layer 3", "last layer, normed"]
-    assert result.rows[0].scores[RAW] == result.rows[3].scores[RAW]
-    assert result.rows[1].mean(PRETRAINED) == 0.5 < result.rows[0].mean(PRETRAINED)
-    assert result.rows[0].scores == probe(model(), model(), Data(), layer=1, probes=["linear"]).rows[0].scores
-    assert "Accuracy, %: linear, all labels" in plain(result)
-    cells = {column.header: list(column.cells) for column in table(result).columns}
+    assert result.rows[0].cells[RAW].scores == result.rows[3].cells[RAW].scores
+    assert result.rows[1].cells[PRETRAINED].mean == 0.5 < result.rows[0].cells[PRETRAINED].mean
+    assert result.rows[0].cells == probe(model(), model(), Data(), layer=1, probes=["linear"]).rows[0].cells
+    assert "Accuracy, %: linear, all labels" in result.text()
+    cells = {column.header: list(column.cells) for column in result.table().columns}
     assert [cell.startswith("[bold]") for cell in cells[PRETRAINED]] == [True, False, True, True]
     assert not any(cell.startswith("[bold]") for cell in cells[RAW])
     with pytest.raises(ValueError, match="a single one for a table by layer"):
@@ -534,8 +527,8 @@ def test_encoders_with_batchnorm_get_a_column_with_statistics():
 
     result = probe(model(norm=True), model(norm=True), Data(), probes=["knn"])
     assert result.columns == [RAW, UNTRAINED, STATISTICS, PRETRAINED]
-    assert "statistics collected" in plain(result)
-    assert len(json.loads(to_json(result))["rows"][0]["gain"]) == 3
+    assert "statistics collected" in result.text()
+    assert len(json.loads(result.to_json())["rows"][0]["gain"]) == 3
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -24,7 +24,7 @@ from unmask.tools.report.curves import MAX_POINTS, Curve, read_curves
 from unmask.tools.report.markup import VOID, Markup, element
 from unmask.tools.report.pictures_section import LARGEST_BYTES, figures
 from unmask.tools.report.settings_section import flatten
-from unmask.tools.report.tables import means
+from unmask.tools.results import Results
 
 CONFIG = """
 seed_everything: 0
@@ -521,8 +521,8 @@ def test_no_report_imports_torch(tmp_path):
 
 def test_a_row_says_itself_whether_it_is_percent_and_whether_less_is_better():
     row = {"name": "ridge, MAE", "percent": False, "higher_is_better": False, "mean": {"a": 0.2, "b": 0.5}}
-    _, (read,) = means({"columns": ["a", "b"], "rows": [row]})
-    assert not read.percent
-    assert read.best == 0.2
-    _, (read,) = means({"columns": ["a"], "rows": [row | {"percent": True, "higher_is_better": True}]})
-    assert read.percent
+    (read,) = Results.from_json({"columns": ["a", "b"], "rows": [row]}).rows
+    assert not read.measure.percent
+    assert read.best() == 0.2
+    (read,) = Results.from_json({"columns": ["a"], "rows": [row | {"percent": True, "higher_is_better": True}]}).rows
+    assert read.measure.percent

@@ -23,7 +23,7 @@ from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
 from unmask.tools.score.decoder import ALPHAS, filled, unexplained
 from unmask.tools.score.rows import FixedMask, answers, choose, coded, raw, shown
 from unmask.tools.score.score import BATCH_SIZE, comparable, score
-from unmask.tools.score.table import letters, plain
+from unmask.tools.score.table import letters, side_by_side
 
 
 class Rows(Tokenizer):
@@ -270,7 +270,7 @@ def test_ids_have_a_loss_but_nothing_to_explain():
     assert found.unexplained == {} and found.variance is None
     assert set(found.own_loss) == {UNTRAINED, PRETRAINED}
     assert "ids, which have no values" in found.note
-    assert "ids, which have no values" in plain(["r"], [found], [""])
+    assert "ids, which have no values" in side_by_side(["r"], [found], [""]).text()
     assert not comparable(found, score(*pair, Ids(seed=1)))
 
 
@@ -295,5 +295,5 @@ def test_scores_compare_on_the_same_data_and_tokens_only():
     assert comparable(first, again)
     assert not comparable(first, other)
     assert letters([first, other, again, fewer]) == ["A", "B", "A", "C"]
-    assert "do not compare" in plain(["a", "b"], [first, other], ["", ""])
-    assert "do not compare" not in plain(["a", "b"], [first, again], ["", ""])
+    assert "do not compare" in side_by_side(["a", "b"], [first, other], ["", ""]).text()
+    assert "do not compare" not in side_by_side(["a", "b"], [first, again], ["", ""]).text()

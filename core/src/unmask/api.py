@@ -54,11 +54,9 @@ _HOMES = {
     "tools.probe.fits": "COSTS STRENGTHS",
     "tools.probe.probe": "PRETRAINED RAW STATISTICS UNTRAINED",
     "tools.probe.protocol": "Protocol",
-    "tools.probe.result": "ProbeResult Row over_runs",
     "tools.probe.statistics": "has_statistics with_statistics",
-    "tools.probe.table": "table",
+    "tools.results": "Cell Measure Results Row over_runs",
     "tools.finetune": "FineTuning Settings finetune load",
-    "tools.finetune.table": "finetune_text",
     "tools.finetune.drop_path": "DropPath set_drop_path",
     "tools.finetune.objective": "Classification",
     "tools.exchange.exporting": "export",
@@ -73,6 +71,7 @@ __all__ = [
     "Arguments",
     "CLASSIFICATION",
     "COSTS",
+    "Cell",
     "Classification",
     "Component",
     "DropPath",
@@ -85,12 +84,13 @@ __all__ = [
     "IGNORED",
     "INTERRUPTED",
     "MISTAKE",
+    "Measure",
     "ONNX",
     "PRETRAINED",
-    "ProbeResult",
     "Protocol",
     "RAW",
     "RECIPES",
+    "Results",
     "Row",
     "STATISTICS",
     "STRENGTHS",
@@ -116,7 +116,6 @@ __all__ = [
     "features",
     "find",
     "finetune",
-    "finetune_text",
     "has_statistics",
     "import_weights",
     "inside",
@@ -138,7 +137,6 @@ __all__ = [
     "result_name",
     "set_drop_path",
     "split_of",
-    "table",
     "track",
     "vectors",
     "watching",
@@ -175,15 +173,13 @@ if TYPE_CHECKING:
     from unmask.tools.finetune import FineTuning, Settings, finetune, load
     from unmask.tools.finetune.drop_path import DropPath, set_drop_path
     from unmask.tools.finetune.objective import Classification
-    from unmask.tools.finetune.table import finetune_text
     from unmask.tools.output import write
     from unmask.tools.probe.columns import Watch, probe_columns
     from unmask.tools.probe.fits import COSTS, STRENGTHS
     from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED
     from unmask.tools.probe.protocol import Protocol
-    from unmask.tools.probe.result import ProbeResult, Row, over_runs
     from unmask.tools.probe.statistics import has_statistics, with_statistics
-    from unmask.tools.probe.table import table
+    from unmask.tools.results import Cell, Measure, Results, Row, over_runs
 
 
 def __getattr__(name: str) -> Any:

@@ -129,7 +129,7 @@ def test_svm_probe_is_the_authors_loop():
     for fit, held in StratifiedKFold(10, shuffle=True, random_state=0).split(vectors, labels):
         machine = GridSearchCV(SVC(), {"C": [1e-3, 1e-2, 1e-1, 1, 10]}).fit(vectors[fit], labels[fit])
         expected.append(machine.score(vectors[held], labels[held]))
-    assert found.rows[0].scores["codes"] == pytest.approx(expected)
+    assert found.rows[0].cells["codes"].scores == pytest.approx(expected)
     assert 0.5 < np.mean(expected) < 1
     assert found.columns == ["raw", "codes"]
     with pytest.raises(ValueError, match="`num_folds` must be at most 5"):
@@ -249,17 +249,17 @@ def test_nodes_of_a_run_in_columns(cliques):
     result = measure(model, untrained, data, "nodes")
     assert result.columns == [RAW, UNTRAINED, STATISTICS, PRETRAINED]
     assert [row.name for row in result.rows] == [LAST, BEST]
-    assert (result.num_train, result.num_test, result.num_classes) == (20, 70, 2)
-    assert result.rows[0].scores[UNTRAINED] == result.rows[0].scores[PRETRAINED], "they are one model"
-    assert result.rows[0].scores[STATISTICS] != result.rows[0].scores[UNTRAINED]
-    assert result.rows[0].mean(RAW) < result.rows[0].mean(STATISTICS)
+    assert [result.details[name] for name in ("num_train", "num_test", "num_classes")] == [20, 70, 2]
+    assert result.rows[0].cells[UNTRAINED].scores == result.rows[0].cells[PRETRAINED].scores, "they are one model"
+    assert result.rows[0].cells[STATISTICS].scores != result.rows[0].cells[UNTRAINED].scores
+    assert result.rows[0].cells[RAW].mean < result.rows[0].cells[STATISTICS].mean
     for one in (model, untrained):
         assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
 
     sample, masks = data.graphs.samples[0], data.graphs.masks
     parts = {name: (sample["x"][of].numpy(), sample["label"][of].numpy()) for name, of in masks.items()}
-    assert result.rows[0].mean(RAW) == linear_probe(**parts).last
-    assert result.rows[1].mean(RAW) == linear_probe(**parts).best
+    assert result.rows[0].cells[RAW].mean == linear_probe(**parts).last
+    assert result.rows[1].cells[RAW].mean == linear_probe(**parts).best
 
 
 def test_links_of_a_run_are_unseen(cliques):
@@ -269,8 +269,8 @@ def test_links_of_a_run_are_unseen(cliques):
     result = measure(model, copy.deepcopy(model), data, "links")
     assert result.columns == [RAW, UNTRAINED, PRETRAINED]
     codes = data.graphs.samples[0]["x"]
-    assert result.rows[0].scores[RAW] == [dot_scores(codes, data.split.test).auc]
-    assert result.rows[3].scores[RAW] == [fitted_scores(codes, data.split).ap]
+    assert result.rows[0].cells[RAW].scores == [dot_scores(codes, data.split.test).auc]
+    assert result.rows[3].cells[RAW].scores == [fitted_scores(codes, data.split).ap]
     for split in data.splits[:2]:
         seen = {frozenset(pair) for pair in split[0]["edges"].T.tolist()}
         held = {frozenset(pair) for pair in data.split.test.ends.T.tolist()}
@@ -293,7 +293,7 @@ def test_graphs_of_a_run_in_columns():
         assert len(samples) == len(data.graphs.samples)
         raw = np.stack([getattr(one["x"], pool)(0).numpy() for one in samples])
         labels = np.array([one["label"] for one in samples])
-        assert result.rows[0].scores[RAW] == svm_probe({RAW: raw}, labels).rows[0].scores[RAW]
+        assert result.rows[0].cells[RAW].scores == svm_probe({RAW: raw}, labels).rows[0].cells[RAW].scores
     with pytest.raises(ValueError, match="labels of nodes for the task `nodes`, but has those of graphs"):
         measure(model, model, data, "nodes")
 

@@ -29,8 +29,8 @@ def test_an_episode_is_an_svm_on_few_clouds_of_few_classes():
     (labels, train), (test_labels, test) = _features(0), _features(1)
     columns = {name: (train[name], test[name]) for name in train}
     found = episodes(columns, labels, test_labels, ways=3, shots=5, count=4, seed=7)
-    assert (found.ways, found.shots) == (3, 5)
-    assert np.mean(found.scores["apart"]) > 0.95 > 0.6 > np.mean(found.scores["noise"])
+    assert found.details == {"ways": 3, "shots": 5}
+    assert np.mean(found.cells["apart"].scores) > 0.95 > 0.6 > np.mean(found.cells["noise"].scores)
 
     rng = np.random.default_rng((7, 3, 5, 0))  # the first episode again
     chosen = rng.choice(np.arange(6), 3, replace=False)
@@ -41,14 +41,14 @@ def test_an_episode_is_an_svm_on_few_clouds_of_few_classes():
         search = GridSearchCV(SVC(kernel="linear"), {"C": [0.001, 0.01, 0.1, 1, 10]}, cv=StratifiedKFold(5))
         search.fit(train[name][fit] / scale, labels[fit])
         share = (search.predict(test[name][asked] / scale) == test_labels[asked]).mean()
-        assert found.scores[name][0] == pytest.approx(share), name
+        assert found.cells[name].scores[0] == pytest.approx(share), name
 
 
 def test_episodes_are_the_same_in_all_columns_and_again():
     (labels, train), (test_labels, test) = _features(0), _features(1)
     twice = dict.fromkeys(("one", "other"), (train["apart"], test["apart"]))
     found = episodes(twice, labels, test_labels, 2, 3, count=2)
-    assert found.scores["one"] == found.scores["other"]
+    assert found.cells["one"].scores == found.cells["other"].scores
     assert found == episodes(twice, labels, test_labels, 2, 3, count=2)
 
 

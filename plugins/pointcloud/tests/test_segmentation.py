@@ -124,8 +124,8 @@ def test_it_learns_what_is_above(tmp_path):
     data = NpzCloudsData(path, num_points=40, stored_points=40, batch_size=8, augment=())
     settings = Settings(epochs=20, batch_size=8, head="mlp", lr=3e-2, val_ratio=0.0)
     result = finetune(PartLabels(data), scratch=lambda seed: Pointwise(_seeded(seed)), settings=settings)
-    assert result.task == {"kind": "classification", "per_token": True}
-    (accuracy,) = (row.mean("from scratch") for row in result.rows if row.name == "accuracy")
+    assert result.details["task"] == {"kind": "classification", "per_token": True}
+    (accuracy,) = (row.cells["from scratch"].mean for row in result.rows if row.name == "accuracy")
     assert accuracy > 0.75  # by chance 0.5
 
 

@@ -40,12 +40,12 @@ def run(command: str, arguments: list[str]) -> int:
         return 2
     print("  metadata, requirements, imports and signatures: good")
 
-    results = contracts(distribution, given.commands)
+    verdicts = contracts(distribution, given.commands)
     untried = import_module("unmask.testing.installed").plan(distribution, given.commands).untried
-    print("\n".join(table(results, untried)))
-    failed = sum(results.failed.values())
-    print(f"{sum(results.passed.values())} passed, {failed} failed, {len(untried)} components not tried")
-    return 2 if failed or results.broken else 0
+    print("\n".join(table(verdicts, untried)))
+    failed = sum(verdicts.failed.values())
+    print(f"{sum(verdicts.passed.values())} passed, {failed} failed, {len(untried)} components not tried")
+    return 2 if failed or verdicts.broken else 0
 
 
 def installed(word: str) -> str:
@@ -63,7 +63,7 @@ def installed(word: str) -> str:
     raise UserError(f"No distribution `{word}` registers components; {hint}.")
 
 
-class Results:
+class Verdicts:
     """A plugin of pytest's that notes how each test ended, by the component that its class is about."""
 
     def __init__(self) -> None:
@@ -87,22 +87,22 @@ class Results:
             self.broken += str(report.longrepr).strip().splitlines()[-1:]
 
 
-def contracts(distribution: str, commands: bool) -> Results:
+def contracts(distribution: str, commands: bool) -> Verdicts:
     """Run them, in a folder of their own."""
     import pytest
 
-    results = Results()
+    verdicts = Verdicts()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "test_contracts.py")
         file.write_text(_FILE.format(distribution=distribution, commands=commands))
         quiet = ("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings")
-        pytest.main([*quiet, "-c", "/dev/null", "--rootdir", folder, str(file)], plugins=[results])
-    return results
+        pytest.main([*quiet, "-c", "/dev/null", "--rootdir", folder, str(file)], plugins=[verdicts])
+    return verdicts
 
 
-def table(results: Results, untried: dict[registry.Component, str]) -> list[str]:
+def table(verdicts: Verdicts, untried: dict[registry.Component, str]) -> list[str]:
     """A line per component, with what failed below."""
-    components = sorted({*results.passed, *results.failed, *untried})
+    components = sorted({*verdicts.passed, *verdicts.failed, *untried})
     width = max((len(f"{c.family} {c.name}") for c in components), default=0)
     lines = []
     for c in components:
@@ -110,7 +110,7 @@ def table(results: Results, untried: dict[registry.Component, str]) -> list[str]
         if c in untried:
             lines.append(f"{head}not tried: {untried[c]}")
             continue
-        counts = [f"{results.passed[c]} passed", *([f"{results.failed[c]} failed"] if results.failed[c] else [])]
+        counts = [f"{verdicts.passed[c]} passed", *([f"{verdicts.failed[c]} failed"] if verdicts.failed[c] else [])]
         lines.append(head + ", ".join(counts))
-        lines += [f"    {message}" for message in results.messages.get(c, [])]
-    return [*lines, *(f"  cannot be tried: {line}" for line in results.broken)]
+        lines += [f"    {message}" for message in verdicts.messages.get(c, [])]
+    return [*lines, *(f"  cannot be tried: {line}" for line in verdicts.broken)]

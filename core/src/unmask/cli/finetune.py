@@ -53,12 +53,9 @@ def run(command: str, arguments: list[str]) -> int:
     if given.config is not None and not given.from_scratch:
         raise UserError("`--config` needs `--from_scratch`: without a run nothing is pretrained.")
 
-    from rich.console import Console
-
     from unmask.configs.building import build
     from unmask.runs.trained import load_run
     from unmask.tools.finetune.run import finetune
-    from unmask.tools.finetune.table import caption, finetune_text, table
 
     device = checked_device(given.device)
     if given.run is not None:
@@ -77,25 +74,20 @@ def run(command: str, arguments: list[str]) -> int:
         folder = folder / Path(given.data).stem
     folder = Path(given.out) if given.out else folder
     writable("--out", folder / "finetune.json")
-    on_terminal = sys.stdout.isatty()
     try:
         result = finetune(
             datamodule,
             pretrained=pretrained,
             scratch=None if given.no_scratch else lambda seed: build(config, seed)[0],
             settings=settings, seeds=seeds, labels_per_class=numbers, groups=given.groups, device=device,
-            folder=folder, config=config.read_text(), about=about, progress=on_terminal,
+            folder=folder, config=config.read_text(), about=about, progress=sys.stdout.isatty(),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
     except SystemExit as end:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from end
 
-    if on_terminal:
-        Console().print(table(result))
-        print(caption(result, about))
-    else:
-        print(finetune_text(result, about), end="")
+    result.show()
     print(f"Written to {folder / 'finetune.json'} and {folder / 'finetune'}")
     return GOOD
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +60,9 @@ def run(command: str, arguments: list[str]) -> int:
         "num_folds": given.folds and whole_number("--folds", given.folds, least=2),
     }
 
-    from rich.console import Console
-
     from unmask.runs.trained import load_run
     from unmask.tools.output import write
     from unmask.tools.probe.probe import probe_runs
-    from unmask.tools.probe.table import caption, plain, table, to_json
 
     runs = [load_run(path, given.data) for path in given.run]
     check_comparable(runs, own_data=given.data is None)
@@ -81,13 +77,9 @@ def run(command: str, arguments: list[str]) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
 
-    about = "\n".join(f"{one.about[:-1]}, {pool} pooling." for one in runs)
-    write(file, to_json(result, about).encode())
-    if sys.stdout.isatty():
-        Console().print(table(result))
-        print(caption(result, about))
-    else:
-        print(plain(result, about), end="")
+    result = result.about(*(f"{one.about[:-1]}, {pool} pooling." for one in runs))
+    write(file, result.to_json().encode())
+    result.show()
     print(f"Written to {file}")
     return GOOD
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from unmask.cli.probe import result_name, watching
 from unmask.support.arguments import Arguments, checked_device, writable
 from unmask.support.errors import GOOD, UserError
@@ -18,13 +16,12 @@ def run(command: str, arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     import json
-
-    from rich.console import Console
+    from dataclasses import asdict
 
     from unmask.runs.trained import load_run
     from unmask.tools.output import write
     from unmask.tools.score.score import score
-    from unmask.tools.score.table import caption, plain, table
+    from unmask.tools.score.table import side_by_side
 
     runs = [load_run(path, given.data) for path in given.run]
     device = checked_device(given.device)
@@ -37,14 +34,8 @@ def run(command: str, arguments: list[str]) -> int:
             except ValueError as error:
                 raise UserError(f"`{one.folder}`: {error}") from error
     for one, found, file in zip(runs, scores, files, strict=True):
-        content = found.as_dict() | {"caption": caption([found], [one.about])}
+        content = asdict(found) | {"caption": side_by_side([""], [found], [one.about]).caption_text}
         write(file, (json.dumps(content, indent=2) + "\n").encode())
-
-    about = [one.about for one in runs]
-    if sys.stdout.isatty():
-        Console().print(table(given.run, scores))
-        print(caption(scores, about))
-    else:
-        print(plain(given.run, scores, about), end="")
+    side_by_side(given.run, scores, [one.about for one in runs]).show()
     print(f"Written to {', '.join(map(str, files))}")
     return GOOD

@@ -5,32 +5,19 @@ unmask pointcloud-few-shot RUN [--ways 5,10] [--shots 10,20] [--episodes 10]
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from unmask.api import Cell, Row
+
 COSTS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """C of the machine to choose from."""
-
-
-class Episodes(NamedTuple):
-    """Accuracies of all episodes of one kind, by column.
-
-    Args:
-        ways: classes of an episode.
-        shots: labels of each.
-        scores: by column, one accuracy for each episode; episodes are the same in all columns.
-    """
-
-    ways: int
-    shots: int
-    scores: dict[str, list[float]]
 
 
 def episodes(
@@ -41,8 +28,10 @@ def episodes(
     shots: int,
     count: int = 10,
     seed: int = 0,
-) -> Episodes:
+) -> Row:
     """Draws classes, and clouds of each to fit on; scores on all test clouds of those classes.
+
+    Accuracies in [0, 1] of all episodes by column, with their standard deviation; episodes are the same in all columns.
 
     Args:
         columns: by name, features to fit on ``[n, D]`` and to score on ``[m, D]``.
@@ -59,6 +48,8 @@ def episodes(
         ValueError: numbers below 1 (2 classes), or more classes or clouds of a class than there are.
     """
     import numpy as np
+
+    from unmask.api import Measure, Row
 
     classes, counts = np.unique(labels, return_counts=True)
     for name, value, least in (("ways", ways, 2), ("shots", shots, 1), ("count", count, 1)):
@@ -79,7 +70,9 @@ def episodes(
         for name, (train, test) in columns.items():
             answers = linear_svm(train[fit], labels[fit], test[asked])
             scores[name].append(float((answers == test_labels[asked]).mean()))
-    return Episodes(ways, shots, scores)
+    cells = {name: _cell(own) for name, own in scores.items()}
+    accuracy = Measure("accuracy", percent=True)
+    return Row(f"{ways}-way, {shots} shots", accuracy, cells, {"ways": ways, "shots": shots})
 
 
 def linear_svm(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -119,7 +112,7 @@ def run(command: str, arguments: list[str]) -> int:
     count, seed = whole_number("--episodes", given.episodes), whole_number("--seed", given.seed, least=0)
     pool = one_of("--pool", given.pool, ("mean", "max", "mean+max", "cls"))
 
-    from unmask.api import load_run, write
+    from unmask.api import Results, load_run, write
 
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
@@ -129,16 +122,17 @@ def run(command: str, arguments: list[str]) -> int:
         found = [episodes(columns, *labels, way, shot, count, seed) for way in ways for shot in shots]
     except ValueError as error:
         raise UserError(str(error)) from error
-    content = {"about": trained.about, "pool": pool, "seed": seed, "rows": [one._asdict() for one in found]}
-    write(out, (json.dumps(content, indent=2) + "\n").encode())
-    print(f"{'linear SVM, %':22}" + "".join(f"{name:>22}" for name in columns))
-    for one in found:
-        told = "".join(f"{_told(one.scores[name]):>22}" for name in columns)
-        print(f"{f'{one.ways}-way, {one.shots} shots':22}{told}")
-    print(
+    spread = (
         f"± standard deviation over {count} episodes, the same in all columns; untrained also with the statistics of "
-        f"batch norm collected.\n{trained.about}\nWritten to {out}"
+        "batch norm collected."
     )
+    result = Results(
+        "Linear SVM, %", list(columns), found, [spread, trained.about], head="episodes", spread="standard deviation",
+        details={"about": trained.about, "pool": pool, "seed": seed},
+    )  # fmt: skip
+    write(out, result.to_json().encode())
+    result.show()
+    print(f"Written to {out}")
     return GOOD
 
 
@@ -168,7 +162,9 @@ def _columns(
     return {name: (train, test) for name, (train, test) in found.items()}, (labels[0], labels[1])
 
 
-def _told(scores: list[float]) -> str:
+def _cell(scores: list[float]) -> Cell:
+    """Mean and standard deviation, which is 0 of a single episode."""
+    from unmask.api import Cell
+
     mean = sum(scores) / len(scores)
-    spread = math.sqrt(sum((one - mean) ** 2 for one in scores) / max(len(scores) - 1, 1))
-    return f"{100 * mean:.1f} ± {100 * spread:.1f}"
+    return Cell(mean, math.sqrt(sum((one - mean) ** 2 for one in scores) / max(len(scores) - 1, 1)), scores)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {"FineTuning": "model", "Result": "result", "Settings": "settings", "finetune": "run", "load": "saved"}
+_HOMES = {"FineTuning": "model", "Settings": "settings", "finetune": "run", "load": "saved"}
 
-__all__ = ["FineTuning", "Result", "Settings", "finetune", "load"]
+__all__ = ["FineTuning", "Settings", "finetune", "load"]
 
 if TYPE_CHECKING:
     from unmask.tools.finetune.model import FineTuning
-    from unmask.tools.finetune.result import Result
     from unmask.tools.finetune.run import finetune
     from unmask.tools.finetune.saved import load
     from unmask.tools.finetune.settings import Settings

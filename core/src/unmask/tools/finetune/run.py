@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -26,11 +25,12 @@ from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.model import FineTuning, trainable_embedder
 from unmask.tools.finetune.objective import Objective, objective_of
 from unmask.tools.finetune.predictions import Predictions
-from unmask.tools.finetune.result import PRETRAINED, SCRATCH, Result, Trial
 from unmask.tools.finetune.saved import save
 from unmask.tools.finetune.settings import Settings
 from unmask.tools.finetune.training import Outcome, train
+from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
 from unmask.tools.output import write
+from unmask.tools.results import Results
 
 
 class Plan(NamedTuple):
@@ -59,7 +59,7 @@ def finetune(
     config: str | None = None,
     about: str = "",
     progress: bool = False,
-) -> Result:
+) -> Results:
     """Fine-tune a pretrained encoder, and one from scratch beside it.
 
     Both columns of a trial see the same labels, in the same order, with the same augmentation, mixing, head and
@@ -77,8 +77,11 @@ def finetune(
         folder: where to write ``finetune.json``, ``finetune/predictions.csv`` and ``finetune/*.ckpt``, the
             weights of the first seed (and group) of each column; None: nothing is written.
         config: the text of the run's ``config.yaml``, kept in checkpoints so that `load` needs nothing else.
-        about: a sentence on the model for ``finetune.json``.
+        about: a sentence on the model for the caption.
         progress: show a bar.
+
+    Returns:
+        A row per score and number of labels; the details are as of `tabled`.
 
     Raises:
         ValueError: data without labels, too few of them, settings that do not fit the data or the
@@ -126,13 +129,14 @@ def finetune(
             trials.append(_trial(name, plan, done, checkpoint))
     objective = plans[0].objective
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    result = Result(
-        trials, [name for name, *_ in columns], objective.names, objective.higher_is_better, asdict(task),
-        asdict(settings), list(seeds), groups, trained, time.perf_counter() - begun,
-    )  # fmt: skip
+    result = tabled({
+        "about": about, "trials": trials, "encoders": [name for name, *_ in columns], "names": objective.names,
+        "higher_is_better": objective.higher_is_better, "task": asdict(task), "settings": asdict(settings),
+        "seeds": list(seeds), "groups": groups, "num_parameters": trained, "seconds": time.perf_counter() - begun,
+        "config": parse_yaml(config or "", "config"),
+    })  # fmt: skip
     if folder is not None:
-        content = {"about": about, **result.as_dict(), "config": parse_yaml(config or "", "config")}
-        write(folder / "finetune.json", (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        write(folder / "finetune.json", result.to_json().encode())
     return result
 
 

@@ -33,7 +33,7 @@ _QUIET = (
 
 
 class Outcome(NamedTuple):
-    """How a training went; see `unmask.tools.finetune.result.Trial`."""
+    """How a training went; see `unmask.tools.finetune.trials.Trial`."""
 
     scores: dict[str, float]
     val_scores: dict[str, float | None] | None

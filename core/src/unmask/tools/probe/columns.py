@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from unmask.support.nearest import nearest, quoted
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, REGRESSION
-from unmask.tools.probe.fits import DEFAULTS, PROBES, score
+from unmask.tools.probe.caption import captioned, title_of
+from unmask.tools.probe.fits import DEFAULTS, MEASURES, PROBES, score
 from unmask.tools.probe.protocol import Part, Protocol, capped, draw, few_labels, parts_of
-from unmask.tools.probe.result import ProbeResult, Row
+from unmask.tools.results import Cell, Results, Row
 
 Features = Mapping[str, tuple[np.ndarray, np.ndarray]]
 Watch = Callable[[str, int, int], None]
@@ -28,7 +30,7 @@ def probe_columns(
     test_groups: np.ndarray | None = None,
     watch: Watch = lambda what, done, total: None,
     **settings: Any,
-) -> ProbeResult:
+) -> Results:
     """Probes any features: by column, a matrix to fit on ``[n, D]`` and one to score on ``[m, D]``.
 
     Features are centred and divided by one number, the root of their mean variance over the fitted matrix. Not
@@ -44,6 +46,19 @@ def probe_columns(
         watch: see `Watch`.
         settings: as of `Protocol`.
 
+    Returns:
+        A row per probe, number of labels and measure. Its details are the settings as of `Protocol`, with the
+        numbers of labels that were drawn in ``labels_per_class``, and:
+
+        - ``task``: the kind of labels
+        - ``num_train``, ``num_test``: samples (or tokens) to fit on, and to score on
+        - ``num_classes``: classes, labels of a multi-label task, or numbers of a regression
+        - ``widths``: of the features, by column
+        - ``over``: what ± is over: ``10 draws of labels``, ``10 folds``, ``6 held-out groups`` or ``3 runs``
+        - ``num_runs``: runs measured
+        - ``by_layer``: the probe whose rows are layers; empty: rows are probes
+        - ``parts``: names of the held-out groups or folds; empty for the one split of the data
+
     Raises:
         ValueError: a setting outside its range, an unknown probe or one that does not suit the labels, fewer than
             two classes, more labels per class asked for than there are, or features or labels that are not finite.
@@ -58,7 +73,7 @@ def probed(
     protocol: Protocol,
     groups: tuple[np.ndarray, np.ndarray] | None,
     watch: Watch,
-) -> ProbeResult:
+) -> Results:
     """`probe_columns` with its settings in one object."""
     answers = np.concatenate(labels)
     answers = answers[:, 0] if answers.ndim == 2 and answers.shape[1] == 1 else answers
@@ -93,19 +108,22 @@ def probed(
                 found[fit][column].append(scores)
     watch("done", done, total)
 
-    return ProbeResult(
-        rows=[row for fit, scores in found.items() for row in _told(fit, kind, scores)],
-        columns=list(columns),
-        task=kind,
-        num_train=len(labels[0]),
-        num_test=len(labels[1]),
-        num_classes=len(np.unique(answers)) if kind == CLASSIFICATION else math.prod(answers.shape[1:]),
-        widths={name: train.shape[1] for name, (train, _) in columns.items()},
-        protocol=protocol,
-        labels_per_class=few if any(fit.few for fit in plan) else (),
-        over=_over(protocol, groups is not None, parts),
-        parts=tuple(part.name for part in parts if part.name),
-    )
+    told = [row for fit, scores in found.items() for row in _told(fit, kind, scores)]
+    details = {
+        "task": kind,
+        "num_train": len(labels[0]),
+        "num_test": len(labels[1]),
+        "num_classes": len(np.unique(answers)) if kind == CLASSIFICATION else math.prod(answers.shape[1:]),
+        "widths": {name: train.shape[1] for name, (train, _) in columns.items()},
+        "over": _over(protocol, groups is not None, parts),
+        "num_runs": 1,
+        "by_layer": "",
+        "parts": tuple(part.name for part in parts if part.name),
+        **asdict(protocol),
+        "labels_per_class": few if any(fit.few for fit in plan) else (),
+    }
+    result = Results(title_of(told), list(columns), told, details=details, head="probe", gain="gain over {}")
+    return captioned(result, protocol, names)
 
 
 def kind_of(labels: np.ndarray) -> str:
@@ -170,12 +188,15 @@ def _told(fit: _Fit, kind: str, scores: Mapping[str, list[list[list[float]]]]) -
     for number, measure in enumerate(measures):
         name = fit.name if len(measures) == 1 else f"{fit.name}, {measure}"
         own = {column: [[one[number] for one in part] for part in parts] for column, parts in scores.items()}
-        if all(len(parts) == 1 for parts in own.values()):
-            rows.append(Row(name, {column: parts[0] for column, parts in own.items()}, measure))
-            continue
-        means = {column: [float(np.mean(part)) for part in parts] for column, parts in own.items()}
-        rows.append(Row(name, means, measure, own if fit.few is not None else None))
+        rows.append(Row(name, MEASURES[measure], {column: _cell(parts, fit) for column, parts in own.items()}))
     return rows
+
+
+def _cell(parts: list[list[float]], fit: _Fit) -> Cell:
+    """The scores of the only split of the data; else the mean of each fold or group."""
+    if len(parts) == 1:
+        return Cell.of(parts[0])
+    return Cell.of([float(np.mean(part)) for part in parts], parts if fit.few is not None else None)
 
 
 def _over(protocol: Protocol, grouped: bool, parts: Sequence[Part]) -> str:

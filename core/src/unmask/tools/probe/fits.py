@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, REGRESSION
 from unmask.tools.probe.protocol import Protocol
+from unmask.tools.results import Measure
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 """Inverse strengths of regularisation of logistic regression to choose from."""
@@ -41,6 +42,8 @@ LARGEST_KERNEL = 20_000
 """Labels beyond which an RBF machine, whose cost grows with their square, is refused."""
 
 ACCURACY, MAP, R2, MAE, NMI, ARI = "accuracy", "mAP", "R²", "MAE", "NMI", "ARI"
+MEASURES = {name: Measure(name, percent=name in (ACCURACY, MAP)) for name in (ACCURACY, MAP, R2, NMI, ARI)}
+MEASURES[MAE] = Measure(MAE, less_is_better=True, form=".3g")
 
 
 class Probe(NamedTuple):

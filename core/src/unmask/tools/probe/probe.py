@@ -22,12 +22,13 @@ from unmask.parts import Encoder, Tokenizer
 from unmask.tools.features.labels import REGRESSION, kind_for, taken_as
 from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import Vectors, raw_vectors, vectors
+from unmask.tools.probe.caption import captioned, title_of
 from unmask.tools.probe.columns import Watch, chosen, kind_of, probe_columns, probed
 from unmask.tools.probe.protocol import Protocol
-from unmask.tools.probe.result import ProbeResult, Row, over_runs
 from unmask.tools.probe.statistics import has_statistics, with_statistics
+from unmask.tools.results import Results, over_runs
 
-__all__ = ["ProbeResult", "Protocol", "Row", "probe", "probe_columns", "probe_runs"]
+__all__ = ["Protocol", "probe", "probe_columns", "probe_runs"]
 
 RAW, UNTRAINED, PRETRAINED = "raw input", "untrained encoder", "pretrained encoder"
 STATISTICS = "untrained encoder, statistics collected"
@@ -45,7 +46,7 @@ def probe(
     device: torch.device | str = "cpu",
     watch: Watch = lambda what, done, total: None,
     **settings: Any,
-) -> ProbeResult:
+) -> Results:
     """Three columns: raw input, ``untrained``'s encoder and ``model``'s; a fourth for encoders with BatchNorm.
 
     Args:
@@ -80,7 +81,7 @@ def probe_runs(
     device: torch.device | str = "cpu",
     watch: Watch = lambda what, done, total: None,
     **settings: Any,
-) -> ProbeResult:
+) -> Results:
     """`probe` for runs that differ by their seed alone: a score per run, raw input being the same in all.
 
     Args:
@@ -109,7 +110,7 @@ def probe_runs(
     if layer == "all":
         protocol = _of_one_probe(protocol, kind_of(labels[0]))
 
-    def measured(columns: Mapping[str, tuple[Vectors, Vectors]]) -> ProbeResult:
+    def measured(columns: Mapping[str, tuple[Vectors, Vectors]]) -> Results:
         pairs = {name: (train.values, test.values) for name, (train, test) in columns.items()}
         return probed(pairs, labels, protocol, own_groups, watch)  # type: ignore[arg-type]
 
@@ -132,7 +133,8 @@ def probe_runs(
             results.append(_stacked(measured({RAW: raw}) if number == 0 else None, by_layer))
         else:
             results.append(measured(({RAW: raw} if number == 0 else {}) | codes(encoders, layer)))
-    return over_runs(results)
+    result = over_runs(results)
+    return captioned(result, protocol, chosen(protocol, result.details["task"]))
 
 
 _NO_LABELS = "The data must have a `label` in every sample of its probe sets, but has none: there is nothing to probe."
@@ -196,18 +198,20 @@ def _layer(layer: int | None) -> str:
     return "last layer, normed" if layer is None else f"layer {layer}"
 
 
-def _stacked(raw: ProbeResult | None, by_layer: Mapping[int | None, ProbeResult]) -> ProbeResult:
+def _stacked(raw: Results | None, by_layer: Mapping[int | None, Results]) -> Results:
     """A row per layer, of the probe's first measure; raw input, which has no layers, is the same in all."""
     last = by_layer[None]
     rows = []
     for layer, result in by_layer.items():
         row = result.rows[0]
-        scores = row.scores if raw is None else raw.rows[0].scores | row.scores
-        rows.append(Row(_layer(layer), scores, row.measure))
+        rows.append(replace(row, name=_layer(layer), cells=({} if raw is None else raw.rows[0].cells) | row.cells))
+    name, widths = last.rows[0].name, ({} if raw is None else raw.details["widths"]) | last.details["widths"]
     return replace(
         last,
+        title=f"{title_of(rows)}: {name}",
+        columns=list(rows[0].cells),
         rows=rows,
-        columns=list(rows[0].scores),
-        widths=last.widths if raw is None else raw.widths | last.widths,
-        by_layer=last.rows[0].name,
+        details=last.details | {"widths": widths, "by_layer": name},
+        head="layer",
+        bold="column",
     )

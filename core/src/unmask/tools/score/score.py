@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from unmask.tools.features.samples import batches, split_of
 from unmask.tools.features.vectors import evaluating
 from unmask.tools.probe.columns import Watch
 from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
+from unmask.tools.results import standard_error
 from unmask.tools.score.decoder import ENOUGH_SAMPLES, filled, unexplained
 from unmask.tools.score.rows import FixedMask, answers, choose, coded, raw, regular, shown
 
@@ -63,7 +64,7 @@ class Score:
     """
 
     own_loss: dict[str, tuple[float, float | None]]
-    unexplained: dict[str, tuple[float, float]]
+    unexplained: dict[str, tuple[float, float | None]]
     folds: dict[str, list[float]]
     shown: str
     fingerprint: str
@@ -72,10 +73,6 @@ class Score:
     num_answers: int
     by_place: bool
     note: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings."""
-        return asdict(self)
 
 
 def comparable(one: Score, other: Score) -> bool:
@@ -171,9 +168,7 @@ def score(
             folds[name] = unexplained(features, row, values, samples, places if by_place else None)
     return Score(
         own_loss={name: _weighted(own) for name, own in losses.items() if len(own) == len(loader)},
-        unexplained={
-            name: (float(np.mean(f)), float(np.std(f, ddof=1) / math.sqrt(len(f)))) for name, f in folds.items()
-        },
+        unexplained={name: (float(np.mean(found)), standard_error(found)) for name, found in folds.items()},
         folds=folds,
         shown="dropped" if how.drop else "token" if how.token else "random",
         fingerprint=digest.hexdigest(),
@@ -207,5 +202,4 @@ def _bytes(hidden: Tensor, *others: Tensor | None) -> bytes:
 def _weighted(losses: Sequence[tuple[float, int]]) -> tuple[float, float | None]:
     """Mean over samples, and standard error over batches."""
     each, weights = (np.array(part) for part in zip(*losses, strict=True))
-    error = float(np.std(each, ddof=1) / math.sqrt(len(each))) if len(each) > 1 else None
-    return float(np.average(each, weights=weights)), error
+    return float(np.average(each, weights=weights)), standard_error(each)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import cast
 
 from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
@@ -36,13 +35,11 @@ def run(command: str, arguments: list[str]) -> int:
     pool = one_of("--pool", given.pool, POOLS)
     asked = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
 
-    from rich.console import Console
-
-    from unmask.api import check_comparable, load_run, over_runs, result_name, table, watching, write
+    from unmask.api import check_comparable, load_run, over_runs, result_name, watching, write
     from unmask_graph.data.module import GraphData
+    from unmask_graph.evaluate.caption import captioned
     from unmask_graph.evaluate.measure import Task, measure, task_of
     from unmask_graph.evaluate.nodes import Fit
-    from unmask_graph.evaluate.table import caption, plain, to_json
 
     runs = [load_run(path, given.data) for path in given.run]
     check_comparable(runs, own_data=given.data is None)
@@ -67,13 +64,9 @@ def run(command: str, arguments: list[str]) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
 
-    result, about = over_runs(results), "\n".join(one.about for one in runs)
-    write(file, to_json(result, task, pool, about, fit).encode())
-    if sys.stdout.isatty():
-        Console().print(table(result))
-        print(caption(result, task, pool, about, fit))
-    else:
-        print(plain(result, task, pool, about, fit), end="")
+    result = captioned(over_runs(results), task, pool, fit).about(*(one.about for one in runs))
+    write(file, result.to_json().encode())
+    result.show()
     print(f"Written to {file}")
     return GOOD
 

@@ -15,7 +15,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from unmask import Encoder, Tokenizer
-from unmask.api import ProbeResult, Watch, evaluating, nearest, probe_columns, quoted
+from unmask.api import Results, Watch, evaluating, nearest, probe_columns, quoted
 
 POOLS = ("sum", "mean", "max")
 Rows = tuple[np.ndarray, np.ndarray]
@@ -28,8 +28,8 @@ def svm_probe(
     *,
     num_folds: int = 10,
     watch: Watch = lambda what, done, total: None,
-) -> ProbeResult:
-    """Accuracy in each fold, by column; `ProbeResult.rows` has the one row.
+) -> Results:
+    """Accuracy in each fold, by column; `Results.rows` has the one row.
 
     Args:
         columns: a vector per graph ``[B, D]``, the column to be compared with the others last.

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from unmask import MaskedModel, seeds
-from unmask.api import CLASSIFICATION, IGNORED, ProbeResult, Protocol, Row, Watch, are_measured, batches, vectors
+from unmask.api import IGNORED, Cell, Measure, Results, Row, Watch, are_measured, batches, vectors
 from unmask_graph.data.batches import Chosen
 from unmask_graph.data.links import LinkData
 from unmask_graph.data.module import GraphData
@@ -22,6 +22,7 @@ Task = Literal["nodes", "graphs", "links"]
 TASKS: tuple[str, ...] = get_args(Task)
 LAST, BEST = "linear, last epoch", "linear, best validation epoch"
 DOT, FITTED = "dot product", "logistic regression"
+ACCURACY, AUC, AP = Measure("accuracy", percent=True), Measure("AUC"), Measure("AP")
 
 
 def measure(
@@ -35,7 +36,7 @@ def measure(
     fit: Fit = Fit(),
     device: torch.device | str = "cpu",
     watch: Watch = lambda what, done, total: None,
-) -> ProbeResult:
+) -> Results:
     """One of three protocols on frozen codes: `linear_probe` of nodes, `svm_probe` of graphs, or links told by
     `dot_scores` and `fitted_scores`.
 
@@ -107,18 +108,20 @@ def _check(datamodule: GraphData, task: Task) -> None:
 
 def _nodes(
     compared: Mapping[str, Column], datamodule: GraphData, seed: int, fit: Fit, device: torch.device | str, watch: Watch
-) -> ProbeResult:
+) -> Results:
     size = datamodule.val_batch_size
     loaders = {part: batches(datamodule, one, size) for part, one in _parts(datamodule).items()}
-    rows = {LAST: Row(LAST, {}), BEST: Row(BEST, {})}
+    rows = {name: Row(name, ACCURACY, {}) for name in (LAST, BEST)}
     for number, (name, column) in enumerate(compared.items()):
         watch(f"codes of {name}", number, len(compared))
         found = {part: vectors(*column, loader, device=device)[:2] for part, loader in loaders.items()}
         scores = linear_probe(**found, seed=seed, fit=fit)  # type: ignore[arg-type]
-        rows[LAST].scores[name] = [scores.last]
+        rows[LAST].cells[name] = Cell.of([scores.last])
         if scores.best is not None:
-            rows[BEST].scores[name] = [scores.best]
-    return _result(rows, compared, len(found["train"][0]), len(found["test"][0]), len(datamodule.graphs.classes))
+            rows[BEST].cells[name] = Cell.of([scores.best])
+    return _result(
+        "Accuracy, %", rows, compared, len(found["train"][0]), len(found["test"][0]), len(datamodule.graphs.classes)
+    )
 
 
 def _parts(datamodule: GraphData) -> dict[str, Dataset]:
@@ -135,7 +138,7 @@ def _parts(datamodule: GraphData) -> dict[str, Dataset]:
 
 def _graphs(
     compared: Mapping[str, Column], datamodule: GraphData, pool: str, device: torch.device | str, watch: Watch
-) -> ProbeResult:
+) -> Results:
     parts = [one for one in datamodule.splits[2:] if one is not None]
     loader = batches(datamodule, ConcatDataset(parts), datamodule.val_batch_size)
     found = {}
@@ -145,23 +148,23 @@ def _graphs(
     return svm_probe(found, labels, watch=watch)
 
 
-def _links(
-    compared: Mapping[str, Column], datamodule: LinkData, device: torch.device | str, watch: Watch
-) -> ProbeResult:
+def _links(compared: Mapping[str, Column], datamodule: LinkData, device: torch.device | str, watch: Watch) -> Results:
     split = datamodule.split
     loader = batches(datamodule, datamodule.splits.val, 1)
-    rows = {f"{how}, {what}": Row(f"{how}, {what}", {}, what) for how in (DOT, FITTED) for what in ("AUC", "AP")}
+    names = [(f"{how}, {measure.name}", measure) for how in (DOT, FITTED) for measure in (AUC, AP)]
+    rows = {name: Row(name, measure, {}) for name, measure in names}
     for number, (name, column) in enumerate(compared.items()):
         watch(f"codes of {name}", number, len(compared))
         codes = node_codes(*column, loader, device)
         for how, scores in ((DOT, dot_scores(codes, split.test)), (FITTED, fitted_scores(codes, split))):
-            rows[f"{how}, AUC"].scores[name] = [scores.auc]
-            rows[f"{how}, AP"].scores[name] = [scores.ap]
-    return _result(rows, compared, len(split.train.edge), len(split.test.edge), 2)
+            rows[f"{how}, AUC"].cells[name] = Cell.of([scores.auc])
+            rows[f"{how}, AP"].cells[name] = Cell.of([scores.ap])
+    return _result("Scores", rows, compared, len(split.train.edge), len(split.test.edge), 2)
 
 
 def _result(
-    rows: Mapping[str, Row], compared: Mapping[str, Column], num_train: int, num_test: int, num_classes: int
-) -> ProbeResult:
-    whole = [row for row in rows.values() if row.scores]
-    return ProbeResult(whole, list(compared), CLASSIFICATION, num_train, num_test, num_classes, {}, Protocol(), (), "")
+    title: str, rows: Mapping[str, Row], compared: Mapping[str, Column], num_train: int, num_test: int, num_classes: int
+) -> Results:
+    whole = [row for row in rows.values() if row.cells]
+    sizes = {"num_train": num_train, "num_test": num_test, "num_classes": num_classes, "num_runs": 1, "over": ""}
+    return Results(title, list(compared), whole, details=sizes, head="probe", gain="gain over {}")

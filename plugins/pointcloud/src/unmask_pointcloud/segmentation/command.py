@@ -10,12 +10,14 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from unmask.api import Results
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -46,7 +48,7 @@ def run(command: str, arguments: list[str]) -> int:
     head = one_of("--head", given.head, ("linear", "mlp"))
     precision = one_of("--precision", given.precision, ("32-true", "bf16-mixed", "16-mixed"))
 
-    from unmask.api import Settings, build, finetune, finetune_text, load_run, write
+    from unmask.api import Settings, build, finetune, load_run, write
     from unmask_pointcloud.data.module import PointCloudData
     from unmask_pointcloud.segmentation.labels import PartLabels
     from unmask_pointcloud.segmentation.pointwise import Pointwise
@@ -70,19 +72,30 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError(str(error)) from error
     found = list(_ious(folder / "finetune" / "predictions.csv"))
     write(folder / "segment.json", (json.dumps(found, indent=2) + "\n").encode())
-    print(finetune_text(result, trained.about), end="")
-    print("\nMean IoU, %, over classes and over clouds:")
-    for encoder in result.encoders:
-        own = [one for one in found if one["encoder"] == encoder]
-        for name in ("classes", "clouds"):
-            scores = [100 * float(one[name]) for one in own]
-            told = ", ".join(f"{score:.1f}" for score in scores)
-            print(f"  {encoder:14} {name:8} {sum(scores) / len(scores):5.1f}" + (f"  ({told})" if len(own) > 1 else ""))
+    result.show()
+    print()
+    _iou_table(found, result).show()
     print(f"Written to {folder / 'segment.json'}, {folder / 'finetune.json'} and {folder / 'finetune'}")
     return GOOD
 
 
-def _ious(path: Path) -> Iterator[dict[str, str | int | float]]:
+def _iou_table(found: list[dict[str, Any]], tuned: Results) -> Results:
+    """Each kind of mean IoU in the columns of ``tuned``."""
+    from unmask.api import Cell, Measure, Results, Row
+
+    def cell(name: str, column: str) -> Cell:
+        return Cell.of([one[name] for one in found if one["encoder"] == column])
+
+    measure = Measure("mean IoU", percent=True)
+    rows = [Row(name, measure, {one: cell(name, one) for one in tuned.columns}) for name in ("classes", "clouds")]
+    seeds = len(found) // len(tuned.columns)
+    gains = "; gains are paired" if tuned.gain else ""
+    spread = f"± standard error over {seeds} seeds, each of which is in segment.json{gains}." if seeds > 1 else ""
+    title = "Mean IoU, %, over classes and over clouds"
+    return Results(title, tuned.columns, rows, [spread], head="over", gain=tuned.gain)
+
+
+def _ious(path: Path) -> Iterator[dict[str, Any]]:
     """Of each training, in the order of the table of predictions."""
     from unmask_pointcloud.segmentation.iou import mean_iou
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from unmask.data import Findings, find_files, label_of, no_such
 from unmask_text.data.report import Report
-from unmask_text.data.tables import Row, column_of, json_rows, parquet_rows, table_rows
+from unmask_text.data.tables import Fields, column_of, json_rows, parquet_rows, table_rows
 
 PLAIN = (".txt", ".text", ".md", ".rst")
 JSON = (".jsonl", ".ndjson", ".json")
@@ -282,7 +282,7 @@ def _blank(text: str, start: int, end: int) -> int | None:
     return place if place > 0 else None
 
 
-def _rows(rows: Iterator[Row], options: Options, folder: str | None, report: Report) -> Iterator[Segment]:
+def _rows(rows: Iterator[Fields], options: Options, folder: str | None, report: Report) -> Iterator[Segment]:
     """A document per row."""
     text_column = label_column = None
     for row in rows:

@@ -13,7 +13,7 @@ from unmask.api import nearest, quoted
 from unmask.data import Findings, read_table
 from unmask_text.data.report import Report
 
-Row = dict[str, Any]
+Fields = dict[str, Any]
 
 ONE_COLUMN = "tables of one column, whose first line is taken for its name"
 LONGEST_NAME = 4
@@ -22,7 +22,7 @@ LARGEST_OBJECT = 2**26
 """Characters of one object in a ``.json`` file at most: what bounds memory."""
 
 
-def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Row]:
+def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Fields]:
     """Objects of a JSON file, whichever of its three forms it has: objects in lines, an array of objects, or objects
     over several lines, of which there is mostly one.
 
@@ -47,7 +47,7 @@ def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Row
             report.num_unreadable_rows += 1
 
 
-def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings) -> Iterator[Row]:
+def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings) -> Iterator[Fields]:
     """Rows of a CSV or TSV by the names in the first line, see `read_table`; none of an empty file.
 
     The only column may have any name, so its first line may be no name at all: that is noted, or refused where it
@@ -72,7 +72,7 @@ def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findi
     yield from table.rows
 
 
-def parquet_rows(path: Path, text_column: str | None, label_column: str | None) -> Iterator[Row]:
+def parquet_rows(path: Path, text_column: str | None, label_column: str | None) -> Iterator[Fields]:
     """Rows with these columns alone.
 
     Raises:
@@ -117,7 +117,7 @@ class _Objects:
         self.chunks, self.path, self.in_array = chunks, path, in_array
         self.text, self.place, self.number = "", 0, 0
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Fields]:
         if self.in_array:
             self._next()
             self.place += 1
@@ -149,7 +149,7 @@ class _Objects:
                 return ""
             self.text, self.place = more, 0
 
-    def _object(self) -> Row:
+    def _object(self) -> Fields:
         size = len(self.text) - self.place
         while True:
             try:
@@ -180,7 +180,7 @@ def _read(chunks: Iterator[str], size: int) -> str:
     return "".join(parts)
 
 
-def _object(line: str) -> Row | None:
+def _object(line: str) -> Fields | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
