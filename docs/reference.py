@@ -54,7 +54,8 @@ ORDER = [f"unmask.{name}" for name in ("structures", "parts", "model", "data", "
 
 def pages() -> dict[str, str]:
     """The pages, by path below docs/."""
-    made = {}
+    made: dict[str, str] = {}
+    shown: set[str] = set()  # what several modules export stands on the first page
     index = [
         "# API reference", "",
         "From the docstrings, which give shapes, units and ranges. B is the batch, N tokens, K visible ones, M hidden "
@@ -63,7 +64,7 @@ def pages() -> dict[str, str]:
     ]  # fmt: skip
     for page, (title, what, modules) in CORE.items():
         index.append(f"| [{title}]({page}.md) | {what} |")
-        sections = [_module(name, heading=len(modules) > 1) for name in modules]
+        sections = [_module(name, len(modules) > 1, shown) for name in modules]
         made[f"api/{page}.md"] = f"{GENERATED}# {title}\n\n{what}\n\n" + "\n".join(sections)
     for distribution in FIRST_PARTY[1:]:
         package = distribution.replace("-", "_")
@@ -74,9 +75,10 @@ def pages() -> dict[str, str]:
     return {"api/index.md": GENERATED + "\n".join(index) + "\n"} | made
 
 
-def _module(name: str, heading: bool) -> str:
+def _module(name: str, heading: bool, shown: set[str]) -> str:
     module = importlib.import_module(name)
-    paths = _public(module)
+    paths = [path for path in _public(module) if path not in shown]
+    shown.update(paths)
     if heading:
         return "\n".join([f"## {name}", "", *(f"::: {path}\n" for path in paths)])
     by_home: dict[str, list[str]] = {}  # a heading for each module that the names come from, in the order of its own
