@@ -78,7 +78,7 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
     except Exception as error:
         cause = broken[-1] if broken and cli is None else error
         if isinstance(cause, UserError):
-            raise cause from None
+            raise cause from cause.__cause__
         if full := is_full(error):
             raise OSError(full.errno, full.strerror, full.filename or str(getattr(cli, "folder", base))) from error
         if cli is not None and (told := not_resumable(error, cli.config.ckpt_path)):
@@ -86,7 +86,7 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
         if is_mistake(cause, running=cli is not None and cli.running):
             raise UserError(message_of(cause)) from cause
         if cause is not error:  # a union has buried it
-            raise cause from None
+            raise cause from cause.__cause__
         raise
     finally:
         signal.signal(signal.SIGINT, interrupt)
