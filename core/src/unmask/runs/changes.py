@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from unmask.support.yaml_files import parse_yaml, read_yaml
 from unmask.support.errors import UserError
+from unmask.support.yaml_files import parse_yaml, read_yaml
 
 SEED = "seed_everything"
 """The one option that a checkpoint decides: masks, order and augmentations go on by it."""

@@ -18,9 +18,9 @@ import lightning as L
 import torch
 
 from unmask.plugins import registry
-from unmask.support.atomic import written_whole
-from unmask.runs.stopping import Terminated
 from unmask.runs.folders import read_environment
+from unmask.runs.stopping import Terminated
+from unmask.support.atomic import written_whole
 
 PACKAGES = ("unmask", "torch", "lightning", "numpy")
 """Whose versions are noted, beside those of the plugins."""

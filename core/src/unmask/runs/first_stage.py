@@ -13,13 +13,13 @@ import lightning as L
 import yaml
 from torch import Tensor
 
-from unmask.plugins import registry
 from unmask.agreements import Agreement
-from unmask.runs.alike import config_of, difference
-from unmask.runs.records import RunFolder
 from unmask.configs.building import build
+from unmask.plugins import registry
+from unmask.runs.alike import config_of, difference
 from unmask.runs.checkpoints import read_checkpoint
 from unmask.runs.folders import holds_a_run, is_finished, is_in_use, newest_checkpoint
+from unmask.runs.records import RunFolder
 
 ASKED = "first-stage.yaml"
 """What a first stage is asked for beside its recipe: its data, and what its model must have. Lies in its folder."""

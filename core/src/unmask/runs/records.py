@@ -15,7 +15,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from unmask.support.atomic import naming, remove_parts, written_whole
 from unmask.support.errors import UserError
 
-
 _OWN = ("config.yaml", "metrics.csv", "environment.json", "health.txt", "hpc_ckpt_*.ckpt")
 """Files that a run writes into its folder itself."""
 

@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unmask.training.compiled import plain_names
-from unmask.support.nearest import nearest, quoted
-from unmask.support.errors import UserError
 from unmask.runs.folders import the_one_before
+from unmask.support.errors import UserError
+from unmask.support.nearest import nearest, quoted
+from unmask.training.compiled import plain_names
 
 State = dict[str, Tensor]
 

@@ -14,7 +14,6 @@ from unmask.data import read_pickle
 from unmask_graph.data.graphs import Graphs, RawGraph, clean
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.report import Report
-from unmask_graph.data.sampling import Sampling
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 NUM_VAL = 500
@@ -39,7 +38,7 @@ class PlanetoidData(GraphData):
     Raises:
         ValueError: in `setup`, no such folder, data set or file, or one that is damaged.
 
-    Further arguments are those of `GraphData`.
+    Further arguments are those of `GraphData`, without shares of the split, which is the data set's own.
     """
 
     sample_name: ClassVar[str] = "graphs"
@@ -48,25 +47,11 @@ class PlanetoidData(GraphData):
         self,
         folder: str,
         name: str | None = None,
-        directed: bool = False,
         scale: Literal["none", "rows", "columns"] = "rows",
-        sampling: Sampling | None = None,
-        batch_size: int = 1,
-        steps_per_epoch: int = 1,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            directed=directed,
-            scale=scale,
-            sampling=sampling,
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            num_workers=num_workers,
-            val_batch_size=val_batch_size,
-            drop_last=drop_last,
-        )
+        # The split is the data set's own, so no shares of it can be chosen.
+        super().__init__(scale=scale, train_ratio=0.5, val_ratio=0.1, **shared)
         self.folder = folder
         self.set_name = name
 

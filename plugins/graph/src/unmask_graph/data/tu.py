@@ -40,7 +40,7 @@ class TUData(GraphData):
     Raises:
         ValueError: in `setup`, no such file, one that does not fit its layout, or features it does not have.
 
-    Further arguments are those of `GraphData`.
+    Further arguments are those of `GraphData` that concern whole graphs.
     """
 
     def __init__(
@@ -48,23 +48,13 @@ class TUData(GraphData):
         path: str,
         name: str | None = None,
         features: Literal["auto", "tags", "attributes", "degrees"] = "auto",
-        directed: bool = False,
-        scale: Literal["none", "rows", "columns"] = "none",
         batch_size: int = 32,
         val_ratio: float = 0.0,
-        num_workers: int | None = 0,
-        val_batch_size: int | None = None,
-        drop_last: bool = True,
+        **shared: Any,
     ) -> None:
+        # Whole graphs are the samples: nothing is sampled from one, and no nodes are chosen to train on.
         super().__init__(
-            directed=directed,
-            scale=scale,
-            sampling=None,
-            batch_size=batch_size,
-            val_ratio=val_ratio,
-            num_workers=num_workers,
-            val_batch_size=val_batch_size,
-            drop_last=drop_last,
+            batch_size=batch_size, val_ratio=val_ratio, sampling=None, train_ratio=0.5, steps_per_epoch=1, **shared
         )
         if features not in FEATURES:
             near = quoted(nearest(features, FEATURES) or FEATURES)
