@@ -23,10 +23,12 @@ _HOMES = {
     "Linear": "schedules",
     "Loss": "parts",
     "LossValue": "parts",
+    "MADE": "method",
     "Mask": "structures",
     "MaskSampler": "parts",
     "MaskedDataModule": "data",
     "MaskedModel": "model",
+    "Method": "method",
     "Optimization": "optim",
     "Places": "structures",
     "Prediction": "structures",
@@ -42,7 +44,9 @@ _HOMES = {
     "Tokenizer": "parts",
     "Tokens": "structures",
     "at": "schedules",
+    "chosen": "method",
     "fused": "optim",
+    "left_to": "method",
     "num_to_hide": "parts",
     "parameter_groups": "optim",
 }
@@ -52,6 +56,7 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from unmask.agreements import Agreement
     from unmask.data import MaskedDataModule
+    from unmask.method import MADE, Method, chosen, left_to
     from unmask.model import MaskedModel, Step
     from unmask.optim import Optimization, fused, parameter_groups
     from unmask.parts import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer, num_to_hide

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from unmask.schedules import Progress, Schedule, at
 from unmask.structures import Grid, Latent, Layout, Mask, Prediction, Sequence, Set, Tokens
+from unmask.support.remembered import Remembered
 
 
-class Tokenizer(nn.Module, ABC):
+class Tokenizer(Remembered, nn.Module, ABC):
     """Cuts a batch of raw samples into the units that may be hidden."""
 
     @abstractmethod
@@ -48,7 +49,7 @@ class Tokenizer(nn.Module, ABC):
         return None
 
 
-class MaskSampler(nn.Module, ABC):
+class MaskSampler(Remembered, nn.Module, ABC):
     """Chooses what is hidden, per sample, for the whole batch at once and on its device.
 
     Hides ``num_hidden = N - floor(N * (1 - ratio))`` of a sample's N real tokens, the rule of MAE's
@@ -146,7 +147,7 @@ class MaskSampler(nn.Module, ABC):
         """
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Remembered, nn.Module, ABC):
     """Turns the tokens it is shown into codes. Nothing of a hidden value may reach its output."""
 
     width: int
@@ -168,7 +169,7 @@ class Encoder(nn.Module, ABC):
         return layer or self.num_layers
 
 
-class Predictor(nn.Module, ABC):
+class Predictor(Remembered, nn.Module, ABC):
     """Answers at the asked places, from codes and from where things lie, never from hidden values."""
 
     @abstractmethod
@@ -176,7 +177,7 @@ class Predictor(nn.Module, ABC):
         """Answers at ``mask.asked``; ``places`` are the tokens without their values."""
 
 
-class Target(nn.Module, ABC):
+class Target(Remembered, nn.Module, ABC):
     """What should be predicted, fixed before encoding and without gradient."""
 
     def start(self, encoder: Encoder) -> None:
@@ -202,7 +203,7 @@ class LossValue(NamedTuple):
     per_token: Tensor
 
 
-class Loss(nn.Module, ABC):
+class Loss(Remembered, nn.Module, ABC):
     """Compares answers with targets: the mean over all asked places of the batch."""
 
     @abstractmethod

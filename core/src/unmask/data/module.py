@@ -11,7 +11,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import lightning as L
 import torch
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from unmask import agreements, seeds
 from unmask.support.checks import at_least
+from unmask.support.remembered import Remembered
 
 Sample = dict[str, Any]
 
@@ -38,19 +39,6 @@ class Splits(NamedTuple):
     val: Dataset
     probe_train: Dataset | None = None
     probe_test: Dataset | None = None
-
-
-class Remembered:
-    """Keeps what an object was made with. jsonargparse takes a class's own ``__new__`` for its constructor, so this
-    one is inherited.
-    """
-
-    _given: tuple[tuple[Any, ...], dict[str, Any]]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        made = super().__new__(cls)
-        made._given = args, kwargs  # what makes it again, see `unmask.runs.alike`
-        return made
 
 
 class MaskedDataModule(Remembered, L.LightningDataModule, ABC):

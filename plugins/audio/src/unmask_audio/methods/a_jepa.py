@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import (
+    Encoder,
+    Loss,
+    MaskSampler,
+    Method,
+    Optimization,
+    Target,
+    chosen,
+)
 from unmask.losses import MSELoss
 from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.masks.curriculum import CurriculumMask
-from unmask_audio.methods.sizes import Size, patch_of, sizes_of
+from unmask_audio.methods.sizes import SIZES, Size, patch_of
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
 
-class AJEPA(MaskedModel):
+class AJEPA(Method):
     """A ViT encodes one context; a predictor answers for each target block by itself.
 
     ``loss = mean over target places of mean((predictor(codes) - layer-norm(teacher's codes))^2)``
@@ -40,36 +48,23 @@ class AJEPA(MaskedModel):
         ValueError: an unknown size, one beside an encoder, which has its own, or another patch than the tokenizer's.
     """
 
-    def __init__(
-        self,
-        size: Size | None = None,
-        patch: tuple[int, int] | None = None,
-        mask: MaskSampler = CurriculumMask(),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = EMATeacher(),
-        loss: Loss = MSELoss(),
-        corruption: Corruption = Corruption(drop=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=1e-4, warmup_epochs=3),
-    ) -> None:
-        sizes = sizes_of(size, encoder)
-        patch = patch_of(patch, tokenizer)
-        encoder = encoder or SpectrogramViT(
+    size: Size | None = None
+    patch: tuple[int, int] | None = None
+    mask: MaskSampler = CurriculumMask()
+    target: Target = EMATeacher()
+    loss: Loss = MSELoss()
+    optim: Optimization = Optimization(base_lr=1e-4, weight_decay=1e-4, warmup_epochs=3)
+
+    def complete(self) -> None:
+        sizes = chosen("size", self.size or "base", SIZES)
+        patch = patch_of(self.patch, self.tokenizer)
+        self.tokenizer = self.tokenizer or SpectrogramTokenizer(patch=patch)
+        self.encoder = self.encoder or SpectrogramViT(
             sizes.width, sizes.depth, sizes.num_heads, patch[0] * patch[1], class_token=False
         )
-        super().__init__(
-            tokenizer=tokenizer or SpectrogramTokenizer(patch=patch),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor
-            or TransformerPredictor(
-                encoder.width, encoder.width, sizes.predictor_width, sizes.local_depth, sizes.predictor_heads
-            ),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
+        width = self.encoder.width
+        self.predictor = self.predictor or TransformerPredictor(
+            width, width, sizes.predictor_width, sizes.local_depth, sizes.predictor_heads
         )
 
     @property

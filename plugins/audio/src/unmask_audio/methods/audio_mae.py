@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import (
+    Loss,
+    MaskSampler,
+    Method,
+    Optimization,
+    Target,
+    chosen,
+    left_to,
+)
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import ValueTarget
 from unmask_audio.encoders.vit import SpectrogramViT
-from unmask_audio.methods.sizes import Size, patch_of, sizes_of
+from unmask_audio.methods.sizes import SIZES, Size, patch_of
 from unmask_audio.predictors.local import LocalDecoder
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
-DECODERS = ("local", "global")
 
-
-class AudioMAE(MaskedModel):
+class AudioMAE(Method):
     """A ViT encodes the visible patches only; a decoder predicts the hidden ones.
 
     ``loss = mean over hidden patches of mean((decoder(codes) - normalised patch)^2)``
@@ -44,40 +50,24 @@ class AudioMAE(MaskedModel):
             than the tokenizer's.
     """
 
-    def __init__(
-        self,
-        size: Size | None = None,
-        decoder: Literal["local", "global"] | None = None,
-        patch: tuple[int, int] | None = None,
-        mask: MaskSampler = RandomMask(ratio=0.8),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = ValueTarget(normalize=True),
-        loss: Loss = MSELoss(),
-        corruption: Corruption = Corruption(drop=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=2e-4, weight_decay=1e-4, warmup_epochs=3),
-    ) -> None:
-        sizes = sizes_of(size, encoder)
-        patch = patch_of(patch, tokenizer)
-        if decoder not in (None, *DECODERS):
-            raise ValueError(f"`decoder` must be one of {', '.join(DECODERS)}, but is {decoder!r}.")
-        if predictor is not None and decoder is not None:
-            raise ValueError(
-                f"`decoder` must be left out when `predictor` is given, but is {decoder!r}; nearest: null."
-            )
+    size: Size | None = None
+    decoder: Literal["local", "global"] | None = None
+    patch: tuple[int, int] | None = None
+    mask: MaskSampler = RandomMask(ratio=0.8)
+    target: Target = ValueTarget(normalize=True)
+    loss: Loss = MSELoss()
+    optim: Optimization = Optimization(base_lr=2e-4, weight_decay=1e-4, warmup_epochs=3)
+
+    def complete(self) -> None:
+        sizes = chosen("size", self.size or "base", SIZES)
+        patch = patch_of(self.patch, self.tokenizer)
         token_width = patch[0] * patch[1]
-        encoder = encoder or SpectrogramViT(sizes.width, sizes.depth, sizes.num_heads, token_width)
-        ends = (encoder.width, token_width, sizes.predictor_width)
-        if predictor is None and decoder == "global":
-            predictor = TransformerPredictor(*ends, sizes.global_depth, sizes.predictor_heads)
-        super().__init__(
-            tokenizer=tokenizer or SpectrogramTokenizer(patch=patch),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or LocalDecoder(*ends, sizes.local_depth, sizes.predictor_heads),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
+        self.tokenizer = self.tokenizer or SpectrogramTokenizer(patch=patch)
+        self.encoder = self.encoder or SpectrogramViT(sizes.width, sizes.depth, sizes.num_heads, token_width)
+        if self.predictor is not None:
+            left_to("predictor", decoder=self.decoder)
+        whole = chosen("decoder", self.decoder or "local", {"local": False, "global": True})
+        kind, depth = (TransformerPredictor, sizes.global_depth) if whole else (LocalDecoder, sizes.local_depth)
+        self.predictor = self.predictor or kind(
+            self.encoder.width, token_width, sizes.predictor_width, depth, sizes.predictor_heads
         )

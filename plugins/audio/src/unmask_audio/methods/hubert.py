@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,16 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from unmask import (
+    MADE,
     Corruption,
     Encoder,
     Loss,
     LossValue,
     Mask,
-    MaskedModel,
     MaskSampler,
+    Method,
     Optimization,
     Prediction,
-    Predictor,
     Step,
     Tokens,
     seeds,
@@ -42,7 +42,7 @@ _FRAMES = ("window", "hop", "sample_rate", "normalize")
 """Settings of the tokenizer, which both iterations share."""
 
 
-class HuBERT(MaskedModel):
+class HuBERT(Method):
     """Hidden frames are replaced behind the stem; their codes must name the clusters that the frames are of.
 
     ``loss = CE(hidden frames) + visible_weight * CE(visible frames) + feature_penalty * mean(stem features^2)``
@@ -86,70 +86,60 @@ class HuBERT(MaskedModel):
         UserError: when training begins, a ``codebook`` of other clusters.
     """
 
-    encoder: SpeechEncoder
-    target: ClusterTarget
+    style: Style | None = None
+    size: SpeechSize | None = None
+    num_clusters: int | list[int] = 100
+    teacher_layer: int | None = None
+    teacher_run: str | None = None
+    teacher_recipe: str | None = None
+    teacher: Encoder | None = None
+    codebook: str | None = None
+    num_frames: int = 1_000_000
+    visible_weight: float = 0.0
+    feature_penalty: float = 10.0
+    tokenizer: WaveTokenizer = MADE
+    mask: MaskSampler = TimeSpanMask(start_ratio=0.08)
+    encoder: SpeechEncoder = MADE
+    target: ClusterTarget = field(init=False)
+    loss: Loss = CrossEntropyLoss()
+    corruption: Corruption = Corruption(token=1)
+    optim: Optimization = Optimization(base_lr=5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000)
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: SpeechSize | None = None,
-        num_clusters: int | list[int] = 100,
-        teacher_layer: int | None = None,
-        teacher_run: str | None = None,
-        teacher_recipe: str | None = None,
-        teacher: Encoder | None = None,
-        codebook: str | None = None,
-        num_frames: int = 1_000_000,
-        visible_weight: float = 0.0,
-        feature_penalty: float = 10.0,
-        mask: MaskSampler = TimeSpanMask(start_ratio=0.08),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        loss: Loss = CrossEntropyLoss(),
-        corruption: Corruption = Corruption(token=1),
-        tokenizer: WaveTokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000),
-    ) -> None:
-        at_least(0, visible_weight=visible_weight, feature_penalty=feature_penalty)
-        at_least(1, num_frames=num_frames)
-        options = {"teacher_run": teacher_run, "teacher_recipe": teacher_recipe, "teacher": teacher}
-        for name, given in options.items():
-            if teacher_layer is None and given is not None:
+    encoder_options = ("style", "size")
+
+    def complete(self) -> None:
+        at_least(0, visible_weight=self.visible_weight, feature_penalty=self.feature_penalty)
+        at_least(1, num_frames=self.num_frames)
+        for name in ("teacher_run", "teacher_recipe", "teacher"):
+            if self.teacher_layer is None and getattr(self, name) is not None:
                 raise ValueError(
                     f"`teacher_layer` must say which layer to cluster when `{name}` is given, but is None."
                 )
-        counts = [num_clusters] if isinstance(num_clusters, int) else list(num_clusters)
-        kinds = {"style": style, "size": size} if teacher is None and encoder is None else {}
-        settings: dict[str, Any] = {name: value for name, value in kinds.items() if value is not None}
-        if tokenizer is not None:
+        counts = [self.num_clusters] if isinstance(self.num_clusters, int) else list(self.num_clusters)
+        self.first_stage = FirstStage("teacher", self.teacher_run, self.teacher_recipe, self._of_both_iterations())
+        self.encoder = speech_encoder(self.encoder, self.style, self.size, "hubert")
+        self.tokenizer = wave_tokenizer(self.tokenizer, self.encoder)
+        source: Cepstra | LayerCodes = Cepstra(self.tokenizer)
+        if self.teacher_layer is not None:
+            older = speech_encoder(self.teacher or copy.deepcopy(self.encoder), None, None, "hubert")
+            check_frames("teacher", older, self.encoder)
+            wave_tokenizer(self.tokenizer, older)  # refuses one that makes other waves than the teacher knows
+            source = LayerCodes(older, self.teacher_layer)
+        self.predictor = self.predictor or ClusterHead(self.encoder.width, counts)
+        self.target = ClusterTarget(source, counts)
+
+    def _of_both_iterations(self) -> dict[str, Any]:
+        """Options that the first iteration is trained with as well."""
+        settings: dict[str, Any] = {}
+        if self.teacher is None and self.encoder is None:
+            kinds = {"style": self.style, "size": self.size}
+            settings = {name: value for name, value in kinds.items() if value is not None}
+        if self.tokenizer is not None:
             settings["tokenizer"] = {
                 "class_path": "unmask_audio.speech.tokenizer.WaveTokenizer",
-                "init_args": {name: getattr(tokenizer, name) for name in _FRAMES},
+                "init_args": {name: getattr(self.tokenizer, name) for name in _FRAMES},
             }
-        speech = speech_encoder(encoder, style, size, "hubert")
-        tokenizer = wave_tokenizer(tokenizer, speech)
-        source: Cepstra | LayerCodes = Cepstra(tokenizer)
-        if teacher_layer is not None:
-            older = speech_encoder(teacher or copy.deepcopy(speech), None, None, "hubert")
-            check_frames("teacher", older, speech)
-            wave_tokenizer(tokenizer, older)  # refuses one that makes other waves than the teacher knows
-            source = LayerCodes(older, teacher_layer)
-        super().__init__(
-            tokenizer=tokenizer,
-            mask=mask,
-            encoder=speech,
-            predictor=predictor or ClusterHead(speech.width, counts),
-            target=ClusterTarget(source, counts),
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
-        )
-        self.first_stage = FirstStage("teacher", teacher_run, teacher_recipe, settings)
-        self.teacher_has_weights = teacher is not None and teacher_run is None
-        self.codebook = codebook
-        self.num_frames = num_frames
-        self.visible_weight = visible_weight
-        self.feature_penalty = feature_penalty
+        return settings
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Hide, encode, name. Masks are drawn from ``generator``."""
@@ -205,7 +195,7 @@ class HuBERT(MaskedModel):
     def _take_teacher(self) -> None:
         """Reads the encoder of the finished first iteration."""
         source = self.target.source
-        if not isinstance(source, LayerCodes) or self.teacher_has_weights:
+        if not isinstance(source, LayerCodes) or (self.teacher is not None and self.teacher_run is None):
             return
         found = self.first_stage.weights()
         if found is None:

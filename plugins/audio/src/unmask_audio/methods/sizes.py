@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from unmask import Encoder, Tokenizer
+from unmask import Tokenizer
 
 Size = Literal["tiny", "small", "base", "large"]
 
@@ -27,32 +27,6 @@ SIZES = {
     "base": Sizes(768, 12, 12, 512, 16, 16, 8),
     "large": Sizes(1024, 24, 16, 512, 16, 16, 8),
 }
-
-
-def sizes_of(size: str | None, encoder: Encoder | None) -> Sizes:
-    """The numbers behind a name; None: those of ``base``.
-
-    Raises:
-        ValueError: an unknown name, or one beside an encoder, which has its own.
-    """
-    left_to(encoder, size=size)
-    if size is not None and size not in SIZES:
-        raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-    return SIZES[size or "base"]
-
-
-def left_to(encoder: Encoder | None, **given: Any) -> None:
-    """Refuses what an ``encoder`` given beside it has already.
-
-    Raises:
-        ValueError: an encoder, and something that is not None.
-    """
-    for name, value in given.items():
-        if encoder is not None and value is not None:
-            raise ValueError(
-                f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}; "
-                "nearest: null."
-            )
 
 
 def patch_of(patch: tuple[int, int] | None, tokenizer: Tokenizer | None) -> tuple[int, int]:

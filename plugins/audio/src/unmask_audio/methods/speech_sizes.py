@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from unmask import Encoder
+from unmask import Encoder, chosen
 from unmask_audio.encoders.speech import SpeechEncoder
-from unmask_audio.methods.sizes import left_to
 from unmask_audio.speech.tokenizer import WaveTokenizer
 
 Style = Literal["hubert", "wav2vec2", "wavlm"]
@@ -47,13 +46,10 @@ def speech_encoder(encoder: Encoder | None, style: str | None, size: str | None,
         default: the method's own kind.
 
     Raises:
-        ValueError: an unknown style or size, one beside an encoder, or an encoder of another class.
+        ValueError: an unknown style or size, or an encoder of another class.
     """
-    left_to(encoder, style=style, size=size)
     if encoder is None:
-        if size is not None and size not in SIZES:
-            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-        return SpeechEncoder({"model_type": style or default, **SIZES[size or "base"]})
+        return SpeechEncoder({"model_type": style or default, **chosen("size", size or "base", SIZES)})
     if not isinstance(encoder, SpeechEncoder):
         raise ValueError(f"`encoder` must be an `audio.speech`, but is a {type(encoder).__name__}.")
     return encoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 import torch
@@ -10,15 +10,13 @@ import torch
 from unmask import (
     KEPT,
     Corruption,
-    Encoder,
     Loss,
-    MaskedModel,
     MaskSampler,
+    Method,
     Optimization,
-    Predictor,
     Step,
     Target,
-    Tokenizer,
+    chosen,
 )
 from unmask.losses import L1Loss
 from unmask.masks import SpanMask
@@ -26,7 +24,6 @@ from unmask.targets import ValueTarget
 from unmask_audio.alteration import Alteration
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank
-from unmask_audio.methods.sizes import left_to
 from unmask_audio.predictors.frames import FramePredictor
 from unmask_audio.tokenizer import AUDIOSET_STD, FrameTokenizer, SpectrogramTokenizer
 
@@ -39,7 +36,7 @@ SIZES = {
 }
 
 
-class TERA(MaskedModel):
+class TERA(Method):
     """A transformer sees all frames, some of them altered, and predicts all as they were.
 
     ``loss = mean over frames of mean(|predictor(codes) - frame|)``
@@ -65,43 +62,33 @@ class TERA(MaskedModel):
         ValueError: an unknown size, one beside an encoder, which has its own, or other features than the tokenizer's.
     """
 
-    def __init__(
-        self,
-        size: str | None = None,
-        num_features: int | None = None,
-        mask: MaskSampler = SpanMask(ratio=0.15, length=7),
-        alteration: Alteration = Alteration(),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = ValueTarget(),
-        loss: Loss = L1Loss(),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=2e-4, scale_lr=False, weight_decay=0.01, betas=(0.9, 0.999)),
-    ) -> None:
-        left_to(encoder, size=size)
-        if size is not None and size not in SIZES:
-            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-        if isinstance(tokenizer, SpectrogramTokenizer):
-            held = tokenizer.patch[0] * tokenizer.patch[1]
+    size: str | None = None
+    num_features: int | None = None
+    mask: MaskSampler = SpanMask(ratio=0.15, length=7)
+    alteration: Alteration = Alteration()
+    target: Target = ValueTarget()
+    loss: Loss = L1Loss()
+    corruption: Corruption = field(init=False)
+    optim: Optimization = Optimization(base_lr=2e-4, scale_lr=False, weight_decay=0.01, betas=(0.9, 0.999))
+
+    def complete(self) -> None:
+        width, depth, num_heads = chosen("size", self.size or "base", SIZES)
+        num_features = self.num_features
+        if isinstance(self.tokenizer, SpectrogramTokenizer):
+            held = self.tokenizer.patch[0] * self.tokenizer.patch[1]
             if num_features not in (None, held):
                 raise ValueError(f"`num_features` must be that of `tokenizer`, {held} a token, but is {num_features}.")
             num_features = held
-            if alteration.num_features is None:
-                alteration = replace(alteration, num_features=tokenizer.frontend.width)
+            if self.alteration.num_features is None:
+                self.alteration = replace(self.alteration, num_features=self.tokenizer.frontend.width)
         num_features = num_features or 80
-        encoder = encoder or SpectrogramViT(*SIZES[size or "base"], num_features, class_token=False)
-        super().__init__(
-            tokenizer=tokenizer or FrameTokenizer(Fbank(num_bins=num_features), std=AUDIOSET_STD / 2),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or FramePredictor(encoder.width, num_features),
-            target=target,
-            loss=loss,
-            # What the alteration makes of frames in training; who shows frames without it shows them alike.
-            corruption=Corruption(token=alteration.zero, random=alteration.random, keep=alteration.keep),
-            optim=optim,
+        self.tokenizer = self.tokenizer or FrameTokenizer(Fbank(num_bins=num_features), std=AUDIOSET_STD / 2)
+        self.encoder = self.encoder or SpectrogramViT(width, depth, num_heads, num_features, class_token=False)
+        self.predictor = self.predictor or FramePredictor(self.encoder.width, num_features)
+        # What the alteration makes of frames in training; who shows frames without it shows them alike.
+        self.corruption = Corruption(
+            token=self.alteration.zero, random=self.alteration.random, keep=self.alteration.keep
         )
-        self.alteration = alteration
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """The step of `MaskedModel`, but that the encoder sees altered frames and all frames are asked for."""

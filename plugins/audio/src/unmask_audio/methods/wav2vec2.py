@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from unmask import (
+    MADE,
     Corruption,
-    Encoder,
-    Loss,
     LossValue,
-    Mask,
-    MaskedModel,
     MaskSampler,
+    Method,
     Optimization,
-    Predictor,
     Schedule,
     Step,
-    Target,
-    Tokens,
     at,
 )
 from unmask.api import at_least
@@ -29,13 +24,14 @@ from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
 from unmask_audio.methods.speech_sizes import SpeechSize, Style, speech_encoder, wave_tokenizer
 from unmask_audio.speech.contrast import ContrastiveLoss
-from unmask_audio.speech.quantizer import GumbelQuantizer, Quantized
+from unmask_audio.speech.quantized_target import QuantizedTarget
+from unmask_audio.speech.quantizer import GumbelQuantizer
 from unmask_audio.speech.schedule import Exponential
 from unmask_audio.speech.stem import penalty
 from unmask_audio.speech.tokenizer import WaveTokenizer
 
 
-class Wav2Vec2(MaskedModel):
+class Wav2Vec2(Method):
     """Hidden frames are replaced behind the stem; their codes must be nearer to their own quantised features than to
     those of other hidden frames of the clip.
 
@@ -71,51 +67,38 @@ class Wav2Vec2(MaskedModel):
             tokenizer of other frames.
     """
 
-    encoder: SpeechEncoder
-    loss: ContrastiveLoss
-    target: QuantizedTarget
+    style: Style | None = None
+    size: SpeechSize | None = None
+    num_codebooks: int = 2
+    num_entries: int = 320
+    codebook_width: int = 256
+    target_width: int = 256
+    temperature: float | Schedule = Exponential(start=2.0, end=0.5, factor=0.999995)
+    diversity_weight: float = 0.1
+    feature_penalty: float = 10.0
+    tokenizer: WaveTokenizer = MADE
+    mask: MaskSampler = TimeSpanMask(start_ratio=0.065)
+    encoder: SpeechEncoder = MADE
+    target: QuantizedTarget = field(init=False)
+    loss: ContrastiveLoss = ContrastiveLoss()
+    corruption: Corruption = Corruption(token=1)
+    optim: Optimization = Optimization(base_lr=3.5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000)
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: SpeechSize | None = None,
-        num_codebooks: int = 2,
-        num_entries: int = 320,
-        codebook_width: int = 256,
-        target_width: int = 256,
-        temperature: float | Schedule = Exponential(start=2.0, end=0.5, factor=0.999995),
-        diversity_weight: float = 0.1,
-        feature_penalty: float = 10.0,
-        mask: MaskSampler = TimeSpanMask(start_ratio=0.065),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        loss: Loss = ContrastiveLoss(),
-        corruption: Corruption = Corruption(token=1),
-        tokenizer: WaveTokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=3.5e-4, weight_decay=0.01, betas=(0.9, 0.98), warmup_steps=32_000),
-    ) -> None:
-        at_least(0, diversity_weight=diversity_weight, feature_penalty=feature_penalty)
-        if not isinstance(temperature, Schedule) and temperature <= 0:
-            raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
-        if not isinstance(loss, ContrastiveLoss):
-            raise ValueError(f"`loss` must be a `ContrastiveLoss`, but is a {type(loss).__name__}.")
-        speech = speech_encoder(encoder, style, size, "wav2vec2")
-        speech.normed(torch.zeros(1, speech.stem_width))  # refuses an encoder that cannot
-        dropout = getattr(speech.model.config, "feat_quantizer_dropout", 0.0)
-        quantizer = GumbelQuantizer(speech.stem_width, num_codebooks, num_entries, codebook_width)
-        super().__init__(
-            tokenizer=wave_tokenizer(tokenizer, speech),
-            mask=mask,
-            encoder=speech,
-            predictor=predictor or LinearPredictor(speech.width, target_width),
-            target=QuantizedTarget(quantizer, codebook_width, target_width, dropout),
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
-        )
-        self.temperature = temperature
-        self.diversity_weight = diversity_weight
-        self.feature_penalty = feature_penalty
+    encoder_options = ("style", "size")
+
+    def complete(self) -> None:
+        at_least(0, diversity_weight=self.diversity_weight, feature_penalty=self.feature_penalty)
+        if not isinstance(self.temperature, Schedule) and self.temperature <= 0:
+            raise ValueError(f"`temperature` must be above 0, but is {self.temperature}.")
+        if not isinstance(self.loss, ContrastiveLoss):
+            raise ValueError(f"`loss` must be a `ContrastiveLoss`, but is a {type(self.loss).__name__}.")
+        self.encoder = speech_encoder(self.encoder, self.style, self.size, "wav2vec2")
+        self.encoder.normed(torch.zeros(1, self.encoder.stem_width))  # refuses an encoder that cannot
+        self.tokenizer = wave_tokenizer(self.tokenizer, self.encoder)
+        dropout = getattr(self.encoder.model.config, "feat_quantizer_dropout", 0.0)
+        quantizer = GumbelQuantizer(self.encoder.stem_width, self.num_codebooks, self.num_entries, self.codebook_width)
+        self.predictor = self.predictor or LinearPredictor(self.encoder.width, self.target_width)
+        self.target = QuantizedTarget(quantizer, self.codebook_width, self.target_width, dropout)
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Hide, encode, quantise, contrast. Masks, noise and other frames are drawn from ``generator``."""
@@ -144,42 +127,3 @@ class Wav2Vec2(MaskedModel):
         if self._trainer is not None and self.training:
             self.log("train/perplexity", quantized.perplexity.detach(), sync_dist=True, batch_size=tokens.num_samples)
         return Step(tokens, mask, target.detach(), latent, prediction, LossValue(total, contrast.detach()))
-
-
-class QuantizedTarget(Target):
-    """Quantised features of the asked frames, projected: ``[B, M, T]``.
-
-    Args:
-        quantizer: of features.
-        width: of what it makes.
-        target_width: T.
-        dropout: of features, in [0, 1).
-    """
-
-    def __init__(self, quantizer: GumbelQuantizer, width: int, target_width: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.quantizer = quantizer
-        self.proj = nn.Linear(width, target_width)
-
-    @property
-    def num_entries(self) -> int:
-        """G V, of all codebooks."""
-        return self.quantizer.entries.shape[:2].numel()
-
-    def quantized(
-        self, features: Tensor, valid: Tensor | None, temperature: float, generator: torch.Generator | None
-    ) -> Quantized:
-        """Of features ``[B, M, C]``, as the projection of the encoder norms them; the rest as `GumbelQuantizer`."""
-        return self.quantizer(self.dropout(features), valid, temperature, generator)
-
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """Of tokens whose values are features ``[B, N, C]``, which the encoder's stem makes.
-
-        Raises:
-            ValueError: values of another width, such as samples.
-        """
-        asked, width = mask.asked, self.quantizer.score.in_features
-        if tokens.values.shape[-1] != width:
-            raise ValueError(f"Tokens must hold features of width {width}, but hold {tokens.values.shape[-1]} values.")
-        return self.proj(self.quantizer(asked.gather(tokens.values), asked.valid).values)

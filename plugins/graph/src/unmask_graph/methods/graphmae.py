@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from unmask import Encoder, Loss, MaskedModel, MaskSampler, Predictor, Target, Tokenizer
+from unmask import Loss, MaskSampler, Method, Target, chosen
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
 from unmask.targets import ValueTarget
 from unmask_graph.corruption import NodeCorruption
-from unmask_graph.methods.sizes import Kind, decoder_for, encoder_for
+from unmask_graph.methods.sizes import KINDS, Kind, decoder_for, graph_encoder
 from unmask_graph.nn.norms import Norm
 from unmask_graph.optim import Adam
 from unmask_graph.tokenizer import GraphTokenizer
 
 
-class GraphMAE(MaskedModel):
+class GraphMAE(Method):
     """The encoder reads the graph with some nodes' features hidden; their codes are taken away, and a decoder of
     one layer says from the codes of their neighbours what the features were.
 
@@ -43,32 +43,30 @@ class GraphMAE(MaskedModel):
         ValueError: sizes beside an encoder, no ``num_features`` without one, or a number outside its range.
     """
 
-    def __init__(
-        self,
-        num_features: int | None = None,
-        kind: Kind | None = None,
-        width: int | None = None,
-        num_layers: int | None = None,
-        norm: Norm | None = None,
-        mask: MaskSampler = RandomMask(ratio=0.5),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = ValueTarget(),
-        loss: Loss = ScaledCosineLoss(gamma=3.0),
-        corruption: NodeCorruption = NodeCorruption(token=0.95, random=0.05),
-        tokenizer: Tokenizer | None = None,
-        optim: Adam = Adam(base_lr=1e-3, scale_lr=False, weight_decay=2e-4, betas=(0.9, 0.999)),
-    ) -> None:
-        encoder = encoder_for(encoder, num_features, kind, width=width, num_layers=num_layers, norm=norm)
-        super().__init__(
-            tokenizer=tokenizer or GraphTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or decoder_for(encoder, norm),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
+    num_features: int | None = None
+    kind: Kind | None = None
+    width: int | None = None
+    num_layers: int | None = None
+    norm: Norm | None = None
+    mask: MaskSampler = RandomMask(ratio=0.5)
+    target: Target = ValueTarget()
+    loss: Loss = ScaledCosineLoss(gamma=3.0)
+    corruption: NodeCorruption = NodeCorruption(token=0.95, random=0.05)
+    optim: Adam = Adam(base_lr=1e-3, scale_lr=False, weight_decay=2e-4, betas=(0.9, 0.999))
+
+    encoder_options = ("kind", "width", "num_layers", "norm")
+
+    def complete(self) -> None:
+        encoder = graph_encoder(
+            self.encoder,
+            chosen("kind", self.kind or "gat", KINDS),
+            self.num_features,
+            width=self.width,
+            num_layers=self.num_layers,
+            norm=self.norm,
         )
-        if corruption.drop:  # never shown
+        self.tokenizer = self.tokenizer or GraphTokenizer()
+        self.encoder = encoder
+        self.predictor = self.predictor or decoder_for(encoder, self.norm)
+        if self.corruption.drop:  # never shown
             encoder.mask_token.requires_grad_(False)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
-from unmask import Encoder, Loss, LossValue, MaskedModel, MaskSampler, Schedule, Step, Target, Tokenizer
+from unmask import MADE, Loss, LossValue, MaskSampler, Method, Schedule, Step, Target
 from unmask.api import at_least
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
 from unmask.targets import ValueTarget
 from unmask_graph.corruption import NodeCorruption
 from unmask_graph.encoders.gat import GATEncoder
-from unmask_graph.encoders.stack import GraphEncoder
+from unmask_graph.methods.sizes import graph_encoder
 from unmask_graph.optim import Adam
 from unmask_graph.predictors.latent_head import LatentHead
 from unmask_graph.predictors.random_remask import RandomRemaskDecoder
 from unmask_graph.tokenizer import GraphTokenizer
 
 
-class GraphMAE2(MaskedModel):
+class GraphMAE2(Method):
     """Features of hidden nodes are rebuilt several times, each time from codes of which other random nodes' are
     replaced by a token; and codes of all nodes are compared with those of a teacher that sees everything.
 
@@ -53,52 +54,42 @@ class GraphMAE2(MaskedModel):
         ValueError: a number outside its range, a size beside an encoder, or no ``num_features`` without one.
     """
 
-    predictor: RandomRemaskDecoder
+    num_features: int | None = None
+    width: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    num_remasks: int = 3
+    latent_weight: float = 10.0
+    momentum: float | Schedule = 0.996
+    mask: MaskSampler = RandomMask(ratio=0.5)
+    predictor: RandomRemaskDecoder = MADE
+    target: Target = ValueTarget()
+    loss: Loss = ScaledCosineLoss(gamma=6.0)
+    corruption: NodeCorruption = NodeCorruption(token=1.0)
+    optim: Adam = Adam(base_lr=2.5e-3, scale_lr=False, weight_decay=0.06, betas=(0.9, 0.999))
 
-    def __init__(
-        self,
-        num_features: int | None = None,
-        width: int | None = None,
-        num_layers: int | None = None,
-        num_heads: int | None = None,
-        num_remasks: int = 3,
-        latent_weight: float = 10.0,
-        momentum: float | Schedule = 0.996,
-        mask: MaskSampler = RandomMask(ratio=0.5),
-        encoder: Encoder | None = None,
-        predictor: RandomRemaskDecoder | None = None,
-        target: Target = ValueTarget(),
-        loss: Loss = ScaledCosineLoss(gamma=6.0),
-        corruption: NodeCorruption = NodeCorruption(token=1.0),
-        tokenizer: Tokenizer | None = None,
-        optim: Adam = Adam(base_lr=2.5e-3, scale_lr=False, weight_decay=0.06, betas=(0.9, 0.999)),
-    ) -> None:
-        at_least(1, num_remasks=num_remasks)
-        at_least(0, latent_weight=latent_weight)
-        if corruption.drop:
+    encoder_options = ("width", "num_layers", "num_heads")
+
+    def complete(self) -> None:
+        at_least(1, num_remasks=self.num_remasks)
+        at_least(0, latent_weight=self.latent_weight)
+        if self.corruption.drop:
             raise ValueError("`corruption` must show hidden nodes, whose codes are compared, but drops them.")
-        if encoder is None:
-            if num_features is None:
-                raise ValueError("`num_features` must be given where there is no `encoder`, but is None.")
-            encoder = GATEncoder(num_features, width or 1024, num_layers or 4, num_heads or 8, drop_edge=0.5)
-        else:
-            for name, size in (("width", width), ("num_layers", num_layers), ("num_heads", num_heads)):
-                if size is not None:
-                    raise ValueError(f"`{name}` must be None beside an `encoder`, which has its own, but is {size}.")
-        assert isinstance(encoder, GraphEncoder)
-        super().__init__(
-            tokenizer=tokenizer or GraphTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or RandomRemaskDecoder(encoder.width, encoder.num_features),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
+        encoder = graph_encoder(
+            self.encoder,
+            partial(GATEncoder, drop_edge=0.5),
+            self.num_features,
+            width=self.width or 1024,
+            num_layers=self.num_layers or 4,
+            num_heads=self.num_heads or 8,
         )
-        self.num_remasks = num_remasks
-        self.latent_weight = latent_weight
-        self.latent_head = LatentHead(encoder, momentum)
+        self.tokenizer = self.tokenizer or GraphTokenizer()
+        self.encoder = encoder
+        self.predictor = self.predictor or RandomRemaskDecoder(encoder.width, encoder.num_features)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.latent_head = LatentHead(self.encoder, self.momentum)
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Hide, encode, rebuild several times, compare with the teacher. Re-masks are drawn from ``generator``."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Predictor, Target, Tokenizer
+from dataclasses import field
+from functools import partial
+
+from unmask import Corruption, Loss, MaskSampler, Method, Target, Tokenizer
 from unmask.masks import RandomMask
 from unmask_graph.encoders.gcn import GCNEncoder
-from unmask_graph.encoders.stack import GraphEncoder
 from unmask_graph.losses import EdgeLoss
+from unmask_graph.methods.sizes import graph_encoder
 from unmask_graph.optim import Adam
 from unmask_graph.predictors.edge_decoder import EdgeDecoder
 from unmask_graph.targets import EdgeTarget
 from unmask_graph.tokenizer import EdgeTokenizer, GraphTokenizer
 
 
-class MaskGAE(MaskedModel):
+class MaskGAE(Method):
     """The encoder reads the graph without some of its edges; a decoder tells these from sampled non-edges.
 
     ``loss = mean over hidden edges of -log p(joined | edge) - log p(not joined | non-edge)``
@@ -37,37 +40,27 @@ class MaskGAE(MaskedModel):
         ValueError: neither an encoder nor ``num_features``, or ``width`` beside an encoder.
     """
 
-    def __init__(
-        self,
-        num_features: int | None = None,
-        width: int | None = None,
-        mask: MaskSampler = RandomMask(ratio=0.7),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = EdgeTarget(),
-        loss: Loss = EdgeLoss(),
-        tokenizer: Tokenizer | None = None,
-        optim: Adam = Adam(base_lr=1e-2, scale_lr=False, weight_decay=5e-5, betas=(0.9, 0.999)),
-    ) -> None:
-        if encoder is None:
-            if num_features is None:
-                raise ValueError("`num_features` must be given where there is no `encoder`, but is None.")
-            encoder = GCNEncoder(num_features, width or 128, num_layers=2, activation="elu", dropout=0.8)
-        elif width is not None:
-            raise ValueError(f"`width` must be None beside an `encoder`, which has its own, but is {width}.")
-        super().__init__(
-            tokenizer=tokenizer or EdgeTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or EdgeDecoder(encoder.width, width=32),
-            target=target,
-            loss=loss,
-            corruption=Corruption(drop=1),
-            optim=optim,
-        )
+    num_features: int | None = None
+    width: int | None = None
+    mask: MaskSampler = RandomMask(ratio=0.7)
+    target: Target = EdgeTarget()
+    loss: Loss = EdgeLoss()
+    corruption: Corruption = field(init=False, default_factory=lambda: Corruption(drop=1))
+    optim: Adam = Adam(base_lr=1e-2, scale_lr=False, weight_decay=5e-5, betas=(0.9, 0.999))
+
+    encoder_options = ("width",)
+
+    def complete(self) -> None:
+        gcn = partial(GCNEncoder, num_layers=2, activation="elu", dropout=0.8)
+        encoder = graph_encoder(self.encoder, gcn, self.num_features, width=self.width or 128)
+        encoder.mask_token.requires_grad_(False)  # no node is hidden
+        self.tokenizer = self.tokenizer or EdgeTokenizer()
+        self.encoder = encoder
+        self.predictor = self.predictor or EdgeDecoder(encoder.width, width=32)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._whole = GraphTokenizer()
-        if isinstance(encoder, GraphEncoder):  # no node is hidden
-            encoder.mask_token.requires_grad_(False)
 
     @property
     def embedding_tokenizer(self) -> Tokenizer:

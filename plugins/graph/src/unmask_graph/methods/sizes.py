@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from unmask import Encoder, Predictor
@@ -14,25 +15,21 @@ from unmask_graph.predictors.gin_decoder import GINDecoder
 
 Kind = Literal["gat", "gin"]
 
+KINDS: dict[str, type[GraphEncoder]] = {"gat": GATEncoder, "gin": GINEncoder}
 
-def encoder_for(encoder: Encoder | None, num_features: int | None, kind: Kind | None, **sizes: Any) -> GraphEncoder:
-    """``encoder``, or one of that kind and of those sizes that are not None.
+
+def graph_encoder(
+    encoder: Encoder | None, make: Callable[..., GraphEncoder], num_features: int | None, **sizes: Any
+) -> GraphEncoder:
+    """The encoder of a method: as given, or made of ``num_features`` and those sizes that are not None.
 
     Raises:
-        ValueError: a kind or size beside an encoder, no ``num_features`` without one or not the encoder's, an unknown
-            kind, or an encoder of something else.
+        ValueError: no ``num_features`` without an encoder or not the encoder's, or an encoder of something else.
     """
-    sizes = {name: value for name, value in sizes.items() if value is not None}
     if encoder is None:
         if num_features is None:
             raise ValueError("`num_features` must be given where there is no `encoder`, but is None.")
-        kinds: dict[str, type[GraphEncoder]] = {"gat": GATEncoder, "gin": GINEncoder}
-        if (kind or "gat") not in kinds:
-            raise ValueError(f"`kind` must be one of {', '.join(kinds)}, but is {kind!r}.")
-        return kinds[kind or "gat"](num_features, **sizes)
-    for name, value in {"kind": kind, **sizes}.items():
-        if value is not None:
-            raise ValueError(f"`{name}` must be None beside an `encoder`, which has its own, but is {value!r}.")
+        return make(num_features, **{name: value for name, value in sizes.items() if value is not None})
     if not isinstance(encoder, GraphEncoder):
         raise ValueError(f"`encoder` must be one of graphs, such as graph.gat, but is {type(encoder).__name__}.")
     if num_features not in (None, encoder.num_features):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -15,13 +16,12 @@ from unmask import (
     Layout,
     LossValue,
     Mask,
-    MaskedModel,
     MaskSampler,
+    Method,
     Optimization,
     Prediction,
     Schedule,
     Step,
-    Tokenizer,
     at,
 )
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
@@ -32,7 +32,7 @@ from unmask_pointcloud.targets.points import PointTarget
 from unmask_pointcloud.tokenizer import PointTokenizer
 
 
-class DVAE(MaskedModel):
+class DVAE(Method):
     """Each patch is told by one code of a book; a decoder rebuilds its points from the codes.
 
     ``loss = mean over patches of Chamfer-L1(coarse) + Chamfer-L1(fine) + weight * KL(uniform || use of the codes)``
@@ -60,45 +60,38 @@ class DVAE(MaskedModel):
         ValueError: a number outside its range, or clouds of fewer points than patches.
     """
 
-    encoder: DVAEEncoder
-    predictor: FoldingDecoder
+    num_patches: int = 64
+    patch_size: int = 32
+    channels: int = 0
+    num_codes: int = 8192
+    width: int = 256
+    hidden_width: int = 128
+    score_scale: float = 1.0
+    temperature: float | Schedule = Cosine(start=1.0, end=0.0625, over=100_000)
+    kl_weight: float | Schedule = Cosine(start=0.0, end=0.1, over=100_000, delay=10_000)
+    mask: MaskSampler = field(init=False)
+    encoder: DVAEEncoder = field(init=False)
+    predictor: FoldingDecoder = field(init=False)
+    target: PointTarget = field(init=False, default_factory=PointTarget)
+    loss: ChamferLoss = field(init=False, default_factory=lambda: ChamferLoss(norm=1))
+    corruption: Corruption = field(init=False, default_factory=lambda: Corruption(keep=1))
+    optim: Optimization = Optimization(
+        base_lr=2e-3, weight_decay=5e-4, betas=(0.9, 0.999), warmup_epochs=10, min_lr=4e-6
+    )
 
-    def __init__(
-        self,
-        num_patches: int = 64,
-        patch_size: int = 32,
-        channels: int = 0,
-        num_codes: int = 8192,
-        width: int = 256,
-        hidden_width: int = 128,
-        score_scale: float = 1.0,
-        temperature: float | Schedule = Cosine(start=1.0, end=0.0625, over=100_000),
-        kl_weight: float | Schedule = Cosine(start=0.0, end=0.1, over=100_000, delay=10_000),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(
-            base_lr=2e-3, weight_decay=5e-4, betas=(0.9, 0.999), warmup_epochs=10, min_lr=4e-6
-        ),
-    ) -> None:
+    def complete(self) -> None:
         for name, value, fits in (
-            ("temperature", temperature, isinstance(temperature, Schedule) or temperature > 0),
-            ("kl_weight", kl_weight, isinstance(kl_weight, Schedule) or kl_weight >= 0),
+            ("temperature", self.temperature, isinstance(self.temperature, Schedule) or self.temperature > 0),
+            ("kl_weight", self.kl_weight, isinstance(self.kl_weight, Schedule) or self.kl_weight >= 0),
         ):
             if not fits:
                 raise ValueError(
                     f"`{name}` must be {'above' if name == 'temperature' else 'at least'} 0, but is {value}."
                 )
-        super().__init__(
-            tokenizer=tokenizer or PointTokenizer(num_patches, patch_size, channels),
-            mask=Nothing(),
-            encoder=DVAEEncoder(num_codes, width, channels, hidden_width, score_scale),
-            predictor=FoldingDecoder(width, patch_size, width, hidden_width),
-            target=PointTarget(),
-            loss=ChamferLoss(norm=1),
-            corruption=Corruption(keep=1),
-            optim=optim,
-        )
-        self.temperature = temperature
-        self.kl_weight = kl_weight
+        self.tokenizer = self.tokenizer or PointTokenizer(self.num_patches, self.patch_size, self.channels)
+        self.mask = Nothing()
+        self.encoder = DVAEEncoder(self.num_codes, self.width, self.channels, self.hidden_width, self.score_scale)
+        self.predictor = FoldingDecoder(self.width, self.patch_size, self.width, self.hidden_width)
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Name every patch, rebuild it. Codes are drawn from ``generator``."""

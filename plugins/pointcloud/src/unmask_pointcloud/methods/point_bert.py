@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unmask import Corruption, LossValue, MaskedModel, MaskSampler, Optimization, Step, Tokenizer, Tokens
+from unmask import (
+    MADE,
+    Corruption,
+    LossValue,
+    MaskSampler,
+    Method,
+    Optimization,
+    Step,
+    Tokens,
+    chosen,
+)
 from unmask.api import FirstStage, load_weights
 from unmask.losses import CrossEntropyLoss
 from unmask.predictors import LinearPredictor
@@ -17,7 +27,7 @@ from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.masks.block import PatchBlockMask
-from unmask_pointcloud.methods.sizes import Size, encoder_of, sizes_of
+from unmask_pointcloud.methods.sizes import SIZES, Size, encoder_of
 from unmask_pointcloud.targets.codes import CodeTarget
 from unmask_pointcloud.tokenizer import PointTokenizer
 
@@ -25,7 +35,7 @@ _PATCHES = ("num_patches", "patch_size", "channels")
 """Settings of the tokenizer that both stages share."""
 
 
-class PointBERT(MaskedModel):
+class PointBERT(Method):
     """A transformer names the hidden patches of a cloud, and of a mixture of two; and tells which two were mixed.
 
     ``loss = CE(hidden patches of clouds) + CE(hidden patches of mixtures) + contrast of mixtures``
@@ -64,60 +74,55 @@ class PointBERT(MaskedModel):
             ``dvae_recipe`` is given, of other data.
     """
 
-    target: CodeTarget
-    encoder: PointTransformer
-    has_dvae: Tensor
+    dvae_run: str | None = None
+    dvae_recipe: str | None = None
+    size: Size | None = None
+    num_patches: int = 64
+    patch_size: int = 32
+    channels: int = 0
+    num_codes: int = 8192
+    dvae_width: int = 256
+    hidden_width: int = 128
+    mixing: bool = True
+    queue_size: int = 16_384
+    momentum: float = 0.999
+    temperature: float = 0.07
+    mask: MaskSampler = PatchBlockMask(ratio=0.25, max_ratio=0.45)
+    encoder: PointTransformer = MADE
+    predictor: LinearPredictor = field(init=False)
+    target: CodeTarget = field(init=False)
+    loss: CrossEntropyLoss = field(init=False, default_factory=CrossEntropyLoss)
+    corruption: Corruption = Corruption(token=1)
+    optim: Optimization = Optimization(base_lr=1e-3, min_lr=2e-6, betas=(0.9, 0.999), warmup_epochs=3)
 
-    def __init__(
-        self,
-        dvae_run: str | None = None,
-        dvae_recipe: str | None = None,
-        size: Size | None = None,
-        num_patches: int = 64,
-        patch_size: int = 32,
-        channels: int = 0,
-        num_codes: int = 8192,
-        dvae_width: int = 256,
-        hidden_width: int = 128,
-        mask: MaskSampler = PatchBlockMask(ratio=0.25, max_ratio=0.45),
-        encoder: PointTransformer | None = None,
-        corruption: Corruption = Corruption(token=1),
-        mixing: bool = True,
-        queue_size: int = 16_384,
-        momentum: float = 0.999,
-        temperature: float = 0.07,
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-3, min_lr=2e-6, betas=(0.9, 0.999), warmup_epochs=3),
-    ) -> None:
-        sizes = sizes_of(size, encoder)._replace(pointnet_width=hidden_width)
-        encoder = encoder or encoder_of(sizes, channels, patch_width=dvae_width, class_token=True, mask_token=True)
-        dvae = DVAEEncoder(num_codes, dvae_width, channels, hidden_width)
-        if encoder.cls_token is None or encoder.mask_token is None:
+    def complete(self) -> None:
+        sizes = chosen("size", self.size or "small", SIZES)._replace(pointnet_width=self.hidden_width)
+        self.tokenizer = self.tokenizer or PointTokenizer(self.num_patches, self.patch_size, self.channels)
+        self.encoder = self.encoder or encoder_of(
+            sizes, self.channels, patch_width=self.dvae_width, class_token=True, mask_token=True
+        )
+        dvae = DVAEEncoder(self.num_codes, self.dvae_width, self.channels, self.hidden_width)
+        if self.encoder.cls_token is None or self.encoder.mask_token is None:
             raise ValueError("`class_token` and `mask_token` of the encoder must be true for Point-BERT.")
-        shapes = [
-            {name: x.shape for name, x in net.state_dict().items()} for net in (encoder.patch_net, dvae.patch_net)
-        ]
+        net = self.encoder.patch_net
+        shapes = [{name: x.shape for name, x in one.state_dict().items()} for one in (net, dvae.patch_net)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"`patch_width` and `pointnet_width` of the encoder must be {dvae_width} and {hidden_width}, as the "
-                f"dVAE's, but are {encoder.patch_net.width} and {encoder.patch_net.fc1.out_features}."
+                f"`patch_width` and `pointnet_width` of the encoder must be {self.dvae_width} and "
+                f"{self.hidden_width}, as the dVAE's, but are {net.width} and {net.fc1.out_features}."
             )
-        super().__init__(
-            tokenizer=tokenizer or PointTokenizer(num_patches, patch_size, channels),
-            mask=mask,
-            encoder=encoder,
-            predictor=LinearPredictor(encoder.width, num_codes),
-            target=CodeTarget(dvae),
-            loss=CrossEntropyLoss(),
-            corruption=corruption,
-            optim=optim,
-        )
+        self.predictor = LinearPredictor(self.encoder.width, self.num_codes)
+        self.target = CodeTarget(dvae)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         patches = {name: getattr(self.tokenizer, name) for name in _PATCHES if hasattr(self.tokenizer, name)}
-        codes = {"num_codes": num_codes, "width": dvae_width, "hidden_width": hidden_width}
-        self.first_stage = FirstStage("dvae", dvae_run, dvae_recipe, patches | codes)
+        codes = {"num_codes": self.num_codes, "width": self.dvae_width, "hidden_width": self.hidden_width}
+        self.first_stage = FirstStage("dvae", self.dvae_run, self.dvae_recipe, patches | codes)
+        self.has_dvae: Tensor
         self.register_buffer("has_dvae", torch.tensor(False))
-        rest = {"queue_size": queue_size, "momentum": momentum, "temperature": temperature}
-        self.contrast = MomentumContrast(encoder, **rest) if mixing else None  # type: ignore[arg-type]
+        rest = {"queue_size": self.queue_size, "momentum": self.momentum, "temperature": self.temperature}
+        self.contrast = MomentumContrast(self.encoder, **rest) if self.mixing else None  # type: ignore[arg-type]
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Hide, encode, name. Masks and mixtures are drawn from ``generator``."""

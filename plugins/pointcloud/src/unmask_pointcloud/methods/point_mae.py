@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import (
+    Loss,
+    MaskSampler,
+    Method,
+    Optimization,
+    Target,
+    chosen,
+)
 from unmask.masks import RandomMask
 from unmask_pointcloud.losses import ChamferLoss
-from unmask_pointcloud.methods.sizes import Size, encoder_of, heads, sizes_of
+from unmask_pointcloud.methods.sizes import SIZES, Size, encoder_of, heads
 from unmask_pointcloud.predictors.decoder import PointDecoder
 from unmask_pointcloud.targets.points import PointTarget
 from unmask_pointcloud.tokenizer import PointTokenizer
 
 
-class PointMAE(MaskedModel):
+class PointMAE(Method):
     """A transformer encodes the visible patches only; a light decoder predicts the points of the hidden ones.
 
     ``loss = mean over hidden patches of Chamfer-L2(decoder(codes), points)``
@@ -38,37 +45,25 @@ class PointMAE(MaskedModel):
             target's.
     """
 
-    def __init__(
-        self,
-        size: Size | None = None,
-        num_patches: int = 64,
-        patch_size: int = 32,
-        channels: int = 0,
-        mask: MaskSampler = RandomMask(ratio=0.6),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = PointTarget(),
-        loss: Loss = ChamferLoss(norm=2),
-        corruption: Corruption = Corruption(drop=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=2e-3, min_lr=2e-6, betas=(0.9, 0.999), warmup_epochs=10),
-    ) -> None:
-        sizes = sizes_of(size, encoder)
-        encoder = encoder or encoder_of(sizes, channels)
-        patch_size = getattr(tokenizer, "patch_size", patch_size)
-        target_width = getattr(target, "width", 3 * patch_size)
-        answers = getattr(predictor, "target_width", target_width)
+    size: Size | None = None
+    num_patches: int = 64
+    patch_size: int = 32
+    channels: int = 0
+    mask: MaskSampler = RandomMask(ratio=0.6)
+    target: Target = PointTarget()
+    loss: Loss = ChamferLoss(norm=2)
+    optim: Optimization = Optimization(base_lr=2e-3, min_lr=2e-6, betas=(0.9, 0.999), warmup_epochs=10)
+
+    def complete(self) -> None:
+        sizes = chosen("size", self.size or "small", SIZES)
+        self.tokenizer = self.tokenizer or PointTokenizer(self.num_patches, self.patch_size, self.channels)
+        self.encoder = self.encoder or encoder_of(sizes, self.channels)
+        patch_size = getattr(self.tokenizer, "patch_size", self.patch_size)
+        target_width = getattr(self.target, "width", 3 * patch_size)
+        answers = getattr(self.predictor, "target_width", target_width)
         if answers != target_width:
             what = f"3 numbers of each point of a patch (`patch_size` {patch_size})"
-            what = f"those of {type(target).__name__}" if hasattr(target, "width") else what
+            what = f"those of {type(self.target).__name__}" if hasattr(self.target, "width") else what
             raise ValueError(f"`target_width` of the predictor must be {target_width}, {what}, but is {answers}.")
-        super().__init__(
-            tokenizer=tokenizer or PointTokenizer(num_patches, patch_size, channels),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or PointDecoder(encoder.width, target_width, sizes.decoder_depth, heads(encoder.width)),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
-        )
+        width = self.encoder.width
+        self.predictor = self.predictor or PointDecoder(width, target_width, sizes.decoder_depth, heads(width))

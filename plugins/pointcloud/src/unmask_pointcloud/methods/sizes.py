@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from unmask import Encoder
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
 
 Size = Literal["tiny", "small"]
@@ -23,19 +22,6 @@ SIZES = {
     "tiny": Sizes(192, 6, 32, 2),  # ours, for a processor without accelerator
     "small": Sizes(384, 12, 128, 4),  # the one of the papers
 }
-
-
-def sizes_of(size: str | None, encoder: Encoder | None) -> Sizes:
-    """The numbers behind a name; None: those of ``small``.
-
-    Raises:
-        ValueError: an unknown name, or one beside an encoder, which has its own.
-    """
-    if encoder is not None and size is not None:
-        raise ValueError(f"`size` must be left out when `encoder` is given, which has its own, but is {size!r}.")
-    if size is not None and size not in SIZES:
-        raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-    return SIZES[size or "small"]
 
 
 def encoder_of(sizes: Sizes, channels: int, **settings: Any) -> PointTransformer:

@@ -6,14 +6,10 @@ from typing import Any
 
 import torch
 
-from unmask import Encoder, Loss, LossValue, MaskSampler, Optimization, Predictor, Step, Target, Tokenizer
+from unmask import LossValue, MaskSampler, Step
 from unmask.masks import RandomMask
-from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.bag_of_words import BagOfWordsHead, Pool
-from unmask_text.losses import VocabularyLoss
 from unmask_text.methods.mlm import MLM
-from unmask_text.methods.sizes import Size, Style
-from unmask_text.targets import TokenTarget
 
 
 class BagOfWords(MLM):
@@ -53,34 +49,19 @@ class BagOfWords(MLM):
         ValueError: a number outside its range, or as `MLM`.
     """
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: Size | None = None,
-        vocab_size: int | None = None,
-        max_length: int | None = None,
-        dropout: float | None = None,
-        pretrained: str | None = None,
-        weight: float = 1.0,
-        pool: Pool = "cls",
-        mask: MaskSampler = RandomMask(ratio=0.3),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = TokenTarget(),
-        loss: Loss = VocabularyLoss(),
-        corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000),
-    ) -> None:
-        if not weight > 0:
-            raise ValueError(f"`weight` must be above 0, but is {weight:g}.")
-        super().__init__(
-            style, size, vocab_size, max_length, dropout, pretrained, mask, encoder, predictor, target,
-            loss, corruption, tokenizer, optim,
-        )  # fmt: skip
-        self.weight = weight
-        vocab_size, width = self.encoder.embedding.shape  # type: ignore[misc]
-        self.bag = BagOfWordsHead(self.encoder.width, vocab_size, width, pool)
+    weight: float = 1.0
+    pool: Pool = "cls"
+    mask: MaskSampler = RandomMask(ratio=0.3)
+
+    def complete(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"`weight` must be above 0, but is {self.weight:g}.")
+        super().complete()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        vocab_size, width = self.encoder.embedding.shape
+        self.bag = BagOfWordsHead(self.encoder.width, vocab_size, width, self.pool)
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """The step of every method, and then the second answer, from one code per document."""

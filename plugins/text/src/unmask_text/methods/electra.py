@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 import torch
 
-from unmask import Encoder, Loss, LossValue, Mask, MaskedModel, MaskSampler, Optimization, Predictor, Step, Tokenizer
+from unmask import Encoder, Loss, LossValue, Mask, MaskSampler, Optimization, Step
 from unmask.losses import CrossEntropyLoss
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.discriminator import DiscriminatorHead
 from unmask_text.heads.vocabulary import sample
 from unmask_text.methods.generator import Generator, narrower
-from unmask_text.methods.sizes import Size, encoder_for
+from unmask_text.methods.sizes import Style
+from unmask_text.methods.text_method import TextMethod
 from unmask_text.targets import ReplacedTarget
-from unmask_text.tokenizer import TextTokenizer
 
 
-class ELECTRA(MaskedModel):
+class ELECTRA(TextMethod):
     """The encoder reads documents in which a generator has replaced some tokens by likely ones, and judges each token.
 
     ``loss = mean over hidden tokens of -log p_generator(token)
@@ -55,40 +55,29 @@ class ELECTRA(MaskedModel):
         ValueError: a number outside its range, an unknown size, or an encoder of another kind.
     """
 
-    def __init__(
-        self,
-        size: Size | None = None,
-        vocab_size: int | None = None,
-        max_length: int | None = None,
-        dropout: float | None = None,
-        pretrained: str | None = None,
-        generator_ratio: float = 1 / 3,
-        weight: float = 50.0,
-        mask: MaskSampler = RandomMask(ratio=0.15),
-        encoder: Encoder | None = None,
-        generator: Encoder | None = None,
-        predictor: Predictor | None = None,
-        loss: Loss = CrossEntropyLoss(),
-        corruption: VocabularyCorruption = VocabularyCorruption(token=0.85, keep=0.15),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=2e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000),
-    ) -> None:
-        if weight <= 0:
-            raise ValueError(f"`weight` must be above 0, but is {weight}.")
-        style = "electra" if encoder is None and pretrained is None else None
-        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, pretrained)
-        super().__init__(
-            tokenizer=tokenizer or TextTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor or DiscriminatorHead(encoder.width, encoder.model.config.hidden_act),
-            target=ReplacedTarget(),
-            loss=loss,
-            corruption=corruption.of(len(encoder.embedding)),
-            optim=optim,
-        )
-        self.weight = weight
-        self.generator = Generator(generator or narrower(encoder, generator_ratio), encoder)
+    style: Style | None = field(init=False)
+    generator_ratio: float = 1 / 3
+    weight: float = 50.0
+    generator: Encoder | None = None
+    mask: MaskSampler = RandomMask(ratio=0.15)
+    target: ReplacedTarget = field(init=False, default_factory=ReplacedTarget)
+    loss: Loss = CrossEntropyLoss()
+    corruption: VocabularyCorruption = VocabularyCorruption(token=0.85, keep=0.15)
+    optim: Optimization = Optimization(base_lr=2e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000)
+
+    def head(self) -> DiscriminatorHead:
+        return DiscriminatorHead(self.encoder.width, self.encoder.model.config.hidden_act)
+
+    def complete(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"`weight` must be above 0, but is {self.weight}.")
+        self.style = "electra" if self.pretrained is None else None
+        super().complete()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        encoder = self.generator or narrower(self.encoder, self.generator_ratio)
+        self.generator = Generator(encoder, self.encoder)  # type: ignore[assignment]
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Hide, fill in, judge. Masks and tokens are drawn from ``generator``."""
@@ -97,8 +86,9 @@ class ELECTRA(MaskedModel):
         hidden_ids = mask.asked.gather(tokens.values)  # [M]
 
         # The generator learns what was hidden, and says what the encoder reads there.
-        guess = self.generator.predictor(self.generator.encoder(tokens, mask), tokens.places, mask)
-        guess_loss = self.generator.loss(guess, hidden_ids)
+        fill: Generator = self.generator  # type: ignore[assignment]
+        guess = fill.predictor(fill.encoder(tokens, mask), tokens.places, mask)
+        guess_loss = fill.loss(guess, hidden_ids)
         drawn = sample(guess, generator)
         filled = mask.asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]  # [T]
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from unmask import Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import MaskSampler
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.masked_decoder import MaskedDecoder
-from unmask_text.losses import VocabularyLoss
-from unmask_text.methods.sizes import Size, Style, encoder_for
-from unmask_text.targets import TokenTarget
-from unmask_text.tokenizer import TextTokenizer
+from unmask_text.methods.text_method import TextMethod
 
 
-class MAELM(MaskedModel):
+class MAELM(TextMethod):
     """Hidden tokens are left out; the others keep their positions. [MASK] enters in a decoder that is thrown away.
 
     ``loss = mean over hidden tokens of -log p(token | decoder)``
@@ -40,35 +37,9 @@ class MAELM(MaskedModel):
         ValueError: an unknown style or size, one beside an encoder, or a model that cannot read packed documents.
     """
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: Size | None = None,
-        vocab_size: int | None = None,
-        max_length: int | None = None,
-        dropout: float | None = None,
-        pretrained: str | None = None,
-        decoder_layers: int = 2,
-        mask: MaskSampler = RandomMask(ratio=0.15),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = TokenTarget(),
-        loss: Loss = VocabularyLoss(),
-        corruption: VocabularyCorruption = VocabularyCorruption(drop=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000),
-    ) -> None:
-        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, pretrained)
-        predictor = predictor or MaskedDecoder.matching(encoder, decoder_layers)
-        if isinstance(predictor, MaskedDecoder):
-            predictor.tie(encoder.embedding)
-        super().__init__(
-            tokenizer=tokenizer or TextTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor,
-            target=target,
-            loss=loss,
-            corruption=corruption.of(len(encoder.embedding)),
-            optim=optim,
-        )
+    decoder_layers: int = 2
+    mask: MaskSampler = RandomMask(ratio=0.15)
+    corruption: VocabularyCorruption = VocabularyCorruption(drop=1)
+
+    def head(self) -> MaskedDecoder:
+        return MaskedDecoder.matching(self.encoder, self.decoder_layers)

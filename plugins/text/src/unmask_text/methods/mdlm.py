@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from unmask import Encoder, Loss, MaskedModel, Optimization, Predictor, Target, Tokenizer
+from unmask import Optimization
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.diffusion import DiffusionMask
 from unmask_text.heads.vocabulary import VocabularyHead
-from unmask_text.losses import VocabularyLoss
-from unmask_text.methods.sizes import Size, Style, encoder_for
-from unmask_text.targets import TokenTarget
-from unmask_text.tokenizer import TextTokenizer
+from unmask_text.methods.text_method import TextMethod
 
 
-class MDLM(MaskedModel):
+class MDLM(TextMethod):
     """Hides a share t of each document, t from (0, 1), and weighs the loss so that it bounds the text's likelihood.
 
     ``loss = mean over tokens of E_t [1 / t * -log p(token | what is shown at time t) * (token is hidden)]``,
@@ -45,34 +42,9 @@ class MDLM(MaskedModel):
         ValueError: an unknown style or size, or one beside an encoder.
     """
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: Size | None = None,
-        vocab_size: int | None = None,
-        max_length: int | None = None,
-        dropout: float | None = None,
-        pretrained: str | None = None,
-        mask: DiffusionMask = DiffusionMask(),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = TokenTarget(),
-        loss: Loss = VocabularyLoss(),
-        corruption: VocabularyCorruption = VocabularyCorruption(token=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1.5e-4, weight_decay=0.0, betas=(0.9, 0.999), warmup_steps=2_500),
-    ) -> None:
-        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, pretrained)
-        predictor = predictor or VocabularyHead.matching(encoder, excluded_id=encoder.mask_id)
-        if isinstance(predictor, VocabularyHead):
-            predictor.tie(encoder.embedding)
-        super().__init__(
-            tokenizer=tokenizer or TextTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor,
-            target=target,
-            loss=loss,
-            corruption=corruption.of(len(encoder.embedding)),
-            optim=optim,
-        )
+    mask: DiffusionMask = DiffusionMask()
+    corruption: VocabularyCorruption = VocabularyCorruption(token=1)
+    optim: Optimization = Optimization(base_lr=1.5e-4, weight_decay=0.0, betas=(0.9, 0.999), warmup_steps=2_500)
+
+    def head(self) -> VocabularyHead:
+        return VocabularyHead.matching(self.encoder, excluded_id=self.encoder.mask_id)

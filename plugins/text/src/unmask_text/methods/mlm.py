@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from unmask import Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import MaskSampler
 from unmask.masks import RandomMask
-from unmask_text.corruption import VocabularyCorruption
-from unmask_text.heads.vocabulary import VocabularyHead
-from unmask_text.losses import VocabularyLoss
-from unmask_text.methods.sizes import Size, Style, encoder_for
+from unmask_text.methods.text_method import TextMethod
 from unmask_text.pretrained import load_masked_lm
-from unmask_text.targets import TokenTarget
-from unmask_text.tokenizer import TextTokenizer
 
 
-class MLM(MaskedModel):
+class MLM(TextMethod):
     """An encoder reads documents with 15% of their tokens replaced, and says what they were.
 
     ``loss = mean over hidden tokens of -log p(token | what is shown)``
@@ -49,37 +44,11 @@ class MLM(MaskedModel):
         ValueError: an unknown style or size, one beside an encoder, or weights that lack a head or do not fit.
     """
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: Size | None = None,
-        vocab_size: int | None = None,
-        max_length: int | None = None,
-        dropout: float | None = None,
-        pretrained: str | None = None,
-        mask: MaskSampler = RandomMask(ratio=0.15),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = TokenTarget(),
-        loss: Loss = VocabularyLoss(),
-        corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000),
-    ) -> None:
-        weights = pretrained if encoder is None else None  # else they are loaded into the encoder that is given
-        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, weights)
-        predictor = predictor or VocabularyHead.matching(encoder)
-        if isinstance(predictor, VocabularyHead):
-            predictor.tie(encoder.embedding)
-        super().__init__(
-            tokenizer=tokenizer or TextTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor,
-            target=target,
-            loss=loss,
-            corruption=corruption.of(len(encoder.embedding)),
-            optim=optim,
-        )
-        if pretrained is not None:
-            load_masked_lm(self, pretrained)
+    mask: MaskSampler = RandomMask(ratio=0.15)
+
+    encoder_options = TextMethod.encoder_options[:-1]  # weights may be loaded into an encoder that is given
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pretrained is not None:
+            load_masked_lm(self, self.pretrained)

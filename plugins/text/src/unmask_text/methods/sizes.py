@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig
 
-from unmask import Encoder
+from unmask import chosen
 from unmask.api import inside
 from unmask_text.encoders import TransformersEncoder
 
@@ -40,9 +40,7 @@ def encoder_of(
     Raises:
         ValueError: an unknown style or size, or dropout outside its range.
     """
-    if size not in SIZES:
-        raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-    num_layers, width = SIZES[size]
+    num_layers, width = chosen("size", size, SIZES)
     common = {
         "vocab_size": vocab_size,
         "hidden_size": width,
@@ -71,10 +69,9 @@ def encoder_of(
             "type_vocab_size": 0,
         },
     }
-    if style not in own:
-        raise ValueError(f"`style` must be one of {', '.join(own)}, but is {style!r}.")
+    settings = {**chosen("style", style, own), **settings}
     inside("[0, 1)", dropout=dropout)
-    return TransformersEncoder({"model_type": style, **common, **dropping(style, dropout), **own[style], **settings})
+    return TransformersEncoder({"model_type": style, **common, **dropping(style, dropout), **settings})
 
 
 def dropping(kind: str, dropout: float) -> dict[str, float]:
@@ -84,48 +81,16 @@ def dropping(kind: str, dropout: float) -> dict[str, float]:
     return dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), dropout)
 
 
-def encoder_for(
-    encoder: Encoder | None,
-    style: str | None,
-    size: str | None,
-    vocab_size: int | None,
-    max_length: int | None,
-    dropout: float | None,
-    pretrained: str | None = None,
-    **settings: Any,
-) -> TransformersEncoder:
-    """The encoder of a method: as given, with the weights at ``pretrained``, or fresh, by default BERT-base.
+def pretrained_encoder(path: str, dropout: float | None, given: dict[str, Any]) -> TransformersEncoder:
+    """The encoder with the weights at ``path``, which have their own sizes.
 
-    Weights have their own sizes. Others that are given beside them, as recipes do, are noted in the encoder's
-    ``unused``, and a run says so before it trains.
-
-    Raises:
-        ValueError: anything beside an encoder, or as `encoder_of`.
+    Others that are ``given`` with them, as recipes do, are noted in the encoder's ``unused``; a run says so before it
+    trains.
     """
-    sizes: dict[str, Any] = {"style": style, "size": size, "vocab_size": vocab_size, "max_length": max_length}
-    if encoder is not None:
-        for name, value in (sizes | {"dropout": dropout, "pretrained": pretrained}).items():
-            if value is not None:
-                raise ValueError(
-                    f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}."
-                )
-        if not isinstance(encoder, TransformersEncoder):
-            raise ValueError(f"`encoder` must be a `text.transformer`, but is a {type(encoder).__name__}.")
-        return encoder
-    if pretrained is not None:
-        kind = AutoConfig.from_pretrained(pretrained, trust_remote_code=False).model_type
-        options = {} if dropout is None else dropping(kind, dropout)
-        encoder = TransformersEncoder(path=pretrained, options=options)
-        encoder.unused = _differing(encoder, sizes)
-        return encoder
-    return encoder_of(
-        style or "bert",
-        size or "base",
-        vocab_size or 30_522,
-        0.1 if dropout is None else dropout,
-        max_length or 512,
-        **settings,
-    )
+    kind = AutoConfig.from_pretrained(path, trust_remote_code=False).model_type
+    encoder = TransformersEncoder(path=path, options={} if dropout is None else dropping(kind, dropout))
+    encoder.unused = _differing(encoder, given)
+    return encoder
 
 
 def _differing(encoder: TransformersEncoder, given: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from unmask import Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import Loss, MaskSampler, Optimization
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.span_boundary import SpanBoundaryHead, SpanBoundaryLoss
 from unmask_text.heads.vocabulary import VocabularyHead
 from unmask_text.masks.span import WordSpanMask
-from unmask_text.methods.sizes import Size, Style, encoder_for
-from unmask_text.targets import TokenTarget
-from unmask_text.tokenizer import TextTokenizer
+from unmask_text.methods.text_method import TextMethod
 
 
-class SpanBERT(MaskedModel):
+class SpanBERT(TextMethod):
     """Masked language modelling of spans of words, with a second answer from the two tokens around each span.
 
     ``loss = mean of -log p(token | its code) + mean of -log p(token | codes around the span, place in it)``
@@ -41,34 +39,10 @@ class SpanBERT(MaskedModel):
         ValueError: an unknown style or size, or one beside an encoder.
     """
 
-    def __init__(
-        self,
-        style: Style | None = None,
-        size: Size | None = None,
-        vocab_size: int | None = None,
-        max_length: int | None = None,
-        dropout: float | None = None,
-        pretrained: str | None = None,
-        mask: MaskSampler = WordSpanMask(),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = TokenTarget(),
-        loss: Loss = SpanBoundaryLoss(),
-        corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1, per_span=True),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.1, betas=(0.9, 0.999), warmup_steps=10_000),
-    ) -> None:
-        encoder = encoder_for(encoder, style, size, vocab_size, max_length, dropout, pretrained)
-        predictor = predictor or SpanBoundaryHead(VocabularyHead.matching(encoder), encoder.width)
-        if isinstance(predictor, SpanBoundaryHead):
-            predictor.tie(encoder.embedding)
-        super().__init__(
-            tokenizer=tokenizer or TextTokenizer(),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor,
-            target=target,
-            loss=loss,
-            corruption=corruption.of(len(encoder.embedding)),
-            optim=optim,
-        )
+    mask: MaskSampler = WordSpanMask()
+    loss: Loss = SpanBoundaryLoss()
+    corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1, per_span=True)
+    optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.1, betas=(0.9, 0.999), warmup_steps=10_000)
+
+    def head(self) -> SpanBoundaryHead:
+        return SpanBoundaryHead(VocabularyHead.matching(self.encoder), self.encoder.width)

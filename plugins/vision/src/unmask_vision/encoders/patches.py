@@ -8,21 +8,7 @@ import torch.nn.functional as F
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from unmask import RANDOM, TOKEN, Encoder, Mask
-
-
-def left_to(encoder: Encoder | None, **given: Any) -> None:
-    """Refuses sizes that an ``encoder`` given beside them has already.
-
-    Raises:
-        ValueError: an encoder, and a size that is not None.
-    """
-    for name, value in given.items():
-        if encoder is not None and value is not None:
-            raise ValueError(
-                f"`{name}` must be left out when `encoder` is given, which has its own, but is {value!r}; "
-                "nearest: null."
-            )
+from unmask import RANDOM, TOKEN, Mask
 
 
 def embed_patches(embed: PatchEmbed, patches: Tensor) -> Tensor:

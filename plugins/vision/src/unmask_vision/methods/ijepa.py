@@ -5,23 +5,20 @@ from __future__ import annotations
 from typing import Literal
 
 from unmask import (
-    Corruption,
     Cosine,
     Encoder,
     Loss,
-    MaskedModel,
     MaskSampler,
+    Method,
     Optimization,
-    Predictor,
     Target,
-    Tokenizer,
+    chosen,
 )
 from unmask.losses import SmoothL1Loss
 from unmask.masks import MultiBlockMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher
 from unmask_vision.encoders import ViTEncoder
-from unmask_vision.encoders.patches import left_to
 from unmask_vision.tokenizer import PatchTokenizer
 
 SIZES = {
@@ -36,7 +33,7 @@ SIZES = {
 PREDICTOR_WIDTH = 384
 
 
-class IJEPA(MaskedModel):
+class IJEPA(Method):
     """A ViT encodes one context block; a narrow predictor answers for four target blocks, each by itself.
 
     ``loss = mean over target places of smooth-L1(predictor(codes), layer-norm(teacher's codes))``
@@ -63,52 +60,37 @@ class IJEPA(MaskedModel):
         ValueError: an unknown size, or one beside an encoder, which has its own.
     """
 
-    def __init__(
-        self,
-        size: Literal["tiny", "small", "base", "large", "huge"] | None = None,
-        image_size: int | None = None,
-        patch_size: int | None = None,
-        channels: int = 3,
-        mask: MaskSampler = MultiBlockMask(),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = EMATeacher(),
-        loss: Loss = SmoothL1Loss(),
-        corruption: Corruption = Corruption(drop=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(
-            base_lr=1.25e-4,
-            min_lr=1.25e-7,
-            weight_decay=Cosine(start=0.04, end=0.4),
-            betas=(0.9, 0.999),
-            warmup_epochs=15,
-        ),
-    ) -> None:
-        left_to(encoder, size=size, image_size=image_size)
-        size, image_size = size or "base", image_size or 224
-        if size not in SIZES:
-            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-        name, default_patch, depth, num_heads = SIZES[size]
-        patch_size = patch_size or default_patch
-        encoder = encoder or ViTEncoder(
+    size: Literal["tiny", "small", "base", "large", "huge"] | None = None
+    image_size: int | None = None
+    patch_size: int | None = None
+    channels: int = 3
+    mask: MaskSampler = MultiBlockMask()
+    target: Target = EMATeacher()
+    loss: Loss = SmoothL1Loss()
+    optim: Optimization = Optimization(
+        base_lr=1.25e-4,
+        min_lr=1.25e-7,
+        weight_decay=Cosine(start=0.04, end=0.4),
+        betas=(0.9, 0.999),
+        warmup_epochs=15,
+    )
+
+    encoder_options = ("size", "image_size")
+
+    def complete(self) -> None:
+        name, default_patch, depth, num_heads = chosen("size", self.size or "base", SIZES)
+        patch_size = self.patch_size or default_patch
+        self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
+        self.encoder = self.encoder or ViTEncoder(
             name,
-            image_size,
+            self.image_size or 224,
             patch_size,
-            channels,
+            self.channels,
             positions="sincos",
             options={"class_token": False, "global_pool": "avg", "fc_norm": False},
         )
-        super().__init__(
-            tokenizer=tokenizer or PatchTokenizer(patch_size, channels),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor
-            or TransformerPredictor(encoder.width, encoder.width, PREDICTOR_WIDTH, depth, num_heads),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
-        )
+        width = self.encoder.width
+        self.predictor = self.predictor or TransformerPredictor(width, width, PREDICTOR_WIDTH, depth, num_heads)
 
     @property
     def embedder(self) -> Encoder:

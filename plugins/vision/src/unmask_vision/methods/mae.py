@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import Loss, MaskSampler, Method, Optimization, Target, chosen
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import ValueTarget
 from unmask_vision.encoders import ViTEncoder
-from unmask_vision.encoders.patches import left_to
 from unmask_vision.tokenizer import PatchTokenizer
 
 SIZES = {
@@ -24,7 +23,7 @@ SIZES = {
 }
 
 
-class MAE(MaskedModel):
+class MAE(Method):
     """A ViT encodes the visible patches only; a light decoder predicts the hidden ones.
 
     ``loss = mean over hidden patches of mean((decoder(codes) - normalised pixels)^2)``
@@ -47,36 +46,24 @@ class MAE(MaskedModel):
         ValueError: an unknown size, or one beside an encoder, which has its own.
     """
 
-    def __init__(
-        self,
-        size: Literal["tiny", "small", "base", "large", "huge"] | None = None,
-        image_size: int | None = None,
-        patch_size: int | None = None,
-        channels: int = 3,
-        mask: MaskSampler = RandomMask(ratio=0.75),
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = ValueTarget(normalize=True),
-        loss: Loss = MSELoss(),
-        corruption: Corruption = Corruption(drop=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(warmup_epochs=40),
-    ) -> None:
-        left_to(encoder, size=size, image_size=image_size)
-        size, image_size = size or "base", image_size or 224
-        if size not in SIZES:
-            raise ValueError(f"`size` must be one of {', '.join(SIZES)}, but is {size!r}.")
-        name, width, depth, num_heads = SIZES[size]
-        patch_size = patch_size or (14 if size == "huge" else 16)
-        encoder = encoder or ViTEncoder(name, image_size, patch_size, channels, positions="sincos")
-        super().__init__(
-            tokenizer=tokenizer or PatchTokenizer(patch_size, channels),
-            mask=mask,
-            encoder=encoder,
-            predictor=predictor
-            or TransformerPredictor(encoder.width, patch_size**2 * channels, width, depth, num_heads),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
+    size: Literal["tiny", "small", "base", "large", "huge"] | None = None
+    image_size: int | None = None
+    patch_size: int | None = None
+    channels: int = 3
+    mask: MaskSampler = RandomMask(ratio=0.75)
+    target: Target = ValueTarget(normalize=True)
+    loss: Loss = MSELoss()
+    optim: Optimization = Optimization(warmup_epochs=40)
+
+    encoder_options = ("size", "image_size")
+
+    def complete(self) -> None:
+        name, width, depth, num_heads = chosen("size", self.size or "base", SIZES)
+        patch_size = self.patch_size or (14 if self.size == "huge" else 16)
+        self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
+        self.encoder = self.encoder or ViTEncoder(
+            name, self.image_size or 224, patch_size, self.channels, positions="sincos"
+        )
+        self.predictor = self.predictor or TransformerPredictor(
+            self.encoder.width, patch_size**2 * self.channels, width, depth, num_heads
         )

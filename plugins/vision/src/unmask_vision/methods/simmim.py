@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Predictor, Target, Tokenizer
+from unmask import (
+    MADE,
+    Corruption,
+    Loss,
+    MaskSampler,
+    Method,
+    Optimization,
+    Target,
+    chosen,
+)
 from unmask.losses import L1Loss
 from unmask.masks import RandomMask
 from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
-from unmask_vision.encoders.patches import left_to
 from unmask_vision.predictors import SwinPredictor
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -18,7 +26,7 @@ MASK_UNIT = 32
 """Side of what is hidden together, in pixels, whatever the patch size (section 3.2, table 1)."""
 
 
-class SimMIM(MaskedModel):
+class SimMIM(Method):
     """The encoder sees every place, hidden ones as a learned token; one linear layer predicts pixels.
 
     ``loss = sum over hidden pixels of |prediction - pixel| / (hidden pixels x channels)``
@@ -48,49 +56,34 @@ class SimMIM(MaskedModel):
         ValueError: an unknown backbone, or an image size beside an encoder, which has its own.
     """
 
-    def __init__(
-        self,
-        backbone: Literal["vit", "swinv2"] = "vit",
-        image_size: int | None = None,
-        patch_size: int | None = None,
-        channels: int = 3,
-        mask: MaskSampler | None = None,
-        encoder: Encoder | None = None,
-        predictor: Predictor | None = None,
-        target: Target = ValueTarget(),
-        loss: Loss = L1Loss(),
-        corruption: Corruption = Corruption(token=1),
-        tokenizer: Tokenizer | None = None,
-        optim: Optimization = Optimization(base_lr=5e-5, betas=(0.9, 0.999), warmup_epochs=10),
-    ) -> None:
-        if backbone not in ("vit", "swinv2"):
-            raise ValueError(f"`backbone` must be 'vit' or 'swinv2', but is {backbone!r}.")
-        left_to(encoder, image_size=image_size)
-        swin = backbone == "swinv2"
-        patch_size = patch_size or (4 if swin else 16)
-        image_size = image_size or (256 if swin else 224)
-        if encoder is None and swin:
-            encoder = SwinV2Encoder(image_size=image_size, channels=channels, options={"patch_size": patch_size})
-        elif encoder is None:
-            encoder = ViTEncoder(
-                "vit_relpos_base_patch16_cls_224",
-                image_size,
-                patch_size,
-                channels,
-                mask_token=True,
-                drop_path_ratio=0.1,
-                options={"rel_pos_type": "bias", "shared_rel_pos": True, "qkv_bias": True, "init_values": 0.1},
-            )
-        if predictor is None:
-            head = SwinPredictor if isinstance(encoder, SwinV2Encoder) else LinearPredictor
-            predictor = head(encoder.width, patch_size**2 * channels)
-        super().__init__(
-            tokenizer=tokenizer or PatchTokenizer(patch_size, channels),
-            mask=mask or RandomMask(ratio=0.6, unit=max(MASK_UNIT // patch_size, 1)),
-            encoder=encoder,
-            predictor=predictor,
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
+    backbone: Literal["vit", "swinv2"] = "vit"
+    image_size: int | None = None
+    patch_size: int | None = None
+    channels: int = 3
+    mask: MaskSampler = MADE
+    target: Target = ValueTarget()
+    loss: Loss = L1Loss()
+    corruption: Corruption = Corruption(token=1)
+    optim: Optimization = Optimization(base_lr=5e-5, betas=(0.9, 0.999), warmup_epochs=10)
+
+    encoder_options = ("image_size",)
+
+    def complete(self) -> None:
+        swin = chosen("backbone", self.backbone, {"vit": False, "swinv2": True})
+        patch_size = self.patch_size or (4 if swin else 16)
+        self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
+        self.mask = self.mask or RandomMask(ratio=0.6, unit=max(MASK_UNIT // patch_size, 1))
+        if self.encoder is None and swin:
+            options = {"patch_size": patch_size}
+            self.encoder = SwinV2Encoder(image_size=self.image_size or 256, channels=self.channels, options=options)
+        self.encoder = self.encoder or ViTEncoder(
+            "vit_relpos_base_patch16_cls_224",
+            self.image_size or 224,
+            patch_size,
+            self.channels,
+            mask_token=True,
+            drop_path_ratio=0.1,
+            options={"rel_pos_type": "bias", "shared_rel_pos": True, "qkv_bias": True, "init_values": 0.1},
         )
+        head = SwinPredictor if isinstance(self.encoder, SwinV2Encoder) else LinearPredictor
+        self.predictor = self.predictor or head(self.encoder.width, patch_size**2 * self.channels)

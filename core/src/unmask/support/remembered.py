@@ -1,0 +1,38 @@
+"""Objects that know what they were made with, so that a config can say it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields, is_dataclass
+from typing import Any, Self
+
+
+class Remembered:
+    """Keeps what an object was made with. jsonargparse takes a class's own ``__new__`` for its constructor, so this one
+    is inherited.
+    """
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        object.__setattr__(made, "_given", (args, kwargs))  # torch takes none before a module is made
+        return made
+
+
+def as_config(value: Any) -> Any:
+    """``class_path`` and ``init_args`` of parts and schedules; other values as they are."""
+    kind = type(value)
+    if isinstance(value, Remembered):
+        args, kwargs = value._given
+        given = inspect.signature(kind).bind(*args, **kwargs).arguments if args else kwargs
+    elif is_dataclass(value) and not all(
+        map(is_dataclass, kind.__mro__[:-1])
+    ):  # others are plain values to jsonargparse
+        given = {one.name: getattr(value, one.name) for one in fields(value)}
+    else:
+        return value
+    config: dict[str, Any] = {"class_path": f"{kind.__module__}.{kind.__qualname__}"}
+    if given:
+        config["init_args"] = {name: as_config(one) for name, one in given.items()}
+    return config
