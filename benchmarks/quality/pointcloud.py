@@ -41,7 +41,7 @@ from threadpoolctl import threadpool_limits
 from unmask import Encoder, MaskedModel, Optimization
 from unmask.masks import RandomMask
 from unmask.tools.features.samples import batches
-from unmask.tools.features.vectors import features, raw_features
+from unmask.tools.features.vectors import raw_vectors, vectors
 from unmask.tools.probe.probe import probe_columns
 from unmask.tools.probe.statistics import with_statistics
 from unmask_pointcloud.data import NpzCloudsData
@@ -201,12 +201,12 @@ def extracted(
     for split in (data.splits.probe_train, data.splits.probe_test):
         loader = batches(data, split, 64)
         got = (
-            raw_features(model.tokenizer, loader)
+            raw_vectors(model.tokenizer, loader)
             if raw
-            else features(encoder or model.embedder, model.embedding_tokenizer, loader, "mean+max")
+            else vectors(encoder or model.embedder, model.embedding_tokenizer, loader, "mean+max")
         )
-        assert got[1] is not None
-        found.append((got[0], got[1]))
+        assert got.label is not None
+        found.append((got.values, got.label))
     return found
 
 
