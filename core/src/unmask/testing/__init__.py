@@ -23,6 +23,8 @@ One class per family, made to be subclassed in a plugin's own tests::
 | `FormatContract` | exports that come back bit by bit |
 | `RunContract` | every command on a run of a recipe |
 
+`GivenMask`, `shaken`, `disturbed`, `unseen` and `given_batches` are for a plugin's further tests.
+
 ``unmask check DIST`` runs them on an installed plugin. No test of a contract is overridden in silence:
 see `unmask.testing.contract`. They need pytest: ``pip install "unmask[testing]"``.
 """
@@ -44,6 +46,7 @@ _HOMES = {
     "EncoderContract": "encoders",
     "FEW_STEPS": "runs",
     "FormatContract": "formats",
+    "GivenMask": "given",
     "LossContract": "losses",
     "MaskContract": "masks",
     "MethodContract": "methods",
@@ -51,6 +54,8 @@ _HOMES = {
     "RunContract": "runs",
     "TargetContract": "targets",
     "disturbed": "contract",
+    "given_batches": "killed",
+    "shaken": "given",
     "unseen": "contract",
 }
 
@@ -67,6 +72,9 @@ if TYPE_CHECKING:
     from unmask.testing.data import DataContract as DataContract
     from unmask.testing.encoders import EncoderContract as EncoderContract
     from unmask.testing.formats import FormatContract as FormatContract
+    from unmask.testing.given import GivenMask as GivenMask
+    from unmask.testing.given import shaken as shaken
+    from unmask.testing.killed import given_batches as given_batches
     from unmask.testing.losses import LossContract as LossContract
     from unmask.testing.masks import MaskContract as MaskContract
     from unmask.testing.methods import MethodContract as MethodContract
