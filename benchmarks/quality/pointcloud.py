@@ -21,22 +21,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import statistics
 import sys
-import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from budget import fit
-from settings import Changeable, lines
+from settings import Changeable, lines, prepare
 from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits
 
 from unmask import Encoder, MaskedModel, Optimization
 from unmask.masks import RandomMask
@@ -102,12 +98,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="one setting at a time, with Point-MAE")
     parser.add_argument("--out", type=Path, default=Path("pointcloud-quality.jsonl"), help="a line per method and seed")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    threadpool_limits(1)  # for scikit-learn
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings(
-        "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"
-    )
+    prepare()
     if arguments.search:
         setting = SETTINGS["point-mae"].changed(arguments.set)
         for word in SEARCH:
