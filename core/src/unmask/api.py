@@ -11,8 +11,9 @@ promises. Names below are imported on first use, so that a command's ``--help`` 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unmask.support.lazy import lazily
 
 MODULES = (
     "unmask",
@@ -181,11 +182,7 @@ if TYPE_CHECKING:
     from unmask.tools.probe.statistics import has_statistics, with_statistics
     from unmask.tools.results import Cell, Measure, Results, Row, over_runs
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'unmask.api' has no attribute {name!r}")
-    return getattr(import_module(f"unmask.{_HOME[name]}"), name)
+__getattr__ = lazily(__name__, _HOME, root="unmask")
 
 
 def __dir__() -> list[str]:

@@ -31,8 +31,9 @@ see `unmask.testing.contract`. They need pytest: ``pip install "unmask[testing]"
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unmask.support.lazy import lazily
 
 try:
     import pytest
@@ -83,8 +84,4 @@ if TYPE_CHECKING:
     from unmask.testing.runs import RunContract as RunContract
     from unmask.testing.targets import TargetContract as TargetContract
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unmask.testing' has no attribute {name!r}")
-    return getattr(import_module(f"unmask.testing.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from unmask.parts import MaskSampler
 from unmask.structures import Layout, Mask
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class GivenMask(MaskSampler):
@@ -26,7 +30,7 @@ class GivenMask(MaskSampler):
         return Mask(self.hidden & valid)
 
 
-def shaken(model: nn.Module, scale: float = 0.1) -> nn.Module:
+def shaken(model: Module, scale: float = 0.1) -> Module:
     """``model`` with the same random values added to its weights each time, so that no bias is zero and no norm one."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
