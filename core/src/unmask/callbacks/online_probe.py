@@ -18,6 +18,7 @@ from torch.utils.data import Subset
 from unmask import seeds
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.support.checks import at_least
 from unmask.support.nearest import nearest, quoted
 from unmask.tools.features.labels import are_measured
 from unmask.tools.features.samples import batches, split_of
@@ -61,10 +62,8 @@ class OnlineProbe(L.Callback):
         pool: str = "mean",
         layer: int | None = None,
     ) -> None:
-        counts = {"every_n_epochs": (every_n_epochs, 1), "num_train": (num_train, 2), "num_test": (num_test, 1)}
-        for name, (value, least) in counts.items():
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
+        at_least(1, every_n_epochs=every_n_epochs, num_test=num_test)
+        at_least(2, num_train=num_train)
         wrong = [probe for probe in probes if probe not in OFFERED]
         if wrong or not probes:
             near = quoted(nearest(wrong[0], OFFERED) or OFFERED) if wrong else quoted(OFFERED)

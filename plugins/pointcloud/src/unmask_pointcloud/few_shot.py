@@ -46,12 +46,11 @@ def episodes(
     """
     import numpy as np
 
-    from unmask.api import Measure, Row
+    from unmask.api import Measure, Row, at_least
 
     classes, counts = np.unique(labels, return_counts=True)
-    for name, value, least in (("ways", ways, 2), ("shots", shots, 1), ("count", count, 1)):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
+    at_least(2, ways=ways)
+    at_least(1, shots=shots, count=count)
     rich = np.intersect1d(classes[counts >= shots], test_labels)
     if len(rich) < ways:
         raise ValueError(
