@@ -2,7 +2,7 @@
 
 Validation comes in some epochs only, batches are limited, and the run folder lies on another file system than temporary
 files where there is one: each was a way to end otherwise. A third of the kills come while a checkpoint is written.
-Takes minutes: ``pytest -m slow tests/test_kills.py``. Runs are forks, as in ``test_resume.py``.
+Takes minutes: ``pytest -m slow tests/test_kills.py``. Runs are forks, see ``forks.py``.
 """
 
 import os
@@ -13,13 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 import pytest
-import torch
-
-from unmask.cli import fit, main  # noqa: F401  # what every run would import
+from forks import check_same, ended, forked
 
 KILLS = 6
 """Of each recipe."""
@@ -61,21 +58,10 @@ def test_a_run_killed_anywhere_ends_as_one_left_alone(recipe, elsewhere, tmp_pat
     chains = sorted(elsewhere.glob("killed-*"))
     assert chains
     for killed in chains:
-        expected, got = final(whole), final(killed)
-        assert expected.keys() == got.keys()
-        for name, value in expected.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(got[name])), (killed.name, name)
+        check_same(whole, killed, STEPS)
         assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
         assert not list(killed.rglob("*.part"))
     assert not [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 100_000]
-
-
-def final(folder: Path) -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == STEPS
-    state = dict(checkpoint["state_dict"])
-    moments = checkpoint["optimizer_states"][0]["state"]
-    return state | {f"{i}.{k}": v for i, slot in moments.items() for k, v in slot.items()}
 
 
 def run_and_kill(folder: Path, recipe: str) -> None:
@@ -131,20 +117,7 @@ def is_over(process: int) -> bool:
 
 def started(folder: Path, recipe: str, *more: str) -> int:
     """The process of a run."""
-    process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            code = main(["fit", "--config", recipe, "--out", str(folder), *LIMITS, *RECIPES[recipe], *more])
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return process
-
-
-def ended(process: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return forked("fit", "--config", recipe, "--out", str(folder), *LIMITS, *RECIPES[recipe], *more)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """A run killed at any step and started again with `--ckpt_path last` ends with the same weights, bit for bit.
 
-Runs are forks of one process that has imported everything and trained nothing: what they are killed with, and the
-next one begins with, is as if each had been started by itself, and seconds of importing are spent once.
+Runs are forks, see ``forks.py``.
 """
 
 import os
@@ -9,13 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import pytest
-import torch
-
-from unmask.cli import fit, main  # noqa: F401  # what every run would import
+from forks import check_same, ended, forked
 
 STEPS = 49
 SAVE_EVERY = 7
@@ -28,18 +24,7 @@ def test_killed_run_resumes_bit_for_bit(recipe, tmp_path):
     words = [sys.executable, __file__, tmp_path, recipe]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    expected, got = final(tmp_path / "whole"), final(tmp_path / "killed")
-    assert expected.keys() == got.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(torch.as_tensor(tensor), torch.as_tensor(got[name])), name
-
-
-def final(folder: Path) -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == STEPS
-    state = dict(checkpoint["state_dict"])
-    moments = checkpoint["optimizer_states"][0]["state"]
-    return state | {f"{i}.{k}": v for i, slot in moments.items() for k, v in slot.items()}
+    check_same(tmp_path / "whole", tmp_path / "killed", STEPS)
 
 
 def run_and_kill(folder: Path, recipe: str) -> None:
@@ -74,23 +59,10 @@ def started(folder: Path, recipe: str, *more: str) -> int:
         "model:\n  init_args:\n    encoder:\n      init_args: {drop_path_ratio: 0.2}\n",
         encoding="utf-8",
     )
-    process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            code = main([
-                "fit", "--config", f"vision/{recipe}", "--config", str(config), "--out", str(folder),
-                "--trainer.limit_train_batches", str(STEPS_PER_EPOCH), "--seed_everything", "7", *more,
-            ])  # fmt: skip
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return process
-
-
-def ended(process: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return forked(
+        "fit", "--config", f"vision/{recipe}", "--config", str(config), "--out", str(folder),
+        "--trainer.limit_train_batches", str(STEPS_PER_EPOCH), "--seed_everything", "7", *more,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

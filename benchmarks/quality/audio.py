@@ -26,9 +26,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import logging
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,13 +34,11 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from audio_digits import RATE, Digits, Filled, Scaled, speakers_of
 from audio_peer import Peer, fit_peer
 from audio_readouts import accuracy, drawn_from, extracted
 from budget import PRECISION, fit
-from settings import Changeable, lines
-from threadpoolctl import threadpool_limits
+from settings import Changeable, lines, prepare
 from torch import Tensor, nn
 
 from unmask import MaskedModel, Optimization
@@ -132,12 +128,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="one setting at a time, with Audio-MAE")
     parser.add_argument("--out", type=Path, default=Path("audio-quality.jsonl"), help="a line per method and seed")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    threadpool_limits(1)  # for scikit-learn
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings(
-        "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"
-    )
+    prepare()
     speakers = speakers_of(arguments.folder)
 
     if arguments.search:

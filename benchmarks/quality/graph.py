@@ -21,16 +21,16 @@ import argparse
 import copy
 import json
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
+from settings import Changeable
 
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
@@ -45,7 +45,7 @@ from unmask_graph.optim import Adam
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Changeable):
     """The authors' settings for one data set (``configs.yml`` of their code)."""
 
     file: str
@@ -61,16 +61,6 @@ class Setting:
     cosine: bool = False
     batch_size: int = 1
     pool: str = "mean"
-
-    def changed(self, words: list[str]) -> Setting:
-        """With ``NAME=VALUE`` in place of the paper's."""
-        kinds = {one.name: type(getattr(self, one.name)) for one in fields(self)}
-        values = {}
-        for name, _, value in (word.partition("=") for word in words):
-            if name not in kinds or not value:
-                sys.exit(f"`--set` must be NAME=VALUE, of {quoted(kinds)}, but is `{name}={value}`.")
-            values[name] = value == "True" if kinds[name] is bool else kinds[name](value)
-        return replace(self, **values)
 
 
 SETTINGS = {

@@ -21,27 +21,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import statistics
 import sys
-import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from budget import fit
-from settings import Changeable, lines
+from settings import Changeable, lines, prepare
 from sklearn.model_selection import StratifiedKFold
-from threadpoolctl import threadpool_limits
 
 from unmask import Encoder, MaskedModel, Optimization
 from unmask.masks import RandomMask
 from unmask.tools.features.samples import batches
-from unmask.tools.features.vectors import features, raw_features
+from unmask.tools.features.vectors import raw_vectors, vectors
 from unmask.tools.probe.probe import probe_columns
 from unmask.tools.probe.statistics import with_statistics
 from unmask_pointcloud.data import NpzCloudsData
@@ -102,12 +98,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true", help="one setting at a time, with Point-MAE")
     parser.add_argument("--out", type=Path, default=Path("pointcloud-quality.jsonl"), help="a line per method and seed")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    threadpool_limits(1)  # for scikit-learn
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings(
-        "ignore", ".*(does not have many workers|smaller than the logging interval|LeafSpec|in eval mode).*"
-    )
+    prepare()
     if arguments.search:
         setting = SETTINGS["point-mae"].changed(arguments.set)
         for word in SEARCH:
@@ -201,12 +192,12 @@ def extracted(
     for split in (data.splits.probe_train, data.splits.probe_test):
         loader = batches(data, split, 64)
         got = (
-            raw_features(model.tokenizer, loader)
+            raw_vectors(model.tokenizer, loader)
             if raw
-            else features(encoder or model.embedder, model.embedding_tokenizer, loader, "mean+max")
+            else vectors(encoder or model.embedder, model.embedding_tokenizer, loader, "mean+max")
         )
-        assert got[1] is not None
-        found.append((got[0], got[1]))
+        assert got.label is not None
+        found.append((got.values, got.label))
     return found
 
 

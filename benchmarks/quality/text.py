@@ -34,7 +34,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, DataCollatorForLangua
 from unmask import Linear, seeds
 from unmask.masks import RandomMask
 from unmask.tools.features.samples import batches
-from unmask.tools.features.vectors import features
+from unmask.tools.features.vectors import vectors
 from unmask.tools.probe.probe import probe_columns
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.data.files import TextFilesData
@@ -230,12 +230,12 @@ def probe(models: dict[str, MLM], data: TextFilesData, arguments: argparse.Names
     texts = [[named.decode(one[n]["ids"].tolist()) for n in range(len(one))] for one in sets]
     columns = {"TF-IDF": (words.fit_transform(texts[0]).toarray(), words.transform(texts[1]).toarray())}
     for name, one in models.items():
-        train, test = (features(one.encoder, one.tokenizer, loader, "mean", arguments.layer) for loader in loaders)
-        columns[name] = (train[0], test[0])
+        train, test = (vectors(one.encoder, one.tokenizer, loader, "mean", arguments.layer) for loader in loaders)
+        columns[name] = (train.values, test.values)
     found = probe_columns(
         columns,
-        train[1],
-        test[1],
+        train.label,
+        test.label,
         probes=("linear", "ridge"),
         labels_per_class=(10,),
         num_draws=arguments.draws,

@@ -29,7 +29,7 @@ from unmask.nn import sincos
 from unmask.predictors import TransformerPredictor
 from unmask.structures import Grid
 from unmask.targets import ValueTarget
-from unmask.tools.features.vectors import features
+from unmask.tools.features.vectors import vectors
 from unmask.tools.probe.columns import probe_columns
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import MAE
@@ -226,7 +226,7 @@ def extract(model: torch.nn.Module, data: FashionData) -> tuple[np.ndarray, np.n
     for dataset in (data.splits.probe_train, data.splits.probe_test):
         loader = DataLoader(dataset, batch_size=500)
         if isinstance(model, MAE):
-            matrices.append(features(model.embedder, model.tokenizer, loader)[0])
+            matrices.append(vectors(model.embedder, model.tokenizer, loader).values)
             continue
         model.eval()
         config, codes = model.config, []

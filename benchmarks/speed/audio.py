@@ -13,7 +13,6 @@ given the same features, and its weights. Memory of a step: what is kept for the
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.compliance import kaldi
+from turns import adamw, medians, stepper
 
 from unmask import Grid
 from unmask.nn import sincos
@@ -90,7 +90,10 @@ def step(given: argparse.Namespace) -> None:
     with torch.no_grad():  # the same mean loss over masks: it is the same model
         found = {name: torch.stack([loss() for _ in range(4)]).mean().item() for name, loss in losses.items()}
     assert abs(found["unmask"] - found["plain"]) < 0.02, f"the losses differ: {found}"
-    steps = {name: stepper(model, losses[name], given) for name, model in (("unmask", ours), ("plain", theirs))}
+    steps = {
+        name: stepper(model, losses[name], adamw(model), given.device, given.bf16)
+        for name, model in (("unmask", ours), ("plain", theirs))
+    }
     fast, slow = compare(steps["unmask"], steps["plain"], given)
     precision = "bfloat16" if given.bf16 else "float32"
     print(
@@ -110,30 +113,8 @@ def step(given: argparse.Namespace) -> None:
 def compare(ours: Callable[[], object], theirs: Callable[[], object], given: argparse.Namespace) -> tuple[float, float]:
     """Median seconds of both sides."""
     clock = time.process_time if given.cpu_time else time.perf_counter
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(given.rounds + 2):
-        for side, taken in zip((ours, theirs), seconds, strict=True):
-            start = clock()
-            side()
-            if given.device != "cpu":
-                torch.cuda.synchronize()
-            if turn >= 2:  # the first two warm caches up
-                taken.append(clock() - start)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
-
-
-def stepper(model: nn.Module, loss: Callable[[], Tensor], given: argparse.Namespace) -> Callable[[], None]:
-    """Forward, backward and update of one model."""
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-
-    def run() -> None:
-        with torch.autocast(given.device, torch.bfloat16, enabled=given.bf16):
-            value = loss()
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return run
+    found = medians({"ours": ours, "theirs": theirs}, given.rounds, given.device, clock=clock)
+    return found["ours"], found["theirs"]
 
 
 def memory(loss: Callable[[], Tensor], given: argparse.Namespace) -> int:

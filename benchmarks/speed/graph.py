@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv
+from turns import medians, stepper
 
 from unmask import Mask
 from unmask_graph.methods.graphmae import GraphMAE
@@ -166,38 +165,19 @@ def same_loss(name: str, ours: GraphMAE, peer: Peer, x: Tensor, edges: Tensor, p
 def compare(ours: GraphMAE, peers: dict[str, Peer], x: Tensor, edges: Tensor, rounds: int, precision: str) -> None:
     """All sides, turn by turn."""
     rng = torch.Generator(x.device).manual_seed(0)
-    steps = {"unmask": stepper(ours, lambda: ours.step(batch(x, edges), rng).loss.total, precision, x.device.type)}
-    for name, peer in peers.items():
-        steps[name] = stepper(peer, lambda peer=peer: peer.drawn(x), precision, x.device.type)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 3):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if x.device.type != "cpu":
-                torch.cuda.synchronize()
-            if turn >= 3:  # the first ones warm caches up
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for name, median in medians.items():
-        ratio = median / medians["unmask"]
+    losses: dict[str, tuple[nn.Module, Callable[[], Tensor]]] = {
+        "unmask": (ours, lambda: ours.step(batch(x, edges), rng).loss.total)
+    }
+    losses |= {name: (peer, lambda peer=peer: peer.drawn(x)) for name, peer in peers.items()}
+    steps = {}
+    for name, (model, loss) in losses.items():
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=2e-4, fused=True)
+        steps[name] = stepper(model, loss, optimizer, x.device.type, precision == "bf16")
+    found = medians(steps, rounds, x.device.type, warm_up=3)
+    for name, median in found.items():
+        ratio = median / found["unmask"]
         told = "" if name == "unmask" else f"   ours is {ratio:.2f} x as quick (asked for: {BOUNDS[name]})"
         print(f"  {name:8s} {median * 1e3:8.1f} ms a step{told}")
-
-
-def stepper(model: nn.Module, loss: Callable[[], Tensor], precision: str, device: str) -> Callable[[], None]:
-    """Forward, backward and update of one model."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=2e-4, fused=True)
-    model.train()
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            value = loss()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-
-    return step
 
 
 def batch(x: Tensor, edges: Tensor) -> dict[str, Tensor]:

@@ -13,12 +13,11 @@ turn; the figure is the ratio of the medians, so a slow minute of the machine sl
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from turns import medians
 
 from unmask.structures import Mask
 from unmask_pointcloud.methods import PointMAE
@@ -118,15 +117,7 @@ def compare(name: str, ours: Callable[[], Tensor], plain: Callable[[], Tensor], 
     mine, other = ours(), plain()
     same = torch.equal(mine, other) if mine.dtype == torch.int64 else torch.allclose(mine, other, rtol=1e-4, atol=1e-7)
     assert same, f"{name}: the answers differ"
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for side, taken in zip((ours, plain), seconds, strict=True):
-            start = time.perf_counter()
-            side()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-    fast, slow = map(statistics.median, seconds)
+    fast, slow = medians({"ours": ours, "plain": plain}, rounds, device, warm_up=0).values()
     print(f"  {name:44s} {fast * 1e3:8.2f} ms, plain {slow * 1e3:8.2f} ms: {slow / fast:6.2f} x")
 
 

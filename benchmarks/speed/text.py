@@ -16,7 +16,6 @@ import hashlib
 import re
 import statistics
 import time
-from collections.abc import Callable
 from pydoc_data.topics import topics
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import BertConfig, BertForMaskedLM, DataCollatorForLanguageModeling, PreTrainedTokenizerFast
+from turns import adamw, stepper
 
 from unmask import Corruption, Mask
 from unmask_text.exchange import to_transformers
@@ -65,8 +65,10 @@ def compare(ours: MLM, theirs: BertForMaskedLM, batches: list[list[list[int]]], 
         batch = collate([{"input_ids": [CLS, *ids, SEP]} for ids in documents])
         return theirs(**to_device(batch, device)).loss
 
-    steps = {"unmask": stepper(ours, our_loss, precision, device)}
-    steps["transformers"] = stepper(theirs, their_loss, precision, device)
+    steps = {
+        name: stepper(model, loss, adamw(model, fused=True), device, precision == "bf16")
+        for name, model, loss in (("unmask", ours, our_loss), ("transformers", theirs, their_loss))
+    }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn, documents in enumerate(batches):
         for name, step in steps.items():
@@ -81,23 +83,6 @@ def compare(ours: MLM, theirs: BertForMaskedLM, batches: list[list[list[int]]], 
     for name, median in medians.items():
         print(f"  {name:14s} {median * 1e3:8.1f} ms a step, {tokens / median:8.0f} tokens/s")
     print(f"  ratio          {medians['transformers'] / medians['unmask']:8.2f} x transformers' speed")
-
-
-def stepper(
-    model: torch.nn.Module, loss: Callable[[Any], torch.Tensor], precision: str, device: str
-) -> Callable[[Any], None]:
-    """Forward, backward and update of one model."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    model.train()
-
-    def step(documents: Any) -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            value = loss(documents)
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def same_loss(ours: MLM, theirs: BertForMaskedLM, documents: list[list[int]], precision: str, device: str) -> None:

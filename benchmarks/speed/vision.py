@@ -9,12 +9,10 @@ medians, so a slow minute of the machine slows both.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from turns import adamw, medians, stepper
 
 from unmask_vision.exchange import to_transformers
 from unmask_vision.methods import MAE
@@ -35,24 +33,18 @@ def main() -> None:
     image = torch.rand(arguments.batch, 3, 224, 224, device=arguments.device)
     generator = torch.Generator(arguments.device).manual_seed(0)
 
-    steps = {
-        "unmask": stepper(ours, lambda: ours.step({"image": image}, generator).loss.total, arguments),
-        "transformers": stepper(theirs, lambda: theirs(image).loss, arguments),
+    losses = {
+        "unmask": (ours, lambda: ours.step({"image": image}, generator).loss.total),
+        "transformers": (theirs, lambda: theirs(image).loss),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(arguments.rounds + 2):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if arguments.device != "cpu":
-                torch.cuda.synchronize()
-            if turn >= 2:  # the first two warm caches up
-                seconds[name].append(time.perf_counter() - start)
-
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for name, median in medians.items():
+    steps = {
+        name: stepper(model, loss, adamw(model), arguments.device, arguments.bf16)
+        for name, (model, loss) in losses.items()
+    }
+    found = medians(steps, arguments.rounds, arguments.device)
+    for name, median in found.items():
         print(f"{name:14s} {median * 1e3:8.1f} ms a step, {arguments.batch / median:8.1f} images/s")
-    print(f"ratio          {medians['transformers'] / medians['unmask']:8.2f} x transformers' speed")
+    print(f"ratio          {found['transformers'] / found['unmask']:8.2f} x transformers' speed")
 
 
 def peer(ours: MAE) -> ViTMAEForPreTraining:
@@ -74,23 +66,6 @@ def peer(ours: MAE) -> ViTMAEForPreTraining:
     theirs = ViTMAEForPreTraining(config)
     theirs.load_state_dict(to_transformers(ours), strict=True)
     return theirs
-
-
-def stepper(
-    model: torch.nn.Module, loss: Callable[[], torch.Tensor], arguments: argparse.Namespace
-) -> Callable[[], None]:
-    """Forward, backward and update of one model."""
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-    model.train()
-
-    def step() -> None:
-        with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.bf16):
-            value = loss()
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ What `unmask doctor` says of the same is in test_doctor.py; here the functions a
 """
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -43,31 +44,9 @@ data: apple.data
 trainer: {max_steps: 2, accelerator: cpu, logger: false, enable_progress_bar: false}
 """
 
-BERRY = """
-import torch
-from unmask import MaskSampler
+BERRY = Path(__file__).with_name("fake_masks.txt").read_text(encoding="utf-8")
+BERRY += """
 from unmask.tools.exchange.format import Format
-
-
-class Good(MaskSampler):
-    def __init__(self, ratio: float = 0.5):
-        super().__init__(ratio)
-
-    def sample(self, valid, counts, layout, generator):
-        return valid
-
-
-class NoMask:
-    pass
-
-
-class Unfinished(MaskSampler):
-    pass
-
-
-class OtherCall(Good):
-    def sample(self, valid, counts):
-        return valid
 
 
 class Refusing(Format):

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from unmask.data import MaskedDataModule, Splits
+from unmask.testing.killed import KillAfter, KilledError
 
 
 class Vectors(MaskedDataModule):
@@ -45,20 +46,6 @@ class Model(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         assert self.trainer.estimated_stepping_batches > 0  # makes the iterator before the restore
         return torch.optim.AdamW(self.parameters(), 0.05)
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfter(Callback):
-    def __init__(self, num_batches: int) -> None:
-        self.left = num_batches
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self.left == 0:
-            raise KilledError
-        self.left -= 1
 
 
 def fit(

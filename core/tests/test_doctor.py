@@ -1,5 +1,7 @@
 """The plugin API's version, and what doctor says of plugins that are wrong, on small fake distributions."""
 
+from pathlib import Path
+
 import pytest
 from jsonargparse import ArgumentParser
 
@@ -8,48 +10,7 @@ from unmask.cli import main
 from unmask.configs.names import registered_names
 from unmask.plugins import api_version, inspection, registry
 
-MASKS = '''
-import torch
-from unmask import MaskSampler
-
-
-class Good(MaskSampler):
-    """Half of the places."""
-
-    def __init__(self, ratio: float = 0.5) -> None:
-        super().__init__(ratio)
-
-    def sample(self, valid, counts, layout, generator):
-        order = torch.rand(valid.shape, generator=generator).masked_fill(~valid, 2).argsort(1).argsort(1)
-        return order < counts[:, None]
-
-
-class NoMask:
-    pass
-
-
-class Unfinished(MaskSampler):
-    pass
-
-
-class OtherCall(Good):
-    def sample(self, valid, counts):
-        return valid
-
-
-class OtherNames(Good):
-    def forward(self, tokens, generator=None):
-        return super().forward(tokens, generator=generator)
-
-
-class Untyped(Good):
-    def __init__(self, strength):
-        super().__init__(strength)
-
-
-def command(words):
-    return 0
-'''
+MASKS = Path(__file__).with_name("fake_masks.txt").read_text(encoding="utf-8")
 
 
 def plugin(install, name, version=api_version.API, entries=None, modules=None, requires=()):

@@ -28,7 +28,7 @@ from unmask.tools.exchange.native import Safetensors
 from unmask.tools.exchange.onnx import ONNX
 from unmask.tools.exchange.pipeline import Pipeline
 from unmask.tools.exchange.torch_export import TorchExport
-from unmask.tools.features.vectors import features
+from unmask.tools.features.vectors import vectors
 
 FILE = "toy/export/encoder.safetensors"
 
@@ -65,7 +65,7 @@ class TestTorchExport(_Toys):
 
 def codes(run, pool="mean"):
     trained = load_run(run)
-    return features(trained.model.embedder, trained.model.tokenizer, trained.datamodule.val_dataloader(), pool)[0]
+    return vectors(trained.model.embedder, trained.model.tokenizer, trained.datamodule.val_dataloader(), pool).values
 
 
 def test_a_report_by_hand():

@@ -27,9 +27,9 @@ from unmask.predictors import LinearPredictor
 from unmask.structures import Latent, Sequence, Tokens
 from unmask.targets import ValueTarget
 from unmask.tools.features.labels import REGRESSION
-from unmask.tools.features.vectors import evaluating, features, raw_features, raw_vectors, vectors
+from unmask.tools.features.vectors import evaluating, raw_vectors, vectors
 from unmask.tools.probe import fits as probe_fits
-from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, probe, probe_columns, probe_runs
+from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, probe, probe_columns
 from unmask.tools.probe.protocol import Protocol
 from unmask.tools.probe.statistics import with_statistics
 
@@ -64,7 +64,7 @@ def samples(num=6, labels=True):
 def test_features_are_pooled_codes_of_everything_without_dropout():
     encoder = Doubling().train()
     encoder.frozen.eval()
-    X, y = features(encoder, Rows(), DataLoader(samples(), 4))
+    X, y, _ = vectors(encoder, Rows(), DataLoader(samples(), 4))
     expected = 2 * torch.arange(36.0).reshape(6, 3, 2).mean(1)
     assert X.dtype == np.float32
     np.testing.assert_array_equal(X, expected.numpy())
@@ -76,7 +76,7 @@ def test_features_are_pooled_codes_of_everything_without_dropout():
 
 
 def test_no_labels_no_y():
-    assert features(Doubling(), Rows(), DataLoader(samples(labels=False), 4))[1] is None
+    assert vectors(Doubling(), Rows(), DataLoader(samples(labels=False), 4))[1] is None
 
 
 def test_random_states_are_put_back_even_after_an_error():
@@ -84,7 +84,7 @@ def test_random_states_are_put_back_even_after_an_error():
         return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
 
     before = states()
-    features(Doubling(), Rows(), DataLoader(samples(), 4, shuffle=True))
+    vectors(Doubling(), Rows(), DataLoader(samples(), 4, shuffle=True))
     assert states() == before
     encoder = Doubling().train()
     with pytest.raises(RuntimeError), evaluating(encoder):  # noqa: PT012
@@ -95,16 +95,16 @@ def test_random_states_are_put_back_even_after_an_error():
 
 
 def test_raw_features_are_flat_values_or_means_of_ragged_ones():
-    X, _ = raw_features(Rows(), DataLoader(samples(), 4))
+    X, *_ = raw_vectors(Rows(), DataLoader(samples(), 4))
     np.testing.assert_array_equal(X, np.arange(36.0).reshape(6, 6))
     valid = torch.tensor([[True, True, False], [True, False, False]])
     x = torch.arange(12.0).reshape(2, 3, 2)
-    X, _ = raw_features(Rows(), [{"x": x, "valid": valid}])
+    X, *_ = raw_vectors(Rows(), [{"x": x, "valid": valid}])
     np.testing.assert_array_equal(X, [[1, 2], [6, 7]])
     with pytest.raises(ValueError, match="ids"):
-        raw_features(Rows(), [{"x": torch.zeros(2, 3, dtype=torch.long)}])
+        raw_vectors(Rows(), [{"x": torch.zeros(2, 3, dtype=torch.long)}])
     with pytest.raises(ValueError, match="at least one batch"):
-        raw_features(Rows(), [])
+        raw_vectors(Rows(), [])
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +185,11 @@ def test_raw_features_are_averaged_everywhere_as_soon_as_any_batch_is_ragged():
     x = torch.arange(12.0).reshape(2, 3, 2)
     whole, padded = {"x": x}, {"x": x, "valid": torch.tensor([[True, True, False], [True, False, False]])}
     means, short = [[2, 3], [8, 9]], [[1, 2], [6, 7]]
-    np.testing.assert_array_equal(raw_features(Rows(), [whole, padded])[0], means + short)
-    np.testing.assert_array_equal(raw_features(Rows(), [padded, whole])[0], short + means)
-    np.testing.assert_array_equal(raw_features(Rows(), [whole, {"x": x[:, :2]}])[0], [*means, [1, 2], [7, 8]])
+    np.testing.assert_array_equal(raw_vectors(Rows(), [whole, padded])[0], means + short)
+    np.testing.assert_array_equal(raw_vectors(Rows(), [padded, whole])[0], short + means)
+    np.testing.assert_array_equal(raw_vectors(Rows(), [whole, {"x": x[:, :2]}])[0], [*means, [1, 2], [7, 8]])
     packed = {"x": torch.arange(10.0).reshape(5, 2), "offsets": torch.tensor([0, 2, 5])}
-    np.testing.assert_array_equal(raw_features(Rows(), [whole, packed])[0], [*means, [1, 2], [6, 7]])
+    np.testing.assert_array_equal(raw_vectors(Rows(), [whole, packed])[0], [*means, [1, 2], [6, 7]])
 
 
 def test_a_tokenizer_may_have_raw_features_of_its_own():
@@ -198,18 +198,18 @@ def test_a_tokenizer_may_have_raw_features_of_its_own():
             return tokens.values.amax((1, 2))[:, None]
 
     ids = {"x": torch.arange(6).reshape(2, 3)[..., None]}
-    np.testing.assert_array_equal(raw_features(Own(), [ids])[0], [[2], [5]])
+    np.testing.assert_array_equal(raw_vectors(Own(), [ids])[0], [[2], [5]])
 
 
 def test_flat_codes_keep_their_order_and_need_equal_lengths():
     batch = {"x": torch.arange(12.0).reshape(2, 3, 2)}
-    flat, _ = features(Doubling(), Rows(), [batch], pool="flat")
+    flat, *_ = vectors(Doubling(), Rows(), [batch], pool="flat")
     np.testing.assert_array_equal(flat, 2 * np.arange(12.0).reshape(2, 6))
     padded = batch | {"valid": torch.tensor([[True, True, False], [True, True, True]])}
     packed = {"x": batch["x"].flatten(0, 1), "offsets": torch.tensor([0, 2, 6])}
     for ragged in ([padded], [packed], [batch, {"x": batch["x"][:, :2]}]):
         with pytest.raises(ValueError, match="differ in length, but is 'flat'"):
-            features(Doubling(), Rows(), ragged, pool="flat")
+            vectors(Doubling(), Rows(), ragged, pool="flat")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -226,14 +226,14 @@ def test_labels_per_token_make_a_row_of_each_token_that_has_one(packed):
     assert found.group.tolist() == ["ann", "ann", "bob", "bob"]
     np.testing.assert_array_equal(raw_vectors(Rows(), [batch]).values, expected)
     with pytest.raises(ValueError, match="'mean' for labels per token"):
-        features(Doubling(), Rows(), [batch], pool="max")
+        vectors(Doubling(), Rows(), [batch], pool="max")
     with pytest.raises(ValueError, match=r"`groups` must be a key of the samples \(x, .*, but is 'nobody'"):
         vectors(Doubling(), Rows(), [batch], groups="nobody")
 
 
 def test_samples_without_a_class_are_left_out():
     batch = {"x": torch.arange(12.0).reshape(3, 2, 2), "label": torch.tensor([1, -100, 0])}
-    X, y = features(Doubling(), Rows(), [batch], pool="flat")
+    X, y, _ = vectors(Doubling(), Rows(), [batch], pool="flat")
     np.testing.assert_array_equal(X, 2 * np.array([[0, 1, 2, 3], [8, 9, 10, 11]]))
     assert y.tolist() == [1, 0]
 
@@ -417,18 +417,18 @@ class Data(MaskedDataModule):
 
 def test_a_run_gets_three_columns_and_its_numbers_are_those_of_its_features():
     data = Data()
-    result = probe(model(), model(2.0), data, num_draws=2, labels_per_class=(5,))
+    result = probe([(model(), model(2.0))], data, num_draws=2, labels_per_class=(5,))
     assert result.columns == [RAW, UNTRAINED, PRETRAINED]
     assert result.details["widths"] == {RAW: 6, UNTRAINED: 2, PRETRAINED: 2}
-    X, Z = (features(Scaled(), Rows(), DataLoader(one, 16)) for one in (data.splits.train, data.splits.val))
+    X, Z = (vectors(Scaled(), Rows(), DataLoader(one, 16)) for one in (data.splits.train, data.splits.val))
     alone = probe_columns({"x": (X[0], Z[0])}, X[1], Z[1], num_draws=2, labels_per_class=(5,))
     assert [row.cells[PRETRAINED].scores for row in result.rows] == [row.cells["x"].scores for row in alone.rows]
-    flat = probe(model(), model(), data, pool="flat", probes=["knn"])
+    flat = probe([(model(), model())], data, pool="flat", probes=["knn"])
     assert flat.details["widths"][PRETRAINED] == 6
     with pytest.raises(ValueError, match="there is nothing to probe"):
-        probe(model(), model(), Data(labels=False))
+        probe([(model(), model())], Data(labels=False))
     with pytest.raises(ValueError, match=r"`layer` must be in \[1, 3\]"):
-        probe(model(), model(), data, layer=4)
+        probe([(model(), model())], data, layer=4)
 
 
 def test_class_ids_of_measured_numbers_are_probed_as_those_numbers(capsys):
@@ -441,21 +441,21 @@ def test_class_ids_of_measured_numbers_are_probed_as_those_numbers(capsys):
                 sample["label"] = (7 * i) % 60
             return Splits(train, val)
 
-    result = probe(model(), model(2.0), Measured())
+    result = probe([(model(), model(2.0))], Measured())
     assert result.details["task"] == REGRESSION
     assert "they are probed by regression" in capsys.readouterr().out
     floats = Measured()
     for sample in floats.splits.train.dataset:
         sample["label"] = sample["label"] / 100
-    assert [row.cells for row in probe(model(), model(2.0), floats).rows] == [row.cells for row in result.rows]
+    assert [row.cells for row in probe([(model(), model(2.0))], floats).rows] == [row.cells for row in result.rows]
 
 
 def test_several_runs_have_one_score_each():
     data, scales = Data(), (1.0, 50.0, -1.0)
     settings = {"num_draws": 2, "labels_per_class": (1,), "seed": 3}
     runs = [(model(scale), model()) for scale in scales]
-    alone = [probe(*run, data, **settings) for run in runs]
-    result = probe_runs(runs, data, **settings)
+    alone = [probe([run], data, **settings) for run in runs]
+    result = probe(runs, data, **settings)
     for number, row in enumerate(result.rows):
         means = [one.rows[number].cells[PRETRAINED].mean for one in alone]
         assert row.cells[PRETRAINED].scores == means
@@ -470,14 +470,14 @@ def test_several_runs_have_one_score_each():
 
 def test_groups_and_folds_take_both_sets_and_each_sample_once():
     for overlapping, total in ((False, 60), (True, 60)):
-        result = probe(model(), model(), Data(overlapping=overlapping), groups="who", probes=["knn"])
+        result = probe([(model(), model())], Data(overlapping=overlapping), groups="who", probes=["knn"])
         assert result.details["num_train"] + result.details["num_test"] == total
         assert result.details["parts"] == ("a", "b")
         assert len(result.rows[0].cells[PRETRAINED].scores) == 2
     both = Data()
     assert both.splits.probe_train is not None
     both._splits = both.splits._replace(probe_train=both.splits.val, probe_test=both.splits.val)
-    assert probe(model(), model(), both, num_folds=4, probes=["knn"]).details["num_test"] == 0
+    assert probe([(model(), model())], both, num_folds=4, probes=["knn"]).details["num_test"] == 0
 
 
 def test_tokens_of_one_sample_are_split_by_their_labels():
@@ -492,7 +492,7 @@ def test_tokens_of_one_sample_are_split_by_their_labels():
             train, test = [sample | {"label": train}], [sample | {"label": test}]
             return Splits([sample], [sample], train, test)
 
-    result = probe(model(), model(), Nodes(num_workers=0), labels_per_class=(2,), num_draws=2)
+    result = probe([(model(), model())], Nodes(num_workers=0), labels_per_class=(2,), num_draws=2)
     assert (result.details["num_train"], result.details["num_test"], result.details["num_classes"]) == (10, 10, 2)
     assert result.details["widths"] == {RAW: 2, UNTRAINED: 2, PRETRAINED: 2}
     assert result.rows[1].cells[PRETRAINED].mean > 0.8
@@ -500,17 +500,17 @@ def test_tokens_of_one_sample_are_split_by_their_labels():
 
 
 def test_layers_are_rows_and_the_best_of_a_column_is_bold():
-    result = probe(model(), model(), Data(), layer="all")
+    result = probe([(model(), model())], Data(), layer="all")
     assert [row.name for row in result.rows] == ["layer 1", "layer 2", "layer 3", "last layer, normed"]
     assert result.rows[0].cells[RAW].scores == result.rows[3].cells[RAW].scores
     assert result.rows[1].cells[PRETRAINED].mean == 0.5 < result.rows[0].cells[PRETRAINED].mean
-    assert result.rows[0].cells == probe(model(), model(), Data(), layer=1, probes=["linear"]).rows[0].cells
+    assert result.rows[0].cells == probe([(model(), model())], Data(), layer=1, probes=["linear"]).rows[0].cells
     assert "Accuracy, %: linear, all labels" in result.text()
     cells = {column.header: list(column.cells) for column in result.table().columns}
     assert [cell.startswith("[bold]") for cell in cells[PRETRAINED]] == [True, False, True, True]
     assert not any(cell.startswith("[bold]") for cell in cells[RAW])
     with pytest.raises(ValueError, match="a single one for a table by layer"):
-        probe(model(), model(), Data(), layer="all", probes=["knn", "linear"])
+        probe([(model(), model())], Data(), layer="all", probes=["knn", "linear"])
 
 
 def test_encoders_with_batchnorm_get_a_column_with_statistics():
@@ -525,7 +525,7 @@ def test_encoders_with_batchnorm_get_a_column_with_statistics():
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     assert torch.equal(collected.scale, encoder.scale) and collected.norm.momentum == encoder.norm.momentum
 
-    result = probe(model(norm=True), model(norm=True), Data(), probes=["knn"])
+    result = probe([(model(norm=True), model(norm=True))], Data(), probes=["knn"])
     assert result.columns == [RAW, UNTRAINED, STATISTICS, PRETRAINED]
     assert "statistics collected" in result.text()
     assert len(json.loads(result.to_json())["rows"][0]["gain"]) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 
@@ -20,10 +21,12 @@ from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.structures import Corruption, Grid, Latent, Layout, Sequence, Set, Tokens
 from unmask.targets import ValueTarget
 from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
+from unmask.tools.report.tables import comparison
+from unmask.tools.results import Results
 from unmask.tools.score.decoder import ALPHAS, filled, unexplained
 from unmask.tools.score.rows import FixedMask, answers, choose, coded, raw, shown
 from unmask.tools.score.score import BATCH_SIZE, comparable, score
-from unmask.tools.score.table import letters, side_by_side
+from unmask.tools.score.table import by_measure, letters, side_by_side
 
 
 class Rows(Tokenizer):
@@ -287,6 +290,23 @@ def test_what_cannot_be_measured_is_said():
         score(model(corruption=Corruption(keep=1)), model(), Data())
     assert shown(Corruption(token=0.8, random=0.1, keep=0.1)) == Corruption(token=1)
     assert shown(Corruption(random=0.5, keep=0.5)) == Corruption(random=1)
+
+
+def test_the_file_of_a_score_is_a_table_that_report_compares():
+    first, other = (score(model(), model(), Data(noise=noise)) for noise in (0.0, 2.0))
+    files = [json.loads(by_measure(one, "Toy", "A run.").to_json()) for one in (first, other)]
+    read = Results.from_json(files[0])
+    assert [row.name for row in read.rows] == ["unexplained", "own loss of Toy"]
+    assert read.columns == [RAW, UNTRAINED, PRETRAINED]
+    assert (
+        read.rows[0].cells[PRETRAINED].mean
+        == first.unexplained[PRETRAINED][0]
+        == files[0]["unexplained"][PRETRAINED][0]
+    )
+    assert read.rows[0].cells[RAW].scores == first.folds[RAW]
+    assert comparison([files[0], files[0]], ["a", "b"]) is not None
+    changed = files[0] | {"fingerprint": "of other data"}
+    assert comparison([files[0], changed], ["a", "b"]) is None
 
 
 def test_scores_compare_on_the_same_data_and_tokens_only():

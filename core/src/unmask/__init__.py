@@ -5,8 +5,9 @@ The names below are imported on first use, so that ``import unmask`` costs nothi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unmask.support.lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -77,11 +78,7 @@ if TYPE_CHECKING:
         Tokens,
     )
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unmask' has no attribute {name!r}")
-    return getattr(import_module(f"unmask.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -11,8 +11,9 @@ promises. Names below are imported on first use, so that a command's ``--help`` 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unmask.support.lazy import lazily
 
 MODULES = (
     "unmask",
@@ -33,7 +34,7 @@ MODULES = (
 _HOMES = {
     "support.errors": "GOOD INTERRUPTED MISTAKE UserError complain",
     "support.nearest": "nearest quoted",
-    "support.arguments": "Arguments checked_device one_of whole_number writable",
+    "support.arguments": "Arguments checked_device number one_of whole_number writable",
     "support.checks": "at_least inside",
     "support.progress": "progress track",
     "plugins.registry": "FAMILIES RECIPES Component components find",
@@ -49,9 +50,9 @@ _HOMES = {
     "tools.output": "write",
     "tools.features.labels": "CLASSIFICATION IGNORED Task are_measured real_tokens",
     "tools.features.samples": "batches split_of",
-    "tools.features.vectors": "evaluating features raw_features raw_vectors vectors",
+    "tools.features.vectors": "evaluating raw_vectors vectors",
     "tools.probe.columns": "Watch probe_columns",
-    "tools.probe.fits": "COSTS STRENGTHS",
+    "tools.probe.fits": "COSTS STRENGTHS by_cost",
     "tools.probe.probe": "PRETRAINED RAW STATISTICS UNTRAINED",
     "tools.probe.protocol": "Protocol",
     "tools.probe.statistics": "has_statistics with_statistics",
@@ -107,13 +108,13 @@ __all__ = [
     "build",
     "build_data",
     "built",
+    "by_cost",
     "check_comparable",
     "checked_device",
     "complain",
     "components",
     "evaluating",
     "export",
-    "features",
     "find",
     "finetune",
     "has_statistics",
@@ -125,12 +126,12 @@ __all__ = [
     "main",
     "message_of",
     "nearest",
+    "number",
     "one_of",
     "over_runs",
     "probe_columns",
     "progress",
     "quoted",
-    "raw_features",
     "raw_vectors",
     "read_weights",
     "real_tokens",
@@ -157,7 +158,7 @@ if TYPE_CHECKING:
     from unmask.runs.match import load_weights
     from unmask.runs.trained import load_run
     from unmask.runs.weights import State, read_weights
-    from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+    from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable
     from unmask.support.checks import at_least, inside
     from unmask.support.errors import GOOD, INTERRUPTED, MISTAKE, UserError, complain
     from unmask.support.nearest import nearest, quoted
@@ -169,23 +170,19 @@ if TYPE_CHECKING:
     from unmask.tools.exchange.torch_export import TorchExport
     from unmask.tools.features.labels import CLASSIFICATION, IGNORED, Task, are_measured, real_tokens
     from unmask.tools.features.samples import batches, split_of
-    from unmask.tools.features.vectors import evaluating, features, raw_features, raw_vectors, vectors
+    from unmask.tools.features.vectors import evaluating, raw_vectors, vectors
     from unmask.tools.finetune import FineTuning, Settings, finetune, load
     from unmask.tools.finetune.drop_path import DropPath, set_drop_path
     from unmask.tools.finetune.objective import Classification
     from unmask.tools.output import write
     from unmask.tools.probe.columns import Watch, probe_columns
-    from unmask.tools.probe.fits import COSTS, STRENGTHS
+    from unmask.tools.probe.fits import COSTS, STRENGTHS, by_cost
     from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED
     from unmask.tools.probe.protocol import Protocol
     from unmask.tools.probe.statistics import has_statistics, with_statistics
     from unmask.tools.results import Cell, Measure, Results, Row, over_runs
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'unmask.api' has no attribute {name!r}")
-    return getattr(import_module(f"unmask.{_HOME[name]}"), name)
+__getattr__ = lazily(__name__, _HOME, root="unmask")
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.support.checks import inside
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -191,9 +193,7 @@ class Corruption:
 
     def __post_init__(self) -> None:
         shares = {"drop": self.drop, "token": self.token, "random": self.random, "keep": self.keep}
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1], but is {share}.")
+        inside("[0, 1]", **shares)
         if abs(sum(shares.values()) - 1) > 1e-6:
             raise ValueError(f"The shares must sum to 1, but {shares} sum to {sum(shares.values()):g}.")
         if self.drop not in (0, 1):

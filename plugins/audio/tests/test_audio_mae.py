@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from unmask import Grid, Mask, MaskSampler, Progress, Tokenizer, Tokens
+from unmask import Grid, Progress, Tokenizer, Tokens
 from unmask.masks import BlockMask, ColorNoiseMask, RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask.targets import EMATeacher
+from unmask.testing import GivenMask
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.masks import CurriculumMask, EnergyMask, TimeFrequencyBlockMask, TimeFrequencyMask
 from unmask_audio.methods.a_jepa import AJEPA
@@ -34,17 +35,6 @@ class Patches(Tokenizer):
         own = torch.tensor(self.num_times)[:, None] * frequencies
         valid = torch.arange(times * frequencies) < own if self.num_times else None
         return Tokens(cells.flatten(3).flatten(1, 2), Grid((times, frequencies)), valid=valid)
-
-
-class GivenMask(MaskSampler):
-    """Hides the places given, ``[B, N]`` bool."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__(ratio=0.5)
-        self.hidden = hidden
-
-    def sample(self, valid, counts, layout, generator) -> Mask:
-        return Mask(self.hidden)
 
 
 def spectrograms(batch=3, times=SIDE, frequencies=SIDE, seed=0):

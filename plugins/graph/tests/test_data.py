@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 import pickle
 from collections import defaultdict
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch_geometric.data import Batch, Data
 from torch_geometric.io import read_planetoid_data, read_tu_data
 
 from unmask.api import batches, split_of
+from unmask.testing import given_batches
 from unmask_graph.data import GraphFilesData, PlanetoidData, PyGData, TUData
 
 
@@ -311,38 +309,6 @@ def test_columns_are_standardised(tmp_path: Path) -> None:
     torch.testing.assert_close(every.std(0, correction=0), torch.ones(2))
 
 
-class Recorder(L.LightningModule):
-    """Notes what it was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: list[list[int]] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        self.seen.append(
-            [*batch["index"].tolist(), int(batch["edges"].sum()), *batch.get("node", torch.empty(0)).tolist()]
-        )
-        return self.weight * 1.0
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfter(L.Callback):
-    def __init__(self, num_batches: int) -> None:
-        self.left = num_batches
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self.left == 0:
-            raise KilledError
-        self.left -= 1
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["graphs", "neighbors", "clusters"])
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, kind: str) -> None:
@@ -357,20 +323,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, kind: str) -> None:
         sampling = NeighborSampling((3, 2)) if kind == "neighbors" else ClusterSampling(30)
         return PlanetoidData(str(tmp_path), sampling=sampling, batch_size=80 if kind == "neighbors" else 4)
 
-    def fit(folder: Path, kill: int | None = None, resume: bool = False) -> list[list[int]]:
-        L.seed_everything(4 if resume else 3, verbose=False)
-        model = Recorder()
-        saving = ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
-        trainer = L.Trainer(
-            max_steps=20, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-            limit_val_batches=0, callbacks=[saving, KillAfter(1000 if kill is None else kill)],
-        )  # fmt: skip
-        with nullcontext() if kill is None else pytest.raises(KilledError):
-            trainer.fit(model, data(), ckpt_path=folder / "last.ckpt" if resume else None)
-        return model.seen
+    def note(batch: Any) -> list[int]:
+        return [*batch["index"].tolist(), int(batch["edges"].sum()), *batch.get("node", torch.empty(0)).tolist()]
+
+    def fit(folder: Path, **how: Any) -> list[list[int]]:
+        return given_batches(data(), folder, 20, note, **how)
 
     whole = fit(tmp_path / "whole")
     assert len({tuple(one) for one in whole}) > 15  # epochs differ
     for kill in (3, 11):
-        assert fit(tmp_path / str(kill), kill) == whole[:kill]
+        assert fit(tmp_path / str(kill), kill=kill) == whole[:kill]
         assert fit(tmp_path / str(kill), resume=True) == whole[kill:]

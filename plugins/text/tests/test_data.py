@@ -8,18 +8,16 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from unmask.data import OTHER
+from unmask.testing import given_batches
 from unmask_text.data import HubTextData, PydocData, TextFilesData
 from unmask_text.data.batches import SimilarLengths, TokenBudget
 from unmask_text.data.store import Store
@@ -161,57 +159,17 @@ def test_similar_lengths_leave_little_padding(corpus: Path, tokenizer_file: str)
     assert len(list(sampler)) == len(sampler) == -(-len(lengths) // 16)
 
 
-class Recorder(L.LightningModule):
-    """Notes what it was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: list[list[int]] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        self.seen.append(batch["index"].tolist())
-        return self.weight * 1.0
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfter(L.Callback):
-    def __init__(self, num_batches: int) -> None:
-        self.left = num_batches
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self.left == 0:
-            raise KilledError
-        self.left -= 1
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "options", [{}, {"tokens_per_batch": 512}, {"pack": False}], ids=["packed", "budget", "sorted"]
 )
 def test_a_killed_run_goes_on_where_it_was(corpus: Path, tokenizer_file: str, options: Any, tmp_path: Path) -> None:
-    def fit(folder: Path, kill: int | None = None, resume: bool = False) -> list[list[int]]:
-        L.seed_everything(4 if resume else 3, verbose=False)  # a resumed run has the seed of its beginning
-        model = Recorder()
-        saving = ModelCheckpoint(folder, save_last=True, every_n_train_steps=1)
-        trainer = L.Trainer(
-            max_steps=60, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-            limit_val_batches=0, callbacks=[saving, KillAfter(1000 if kill is None else kill)],
-        )  # fmt: skip
-        data = data_of(corpus, tokenizer_file, **options)
-        with nullcontext() if kill is None else pytest.raises(KilledError):
-            trainer.fit(model, data, ckpt_path=folder / "last.ckpt" if resume else None)
-        return model.seen
+    def fit(folder: Path, **how: Any) -> list[list[int]]:
+        return given_batches(data_of(corpus, tokenizer_file, **options), folder, 60, **how)
 
     whole = fit(tmp_path / "whole")
     for kill in (5, 50):  # in the first epoch and in a later one
-        assert fit(tmp_path / str(kill), kill) == whole[:kill]
+        assert fit(tmp_path / str(kill), kill=kill) == whole[:kill]
         assert fit(tmp_path / str(kill), resume=True) == whole[kill:]
 
 

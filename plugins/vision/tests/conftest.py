@@ -4,18 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmask import Mask, MaskSampler
-
-
-class GivenMask(MaskSampler):
-    """Hides the places given, ``[B, N]`` bool."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__(ratio=0.5)
-        self.hidden = hidden
-
-    def sample(self, valid, counts, layout, generator) -> Mask:
-        return Mask(self.hidden)
+from unmask.testing import GivenMask
 
 
 @pytest.fixture

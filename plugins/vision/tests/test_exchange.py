@@ -13,10 +13,10 @@ import torch
 import transformers
 from timm.layers import resample_abs_pos_embed
 
-from unmask import Corruption, MaskedModel
+from unmask import Corruption
 from unmask.api import ONNX, Export, TorchExport, import_weights, load_run, main, read_weights
 from unmask.predictors import TransformerPredictor
-from unmask.testing import FormatContract
+from unmask.testing import FormatContract, shaken
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.exchange.pixels import codes, normalized, random_images
 from unmask_vision.exchange.timm_format import Timm
@@ -62,16 +62,6 @@ def ijepa(width=32):
 
 
 METHODS = {"mae": mae, "simmim": simmim, "relative": relative, "swin": swin, "ijepa": ijepa}
-
-
-def shaken(make) -> MaskedModel:
-    """Random values everywhere: no zero bias or unit norm hides a mistake, and a teacher is unlike its encoder."""
-    model = make().eval()
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
-    return model
 
 
 def export(model):
@@ -127,7 +117,7 @@ class TestMaskedImagesContract(TestPretrainingContract):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_timm_computes_the_same_bit_for_bit(method, tmp_path):
-    model = shaken(METHODS[method])
+    model = shaken(METHODS[method]().eval())
     Timm().save(export(model), tmp_path / "out")
     read = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     trunk = getattr(model.embedder, "swin" if method == "swin" else "vit")
@@ -144,7 +134,7 @@ def test_timm_computes_the_same_bit_for_bit(method, tmp_path):
 
 
 def test_the_weights_load_strictly_by_name_and_options(tmp_path):
-    model = shaken(mae)
+    model = shaken(mae().eval())
     Timm().save(export(model), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     made = timm.create_model(config["architecture"], **config["model_args"])
@@ -158,7 +148,7 @@ PEERS = {"mae": "ViTModel", "simmim": "ViTModel", "relative": "BeitModel", "swin
 
 @pytest.mark.parametrize("method", METHODS)
 def test_transformers_computes_the_same(method, tmp_path):
-    model, out = shaken(METHODS[method]), tmp_path / "out"
+    model, out = shaken(METHODS[method]().eval()), tmp_path / "out"
     Transformers().save(export(model), out)
     read = getattr(transformers, PEERS[method]).from_pretrained(out, add_pooling_layer=False)
     processor = transformers.ViTImageProcessor.from_pretrained(out)
@@ -171,7 +161,7 @@ def test_transformers_computes_the_same(method, tmp_path):
 
 
 def test_vitmae_hides_nothing_when_asked_and_computes_the_same(tmp_path):
-    model, out = shaken(mae), tmp_path / "out"
+    model, out = shaken(mae().eval()), tmp_path / "out"
     TransformersPretraining().save(export(model), out)
     read = transformers.ViTMAEForPreTraining.from_pretrained(out)
     assert read.config.norm_pix_loss
@@ -192,7 +182,7 @@ def test_vitmae_hides_nothing_when_asked_and_computes_the_same(tmp_path):
 
 @pytest.mark.parametrize("kind", ["ViTForMaskedImageModeling", "Swinv2ForMaskedImageModeling"])
 def test_masked_image_models_predict_the_same(kind, tmp_path, given_mask, some_hidden):
-    model, out = shaken(swin if "Swin" in kind else simmim), tmp_path / "out"
+    model, out = shaken((swin if "Swin" in kind else simmim)().eval()), tmp_path / "out"
     num_places = 256 if "Swin" in kind else 36
     hidden = some_hidden(2, num_places, num_places // 2)
     model.mask = given_mask(hidden)
@@ -209,7 +199,7 @@ def test_masked_image_models_predict_the_same(kind, tmp_path, given_mask, some_h
 @pytest.mark.parametrize("method", METHODS)
 def test_programs_are_checked_against_the_encoder(method, made, tmp_path):
     """`save` itself compares, on one sample and on four; here is what it found."""
-    said = made.save(export(shaken(METHODS[method])), tmp_path / f"x{made.suffix}")
+    said = made.save(export(shaken(METHODS[method]().eval())), tmp_path / f"x{made.suffix}")
     if isinstance(made, ONNX):
         assert float(said.split("at most ")[1].split()[0]) <= 1e-4
     else:
@@ -238,7 +228,7 @@ def test_what_has_no_peer_is_refused_in_words(encoder):
 def test_another_activation_is_found_out_before_anything_is_in_place(tmp_path):
     """No tensor's name or shape tells it."""
     with pytest.raises(ValueError, match="ViTModel must compute the encoder's codes"):
-        Transformers().save(export(shaken(lambda: mae(act_layer="gelu_tanh", init_values=None))), tmp_path / "x")
+        Transformers().save(export(shaken(mae(act_layer="gelu_tanh", init_values=None).eval())), tmp_path / "x")
 
 
 CONFIG = """
@@ -325,7 +315,7 @@ def test_models_of_transformers_come_in(kind, old_names, capsys):
 
 
 def test_other_heads_are_refused_though_all_tensors_fit(capsys):
-    model = shaken(lambda: simmim())
+    model = shaken(simmim().eval())
     Timm().save(export(model), Path("timm"))
     Transformers().save(export(model), Path("hf"))
     for source in ("timm", "hf"):
@@ -338,7 +328,7 @@ def test_other_heads_are_refused_though_all_tensors_fit(capsys):
 
 def test_a_config_that_lies_beside_weights_starts_nothing(monkeypatch):
     """timm could be told by it to read another file, or one from the network."""
-    Timm().save(export(shaken(simmim)), Path("timm"))
+    Timm().save(export(shaken(simmim().eval())), Path("timm"))
     file = Path("timm/config.json")
     content = json.loads(file.read_text())
     for name in ("local-dir:/elsewhere", "hf-hub:somebody/something", VIT):
@@ -353,7 +343,7 @@ def test_a_config_that_lies_beside_weights_starts_nothing(monkeypatch):
 
 
 def test_other_means_are_pointed_out(capsys):
-    model = shaken(lambda: simmim())
+    model = shaken(simmim().eval())
     model.tokenizer.mean.fill_(0.5)
     Timm().save(export(model), Path("timm"))
     Transformers().save(export(model), Path("hf"))
@@ -363,7 +353,7 @@ def test_other_means_are_pointed_out(capsys):
 
 
 def test_positions_of_another_grid_are_resampled_only_when_asked_for(capsys):
-    model = shaken(lambda: simmim())
+    model = shaken(simmim().eval())
     Timm().save(export(model), Path("timm"))
     words = ["import", "timm", "--config", config("simmim", side=32), "--out", "run"]
     assert main(words) == 2
@@ -378,7 +368,7 @@ def test_positions_of_another_grid_are_resampled_only_when_asked_for(capsys):
 
 
 def test_a_mask_token_is_listed_where_the_layout_has_none(capsys):
-    Timm().save(export(shaken(simmim)), Path("timm"))
+    Timm().save(export(shaken(simmim().eval())), Path("timm"))
     assert main(["import", "timm", "--config", config("simmim"), "--out", "run"]) == 0
     assert "no place in this layout, left as initialised: `mask_token`" in capsys.readouterr().out
 
@@ -388,5 +378,5 @@ def test_an_encoder_shown_tokens_is_still_a_vit():
         patch_size=PATCH, encoder=vit(mask_token=True), corruption=Corruption(token=1),
         predictor=TransformerPredictor(32, 48, width=24, depth=1, num_heads=2),
     )  # fmt: skip
-    said = TransformersPretraining().save(export(shaken(lambda: model)), Path("out"))
+    said = TransformersPretraining().save(export(shaken(model.eval())), Path("out"))
     assert "ViTMAEForPreTraining" in said

@@ -16,6 +16,7 @@ from torch import Tensor
 from unmask.callbacks.fixed_batch import fixed_batch
 from unmask.model import MaskedModel
 from unmask.support.atomic import written_whole
+from unmask.support.checks import at_least
 from unmask.tools.features.vectors import evaluating
 from unmask.tools.health import measures as health
 from unmask.tools.health import messages as diagnosis
@@ -64,10 +65,7 @@ class CollapseMonitor(L.Callback):
     def __init__(
         self, num_samples: int = 64, every_n_epochs: int = 1, every_n_steps: int = 1000, window: int | None = None
     ) -> None:
-        counts = {"num_samples": num_samples, "every_n_epochs": every_n_epochs, "every_n_steps": every_n_steps}
-        for name, value in (counts | ({} if window is None else {"window": window})).items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, num_samples=num_samples, every_n_epochs=every_n_epochs, every_n_steps=every_n_steps, window=window)
         self.num_samples = num_samples
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,21 +12,21 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 from torch.utils.data import Subset
 
 from unmask import seeds
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.support.checks import at_least
 from unmask.support.nearest import nearest, quoted
 from unmask.tools.features.labels import are_measured
 from unmask.tools.features.samples import batches, split_of
-from unmask.tools.features.vectors import Features, evaluating, features
+from unmask.tools.features.vectors import Vectors, evaluating, vectors
+from unmask.tools.probe.fits import ACCURACY, PROBES, scaled, score
+from unmask.tools.probe.protocol import Protocol
 
-NUM_NEIGHBORS, TEMPERATURE = 20, 0.07
-"""DINO (Caron et al. 2021, appendix F.3): neighbours weighted by ``exp(cosine / 0.07)``."""
-PROBES = ("knn", "linear")
+OFFERED = ("knn", "linear")
 
 
 class OnlineProbe(L.Callback):
@@ -57,20 +56,18 @@ class OnlineProbe(L.Callback):
     def __init__(
         self,
         every_n_epochs: int = 1,
-        probes: tuple[str, ...] = PROBES,
+        probes: tuple[str, ...] = OFFERED,
         num_train: int = 5000,
         num_test: int = 2000,
         pool: str = "mean",
         layer: int | None = None,
     ) -> None:
-        counts = {"every_n_epochs": (every_n_epochs, 1), "num_train": (num_train, 2), "num_test": (num_test, 1)}
-        for name, (value, least) in counts.items():
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
-        wrong = [probe for probe in probes if probe not in PROBES]
+        at_least(1, every_n_epochs=every_n_epochs, num_test=num_test)
+        at_least(2, num_train=num_train)
+        wrong = [probe for probe in probes if probe not in OFFERED]
         if wrong or not probes:
-            near = quoted(nearest(wrong[0], PROBES) or PROBES) if wrong else quoted(PROBES)
-            raise ValueError(f"`probes` must be some of {quoted(PROBES)}, but is {list(probes)}; nearest: {near}.")
+            near = quoted(nearest(wrong[0], OFFERED) or OFFERED) if wrong else quoted(OFFERED)
+            raise ValueError(f"`probes` must be some of {quoted(OFFERED)}, but is {list(probes)}; nearest: {near}.")
         self.every_n_epochs = every_n_epochs
         self.probes = tuple(probes)
         self.num_train, self.num_test = num_train, num_test
@@ -94,31 +91,31 @@ class OnlineProbe(L.Callback):
             stack.enter_context(evaluating(pl_module))
             stack.enter_context(trainer.precision_plugin.forward_context())
             for name, most in (("probe_train", self.num_train), ("probe_test", self.num_test)):
-                vectors, labels = self._vectors(trainer, pl_module, name, most)  # type: ignore[arg-type]
+                codes, labels, _ = self._vectors(trainer, pl_module, name, most)  # type: ignore[arg-type]
                 classes = trainer.datamodule.classes  # type: ignore[attr-defined]
-                if (problem := _problem(vectors, labels, classes)) is not None:
+                if (problem := _problem(codes, labels, classes)) is not None:
                     self._off = True
                     rank_zero_warn(f"`OnlineProbe` is switched off: {problem}.")
                     return
-                matrices += [vectors, labels]  # type: ignore[list-item]
+                matrices += [codes, labels]  # type: ignore[list-item]
             scores = _scores(self.probes, *matrices) if trainer.is_global_zero else {}
         scores = trainer.strategy.broadcast(scores)
         pl_module.log_dict({f"probe/{name}": score for name, score in scores.items()}, prog_bar=True, batch_size=1)
 
-    def _vectors(self, trainer: L.Trainer, model: MaskedModel, name: str, most: int) -> Features:
-        """Features and labels of at most so many samples of a split, the same each time."""
+    def _vectors(self, trainer: L.Trainer, model: MaskedModel, name: str, most: int) -> Vectors:
+        """Codes and labels of at most so many samples of a split, the same each time."""
         datamodule: MaskedDataModule = trainer.datamodule  # type: ignore[attr-defined]
         if getattr(datamodule.splits, name) is None:
-            return np.zeros((0, model.embedder.width), np.float32), None
+            return Vectors(np.zeros((0, model.embedder.width), np.float32), None, None)
         dataset = split_of(datamodule, name)
         total = len(dataset)  # type: ignore[arg-type]
         order = torch.randperm(total, generator=seeds.generator("cpu", "online probe", name))[:most]
         loader = batches(datamodule, Subset(dataset, order.sort().values.tolist()), datamodule.val_batch_size)
         converted = map(trainer.precision_plugin.convert_input, loader)
-        return features(model.embedder, model.embedding_tokenizer, converted, self.pool, self.layer, model.device)
+        return vectors(model.embedder, model.embedding_tokenizer, converted, self.pool, self.layer, model.device)
 
 
-def _problem(vectors: np.ndarray, labels: np.ndarray | None, classes: Sequence[str]) -> str | None:
+def _problem(codes: np.ndarray, labels: np.ndarray | None, classes: Sequence[str]) -> str | None:
     """Why accuracies cannot be had, or None."""
     if labels is None:
         return "the data has no labels"
@@ -128,7 +125,7 @@ def _problem(vectors: np.ndarray, labels: np.ndarray | None, classes: Sequence[s
         return "it needs labels of at least 2 classes, but there is one"
     if are_measured(torch.from_numpy(labels), classes):
         return "it needs classes, but labels are measured numbers, hardly any two of them alike"
-    return None if np.isfinite(vectors).all() else "codes are NaN or infinite"
+    return None if np.isfinite(codes).all() else "codes are NaN or infinite"
 
 
 def _last_epoch(trainer: L.Trainer) -> bool:
@@ -140,17 +137,14 @@ def _scores(
     probes: tuple[str, ...], train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> dict[str, float]:
     """Accuracies, after centring and dividing by one number, as `unmask probe` does."""
-    center = train.mean(0, dtype=np.float64)
-    std = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
-    train, test = (train - center) / std, (test - center) / std
-    classifiers = {
-        "knn": KNeighborsClassifier(
-            min(NUM_NEIGHBORS, len(train)),
-            metric="cosine",
-            weights=lambda distance: np.exp((1 - distance) / TEMPERATURE),
-        ),
-        "linear": LogisticRegression(max_iter=200),
-    }
-    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # near enough, to follow a run
-        return {name: float(classifiers[name].fit(train, train_labels).score(test, test_labels)) for name in probes}
+    train, test = scaled(train, test)
+    scores = {}
+    for name in probes:
+        if name == "knn":
+            predicted = PROBES["knn"].fit(train, train_labels, test, Protocol())
+        else:
+            with warnings.catch_warnings(), threadpool_limits(1, "blas"):
+                warnings.simplefilter("ignore", ConvergenceWarning)  # near enough, to follow a run
+                predicted = LogisticRegression(max_iter=200).fit(train, train_labels).predict(test)
+        scores[name] = score(ACCURACY, test_labels, predicted)
+    return scores

@@ -7,9 +7,7 @@ from pathlib import Path
 from unmask.support.arguments import Arguments, checked_device, one_of, whole_number
 from unmask.support.errors import GOOD, UserError
 from unmask.support.progress import progress
-
-POOLS = ("mean", "max", "mean+max", "cls")
-SPLITS = ("train", "val", "probe_train", "probe_test")
+from unmask.tools.features import POOLS, SPLITS
 
 
 def run(command: str, arguments: list[str]) -> int:

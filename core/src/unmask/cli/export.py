@@ -8,8 +8,7 @@ from unmask.plugins.registry import components
 from unmask.support.arguments import Arguments, one_of
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import quoted
-
-POOLS = ("mean", "max", "mean+max", "cls")
+from unmask.tools.features import POOLS
 
 
 def run(command: str, arguments: list[str]) -> int:

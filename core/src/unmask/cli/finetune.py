@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.plugins.registry import RECIPES, find
-from unmask.support.arguments import Arguments, checked_device, whole_number, writable
+from unmask.support.arguments import Arguments, checked_device, number, whole_number, writable
 from unmask.support.errors import GOOD, UserError
 from unmask.tools.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
 
@@ -128,18 +128,11 @@ def _settings(given: Namespace) -> Settings:
         elif isinstance(_DEFAULTS[name], int) or name in ("epochs", "max_steps"):
             values[name] = whole_number(f"--{name}", word, least=0)
         else:
-            values[name] = _number(f"--{name}", word)
+            values[name] = number(f"--{name}", word)
     try:
         return Settings(**values)
     except ValueError as error:
         raise UserError(str(error).replace("`", "`--", 1)) from error
-
-
-def _number(option: str, word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise UserError(f"`{option}` must be a number, but is `{word}`.") from None
 
 
 def _words(option: str, given: str) -> list[str]:

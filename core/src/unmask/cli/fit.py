@@ -8,9 +8,7 @@ name (see `unmask.runs.folders`). ``--ckpt_path last`` carries on the newest run
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,18 +41,8 @@ from unmask.runs.weights import read_torch
 from unmask.support.atomic import is_full
 from unmask.support.errors import GOOD, UserError, complain
 from unmask.training.progress_bar import ProgressBar as Progress
+from unmask.training.quiet import quiet
 from unmask.training.resuming import ExactResume
-
-_QUIET = (
-    r".*does not have many workers which may be a bottleneck.*",
-    r".*is smaller than the logging interval.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*The dirpath has changed from.*",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*module\(s\) in eval mode at the start of training.*",  # a teacher always is
-    r".*when using `ckpt_path`, callbacks used to create the checkpoint need to be provided.*",  # not to validate
-)
-"""Warnings about nothing that went wrong, or that the user of a command cannot act on."""
 
 
 def run(command: str, arguments: list[str], kind: Callable[..., Training] | None = None) -> int:
@@ -63,10 +51,9 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
     Parser.failures.clear()
     broken: list[Exception] = []
     interrupt = signal.getsignal(signal.SIGINT)
-    _quieten()
     cli = None
     try:
-        with registered_names(Parser.failures):
+        with quiet(), registered_names(Parser.failures):
             cli = (kind or Training)(command, words, base, broken, given=["unmask", command, *arguments])
             cli.go()
     except argparse.ArgumentError as error:
@@ -289,11 +276,3 @@ def _model_name(class_path: str) -> str:
 
 def _has(callbacks: list[Any], cls: type) -> bool:
     return any(isinstance(callback, cls) for callback in callbacks)
-
-
-def _quieten() -> None:
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    for message in _QUIET:
-        warnings.filterwarnings("ignore", message)

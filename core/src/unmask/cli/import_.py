@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmask.plugins.registry import components
-from unmask.support.arguments import Arguments, writable
-from unmask.support.errors import GOOD, UserError
+from unmask.support.arguments import Arguments, number, writable
+from unmask.support.errors import GOOD
 
 if TYPE_CHECKING:
     from unmask.runs.match import Match
@@ -30,7 +30,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--min_matched", default="1.0", help="least share of the encoder's tensors; default: 1.0")
     parser.add_argument("--resize_positions", action="store_true", help="resample position tables of another grid")
     given = parser.parse_args(arguments)
-    min_matched = _share("--min_matched", given.min_matched)
+    min_matched = number("--min_matched", given.min_matched, "[0, 1]")
 
     from unmask.tools.exchange.format import find_format
     from unmask.tools.exchange.importing import import_weights
@@ -44,17 +44,6 @@ def run(command: str, arguments: list[str]) -> int:
     )  # fmt: skip
     print("\n".join(_lines(imported)))
     return GOOD
-
-
-def _share(option: str, word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        raise UserError(f"`{option}` must be a number in [0, 1], but is `{word}`.") from None
-    if not 0 <= value <= 1:
-        hint = f"; nearest: {value / 100:g}" if 1 < value <= 100 else ""
-        raise UserError(f"`{option}` must be in [0, 1], but is {word}{hint}.")
-    return value
 
 
 def _lines(imported: Imported) -> list[str]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import nearest, quoted
+from unmask.tools.features import SPLITS
 
 if TYPE_CHECKING:
     from unmask.parts import MaskSampler
     from unmask.tools.pictures.preview import Preview
 
-SPLITS = ("train", "val", "probe_train", "probe_test")
 _FIT = ("--config", "--model", "--data", "--trainer", "--seed_everything", "--ckpt_path", "--print_config")
 """Options of ``unmask fit`` without a dot."""
 

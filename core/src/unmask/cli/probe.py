@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import quoted
 from unmask.support.progress import progress
+from unmask.tools.features import PROBE_POOLS
 
 if TYPE_CHECKING:
     from unmask.runs.trained import Run
 
-POOLS = ("mean", "max", "mean+max", "cls", "flat")
 PROBES = ("knn", "linear", "svm", "rbf-svm", "ridge", "kmeans")
 
 
@@ -35,7 +35,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--temperature", default="0.07", help="of the weights of neighbours; default: 0.07")
     parser.add_argument("--folds", help="cross-validate over both probe sets together; default: the data's split")
     parser.add_argument("--groups", help="a key of the samples, such as who made them: leave one group out in turn")
-    parser.add_argument("--pool", default="mean", help=f"{', '.join(POOLS)}; default: mean")
+    parser.add_argument("--pool", default="mean", help=f"{', '.join(PROBE_POOLS)}; default: mean")
     parser.add_argument("--layer", help="whose codes, counted from 1, or `all`; default: the last one's, normed")
     parser.add_argument("--seed", default="0", help="of the draws; default: 0")
     parser.add_argument("--device", default="cpu", help="where to compute features; default: cpu")
@@ -43,7 +43,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     if given.groups and given.folds:
         raise UserError("`--groups` must not be given with `--folds`, which splits by itself; drop one of them.")
-    pool = one_of("--pool", given.pool, POOLS)
+    pool = one_of("--pool", given.pool, PROBE_POOLS)
     layer = given.layer if given.layer in (None, "all") else whole_number("--layer", given.layer)
     labels = given.labels_per_class
     settings = {
@@ -56,13 +56,13 @@ def run(command: str, arguments: list[str]) -> int:
         "max_labels": given.max_labels and whole_number("--max_labels", given.max_labels, least=2),
         "max_stored": given.max_stored and whole_number("--max_stored", given.max_stored),
         "num_neighbors": whole_number("--k", given.k),
-        "temperature": _above_zero("--temperature", given.temperature),
+        "temperature": number("--temperature", given.temperature, "(0, inf)"),
         "num_folds": given.folds and whole_number("--folds", given.folds, least=2),
     }
 
     from unmask.runs.trained import load_run
     from unmask.tools.output import write
-    from unmask.tools.probe.probe import probe_runs
+    from unmask.tools.probe.probe import probe
 
     runs = [load_run(path, given.data) for path in given.run]
     check_comparable(runs, own_data=given.data is None)
@@ -70,7 +70,7 @@ def run(command: str, arguments: list[str]) -> int:
     file = writable("run", runs[0].folder / result_name("probe", given.data))
     try:
         with watching() as watch:
-            result = probe_runs(
+            result = probe(
                 [(one.model, one.untrained) for one in runs], runs[0].datamodule, pool=pool, layer=layer,
                 groups=given.groups, device=device, watch=watch, **settings,
             )  # fmt: skip
@@ -94,16 +94,6 @@ def watching() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar where there is a terminal."""
     with progress("features") as moved:
         yield lambda what, done, total: moved(done, total, what)
-
-
-def _above_zero(option: str, word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise UserError(f"`{option}` must be a number above 0, but is `{word}`.")
-    return value
 
 
 def check_comparable(runs: list[Run], own_data: bool) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.support.arguments import Arguments, checked_device, one_of, whole_number, writable
+from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable
 from unmask.support.errors import GOOD, UserError
-
-SPLITS = ("train", "val", "probe_train", "probe_test")
+from unmask.tools.features import SPLITS
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -27,7 +26,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     split = one_of("--split", given.split, SPLITS)
     num_samples, seed = whole_number("--num_samples", given.num_samples), whole_number("--seed", given.seed, least=0)
-    ratio = _ratio(given.ratio) if given.ratio else None
+    ratio = number("--ratio", given.ratio, "(0, 1)") if given.ratio else None
     if given.out and Path(given.out).suffix != ".png":
         raise UserError(f"`--out` must end in .png, but is `{given.out}`.")
 
@@ -63,13 +62,3 @@ def run(command: str, arguments: list[str]) -> int:
     written = write_all(out, made.picture, made.files)
     print(f"Written: {named(written)}")
     return GOOD
-
-
-def _ratio(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise UserError(f"`--ratio` must be a number in (0, 1), but is `{word}`.")
-    return value

@@ -15,13 +15,10 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
     given = parser.parse_args(arguments)
 
-    import json
-    from dataclasses import asdict
-
     from unmask.runs.trained import load_run
     from unmask.tools.output import write
     from unmask.tools.score.score import score
-    from unmask.tools.score.table import side_by_side
+    from unmask.tools.score.table import by_measure, side_by_side
 
     runs = [load_run(path, given.data) for path in given.run]
     device = checked_device(given.device)
@@ -34,8 +31,7 @@ def run(command: str, arguments: list[str]) -> int:
             except ValueError as error:
                 raise UserError(f"`{one.folder}`: {error}") from error
     for one, found, file in zip(runs, scores, files, strict=True):
-        content = asdict(found) | {"caption": side_by_side([""], [found], [one.about]).caption_text}
-        write(file, (json.dumps(content, indent=2) + "\n").encode())
+        write(file, by_measure(found, type(one.model).__name__, one.about).to_json().encode())
     side_by_side(given.run, scores, [one.about for one in runs]).show()
     print(f"Written to {', '.join(map(str, files))}")
     return GOOD

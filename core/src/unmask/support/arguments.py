@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from unmask.support.checks import inside
 from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 
@@ -49,6 +50,29 @@ def whole_number(option: str, word: str, least: int = 1) -> int:
         raise UserError(f"`{option}` must be a whole number, but is `{word}`.") from None
     if value < least:
         raise UserError(f"`{option}` must be at least {least}, but is {value}.")
+    return value
+
+
+def number(option: str, word: str, interval: str = "") -> float:
+    """The number that ``option`` was given.
+
+    Args:
+        option: with its dashes.
+        word: what stands behind it.
+        interval: where the number must lie, as of `inside`; empty: anywhere.
+
+    Raises:
+        UserError: no number, or one outside ``interval``; for a percentage, names the share that may be meant.
+    """
+    rule = {"": "", "(0, inf)": " above 0"}.get(interval, f" in {interval}")
+    hint = ""
+    try:
+        value = float(word)
+        hint = f"; nearest: {value / 100:g}" if 2 <= value < 100 and interval.endswith(("1]", "1)")) else ""
+        if interval:
+            inside(interval, value=value)
+    except ValueError:
+        raise UserError(f"`{option}` must be a number{rule}, but is `{word}`{hint}.") from None
     return value
 
 

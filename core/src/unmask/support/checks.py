@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 
-def at_least(least: float, /, **values: float) -> None:
-    """Checks that no value is below ``least``.
+def at_least(least: float, /, **values: float | None) -> None:
+    """Checks that no value is below ``least``; one that is None is not looked at.
 
     Raises:
         ValueError: one is, or is no number.
     """
     for name, value in values.items():
-        if not value >= least:
+        if value is not None and not value >= least:
             raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
 
 

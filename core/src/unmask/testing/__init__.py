@@ -23,14 +23,17 @@ One class per family, made to be subclassed in a plugin's own tests::
 | `FormatContract` | exports that come back bit by bit |
 | `RunContract` | every command on a run of a recipe |
 
+`GivenMask`, `shaken`, `disturbed`, `unseen` and `given_batches` are for a plugin's further tests.
+
 ``unmask check DIST`` runs them on an installed plugin. No test of a contract is overridden in silence:
 see `unmask.testing.contract`. They need pytest: ``pip install "unmask[testing]"``.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unmask.support.lazy import lazily
 
 try:
     import pytest
@@ -44,6 +47,7 @@ _HOMES = {
     "EncoderContract": "encoders",
     "FEW_STEPS": "runs",
     "FormatContract": "formats",
+    "GivenMask": "given",
     "LossContract": "losses",
     "MaskContract": "masks",
     "MethodContract": "methods",
@@ -51,6 +55,8 @@ _HOMES = {
     "RunContract": "runs",
     "TargetContract": "targets",
     "disturbed": "contract",
+    "given_batches": "killed",
+    "shaken": "given",
     "unseen": "contract",
 }
 
@@ -67,6 +73,9 @@ if TYPE_CHECKING:
     from unmask.testing.data import DataContract as DataContract
     from unmask.testing.encoders import EncoderContract as EncoderContract
     from unmask.testing.formats import FormatContract as FormatContract
+    from unmask.testing.given import GivenMask as GivenMask
+    from unmask.testing.given import shaken as shaken
+    from unmask.testing.killed import given_batches as given_batches
     from unmask.testing.losses import LossContract as LossContract
     from unmask.testing.masks import MaskContract as MaskContract
     from unmask.testing.methods import MethodContract as MethodContract
@@ -75,8 +84,4 @@ if TYPE_CHECKING:
     from unmask.testing.runs import RunContract as RunContract
     from unmask.testing.targets import TargetContract as TargetContract
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unmask.testing' has no attribute {name!r}")
-    return getattr(import_module(f"unmask.testing.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
+from unmask.masks import RandomMask
+from unmask.parts import MaskSampler
 from unmask.schedules import Progress
 from unmask.structures import KEPT, Corruption, Mask, Tokens
 from unmask.support.nearest import nearest, quoted
@@ -46,6 +49,18 @@ class Contract:
                 near = nearest(name, redefined)
                 hint = f"; nearest: {quoted(near)}" if near else ""
                 raise TypeError(f"`overrides` of {cls.__name__} names `{name}`, which it does not override{hint}.")
+
+
+class PartContract(Contract):
+    """Tests of a part that gets tokens and a mask."""
+
+    @abstractmethod
+    def tokens(self) -> Tokens:
+        """At least two samples, of whatever form the part takes, the same in every call."""
+
+    def mask(self) -> MaskSampler:
+        """What hides places of `tokens`."""
+        return RandomMask(ratio=0.5)
 
 
 def masked(tokens: Tokens, sampler: Any, corruption: Corruption, seed: int = 0) -> Mask:

@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmask.masks import RandomMask
-from unmask.parts import Encoder, MaskSampler
+from unmask.parts import Encoder
 from unmask.structures import Corruption, Grid, Latent, Mask, Sequence, Set, Tokens
-from unmask.testing.contract import Contract, disturbed, masked, unseen
+from unmask.testing.contract import PartContract, disturbed, masked, unseen
 
 
-class EncoderContract(Contract):
+class EncoderContract(PartContract):
     """Tests of one encoder. Subclass it under a name that starts with ``Test``::
 
         class TestMyEncoder(EncoderContract):
@@ -38,14 +37,6 @@ class EncoderContract(Contract):
     @abstractmethod
     def make(self) -> Encoder:
         """A small encoder, freshly initialised."""
-
-    @abstractmethod
-    def tokens(self) -> Tokens:
-        """At least two samples, of whatever form it takes, the same in every call."""
-
-    def mask(self) -> MaskSampler:
-        """What hides places of `tokens`."""
-        return RandomMask(ratio=0.5)
 
     # What follows are the tests.
 

@@ -13,6 +13,7 @@ from unmask.model import MaskedModel
 from unmask.runs.match import compare
 from unmask.runs.weights import read_weights
 from unmask.testing.contract import Contract
+from unmask.testing.given import shaken
 from unmask.tools.exchange.format import Export, Format
 from unmask.tools.exchange.matching import Reading, best_reading
 
@@ -51,12 +52,7 @@ class FormatContract(Contract):
     @pytest.fixture
     def trained(self) -> MaskedModel:
         """The model with values that no initialisation gives."""
-        model = self.model().eval()
-        rng = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
-        return model
+        return shaken(self.model().eval())
 
     # What follows are the tests.
 

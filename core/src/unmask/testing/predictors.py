@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import torch
 
-from unmask.masks import RandomMask
-from unmask.parts import MaskSampler, Predictor
+from unmask.parts import Predictor
 from unmask.structures import Corruption, Latent, Mask, Tokens
-from unmask.testing.contract import Contract, masked
+from unmask.testing.contract import PartContract, masked
 
 
-class PredictorContract(Contract):
+class PredictorContract(PartContract):
     """Tests of one predictor. Subclass it under a name that starts with ``Test``::
 
         class TestMyPredictor(PredictorContract):
@@ -37,14 +36,6 @@ class PredictorContract(Contract):
     @abstractmethod
     def make(self) -> Predictor:
         """A small predictor, freshly initialised."""
-
-    @abstractmethod
-    def tokens(self) -> Tokens:
-        """At least two samples, the same in every call."""
-
-    def mask(self) -> MaskSampler:
-        """What hides places of `tokens`."""
-        return RandomMask(ratio=0.5)
 
     def latent(self, tokens: Tokens, mask: Mask) -> Latent:
         """Codes as the encoder would give them; here random ones."""

@@ -6,14 +6,13 @@ from abc import abstractmethod
 
 import torch
 
-from unmask.masks import RandomMask
-from unmask.parts import Encoder, MaskSampler, Target
+from unmask.parts import Encoder, Target
 from unmask.schedules import Progress
 from unmask.structures import Corruption, Mask, Prediction, Tokens
-from unmask.testing.contract import Contract, masked
+from unmask.testing.contract import PartContract, masked
 
 
-class TargetContract(Contract):
+class TargetContract(PartContract):
     """Tests of one target. Subclass it under a name that starts with ``Test``::
 
     class TestMyTarget(TargetContract):
@@ -27,14 +26,6 @@ class TargetContract(Contract):
     @abstractmethod
     def make(self) -> Target:
         """The target to test."""
-
-    @abstractmethod
-    def tokens(self) -> Tokens:
-        """At least two samples, the same in every call."""
-
-    def mask(self) -> MaskSampler:
-        """What hides places of `tokens`."""
-        return RandomMask(ratio=0.5)
 
     def encoder(self) -> Encoder | None:
         """What the target follows; None: it follows none."""

@@ -33,7 +33,6 @@ class Measure:
         less_is_better: it is an error.
         form: how a number is written, as of `format`; one in percent always has one decimal.
         error_form: how its standard error is written; empty: as ``form``.
-        signed: gains are differences as they are, even where less is better.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Measure:
     less_is_better: bool = False
     form: str = ".3f"
     error_form: str = ""
-    signed: bool = False
 
     def text(self, mean: float, error: float | None = None, sign: bool = False) -> str:
         """``mean ± error``; the mean with a plus where ``sign`` is true and it is not negative."""
@@ -102,7 +100,7 @@ class Row:
         A column with a single score is compared with each score of the other.
         """
         differences = np.subtract(self.cells[column].scores, self.cells[over].scores)
-        differences = -differences if self.measure.less_is_better and not self.measure.signed else differences
+        differences = -differences if self.measure.less_is_better else differences
         return float(differences.mean()), standard_error(differences)
 
     def best(self) -> float | None:
@@ -261,7 +259,7 @@ class Results:
 
 _SHOWN = {"title": str, "head": str, "gain": str, "bold": str, "spread": str, "notes": list}
 """Fields of `Results` that say how a table looks; the JSON file has them as they are."""
-_WRITTEN = {"form": str, "error_form": str, "signed": bool}
+_WRITTEN = {"form": str, "error_form": str}
 _ROW = ("name", "scores", "measure", "draws", "percent", "higher_is_better", "mean", "gain", *_WRITTEN)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmask import Mask, MaskSampler
+from unmask.testing import GivenMask, shaken
 
 WINDOW, HOP = 400, 320
 FRAMES = (31, 21, 8)
@@ -24,17 +24,6 @@ NORMS = {
     "group": {},
     "layer": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
 }
-
-
-class GivenMask(MaskSampler):
-    """Hides the places given, ``[B, N]`` bool."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__(ratio=0.5)
-        self.hidden = hidden
-
-    def sample(self, valid, counts, layout, generator) -> Mask:
-        return Mask(self.hidden & valid)
 
 
 @pytest.fixture
@@ -76,12 +65,4 @@ def some_hidden():
 
 @pytest.fixture
 def shake():
-    """Random values everywhere, so that no zero bias or unit norm hides a mistake."""
-
-    def change(model: torch.nn.Module) -> None:
-        generator = torch.Generator().manual_seed(3)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-
-    return change
+    return shaken

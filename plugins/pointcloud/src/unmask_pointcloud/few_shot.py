@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from unmask.api import Cell, Row
 
-COSTS = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""C of the machine to choose from."""
-
 
 def episodes(
     columns: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -49,12 +46,11 @@ def episodes(
     """
     import numpy as np
 
-    from unmask.api import Measure, Row
+    from unmask.api import Measure, Row, at_least
 
     classes, counts = np.unique(labels, return_counts=True)
-    for name, value, least in (("ways", ways, 2), ("shots", shots, 1), ("count", count, 1)):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
+    at_least(2, ways=ways)
+    at_least(1, shots=shots, count=count)
     rich = np.intersect1d(classes[counts >= shots], test_labels)
     if len(rich) < ways:
         raise ValueError(
@@ -78,20 +74,14 @@ def episodes(
 def linear_svm(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Classes that a linear SVM gives to ``test`` ``[m, D]``, fitted on ``train`` ``[n, D]`` and ``labels`` ``[n]``.
 
-    Features are divided by one number, the root of their mean variance over ``train``; C is chosen by inner folds of
-    ``labels`` alone, five where every class has as many.
+    Features are divided by one number, the root of their mean variance over ``train``; C is chosen as by `by_cost`.
     """
-    import numpy as np
-    from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVC
 
+    from unmask.api import by_cost
+
     scale = math.sqrt(float(train.var(0).mean())) or 1.0
-    machine: Any = SVC(kernel="linear")
-    fewest = int(np.unique(labels, return_counts=True)[1].min())
-    if fewest > 1:
-        machine = GridSearchCV(machine, {"C": COSTS}, cv=min(5, fewest))
-    answers: np.ndarray = machine.fit(train / scale, labels).predict(test / scale)
-    return answers
+    return by_cost(SVC(kernel="linear"), train / scale, labels, test / scale)
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -140,7 +130,7 @@ def _columns(
     trained: Any, pool: str, device: str
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[np.ndarray, np.ndarray]]:
     """Features by column, and the labels of both parts."""
-    from unmask.api import batches, features, has_statistics, raw_features, split_of, with_statistics
+    from unmask.api import batches, has_statistics, raw_vectors, split_of, vectors, with_statistics
 
     data, untrained = trained.datamodule, trained.untrained
     encoders = {"untrained encoder": untrained.embedder}
@@ -152,13 +142,13 @@ def _columns(
     labels = []
     for split in ("probe_train", "probe_test"):
         loader = batches(data, split_of(data, split), data.val_batch_size)
-        raw, label = raw_features(trained.model.embedding_tokenizer, loader, device)
+        raw, label, _ = raw_vectors(trained.model.embedding_tokenizer, loader, device)
         if label is None or label.ndim != 1 or label.dtype.kind == "f":
             raise ValueError("Episodes need a class of each cloud, but the data has none.")
         labels.append(label)
         found["descriptors"].append(raw)
         for name, encoder in encoders.items():
-            found[name].append(features(encoder, trained.model.embedding_tokenizer, loader, pool, device=device)[0])
+            found[name].append(vectors(encoder, trained.model.embedding_tokenizer, loader, pool, device=device).values)
     return {name: (train, test) for name, (train, test) in found.items()}, (labels[0], labels[1])
 
 

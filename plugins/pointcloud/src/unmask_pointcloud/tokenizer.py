@@ -37,9 +37,8 @@ class PointTokenizer(Tokenizer):
 
     def __init__(self, num_patches: int = 64, patch_size: int = 32, channels: int = 0) -> None:
         super().__init__()
-        for name, value, least in (("num_patches", num_patches, 2), ("patch_size", patch_size, 1)):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
+        at_least(2, num_patches=num_patches)
+        at_least(1, patch_size=patch_size)
         at_least(0, channels=channels)
         self.num_patches = num_patches
         self.patch_size = patch_size

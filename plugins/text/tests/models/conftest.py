@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmask import Mask, MaskSampler
+from unmask.testing import GivenMask, shaken
 
 VOCAB_SIZE = 97
 LENGTHS = (19, 7, 30, 7, 12)
@@ -25,17 +25,6 @@ KINDS = {
     "deberta-v2": PLAIN
     | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_relative_positions": 16, "position_buckets": 8},
 }
-
-
-class GivenMask(MaskSampler):
-    """Hides the places given, packed ``[T]`` bool."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__(ratio=0.5)
-        self.hidden = hidden
-
-    def sample(self, valid, counts, layout, generator) -> Mask:
-        return Mask(torch.zeros_like(valid).masked_scatter(valid, self.hidden))
 
 
 @pytest.fixture
@@ -99,12 +88,4 @@ def some_hidden():
 
 @pytest.fixture
 def shake():
-    """Random values everywhere, so that no zero bias or unit norm hides a mistake."""
-
-    def change(model: torch.nn.Module) -> None:
-        generator = torch.Generator().manual_seed(3)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-
-    return change
+    return shaken

@@ -9,11 +9,10 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from unmask.data import Augmented, MaskedDataModule, Splits
+from unmask.data import Augmented, MaskedDataModule
 from unmask.structures import Tokens
 from unmask.support.checks import at_least
-
-SPLITS = Splits._fields
+from unmask.tools.features import SPLITS
 
 
 def split_of(datamodule: MaskedDataModule, name: str) -> Dataset:

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 
 from unmask.parts import Encoder, Tokenizer
 from unmask.structures import Latent, Tokens
+from unmask.tools.features import PROBE_POOLS
 from unmask.tools.features.labels import IGNORED, real_tokens, task_of
 from unmask.tools.features.samples import owners
-
-POOLS = ("mean", "max", "mean+max", "cls", "flat")
-Features = tuple[np.ndarray, np.ndarray | None]
 
 
 class Vectors(NamedTuple):
@@ -62,8 +60,8 @@ def vectors(
         ValueError: an empty loader, an unknown pooling, layer or key, ``flat`` for samples of different
             length, another pooling than ``mean`` for labels per token, or no code of each token for those.
     """
-    if pool not in POOLS:
-        raise ValueError(f"`pool` must be one of {', '.join(POOLS)}, but is {pool!r}.")
+    if pool not in PROBE_POOLS:
+        raise ValueError(f"`pool` must be one of {', '.join(PROBE_POOLS)}, but is {pool!r}.")
     rows, answers = [], []
     with evaluating(encoder.to(device), tokenizer.to(device)):
         for batch in loader:
@@ -110,23 +108,6 @@ def raw_vectors(
                 flat.append(mean[-1] if ragged else answer.kept(tokens.values.flatten(1)))
     ragged |= len({one.shape[1] for one in flat}) > 1
     return _joined(mean if ragged and mean else flat, answers)
-
-
-def features(
-    encoder: Encoder,
-    tokenizer: Tokenizer,
-    loader: Iterable[Any],
-    pool: str = "mean",
-    layer: int | None = None,
-    device: torch.device | str = "cpu",
-) -> Features:
-    """`vectors`: ``[n, D]`` float32, and the labels ``[n]``, or None when the batches have none."""
-    return vectors(encoder, tokenizer, loader, pool, layer, device)[:2]
-
-
-def raw_features(tokenizer: Tokenizer, loader: Iterable[Any], device: torch.device | str = "cpu") -> Features:
-    """`raw_vectors`: ``[n, F]`` float32, and the labels ``[n]``, or None when the batches have none."""
-    return raw_vectors(tokenizer, loader, device)[:2]
 
 
 @contextmanager

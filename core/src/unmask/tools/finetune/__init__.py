@@ -5,8 +5,9 @@ Imported on first use: `Settings` needs no torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unmask.support.lazy import lazily
 
 _HOMES = {"FineTuning": "model", "Settings": "settings", "finetune": "run", "load": "saved"}
 
@@ -18,8 +19,4 @@ if TYPE_CHECKING:
     from unmask.tools.finetune.saved import load
     from unmask.tools.finetune.settings import Settings
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unmask.tools.finetune' has no attribute {name!r}")
-    return getattr(import_module(f"unmask.tools.finetune.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

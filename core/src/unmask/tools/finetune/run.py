@@ -21,13 +21,13 @@ from unmask.support.yaml_files import parse_yaml
 from unmask.tools.features.labels import CLASSIFICATION
 from unmask.tools.features.samples import batches, split_of
 from unmask.tools.finetune.labelled import Labelled, describe, read_labels
+from unmask.tools.finetune.loop import Outcome, train
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.model import FineTuning, trainable_embedder
 from unmask.tools.finetune.objective import Objective, objective_of
 from unmask.tools.finetune.predictions import Predictions
 from unmask.tools.finetune.saved import save
 from unmask.tools.finetune.settings import Settings
-from unmask.tools.finetune.training import Outcome, train
 from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
 from unmask.tools.output import write
 from unmask.tools.results import Results

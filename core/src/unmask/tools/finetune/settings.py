@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from unmask.support.checks import at_least
 from unmask.support.nearest import nearest, quoted
 
 CHOICES = {
@@ -84,10 +85,8 @@ class Settings:
             if word not in choices and not (name == "task" and word is None):
                 near = quoted(nearest(word, choices) or choices)
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, but is {word!r}; nearest: {near}.")
-        for name, least in (("epochs", 1), ("max_steps", 1), ("batch_size", 1), ("patience", 0)):
-            number = getattr(self, name)
-            if number is not None and number < least:
-                raise ValueError(f"`{name}` must be at least {least}, but is {number}.")
+        at_least(1, epochs=self.epochs, max_steps=self.max_steps, batch_size=self.batch_size)
+        at_least(0, patience=self.patience)
         for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")

@@ -79,7 +79,7 @@ def tabled(details: dict[str, Any]) -> Results:
     for number in dict.fromkeys(trial.labels_per_class for trial in trials):
         own = [trial for trial in trials if trial.labels_per_class == number]
         for name, higher in zip(details["names"], details["higher_is_better"], strict=True):
-            measure = Measure(name, percent=name in SHARES, less_is_better=not higher, form=".4g", signed=True)
+            measure = Measure(name, percent=name in SHARES, less_is_better=not higher, form=".4g")
             row = Row(name, measure, {encoder: _cell(own, name, encoder, details["groups"]) for encoder in encoders})
             gain = row.gain(PRETRAINED, SCRATCH) if both else None
             rows.append(replace(row, details={"labels_per_class": number, "gain": gain}))

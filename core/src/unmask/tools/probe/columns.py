@@ -12,7 +12,7 @@ import numpy as np
 from unmask.support.nearest import nearest, quoted
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, REGRESSION
 from unmask.tools.probe.caption import captioned, title_of
-from unmask.tools.probe.fits import DEFAULTS, MEASURES, PROBES, score
+from unmask.tools.probe.fits import DEFAULTS, MEASURES, PROBES, scaled, score
 from unmask.tools.probe.protocol import Part, Protocol, capped, draw, few_labels, parts_of
 from unmask.tools.results import Cell, Results, Row
 
@@ -92,16 +92,16 @@ def probed(
     work.append((everything, [fit for fit in plan if fit.probe == "kmeans"]))
     done, total = 0, len(columns) * sum(len(fit.draws(answers, protocol)) for _, fits in work for fit in fits)
     found: dict[_Fit, dict[str, list[list[list[float]]]]] = {fit: {name: [] for name in columns} for fit in plan}
-    for column, pair in columns.items():
-        rows = np.concatenate(pair)  # [n + m, D]
+    for column, both in columns.items():
+        rows = np.concatenate(both)  # [n + m, D]
         for part, fits in work:
             train, test = rows[part.fit], rows[part.score]
-            scaled = _scaled(train, test) if any(PROBES[fit.probe].scaled for fit in fits) else None
+            pair = scaled(train, test) if any(PROBES[fit.probe].scaled for fit in fits) else None
             for fit in fits:
                 probe, scores = PROBES[fit.probe], []
                 for index in fit.draws(answers[part.fit], protocol):
                     watch(f"{fit.name}, {column}", done, total)
-                    fitted, scored = (train, test) if scaled is None or not probe.scaled else scaled
+                    fitted, scored = pair if pair is not None and probe.scaled else (train, test)
                     predicted = probe.fit(fitted[index], answers[part.fit][index], scored, protocol)
                     scores.append([score(measure, answers[part.score], predicted) for measure in probe.measures[kind]])
                     done += 1
@@ -203,9 +203,3 @@ def _over(protocol: Protocol, grouped: bool, parts: Sequence[Part]) -> str:
     if grouped:
         return f"{len(parts)} held-out groups"
     return f"{len(parts)} folds" if protocol.num_folds is not None else f"{protocol.num_draws} draws of labels"
-
-
-def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    center = train.mean(0, dtype=np.float64)
-    std = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
-    return ((train - center) / std).astype(np.float32), ((test - center) / std).astype(np.float32)

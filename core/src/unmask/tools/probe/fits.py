@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -62,6 +63,13 @@ class Probe(NamedTuple):
     fit: Callable[[np.ndarray, np.ndarray, np.ndarray, Protocol], np.ndarray]
     few: bool = False
     scaled: bool = True
+
+
+def scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features centred and divided by one number, the root of their mean variance over ``train``."""
+    center = train.mean(0, dtype=np.float64)
+    std = math.sqrt(train.var(0, dtype=np.float64).mean()) or 1.0
+    return ((train - center) / std).astype(np.float32), ((test - center) / std).astype(np.float32)
 
 
 def score(measure: str, answers: np.ndarray, predicted: np.ndarray) -> float:
@@ -127,7 +135,7 @@ def _one_vs_rest(
 
 def _svm(train: np.ndarray, labels: np.ndarray, test: np.ndarray, protocol: Protocol) -> np.ndarray:
     machine = LinearSVC(random_state=protocol.seed, max_iter=MAX_ITER)
-    return _by_cost(machine, train, labels, test)
+    return by_cost(machine, train, labels, test)
 
 
 def _rbf_svm(train: np.ndarray, labels: np.ndarray, test: np.ndarray, protocol: Protocol) -> np.ndarray:
@@ -136,11 +144,14 @@ def _rbf_svm(train: np.ndarray, labels: np.ndarray, test: np.ndarray, protocol: 
             f"`max_labels` must be at most {LARGEST_KERNEL:,} for the probe `rbf-svm`, whose cost grows with the "
             f"square of the labels, but there are {len(train):,} to fit on."
         )
-    return _by_cost(SVC(kernel="rbf"), train, labels, test)
+    return by_cost(SVC(kernel="rbf"), train, labels, test)
 
 
-def _by_cost(machine: Any, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """C by inner cross-validation in order, five folds where every class has as many (GraphMAE's protocol)."""
+def by_cost(machine: Any, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Classes that a support vector machine gives to ``test`` ``[m, D]``, fitted on ``train`` ``[n, D]``.
+
+    C is chosen by inner cross-validation in order, five folds where every class has as many (GraphMAE's protocol).
+    """
     fewest = _fewest(labels)
     if fewest > 1:
         machine = GridSearchCV(machine, {"C": COSTS}, cv=min(5, fewest))

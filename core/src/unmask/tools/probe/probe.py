@@ -1,7 +1,7 @@
 """Probes: how much of the labels simple models find in frozen features, next to raw input.
 
-Every column gets the same draws, the same splits and the same protocol. `probe` measures a run's
-encoder, `probe_columns` any features; `unmask.tools.probe.fits` has the probes themselves.
+Every column gets the same draws, the same splits and the same protocol. `probe` measures the
+encoders of runs, `probe_columns` any features; `unmask.tools.probe.fits` has the probes themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from unmask.tools.probe.protocol import Protocol
 from unmask.tools.probe.statistics import has_statistics, with_statistics
 from unmask.tools.results import Results, over_runs
 
-__all__ = ["Protocol", "probe", "probe_columns", "probe_runs"]
+__all__ = ["Protocol", "probe", "probe_columns"]
 
 RAW, UNTRAINED, PRETRAINED = "raw input", "untrained encoder", "pretrained encoder"
 STATISTICS = "untrained encoder, statistics collected"
@@ -36,8 +36,7 @@ STATISTICS = "untrained encoder, statistics collected"
 
 
 def probe(
-    model: MaskedModel,
-    untrained: MaskedModel,
+    runs: Sequence[tuple[MaskedModel, MaskedModel]],
     datamodule: MaskedDataModule,
     *,
     pool: str = "mean",
@@ -47,11 +46,12 @@ def probe(
     watch: Watch = lambda what, done, total: None,
     **settings: Any,
 ) -> Results:
-    """Three columns: raw input, ``untrained``'s encoder and ``model``'s; a fourth for encoders with BatchNorm.
+    """Three columns: raw input, the untrained encoder and the trained one; a fourth for encoders with BatchNorm.
 
     Args:
-        model: a trained model; its `embedder` is measured.
-        untrained: the same model as it was initialised, such as a deep copy from before training.
+        runs: a trained model, whose `embedder` is measured, and the same model as it was initialised, such as a deep
+            copy from before training. Several pairs: runs that differ by their seed alone. Then there is a score per
+            run; raw input is the same in all.
         datamodule: with labels in its probe sets.
         pool: ``mean``, ``max``, ``mean+max``, ``cls`` or ``flat``, see `vectors`.
         layer: whose codes, counted from 1; None: the last one's, normed; ``all``: a row per layer, of one probe
@@ -65,29 +65,6 @@ def probe(
 
     Raises:
         ValueError: data without labels, or as `vectors` and `probe_columns`.
-    """
-    return probe_runs(
-        [(model, untrained)], datamodule, pool=pool, layer=layer, groups=groups, device=device, watch=watch, **settings
-    )
-
-
-def probe_runs(
-    runs: Sequence[tuple[MaskedModel, MaskedModel]],
-    datamodule: MaskedDataModule,
-    *,
-    pool: str = "mean",
-    layer: int | Literal["all"] | None = None,
-    groups: str | None = None,
-    device: torch.device | str = "cpu",
-    watch: Watch = lambda what, done, total: None,
-    **settings: Any,
-) -> Results:
-    """`probe` for runs that differ by their seed alone: a score per run, raw input being the same in all.
-
-    Args:
-        runs: trained and untrained models.
-
-    Other arguments and errors as of `probe`.
     """
     protocol = Protocol(**settings)
     first = runs[0][0]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from unmask.support.checks import at_least
 from unmask.tools.features.labels import CLASSIFICATION
 
 FEW = (5, 10, 20)
@@ -47,17 +48,10 @@ class Protocol:
     num_folds: int | None = None
 
     def __post_init__(self) -> None:
-        numbers = [("num_draws", self.num_draws, 1), ("num_neighbors", self.num_neighbors, 1)]
-        numbers += [("labels_per_class", number, 1) for number in self.labels_per_class or ()]
-        optional = (
-            ("max_labels", self.max_labels, 2),
-            ("max_stored", self.max_stored, 1),
-            ("num_folds", self.num_folds, 2),
-        )
-        numbers += [(name, number, least) for name, number, least in optional if number is not None]
-        for name, number, least in numbers:
-            if number < least:
-                raise ValueError(f"`{name}` must be at least {least}, but is {number}.")
+        at_least(1, num_draws=self.num_draws, num_neighbors=self.num_neighbors, max_stored=self.max_stored)
+        at_least(2, max_labels=self.max_labels, num_folds=self.num_folds)
+        for number in self.labels_per_class or ():
+            at_least(1, labels_per_class=number)
         if not self.temperature > 0:
             raise ValueError(f"`temperature` must be above 0, but is {self.temperature:g}.")
 

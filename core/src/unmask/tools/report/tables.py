@@ -28,9 +28,11 @@ def result(content: Any) -> Markup:
 def comparison(contents: Sequence[Any], names: Sequence[str]) -> Markup | None:
     """The last columns, which are those of the pretrained encoders, of two runs beside each other.
 
-    None where they have no row in common.
+    None where they have no row in common, or where they are scores of other data or tokens.
     """
     runs = [Results.from_json(content) for content in contents]
+    if len({str(run.details.get("fingerprint")) for run in runs}) > 1:
+        return None
     found = [{row.label(): row for row in run.rows if run.columns[-1] in row.cells} for run in runs]
     rows = []
     for label in (label for label in found[0] if label in found[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
 from unmask.tools.results import Cell, Measure, Results, Row
@@ -11,6 +12,7 @@ from unmask.tools.score.rows import RATIO
 from unmask.tools.score.score import Score, comparable
 
 MEASURE = Measure("own loss or share", less_is_better=True, form=".4g", error_form=".2g")
+TITLE = "Hidden places: less is better"
 SHOWN, LETTER = "hidden are", "data and\nmasks"
 """Headings of words on each run."""
 
@@ -30,8 +32,23 @@ def side_by_side(names: Sequence[str], scores: Sequence[Score], about: Sequence[
         found = {f"own loss, {column}": Cell(*numbers) for column, numbers in one.own_loss.items()}
         found |= {f"unexplained, {column}": Cell(*numbers) for column, numbers in one.unexplained.items()}
         rows.append(Row(name, MEASURE, found, {SHOWN: one.shown, LETTER: letter}))
-    title = "Hidden places: less is better"
-    return Results(title, columns, rows, _lines(scores, about), head="run", bold="", notes=[SHOWN, LETTER])
+    return Results(TITLE, columns, rows, _lines(scores, about), head="run", bold="", notes=[SHOWN, LETTER])
+
+
+def by_measure(score: Score, method: str, about: str) -> Results:
+    """The scores of one run for its JSON file: a row per measure.
+
+    Args:
+        score: of the run.
+        method: whose own loss it is; only losses of one method compare.
+        about: a sentence on the run.
+    """
+    own = {column: Cell(*numbers) for column, numbers in score.own_loss.items()}
+    shares = {column: Cell(*numbers, score.folds[column]) for column, numbers in score.unexplained.items()}
+    rows = [Row("unexplained", MEASURE, shares), Row(f"own loss of {method}", MEASURE, own)]
+    rows = [row for row in rows if row.cells]
+    columns = [column for column in (RAW, UNTRAINED, PRETRAINED) if any(column in row.cells for row in rows)]
+    return Results(TITLE, columns, rows, _lines([score], [about]), asdict(score), head="score")
 
 
 def letters(scores: Sequence[Score]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask import RANDOM, TOKEN, Encoder, Grid, Latent, Mask, Sequence, Tokens
-from unmask.api import inside
+from unmask.api import at_least, inside
 from unmask.nn import Transformer, sincos, xavier
 
 POSITIONS = ("sincos", "swapped")
@@ -50,10 +50,7 @@ class SpectrogramViT(Encoder):
         drop_path_ratio: float = 0.0,
     ) -> None:
         super().__init__()
-        counts = {"width": width, "depth": depth, "num_heads": num_heads, "token_width": token_width}
-        for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, width=width, depth=depth, num_heads=num_heads, token_width=token_width)
         if positions not in POSITIONS:
             raise ValueError(f"`positions` must be one of {', '.join(POSITIONS)}, but is {positions!r}.")
         inside("[0, 1)", drop_path_ratio=drop_path_ratio)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torchaudio.compliance import kaldi
 
 from unmask.api import at_least, inside, nearest, quoted
-from unmask_audio.frontends.frontend import FrontEnd
 from unmask_audio.frontends.mel import LogMelEnergies
+from unmask_audio.frontends.mel_frontend import MelFrontEnd, highest_of
 
 WINDOWS = {
     "hanning": lambda size: torch.hann_window(size, periodic=False),
@@ -22,7 +20,7 @@ FLOOR = torch.finfo(torch.float32).eps
 """Kaldi's least energy: silence is ``log(FLOOR)``, -15.94."""
 
 
-class Fbank(FrontEnd):
+class Fbank(MelFrontEnd):
     """``log(max(|FFT(window * preemphasised frame)|^2 . mel filters, 1.2e-7))``, natural logarithm.
 
     A frame is a stretch of ``window_ms`` that lies within the clip (Kaldi's ``snip_edges``), without its mean; a clip
@@ -53,18 +51,14 @@ class Fbank(FrontEnd):
         high_hz: float | None = None,
         preemphasis: float = 0.97,
     ) -> None:
-        super().__init__(sample_rate, int(sample_rate * hop_ms / 1000), num_bins)
+        super().__init__(sample_rate, num_bins, window_ms, hop_ms)
         at_least(4, num_bins=num_bins)
         if window not in WINDOWS:
             near = quoted(nearest(window, WINDOWS) or WINDOWS)
             raise ValueError(f"`window` must be one of {quoted(WINDOWS)}, but is {window!r}; nearest: {near}.")
         inside("[0, 1]", preemphasis=preemphasis)
-        size = int(sample_rate * window_ms / 1000)
-        if size < 2:
-            raise ValueError(f"`window_ms` must be at least 2 samples ({2000 / sample_rate:g} ms), but is {window_ms}.")
-        filters = kaldi_filters(sample_rate, num_bins, 2 ** math.ceil(math.log2(size)), low_hz, high_hz)
-        self.size = size
-        self.mel = LogMelEnergies(WINDOWS[window](size), filters, FLOOR, preemphasis, centred=True)
+        filters = kaldi_filters(sample_rate, num_bins, self.num_fft, low_hz, high_hz)
+        self.mel = LogMelEnergies(WINDOWS[window](self.size), filters, FLOOR, preemphasis, centred=True)
 
     def count(self, num_samples: Tensor) -> Tensor:
         return (1 + (num_samples - self.size) // self.hop).clamp(min=1)
@@ -74,12 +68,6 @@ class Fbank(FrontEnd):
             wave = torch.nn.functional.pad(wave, (0, self.size - wave.shape[1]))
         return self.mel(wave.unfold(1, self.size, self.hop))  # [B, T, F]
 
-    def power(self, features: Tensor, hidden: Tensor | None = None) -> Tensor:
-        return self.mel.power(features, hidden)
-
-    def window(self) -> Tensor:
-        return self.mel.window
-
 
 def kaldi_filters(sample_rate: int, num_bins: int, num_fft: int, low_hz: float, high_hz: float | None) -> Tensor:
     """Kaldi's triangles on its mel scale, ``[num_fft / 2 + 1, num_bins]``.
@@ -87,11 +75,6 @@ def kaldi_filters(sample_rate: int, num_bins: int, num_fft: int, low_hz: float, 
     Raises:
         ValueError: limits outside of ``0 <= low_hz < high_hz <= sample_rate / 2``.
     """
-    highest = sample_rate / 2
-    high_hz = highest if high_hz is None else high_hz
-    if not 0 <= low_hz < high_hz <= highest:
-        raise ValueError(
-            f"`low_hz` and `high_hz` must be 0 <= low < high <= {highest:g}, but are {low_hz:g} and {high_hz:g}."
-        )
+    high_hz = highest_of(sample_rate, low_hz, high_hz)
     filters, _ = kaldi.get_mel_banks(num_bins, num_fft, sample_rate, low_hz, high_hz, 100.0, -500.0, 1.0)
     return torch.nn.functional.pad(filters, (0, 1)).T.contiguous()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -10,11 +9,11 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from unmask.api import at_least
-from unmask_audio.frontends.frontend import FrontEnd
 from unmask_audio.frontends.mel import LogMelEnergies
+from unmask_audio.frontends.mel_frontend import MelFrontEnd, highest_of
 
 
-class LogMel(FrontEnd):
+class LogMel(MelFrontEnd):
     """``log(max(|FFT(hann * frame)|^2 . mel filters, floor))``, natural logarithm.
 
     Frame t is centred at sample ``t * hop``, so a clip of n samples has ``1 + n // hop`` of them; outside of the clip
@@ -46,26 +45,16 @@ class LogMel(FrontEnd):
         floor: float = 1e-10,
         mel_scale: Literal["htk", "slaney"] = "htk",
     ) -> None:
-        super().__init__(sample_rate, int(sample_rate * hop_ms / 1000), num_bins)
-        highest = sample_rate / 2
-        high_hz = highest if high_hz is None else high_hz
-        size = int(sample_rate * window_ms / 1000)
+        super().__init__(sample_rate, num_bins, window_ms, hop_ms)
         at_least(1, num_bins=num_bins)
-        if size < 2:
-            raise ValueError(f"`window_ms` must be at least 2 samples ({2000 / sample_rate:g} ms), but is {window_ms}.")
-        if not 0 <= low_hz < high_hz <= highest:
-            raise ValueError(
-                f"`low_hz` and `high_hz` must be 0 <= low < high <= {highest:g}, but are {low_hz:g} and {high_hz:g}."
-            )
+        high_hz = highest_of(sample_rate, low_hz, high_hz)
         if not floor > 0:
             raise ValueError(f"`floor` must be above 0, but is {floor}.")
         if mel_scale not in ("htk", "slaney"):
             raise ValueError(f"`mel_scale` must be 'htk' or 'slaney', but is {mel_scale!r}.")
-        num_fft = 2 ** math.ceil(math.log2(size))
         norm = "slaney" if mel_scale == "slaney" else None
-        filters = melscale_fbanks(num_fft // 2 + 1, low_hz, high_hz, num_bins, sample_rate, norm, mel_scale)
-        self.size = size
-        self.mel = LogMelEnergies(torch.hann_window(size), filters, floor)
+        filters = melscale_fbanks(self.num_fft // 2 + 1, low_hz, high_hz, num_bins, sample_rate, norm, mel_scale)
+        self.mel = LogMelEnergies(torch.hann_window(self.size), filters, floor)
 
     def count(self, num_samples: Tensor) -> Tensor:
         return 1 + num_samples // self.hop
@@ -74,9 +63,3 @@ class LogMel(FrontEnd):
         before = self.size - self.size // 2
         wave = torch.nn.functional.pad(wave, (before, self.size - before))
         return self.mel(wave.unfold(1, self.size, self.hop))  # [B, T, F]
-
-    def power(self, features: Tensor, hidden: Tensor | None = None) -> Tensor:
-        return self.mel.power(features, hidden)
-
-    def window(self) -> Tensor:
-        return self.mel.window

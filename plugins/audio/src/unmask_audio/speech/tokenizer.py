@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unmask import Prediction, Sequence, Tokenizer, Tokens
+from unmask.api import at_least
 from unmask_audio.drawing import spectrogram
 from unmask_audio.frontends import Fbank
 from unmask_audio.listening import wav_bytes
@@ -38,9 +39,8 @@ class WaveTokenizer(Tokenizer):
 
     def __init__(self, window: int = 400, hop: int = 320, sample_rate: int = 16_000, normalize: bool = True) -> None:
         super().__init__()
-        for name, value, least in (("hop", hop, 1), ("window", window, hop), ("sample_rate", sample_rate, 1)):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, but is {value}.")
+        at_least(1, hop=hop, sample_rate=sample_rate)
+        at_least(hop, window=window)
         self.window = window
         self.hop = hop
         self.sample_rate = sample_rate

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv
 
-from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
+from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.attention import attend
 from unmask_graph.nn.dropout import dropout, share
 from unmask_graph.nn.features import Features, dense, project
-from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
+from unmask_graph.nn.norms import Activation, Norm
 
 
 class GATEncoder(GraphEncoder):
@@ -64,28 +64,15 @@ class GATEncoder(GraphEncoder):
                     width if i else num_features, width, num_heads, attention_dropout, negative_slope, edge_width,
                     residual and i > 0,
                 ),
-                dropout,
-                nn.Sequential(norm_of(norm, width), activation_of(activation)),
+                width, dropout, activation, norm,
             )
             for i in range(num_layers)
         ]  # fmt: skip
         super().__init__(num_features, width, layers, drop_edge, edge_width)
 
 
-class GATLayer(GraphLayer):
-    """Dropout, attention, and what comes after it.
-
-    Args:
-        conv: holds the weights.
-        dropout: of the input, in [0, 1).
-        after: norm and activation.
-    """
-
-    def __init__(self, conv: GATConv, dropout: float, after: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        self.dropout = share("dropout", dropout)
-        self.after = after
+class GATLayer(ConvLayer):
+    """Dropout, attention, and what comes after it."""
 
     def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
         conv, drop = self.conv, self.dropout

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.nn import GCNConv
 
-from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
+from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.aggregate import aggregate
-from unmask_graph.nn.dropout import share
 from unmask_graph.nn.features import Features, project
-from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
+from unmask_graph.nn.norms import Activation, Norm
 
 
 class GCNEncoder(GraphEncoder):
@@ -47,30 +46,14 @@ class GCNEncoder(GraphEncoder):
         drop_edge: float = 0.0,
     ) -> None:
         layers = [
-            GCNLayer(
-                GCNConv(width if i else num_features, width),
-                dropout,
-                nn.Sequential(norm_of(norm, width), activation_of(activation)),
-            )
+            GCNLayer(GCNConv(width if i else num_features, width), width, dropout, activation, norm)
             for i in range(num_layers)
         ]
         super().__init__(num_features, width, layers, drop_edge)
 
 
-class GCNLayer(GraphLayer):
-    """Dropout, the weighted mean, and what comes after.
-
-    Args:
-        conv: holds the weights.
-        dropout: of the input, in [0, 1).
-        after: norm and activation.
-    """
-
-    def __init__(self, conv: GCNConv, dropout: float, after: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        self.dropout = share("dropout", dropout)
-        self.after = after
+class GCNLayer(ConvLayer):
+    """Dropout, the weighted mean, and what comes after."""
 
     def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
         sent = project(x, self.conv.lin.weight, self.dropout, self.training)  # [T, D]

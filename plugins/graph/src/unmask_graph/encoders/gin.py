@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch_geometric.nn import GINConv
 
-from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
+from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.aggregate import aggregate
-from unmask_graph.nn.dropout import dropout, share
+from unmask_graph.nn.dropout import dropout
 from unmask_graph.nn.features import Features, dense
 from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
 
@@ -49,28 +49,18 @@ class GINEncoder(GraphEncoder):
         layers = [
             GINLayer(
                 GINConv(network(width if i else num_features, width, width, activation, norm), epsilon),
+                width,
                 dropout,
-                nn.Sequential(norm_of(norm, width), activation_of(activation)),
+                activation,
+                norm,
             )
             for i in range(num_layers)
         ]
         super().__init__(num_features, width, layers, drop_edge)
 
 
-class GINLayer(GraphLayer):
-    """Dropout, the sum and its network, and what comes after.
-
-    Args:
-        conv: holds the network and epsilon.
-        dropout: of the input, in [0, 1).
-        after: norm and activation.
-    """
-
-    def __init__(self, conv: GINConv, dropout: float, after: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        self.dropout = share("dropout", dropout)
-        self.after = after
+class GINLayer(ConvLayer):
+    """Dropout, the sum and its network, and what comes after."""
 
     def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
         x = dropout(dense(x), self.dropout, self.training)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.nn import SAGEConv
 
-from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
+from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.aggregate import aggregate
-from unmask_graph.nn.dropout import dropout, share
+from unmask_graph.nn.dropout import dropout
 from unmask_graph.nn.features import Features, dense
-from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
+from unmask_graph.nn.norms import Activation, Norm
 
 
 class SAGEEncoder(GraphEncoder):
@@ -46,30 +46,14 @@ class SAGEEncoder(GraphEncoder):
         drop_edge: float = 0.0,
     ) -> None:
         layers = [
-            SAGELayer(
-                SAGEConv(width if i else num_features, width),
-                dropout,
-                nn.Sequential(norm_of(norm, width), activation_of(activation)),
-            )
+            SAGELayer(SAGEConv(width if i else num_features, width), width, dropout, activation, norm)
             for i in range(num_layers)
         ]
         super().__init__(num_features, width, layers, drop_edge)
 
 
-class SAGELayer(GraphLayer):
-    """Dropout, both linear layers, and what comes after.
-
-    Args:
-        conv: holds the weights.
-        dropout: of the input, in [0, 1).
-        after: norm and activation.
-    """
-
-    def __init__(self, conv: SAGEConv, dropout: float, after: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        self.dropout = share("dropout", dropout)
-        self.after = after
+class SAGELayer(ConvLayer):
+    """Dropout, both linear layers, and what comes after."""
 
     def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
         conv = self.conv

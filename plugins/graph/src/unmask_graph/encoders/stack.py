@@ -8,12 +8,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
 
 from unmask import RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
 from unmask_graph.layout import Edges, Graph
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.dropout import share
 from unmask_graph.nn.features import Features
+from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
 
 
 class GraphLayer(nn.Module):
@@ -28,6 +30,26 @@ class GraphLayer(nn.Module):
             adjacency: who sends to whom among the T nodes.
             offsets: ``[B + 1]``, which nodes belong to a graph.
         """
+
+
+class ConvLayer(GraphLayer):
+    """A layer of PyG's weights: dropout of its input before them, norm and activation after.
+
+    Args:
+        conv: holds the weights.
+        width: D, of its codes.
+        dropout: of the input, in [0, 1).
+        activation: after the norm.
+        norm: of the codes; None: none.
+    """
+
+    def __init__(
+        self, conv: MessagePassing, width: int, dropout: float, activation: Activation, norm: Norm | None
+    ) -> None:
+        super().__init__()
+        self.conv = conv
+        self.dropout = share("dropout", dropout)
+        self.after = nn.Sequential(norm_of(norm, width), activation_of(activation))
 
 
 class GraphEncoder(Encoder):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from unmask.api import GOOD, Arguments, UserError, checked_device, one_of, whole_number, writable
+from unmask.api import GOOD, Arguments, UserError, checked_device, number, one_of, whole_number, writable
+from unmask_graph.evaluate import POOLS
 
 TASKS = ("nodes", "graphs", "links")
-POOLS = ("sum", "mean", "max")
 
 _OPTIONS = {
     "lr": "Adam's learning rate, for nodes; default: 0.01",
@@ -33,7 +33,8 @@ def run(command: str, arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     task = given.task and one_of("--task", given.task, TASKS)
     pool = one_of("--pool", given.pool, POOLS)
-    asked = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
+    asked = {name: word for name in _OPTIONS if (word := getattr(given, name)) is not None}
+    asked = {name: (whole_number if name == "epochs" else number)(f"--{name}", word) for name, word in asked.items()}
 
     from unmask.api import check_comparable, load_run, over_runs, result_name, watching, write
     from unmask_graph.data.module import GraphData
@@ -53,7 +54,7 @@ def run(command: str, arguments: list[str]) -> int:
         if asked and task != "nodes":
             name = next(iter(asked))
             raise ValueError(f"`--{name}` must be left out for the task `{task}`, but is given; it is for `nodes`.")
-        fit = Fit(**{name: _number(name, word) for name, word in asked.items()})  # type: ignore[arg-type]
+        fit = Fit(**asked)
         with watching() as watch:
             results = [
                 measure(
@@ -69,12 +70,3 @@ def run(command: str, arguments: list[str]) -> int:
     result.show()
     print(f"Written to {file}")
     return GOOD
-
-
-def _number(name: str, word: str) -> float:
-    if name == "epochs":
-        return whole_number("--epochs", word)
-    try:
-        return float(word)
-    except ValueError:
-        raise UserError(f"`--{name}` must be a number, but is `{word}`.") from None

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from unmask import Encoder, Tokenizer
 from unmask.api import Results, Watch, evaluating, nearest, probe_columns, quoted
+from unmask_graph.evaluate import POOLS
 
-POOLS = ("sum", "mean", "max")
 Rows = tuple[np.ndarray, np.ndarray]
 """Vectors ``[B, D]`` and class ids ``[B]`` of graphs."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask import KEPT, RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
-from unmask.api import inside
+from unmask.api import at_least, inside
 from unmask_pointcloud.nn.patch_net import PatchNet
 from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding
 
@@ -52,10 +52,8 @@ class PointTransformer(Encoder):
         mask_token: bool = False,
     ) -> None:
         super().__init__()
-        counts = {"width": width, "depth": depth, "num_heads": num_heads, "pointnet_width": pointnet_width}
-        for name, value in (counts | {"patch_width": patch_width or width}).items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+        at_least(1, width=width, depth=depth, num_heads=num_heads, pointnet_width=pointnet_width)
+        at_least(1, patch_width=patch_width or width)
         inside("[0, 1)", drop_path_ratio=drop_path_ratio)
         self.width = width
         self.num_layers = depth

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmask.api import inside, progress
+from unmask.api import at_least, inside, progress
 from unmask_text.counting.counter import Counter, Counts
 from unmask_text.counting.tables import write_table
 from unmask_text.data.store import Store
@@ -58,9 +58,7 @@ def count_collocations(
     """
     inside("[2, 5]", longest=longest)
     inside("(0, 1]", coverage=coverage)
-    for name, value in (("least", least), ("size", size)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+    at_least(1, least=least, size=size)
     lengths = range(1, longest + 1)
     num_words = dict.fromkeys(lengths, 0)
     with ExitStack() as stack:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -22,14 +19,7 @@ from unmask.tools.finetune.labelled import Labelled
 from unmask.tools.finetune.model import Answers, FineTuning
 from unmask.training.external_callbacks import only
 from unmask.training.progress_bar import ProgressBar
-
-_QUIET = (
-    r".*does not have many workers which may be a bottleneck.*",
-    r".*is smaller than the logging interval.*",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*in eval mode at the start of training.*",  # a frozen encoder always is
-    r".*lr_scheduler.step\(\)` before `optimizer.step.*",  # a step that 16 bits left out
-)
+from unmask.training.quiet import quiet
 
 
 class Outcome(NamedTuple):
@@ -75,7 +65,7 @@ def train(
     epoch_steps = math.ceil(len(train_labels.samples()) / settings.batch_size)
     epochs, every = settings.length(epoch_steps)
     curve = Curve(every)
-    with tempfile.TemporaryDirectory() as folder, _quiet(), seeds.seeded(model.seed, "finetune"), only():
+    with tempfile.TemporaryDirectory() as folder, quiet(), seeds.seeded(model.seed, "finetune"), only():
         best = ModelCheckpoint(
             dirpath=folder,
             monitor="val/chooses",
@@ -204,21 +194,3 @@ def _where(device: torch.device) -> dict[str, Any]:
     if device.type == "cpu":
         return {"accelerator": "cpu", "devices": 1}
     return {"accelerator": device.type, "devices": [device.index or 0]}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's remarks on machine and loaders."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        for message in _QUIET:
-            warnings.filterwarnings("ignore", message)
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.WARNING)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
