@@ -79,7 +79,7 @@ def filter_bank(given: argparse.Namespace) -> None:
 
 def step(given: argparse.Namespace) -> None:
     """Forward, backward and update on 1,024 frames of 128 bins, 80% hidden, with a global decoder."""
-    ours = AudioMAE(given.size, decoder="global").to(given.device).train()
+    ours = AudioMAE(size=given.size, decoder="global").to(given.device).train()
     theirs = Plain(ours).to(given.device).train()
     wave = 0.1 * torch.randn(given.batch, 400 + 1023 * 160, device=given.device)  # 1,024 frames
     generator = torch.Generator(given.device).manual_seed(0)

@@ -41,7 +41,7 @@ def main() -> None:
     x, edges = (tensor.to(device) for tensor in graph())
     for precision in arguments.precision:
         torch.manual_seed(0)
-        ours = GraphMAE(WORDS).to(device)
+        ours = GraphMAE(num_features=WORDS).to(device)
         peers: dict[str, Peer] = {"PyG": PyGPeer(edges)}
         if precision == "float32" and importlib.util.find_spec("dgl"):
             peers["DGL"] = DGLPeer(edges)

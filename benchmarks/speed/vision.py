@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    ours = MAE(arguments.size).to(arguments.device)
+    ours = MAE(size=arguments.size).to(arguments.device)
     theirs = peer(ours).to(arguments.device)
     image = torch.rand(arguments.batch, 3, 224, 224, device=arguments.device)
     generator = torch.Generator(arguments.device).manual_seed(0)

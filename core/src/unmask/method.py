@@ -65,7 +65,7 @@ class Method(MaskedModel):
         """Sets the parts that were not given: ``self.encoder = self.encoder or ...``."""
 
     def __post_init__(self) -> None:
-        if self.encoder is not None:
+        if getattr(self, "encoder", None) is not None:
             left_to("encoder", **{name: getattr(self, name, None) for name in self.encoder_options})
         self.complete()
         super().__init__(

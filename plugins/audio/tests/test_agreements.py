@@ -23,7 +23,7 @@ def _files(**settings):
 
 def _audio_mae(num_frames=96, patch=(16, 16), **frontend):
     tokenizer = SpectrogramTokenizer(Fbank(num_bins=64, **frontend), num_frames, patch)
-    return AudioMAE("tiny", "global", tokenizer=tokenizer)
+    return AudioMAE(size="tiny", decoder="global", tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_recipes_agree_without_a_word(name, tmp_path, capsys):
     ("model", "option"),
     [
         (lambda: _audio_mae(), "tokenizer.frontend"),
-        (lambda: AudioMAE("tiny", tokenizer=SpectrogramTokenizer(LogMel(num_bins=64))), "tokenizer.frontend"),
-        (lambda: AJEPA("tiny"), "tokenizer.frontend"),
-        (lambda: TERA("tiny", tokenizer=FrameTokenizer(MFCC())), "tokenizer.frontend"),
+        (lambda: AudioMAE(size="tiny", tokenizer=SpectrogramTokenizer(LogMel(num_bins=64))), "tokenizer.frontend"),
+        (lambda: AJEPA(size="tiny"), "tokenizer.frontend"),
+        (lambda: TERA(size="tiny", tokenizer=FrameTokenizer(MFCC())), "tokenizer.frontend"),
         (lambda: HuBERT(size="tiny"), "tokenizer"),
         (lambda: Wav2Vec2(size="tiny"), "tokenizer"),
     ],
@@ -114,10 +114,10 @@ def test_more_than_a_patch_that_is_cut_off_is_told():
         "`data.seconds` is 10, 998 frames, of which `model.tokenizer.num_frames` keeps 960: the last 4% of every "
         "window is cut off."
     )
-    tera = TERA("tiny", tokenizer=FrameTokenizer(num_frames=90))
+    tera = TERA(size="tiny", tokenizer=FrameTokenizer(num_frames=90))
     assert "the last 8% of every window is cut off" in WindowLength().check(tera, _files(seconds=1.0))
     with pytest.raises(ValueError, match="the last 18% of every window would be cut off"):
-        WindowLength().check(TERA("tiny", tokenizer=FrameTokenizer(num_frames=80)), _files(seconds=1.0))
+        WindowLength().check(TERA(size="tiny", tokenizer=FrameTokenizer(num_frames=80)), _files(seconds=1.0))
 
 
 @pytest.mark.parametrize("command", ["fit", "audio-stats"])
@@ -148,9 +148,9 @@ def test_patches_are_the_tokenizers(method):
 
 def test_features_of_tera_are_the_tokenizers():
     tokenizer = FrameTokenizer(LogMel(num_bins=40), stack=3)
-    model = TERA("tiny", tokenizer=tokenizer)
+    model = TERA(size="tiny", tokenizer=tokenizer)
     assert model.encoder.embed.in_features == 120
     assert model.alteration.num_features == 40  # a band is of a frame's features, in all frames of a token
-    assert TERA("tiny").encoder.embed.in_features == 80
+    assert TERA(size="tiny").encoder.embed.in_features == 80
     with pytest.raises(ValueError, match=r"^`num_features` must be that of `tokenizer`, 120 a token, but is 40"):
-        TERA("tiny", num_features=40, tokenizer=tokenizer)
+        TERA(size="tiny", num_features=40, tokenizer=tokenizer)

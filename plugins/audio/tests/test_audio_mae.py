@@ -283,8 +283,8 @@ def test_paper_defaults():
     assert (model.mask.ratio, model.target.normalize, decoder.head.out_features) == (0.8, True, 256)
     assert (model.tokenizer.num_frames, model.tokenizer.patch, model.tokenizer.frontend.width) == (1024, (16, 16), 128)
     assert (model.optim.base_lr, model.optim.weight_decay, model.optim.warmup_epochs) == (2e-4, 1e-4, 3)
-    assert len(AudioMAE("tiny", decoder="global").predictor.trunk.blocks) == 4
-    jepa = AJEPA("tiny")
+    assert len(AudioMAE(size="tiny", decoder="global").predictor.trunk.blocks) == 4
+    jepa = AJEPA(size="tiny")
     assert jepa.encoder.cls_token is None
     assert (jepa.predictor.width, len(jepa.predictor.trunk.blocks)) == (192, 4)
     assert SIZES["base"][3:6] == (512, 16, 16)  # the same as the decoder's: width, heads, blocks
@@ -294,14 +294,14 @@ def test_paper_defaults():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AudioMAE("giant"), "`size` must be one of tiny, small, base, large, but is 'giant'"),
-        (lambda: AudioMAE("tiny", "both"), "`decoder` must be one of local, global, but is 'both'"),
-        (lambda: AudioMAE("tiny", encoder=SpectrogramViT(8, 1, 2)), "`size` must be left out when `encoder`"),
+        (lambda: AudioMAE(size="giant"), "`size` must be one of tiny, small, base, large, but is 'giant'"),
+        (lambda: AudioMAE(size="tiny", decoder="both"), "`decoder` must be one of local, global, but is 'both'"),
+        (lambda: AudioMAE(size="tiny", encoder=SpectrogramViT(8, 1, 2)), "`size` must be left out when `encoder`"),
         (
-            lambda: AudioMAE("tiny", "global", predictor=LocalDecoder(192, 256, 16, 1, 2)),
+            lambda: AudioMAE(size="tiny", decoder="global", predictor=LocalDecoder(192, 256, 16, 1, 2)),
             "`decoder` must be left out when `predictor`",
         ),
-        (lambda: AJEPA("tiny", encoder=SpectrogramViT(8, 1, 2)), "`size` must be left out when `encoder`"),
+        (lambda: AJEPA(size="tiny", encoder=SpectrogramViT(8, 1, 2)), "`size` must be left out when `encoder`"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message):

@@ -86,7 +86,7 @@ def test_nothing_is_altered_when_nothing_is_hidden():
 
 
 def test_paper_defaults():
-    model = TERA("tiny")
+    model = TERA(size="tiny")
     assert (model.encoder.num_layers, model.encoder.embed.in_features, model.encoder.cls_token) == (3, 80, None)
     assert (model.mask.ratio, model.mask.length) == (0.15, 7)
     assert model.corruption == Corruption(token=0.8, random=0.1, keep=0.1)
@@ -99,8 +99,8 @@ def test_paper_defaults():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TERA("small"), "`size` must be one of tiny, base, medium, large, but is 'small'"),
-        (lambda: TERA("tiny", encoder=SpectrogramViT(8, 1, 2)), "`size` must be left out when `encoder`"),
+        (lambda: TERA(size="small"), "`size` must be one of tiny, base, medium, large, but is 'small'"),
+        (lambda: TERA(size="tiny", encoder=SpectrogramViT(8, 1, 2)), "`size` must be left out when `encoder`"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message):

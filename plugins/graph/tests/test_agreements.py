@@ -37,19 +37,24 @@ def compared(model: Any, graphs: Any) -> list[str]:
 
 def test_the_number_of_features(tmp_path: Path) -> None:
     graphs = data(tmp_path, 3)
-    for model in (GraphMAE(2, width=8), GraphMAE2(2, 8), MaskGAE(2, 8), GraphMAE(encoder=GCNEncoder(2, 8))):
+    for model in (
+        GraphMAE(num_features=2, width=8),
+        GraphMAE2(num_features=2, width=8),
+        MaskGAE(num_features=2, width=8),
+        GraphMAE(encoder=GCNEncoder(2, 8)),
+    ):
         for given in (graphs, LinkData(graphs)):
             with pytest.raises(ValueError, match=r"`model\.num_features` must be 3, .* \(3 features\), but is 2"):
                 compared(model, given)
-    assert compared(GraphMAE(3, width=8), graphs) == []
+    assert compared(GraphMAE(num_features=3, width=8), graphs) == []
 
 
 def test_a_cosine_of_one_feature(tmp_path: Path) -> None:
     graphs = data(tmp_path, 1)
-    for model in (GraphMAE(1, width=8), GraphMAE2(1, 8)):
+    for model in (GraphMAE(num_features=1, width=8), GraphMAE2(num_features=1, width=8)):
         with pytest.raises(ValueError, match=r"`data` must have at least 2 features .* but has 1"):
             compared(model, graphs)
-    for model in (GraphMAE(1, width=8, loss=MSELoss()), MaskGAE(1, 8)):
+    for model in (GraphMAE(num_features=1, width=8, loss=MSELoss()), MaskGAE(num_features=1, width=8)):
         assert compared(model, graphs) == []
 
 
@@ -57,23 +62,31 @@ def test_values_of_edges(tmp_path: Path) -> None:
     (tmp_path / "with").mkdir()
     bare, weighted = data(tmp_path), data(tmp_path / "with", num_values=3)
     reading = GATEncoder(2, 8, edge_width=3)
-    told = compared(GraphMAE(2, width=8), weighted)
+    told = compared(GraphMAE(num_features=2, width=8), weighted)
     assert told == [
         "The data has 3 values for each edge (weights or features), which GATEncoder does not read; `--model.encoder "
         "graph.gat --model.encoder.num_features 2 --model.encoder.edge_width 3` does."
     ]
-    for model, name in ((GraphMAE(2, "gin", 8), "GIN"), (MaskGAE(2, 8), "GCN"), (GraphMAE2(2, 8), "GAT")):
+    for model, name in (
+        (GraphMAE(num_features=2, kind="gin", width=8), "GIN"),
+        (MaskGAE(num_features=2, width=8), "GCN"),
+        (GraphMAE2(num_features=2, width=8), "GAT"),
+    ):
         assert f"which {name}Encoder does not read" in compared(model, weighted)[0]
     for model in (GraphMAE(encoder=reading), MaskGAE(encoder=reading)):
         assert compared(model, weighted) == []
-    for model in (GraphMAE(2, width=8), MaskGAE(2, 8), MaskGAE(encoder=GATEncoder(2, 8, edge_width=1))):
+    for model in (
+        GraphMAE(num_features=2, width=8),
+        MaskGAE(num_features=2, width=8),
+        MaskGAE(encoder=GATEncoder(2, 8, edge_width=1)),
+    ):
         assert compared(model, bare) == []  # an edge that may be hidden has the value 1
     for encoder, there, graphs in ((reading, None, bare), (GATEncoder(2, 8, edge_width=2), 3, weighted)):
         with pytest.raises(ValueError, match=rf"`edge_width` .* must be {there}, .*, but is {encoder.edge_width}"):
             compared(GraphMAE(encoder=encoder), graphs)
     decoder = GATDecoder(8, 2, edge_width=2)
     with pytest.raises(ValueError, match=r"`edge_width` of `model` must be 3, .*, but is 2"):
-        compared(GraphMAE(2, width=8, predictor=decoder), weighted)
+        compared(GraphMAE(num_features=2, width=8, predictor=decoder), weighted)
 
 
 def test_a_run_is_told_before_it_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

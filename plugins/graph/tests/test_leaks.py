@@ -93,7 +93,7 @@ def test_gradients_are_finite_where_all_neighbours_are_hidden(kind):
     """At the first step a hidden node among hidden ones is answered by zeros, which have no angle."""
     torch.manual_seed(0)
     batch = ring(chords=())
-    model = GraphMAE(6, kind=kind, width=16, norm=None).train()
+    model = GraphMAE(num_features=6, kind=kind, width=16, norm=None).train()
     tokens = model.tokenizer(batch)
     hidden = torch.zeros(24, dtype=torch.bool)
     hidden[2:8] = True  # a run of a ring: 3 to 6 see hidden nodes only
@@ -111,7 +111,7 @@ def test_gradients_are_finite_where_all_neighbours_are_hidden(kind):
 def test_a_hidden_edge_is_known_from_nothing():
     """With edge 0-1 hidden, codes and scores are those of the graph without it."""
     torch.manual_seed(0)
-    model = MaskGAE(6).eval()
+    model = MaskGAE(num_features=6).eval()
     batch = ring()
     tokens = model.tokenizer(batch)
     hidden = torch.zeros(len(tokens.values), dtype=torch.bool)
@@ -125,7 +125,7 @@ def test_a_hidden_edge_is_known_from_nothing():
 
 def test_non_edges_are_pairs_of_a_graph_that_are_not_joined():
     batch = ring(num_nodes=60, chords=())
-    tokens = MaskGAE(6).tokenizer(batch)
+    tokens = MaskGAE(num_features=6).tokenizer(batch)
     layout = tokens.layout
     assert isinstance(layout, Edges)
     pairs = non_edges(layout.ends, layout)
@@ -155,7 +155,7 @@ def test_dot_product_scores_by_hand():
 
 def test_the_teacher_sees_everything_and_gives_no_gradient():
     torch.manual_seed(0)
-    model = GraphMAE2(6, 16, 2, 4).train()
+    model = GraphMAE2(num_features=6, width=16, num_layers=2, num_heads=4).train()
     step = model.step(ring(), torch.Generator().manual_seed(0))
     step.loss.total.backward()
     assert all(p.grad is None for p in model.latent_head.teacher.parameters())

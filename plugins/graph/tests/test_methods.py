@@ -32,7 +32,7 @@ def batch(num_graphs=4, size=12, width=5, seed=0):
 
 
 def test_defaults_are_the_papers():
-    model = GraphMAE(1433)
+    model = GraphMAE(num_features=1433)
     assert (model.encoder.width, model.encoder.num_layers, model.encoder.layers[0].conv.heads) == (512, 2, 4)
     assert (model.mask.ratio, model.corruption.random, model.loss.gamma) == (0.5, 0.05, 3.0)
     assert (model.encoder.layers[0].dropout, model.encoder.layers[0].conv.dropout) == (0.2, 0.1)
@@ -40,7 +40,7 @@ def test_defaults_are_the_papers():
     assert isinstance(optimizer, torch.optim.Adam)
     assert {group["weight_decay"] for group in optimizer.param_groups} == {2e-4}
     assert all(group["decays"] for group in optimizer.param_groups)
-    gin = GraphMAE(7, kind="gin", width=32, num_layers=5)
+    gin = GraphMAE(num_features=7, kind="gin", width=32, num_layers=5)
     assert isinstance(gin.predictor, GINDecoder)
     assert isinstance(gin.encoder, GINEncoder)
     assert isinstance(gin.encoder.layers[4].after[0], nn.BatchNorm1d)
@@ -49,14 +49,14 @@ def test_defaults_are_the_papers():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: GraphMAE(5, width=16),
-        lambda: GraphMAE(5, kind="gin", width=16),
+        lambda: GraphMAE(num_features=5, width=16),
+        lambda: GraphMAE(num_features=5, kind="gin", width=16),
         lambda: GraphMAE(encoder=GCNEncoder(5, 16)),
         lambda: GraphMAE(encoder=SAGEEncoder(5, 16), predictor=MLPDecoder(16, 5)),
         lambda: GraphMAE(encoder=GPSEncoder(5, 16, 2, num_steps=4)),
         lambda: GraphMAE(encoder=GATEncoder(5, 16, drop_edge=0.3), target=OneHotTarget(), loss=CrossEntropyLoss()),
-        lambda: GraphMAE2(5, 16, 2, 4),
-        lambda: MaskGAE(5, 16, predictor=EdgeDecoder()),
+        lambda: GraphMAE2(num_features=5, width=16, num_layers=2, num_heads=4),
+        lambda: MaskGAE(num_features=5, width=16, predictor=EdgeDecoder()),
     ],
 )
 def test_a_method_learns_what_it_is_shown(make):
@@ -85,9 +85,12 @@ def test_a_method_learns_what_it_is_shown(make):
     ("make", "match"),
     [
         (lambda: GraphMAE(), "`num_features` must be given"),
-        (lambda: GraphMAE(5, kind="cnn"), "`kind` must be one of gat, gin, but is 'cnn'"),
-        (lambda: GraphMAE(6, encoder=GATEncoder(5, 16)), "`num_features` must be the encoder's, 5, but is 6"),
-        (lambda: GraphMAE(width=8, encoder=GATEncoder(5, 16)), "`width` must be None beside an `encoder`"),
+        (lambda: GraphMAE(num_features=5, kind="cnn"), "`kind` must be one of gat, gin, but is 'cnn'"),
+        (
+            lambda: GraphMAE(num_features=6, encoder=GATEncoder(5, 16)),
+            "`num_features` must be the encoder's, 5, but is 6",
+        ),
+        (lambda: GraphMAE(width=8, encoder=GATEncoder(5, 16)), "`width` must be left out when `encoder` is given"),
         (lambda: GATEncoder(5, 10, num_heads=4), "`num_heads` must divide `width` = 10, but is 4"),
         (lambda: GATEncoder(5, 16, num_layers=0), "`num_layers` must be at least 1"),
         (lambda: GATEncoder(5, 16, dropout=1.0), r"`dropout` must be in \[0, 1\), but is 1.0"),
@@ -96,14 +99,26 @@ def test_a_method_learns_what_it_is_shown(make):
         (lambda: GATEncoder(5, 16, activation="tanh"), "`activation` must be one of prelu, relu, elu, gelu"),
         (lambda: GATEncoder(5, 16, norm="group"), "`norm` must be 'batch', 'layer' or None"),
         (lambda: GPSEncoder(5, 16, num_steps=-1), "`num_steps` must be at least 0"),
-        (lambda: GraphMAE2(5, 16, 2, 4, num_remasks=0), "`num_remasks` must be at least 1"),
-        (lambda: GraphMAE2(5, 16, 2, 4, latent_weight=-1), "`latent_weight` must be at least 0"),
+        (
+            lambda: GraphMAE2(num_features=5, width=16, num_layers=2, num_heads=4, num_remasks=0),
+            "`num_remasks` must be at least 1",
+        ),
+        (
+            lambda: GraphMAE2(num_features=5, width=16, num_layers=2, num_heads=4, latent_weight=-1),
+            "`latent_weight` must be at least 0",
+        ),
         (lambda: GraphMAE2(width=16), "`num_features` must be given"),
         (lambda: MaskGAE(width=16), "`num_features` must be given"),
         (lambda: EdgeDecoder(width=4), "`encoder_width` must be given beside `width`"),
-        (lambda: GraphMAE(4, width=16).step(batch()), "`num_features` must be 5, the width of the nodes' features"),
+        (
+            lambda: GraphMAE(num_features=4, width=16).step(batch()),
+            "`num_features` must be 5, the width of the nodes' features",
+        ),
         (lambda: GraphMAE(encoder=GATEncoder(5, 16, edge_width=2)).step(batch()), "`edge_width` must be None"),
-        (lambda: GraphMAE(5, width=16, target=OneHotTarget()).step(batch() | {"x": torch.rand(48, 5)}), "OneHotTarget"),
+        (
+            lambda: GraphMAE(num_features=5, width=16, target=OneHotTarget()).step(batch() | {"x": torch.rand(48, 5)}),
+            "OneHotTarget",
+        ),
     ],
 )
 def test_what_cannot_be_is_told(make, match):
@@ -124,7 +139,7 @@ def test_adam_adds_decay_to_the_gradient():
 
 def test_the_teacher_follows_once_per_step():
     torch.manual_seed(0)
-    model = GraphMAE2(5, 16, 2, 4, momentum=0.75)
+    model = GraphMAE2(num_features=5, width=16, num_layers=2, num_heads=4, momentum=0.75)
     head = model.latent_head
     before = [head.follower[0].weight.clone(), head.teacher.teacher.layers[0].conv.bias.clone()]
     with torch.no_grad():
@@ -159,7 +174,7 @@ def test_dropout_keeps_the_mean_and_the_share():
 @pytest.mark.parametrize("make", [GATEncoder, GINEncoder, GCNEncoder, SAGEEncoder])
 def test_bfloat16_autocast_agrees(make):
     torch.manual_seed(0)
-    encoder, tokens = make(5, 16).eval(), GraphMAE(5, width=16).tokenizer(batch())
+    encoder, tokens = make(5, 16).eval(), GraphMAE(num_features=5, width=16).tokenizer(batch())
     full = encoder(tokens).values
     with torch.autocast("cpu", torch.bfloat16):
         half = encoder(tokens).values.float()
@@ -168,7 +183,7 @@ def test_bfloat16_autocast_agrees(make):
 
 def test_every_weight_of_maskgae_is_trained():
     torch.manual_seed(0)
-    model = MaskGAE(5, 16).train()
+    model = MaskGAE(num_features=5, width=16).train()
     step = model.step(batch(), torch.Generator().manual_seed(0))
     step.loss.total.backward()
     assert step.prediction.values.shape == (len(step.mask.asked.index), 2)

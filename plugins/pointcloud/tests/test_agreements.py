@@ -14,7 +14,7 @@ SMALL = {"num_patches": 8, "patch_size": 16}
 
 
 def mae(**options):
-    return PointMAE(None if "encoder" in options else "tiny", **(SMALL | options))
+    return PointMAE(size=None if "encoder" in options else "tiny", **(SMALL | options))
 
 
 def dvae(**options):

@@ -138,7 +138,7 @@ def _seeded(seed):
 
 def test_what_cannot_be_segmented_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must be a PointTransformer to segment, but is a DVAEEncoder"):
-        Pointwise(DVAE(8, 8, num_codes=8, width=8, hidden_width=4))
+        Pointwise(DVAE(num_patches=8, patch_size=8, num_codes=8, width=8, hidden_width=4))
     data = NpzCloudsData(_archive(tmp_path / "b.npz", parts=False), num_points=20, stored_points=40, batch_size=2)
     with pytest.raises(ValueError, match=r"needs classes of points \(`part`\), but the clouds have none"):
         _ = PartLabels(data).splits

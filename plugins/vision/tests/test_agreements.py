@@ -63,7 +63,7 @@ def folder(**options: Any) -> ImageFolderData:
         ),
         (
             lambda: SimMIM(
-                "swinv2",
+                backbone="swinv2",
                 encoder=SwinV2Encoder(
                     "swinv2_tiny_window8_256",
                     64,
@@ -127,4 +127,4 @@ def test_a_size_beside_an_encoder_names_what_to_give():
     with pytest.raises(
         ValueError, match=r"`size` must be left out when `encoder` is given, .* 'tiny'; nearest: null\."
     ):
-        MAE("tiny", encoder=encoder())
+        MAE(size="tiny", encoder=encoder())

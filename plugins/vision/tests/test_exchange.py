@@ -52,7 +52,9 @@ def swin(width=8):
     encoder = SwinV2Encoder("swinv2_tiny_window8_256", 32, options=SWIN | {"embed_dim": width})
     from unmask_vision.predictors import SwinPredictor
 
-    return SimMIM("swinv2", patch_size=2, encoder=encoder, predictor=SwinPredictor(2 * width, 12, downsampling=2))
+    return SimMIM(
+        backbone="swinv2", patch_size=2, encoder=encoder, predictor=SwinPredictor(2 * width, 12, downsampling=2)
+    )
 
 
 def ijepa(width=32):

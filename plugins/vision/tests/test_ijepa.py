@@ -14,7 +14,7 @@ from unmask_vision.methods import IJEPA
 
 def model(**arguments) -> IJEPA:
     torch.manual_seed(0)
-    return IJEPA("tiny", image_size=64, patch_size=8, **arguments)
+    return IJEPA(size="tiny", image_size=64, patch_size=8, **arguments)
 
 
 def test_context_never_contains_a_target():

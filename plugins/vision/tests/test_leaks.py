@@ -82,8 +82,8 @@ def test_swinv2_replaces_hidden_patches():
 @pytest.mark.parametrize(
     "method",
     [
-        lambda: MAE("tiny", 64, 8),
-        lambda: IJEPA("tiny", 64, 8),
+        lambda: MAE(size="tiny", image_size=64, patch_size=8),
+        lambda: IJEPA(size="tiny", image_size=64, patch_size=8),
         lambda: SimMIM(image_size=64, patch_size=8),
     ],
     ids=["mae", "ijepa", "simmim"],

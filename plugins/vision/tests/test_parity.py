@@ -173,7 +173,7 @@ def test_simmim_swinv2_equals_transformers(given_mask, some_hidden):
 @pytest.mark.parametrize("method", ["mae", "simmim", "swin"])
 def test_weights_map_both_ways(method):
     models = {
-        "mae": lambda: MAE("tiny", image_size=32, patch_size=8),
+        "mae": lambda: MAE(size="tiny", image_size=32, patch_size=8),
         "simmim": lambda: SimMIM(
             patch_size=PATCH,
             encoder=ViTEncoder("vit_tiny_patch16_224", SIDE, PATCH, mask_token=True, options=OPTIONS),

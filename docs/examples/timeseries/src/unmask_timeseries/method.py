@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, Encoder, Loss, MaskedModel, MaskSampler, Optimization, Target
+from unmask import Corruption, Loss, MaskSampler, Method, Optimization, Target
 from unmask.losses import MSELoss
 from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
@@ -12,7 +12,7 @@ from unmask_timeseries.mask import ChannelMask
 from unmask_timeseries.tokenizer import SeriesTokenizer
 
 
-class PatchTST(MaskedModel):
+class PatchTST(Method):
     """One linear layer on the codes of hidden patches predicts their values.
 
     ``loss = mean over hidden patches of mean((W code + b - normalised values)^2)``
@@ -30,25 +30,17 @@ class PatchTST(MaskedModel):
     Differs from the paper in its encoder: see there.
     """
 
-    def __init__(
-        self,
-        patch_size: int = 12,
-        length: int = 512,
-        mask: MaskSampler = ChannelMask(ratio=0.4),
-        encoder: Encoder | None = None,
-        target: Target = ValueTarget(),
-        loss: Loss = MSELoss(),
-        corruption: Corruption = Corruption(token=1),
-        optim: Optimization = Optimization(base_lr=1e-4),
-    ) -> None:
-        encoder = encoder or PatchTSTEncoder(patch_size, length // patch_size, mlp_ratio=2.0)
-        super().__init__(
-            tokenizer=SeriesTokenizer(patch_size),
-            mask=mask,
-            encoder=encoder,
-            predictor=LinearPredictor(encoder.width, patch_size),
-            target=target,
-            loss=loss,
-            corruption=corruption,
-            optim=optim,
-        )
+    patch_size: int = 12
+    length: int = 512
+    mask: MaskSampler = ChannelMask(ratio=0.4)
+    target: Target = ValueTarget()
+    loss: Loss = MSELoss()
+    corruption: Corruption = Corruption(token=1)
+    optim: Optimization = Optimization(base_lr=1e-4)
+
+    encoder_options = ()  # both lengths are the tokenizer's, too
+
+    def complete(self) -> None:
+        self.tokenizer = self.tokenizer or SeriesTokenizer(self.patch_size)
+        self.encoder = self.encoder or PatchTSTEncoder(self.patch_size, self.length // self.patch_size, mlp_ratio=2.0)
+        self.predictor = self.predictor or LinearPredictor(self.encoder.width, self.patch_size)

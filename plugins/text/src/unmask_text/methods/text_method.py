@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar
 
 from unmask import Loss, Method, Optimization, Predictor, Target
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
+from unmask_text.heads.vocabulary import VocabularyHead
 from unmask_text.losses import VocabularyLoss
 from unmask_text.methods.sizes import Size, Style, encoder_of, pretrained_encoder
 from unmask_text.targets import TokenTarget
@@ -55,9 +55,9 @@ class TextMethod(Method):
     corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1)
     optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000)
 
-    @abstractmethod
     def head(self) -> Predictor:
-        """The predictor, where none is given."""
+        """The predictor, where none is given: a vocabulary head of that kind of model."""
+        return VocabularyHead.matching(self.encoder)
 
     def complete(self) -> None:
         self.tokenizer = self.tokenizer or TextTokenizer()
