@@ -1,8 +1,9 @@
 """Sources: what a folder has, and what any data module makes of the items of a source."""
 
+import math
 from dataclasses import dataclass
-from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -17,14 +18,15 @@ from unmask.data import (
     Source,
     SourceDataModule,
     Unreadable,
-    as_given,
     held_out,
 )
+from unmask.data.file_table import FileTable
+from unmask.data.labels import check_single, one_label, ordered
 from unmask.runs.alike import config_of, difference
 
 
 def _item(number, label=None, **groups):
-    return Item(f"n{number}", partial(as_given, number), label, groups)
+    return Item(f"n{number}", number, label, groups)
 
 
 class Numbers(Source):
@@ -134,6 +136,11 @@ class TestModule:
         said = "1 parts of the data have no number with a class, so that nothing can be probed: to validate on."
         assert said in data.found()
 
+    def test_words_are_numbered_after_classes_that_have_a_place(self):
+        found = Found([_item(0, "b"), _item(1, "10"), _item(2, 0)], [_item(3, "9"), _item(4)], ["c", "b"]).numbered()
+        assert found.classes == ["c", "b", "9", "10"]
+        assert [[item.label for item in part] for part in found[:2]] == [[1, 3, 0], [2, None]]
+
     def test_one_class_is_none(self):
         data = NumberData(Numbers(8, modulo=1))
         assert data.splits.probe_train is None and list(data.classes) == []
@@ -170,7 +177,7 @@ class TestFolder:
     @pytest.mark.parametrize(("by_value", "classes"), [(True, ["c", "9", "10"]), (False, ["10", "9", "c"])])
     def test_folders_are_classes_in_one_of_two_orders(self, folder, by_value, classes):
         findings = Findings()
-        train, val, found = FolderSource(str(folder), (".x",), by_value=by_value).read(findings)
+        train, val, found = FolderSource(str(folder), (".x",), by_value=by_value).read(findings).numbered()
         assert found == classes and val is None
         assert {item.name: found[item.label] for item in train} == {"9/a.x": "9", "10/b.x": "10", "c/d.x": "c"}
         assert [item.read().read_text() for item in train] == [item.name for item in train]
@@ -188,7 +195,26 @@ class TestFolder:
 
     def test_a_pattern_tells_classes_and_groups(self, folder):
         source = FolderSource(str(folder), (".x",), labels="pattern", pattern=r"(?P<label>\d+)/(?P<who>\w)")
-        train, _, classes = source.read(Findings())
+        train, _, classes = source.read(Findings()).numbered()
         told = {item.name: (item.label, item.groups) for item in train}
         assert classes == ["9", "10"]
         assert told == {"9/a.x": (0, {"who": "a"}), "10/b.x": (1, {"who": "b"}), "c/d.x": (None, {"who": ""})}
+
+
+def test_many_rows_are_looked_up_at_once(tmp_path):
+    rows = [f"s{number}/audio.wav,{number % 2}" for number in range(3000)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,label", *rows]))
+    table = FileTable(tmp_path / "t.csv", "file", {"label_column": "label"}, Findings())
+    files = [(tmp_path / "x" / f"s{number}" / "audio.wav", number) for number in range(3000)]
+    found = table.of([(path, path.relative_to(tmp_path / "x")) for path, _ in files])
+    assert [int(row["label"]) for row in found] == [number % 2 for _, number in files]
+
+
+def test_one_label():
+    values = (None, math.nan, "", " ", " a ", 3, 0.9, np.int64(2), True)
+    assert [one_label(value, "x") for value in values] == [None] * 4 + ["a", "3", "0.9", "2", "True"]
+    for value in ([0, 1], np.array([1]), {"a": 1}):
+        with pytest.raises(ValueError, match=r"x must hold one label for each sound, but holds a \w+ such as"):
+            one_label(value, "x", "sound")
+    assert ordered(["10", "9", "b", "a", "9"]) == ["a", "b", "9", "10"]
+    check_single(["0.5", "1.5"], "x", Findings())

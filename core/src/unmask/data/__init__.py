@@ -1,12 +1,11 @@
 """Data: the module that feeds a run, the sources that it reads, and how people's own files are read."""
 
-from unmask.data.file_table import FileTable
 from unmask.data.findings import NUM_NAMED, Findings
-from unmask.data.folder_source import BESIDE, SEEN, FolderSource
+from unmask.data.folder_source import File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.hub_source import HubSource
-from unmask.data.labels import check_single, label_of, numbers_of, one_label, ordered
+from unmask.data.labels import label_of, numbers_of, one_label
 from unmask.data.module import (
     Augmented,
     KeyedSampler,
@@ -18,30 +17,27 @@ from unmask.data.module import (
 )
 from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
-from unmask.data.source_module import Kept, SourceDataModule
-from unmask.data.sources import Found, Item, Source, Unreadable, as_given
+from unmask.data.source_module import SourceDataModule
+from unmask.data.sources import Found, Item, Source, Unreadable
 from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, read_table
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
-    "BESIDE",
     "FILLED",
     "HIDDEN",
     "LINE_ENDS",
     "NUM_NAMED",
     "OTHER",
     "RAGGED",
-    "SEEN",
     "STRAY",
     "UNREADABLE",
     "Augmented",
-    "FileTable",
+    "File",
     "Findings",
     "FolderSource",
     "Found",
     "HubSource",
     "Item",
-    "Kept",
     "KeyedSampler",
     "MaskedDataModule",
     "Report",
@@ -52,8 +48,6 @@ __all__ = [
     "Splits",
     "Table",
     "Unreadable",
-    "as_given",
-    "check_single",
     "chosen_splits",
     "data_alone",
     "fill_not_finite",
@@ -65,7 +59,6 @@ __all__ = [
     "numbers_of",
     "one_label",
     "open_splits",
-    "ordered",
     "read_pickle",
     "read_table",
     "read_torch",

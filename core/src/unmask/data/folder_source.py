@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from unmask.data.file_table import FileTable
 from unmask.data.findings import Findings
 from unmask.data.folders import find_files
 from unmask.data.labels import check_single, label_of, ordered
-from unmask.data.sources import Found, Item, Source, as_given
+from unmask.data.sources import Found, Item, Source
 
 BESIDE = "files lie beside the folders, which are therefore no classes"
 SEEN = "files to validate on are also among those to train on"
@@ -21,6 +21,7 @@ File = tuple[Path, Path]
 """A path, and the same path below the folder."""
 
 
+@dataclass
 class FolderSource(Source):
     """The files in a folder and in all folders below it; an item gives its path.
 
@@ -48,49 +49,39 @@ class FolderSource(Source):
             that does not fit, a table whose rows may be of several files or that has several labels for one.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        endings: tuple[str, ...],
-        val_folder: str | None = None,
-        labels: Literal["folder", "pattern", "table"] | None = "folder",
-        pattern: str | None = None,
-        table: str | None = None,
-        file_column: str = "file",
-        label_column: str = "label",
-        group_column: str | None = None,
-        by_value: bool = True,
-        what: str = "files",
-    ) -> None:
-        if labels not in ("folder", "pattern", "table", None):
-            raise ValueError(f"`labels` must be 'folder', 'pattern', 'table' or None, but is {labels!r}.")
-        for name, given in (("pattern", pattern), ("table", table)):
-            if (labels == name) != (given is not None):
+    folder: str
+    endings: tuple[str, ...]
+    val_folder: str | None = None
+    labels: Literal["folder", "pattern", "table"] | None = "folder"
+    pattern: str | None = None
+    table: str | None = None
+    file_column: str = "file"
+    label_column: str = "label"
+    group_column: str | None = None
+    by_value: bool = True
+    what: str = "files"
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("folder", "pattern", "table", None):
+            raise ValueError(f"`labels` must be 'folder', 'pattern', 'table' or None, but is {self.labels!r}.")
+        for name, given in (("pattern", self.pattern), ("table", self.table)):
+            if (self.labels == name) != (given is not None):
                 raise ValueError(
-                    f"`{name}` must be given exactly where `labels` is '{name}', but `labels` is {labels!r} "
+                    f"`{name}` must be given exactly where `labels` is '{name}', but `labels` is {self.labels!r} "
                     f"and `{name}` {given!r}."
                 )
-        self.folder = folder
-        self.endings = endings
-        self.val_folder = val_folder
-        self.labels = labels
-        self.pattern = None if pattern is None else _compiled(pattern)
-        self.table = table
-        self.file_column = file_column
-        self.label_column = label_column
-        self.group_column = group_column
-        self.order = ordered if by_value else sorted
-        self.what = what
+        if self.pattern is not None:
+            _compiled(self.pattern)
 
     def read(self, findings: Findings) -> Found:
         train = self.files("folder", self.folder, findings)
         val = None if self.val_folder is None else self.files("val_folder", self.val_folder, findings)
         files = [*train, *(val or [])]
         words = self._words(files, findings)
-        classes = self.order({one["label"] for one in words if "label" in one})
+        classes = (ordered if self.by_value else sorted)({one["label"] for one in words if "label" in one})
         beside = [inner.as_posix() for _, inner in files if len(inner.parts) == 1]
         if self.labels == "folder" and classes and beside:
-            classes = []
+            classes, words = [], [{} for _ in files]
             for name in beside:
                 findings.note(BESIDE, name)
         if self.labels in ("pattern", "table") and not classes:
@@ -100,9 +91,8 @@ class FolderSource(Source):
         trained_on = {path.resolve() for path, _ in train}
         for path, inner in val or ():
             findings.note(SEEN, inner.as_posix(), int(path.resolve() in trained_on))
-        ids = {word: number for number, word in enumerate(classes)}
         items = [
-            Item(inner.as_posix(), partial(as_given, path), ids.get(one.pop("label", "")), one)
+            Item(inner.as_posix(), path, one.pop("label", None), one)
             for (path, inner), one in zip(files, words, strict=True)
         ]
         return Found(items[: len(train)], None if val is None else items[len(train) :], classes)
@@ -117,9 +107,9 @@ class FolderSource(Source):
         if self.labels == "folder":
             return [{"label": inner.parts[0]} if len(inner.parts) > 1 else {} for _, inner in files]
         if self.pattern is not None:
-            names = list(self.pattern.groupindex)
-            matches = [self.pattern.search(inner.as_posix()) for _, inner in files]
-            return [_known({name: match and match[name] for name in names}) for match in matches]
+            pattern = _compiled(self.pattern)
+            matches = [pattern.search(inner.as_posix()) for _, inner in files]
+            return [_known({name: match and match[name] for name in pattern.groupindex}) for match in matches]
         if self.table is not None:
             group = self.group_column
             columns = {"label_column": self.label_column} | ({} if group is None else {"group_column": group})

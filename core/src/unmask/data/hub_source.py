@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from unmask.support.nearest import nearest
 NO_LABEL = "columns are called like labels but hold no single one, and are not read"
 
 
+@dataclass
 class HubSource(Source):
     """Rows of a data set; an item gives the path of its file, or its contents, for the modality to decode.
 
@@ -40,28 +42,16 @@ class HubSource(Source):
             files, parts that differ in columns or classes, or `datasets` is not installed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        config: str | None = None,
-        split: str = "train",
-        val_split: str | None = None,
-        column: str | None = None,
-        label_column: str | None = None,
-        group_column: str | None = None,
-        feature: str = "Audio",
-        item: str = "sound",
-        needed_by: str = "unmask.data.HubSource",
-    ) -> None:
-        self.name = name
-        self.config = config
-        self.split = split
-        self.val_split = val_split
-        self.feature = feature
-        self.option = f"{feature.lower()}_column"
-        self.columns = {self.option: column, "label_column": label_column, "group_column": group_column}
-        self.item = item
-        self.needed_by = needed_by
+    name: str
+    config: str | None = None
+    split: str = "train"
+    val_split: str | None = None
+    column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    feature: str = "Audio"
+    item: str = "sound"
+    needed_by: str = "unmask.data.HubSource"
 
     def read(self, findings: Findings) -> Found:
         splits = open_splits(self.name, self.config, self.needed_by)
@@ -72,23 +62,23 @@ class HubSource(Source):
         for name in ("label", "labels"):
             findings.note(NO_LABEL, name, int(label is None and name in parts[0].features))
         classes = [] if label is None else self._classes(parts, label, findings)
-        made = [self._items(rows, column, label, group, classes) for rows in parts]
-        return Found(made[0], made[1] if len(made) > 1 else None, classes)
+        return Found.of((self._items(rows, column, label, group) for rows in parts), classes)
 
     def _columns(self, features: Any) -> tuple[str, str | None, str | None]:
         """Names of the columns of files, labels and groups."""
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
-        for option, name in self.columns.items():
+        own = f"{self.feature.lower()}_column"
+        column, label, group = self.column, self.label_column, self.group_column
+        for option, name in ((own, column), ("label_column", label), ("group_column", group)):
             if name is not None and name not in kinds:
                 near = nearest(name, kinds, 1) or list(kinds)
                 raise ValueError(f"`{option}` must name a column, but is {name!r}; nearest: {', '.join(near)}.")
-        column, label, group = self.columns.values()
         likely = [name for name, kind in kinds.items() if kind == self.feature]
         if column is None and not likely:
             raise ValueError(f"The data set must have a column of {self.item}s, but has only {', '.join(kinds)}.")
         if column is not None and not self._holds_files(features[column]):
             raise ValueError(
-                f"`{self.option}` must name a column of {self.item}s, but {column!r} is one of {features[column]}"
+                f"`{own}` must name a column of {self.item}s, but {column!r} is one of {features[column]}"
                 f"{'; nearest: ' + ', '.join(likely) if likely else ''}."
             )
         labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
@@ -116,23 +106,22 @@ class HubSource(Source):
         check_single(words, f"`label_column` {label!r}", findings, self.item)
         return words
 
-    def _items(self, rows: Any, column: str, label: str | None, group: str | None, classes: list[str]) -> list[Item]:
+    def _items(self, rows: Any, column: str, label: str | None, group: str | None) -> list[Item]:
         """One per row; its file is fetched when it is read."""
         import datasets
 
         files = rows.select_columns([column]).cast_column(column, getattr(datasets, self.feature)(decode=False))
         labels = [None] * len(rows) if label is None else rows[label]
         groups = [{}] * len(rows) if group is None else [{group: str(word)} for word in rows[group]]
-        numbered = label is not None and getattr(rows.features[label], "names", None) is not None
-        ids = {word: number for number, word in enumerate(classes)}
+        names = None if label is None else getattr(rows.features[label], "names", None)
 
-        def number_of(value: Any) -> int | None:
-            if numbered:  # -1 is what `datasets` has where a class is not known
-                return None if value is None or value < 0 else int(value)
-            return ids.get(self._word(value) or "")
+        def word_of(value: Any) -> str | None:
+            if names is None:
+                return self._word(value)
+            return None if value is None or value < 0 else names[value]  # -1 is what `datasets` has for no class
 
         return [
-            Item(f"row {row}", partial(_file, files, row, column, self.item), number_of(value), words)
+            Item(f"row {row}", partial(_file, files, row, column, self.item), word_of(value), words)
             for row, (value, words) in enumerate(zip(labels, groups, strict=True))
         ]
 

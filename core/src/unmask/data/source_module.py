@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
@@ -17,13 +17,6 @@ from unmask.support.progress import track
 
 UNSEEN = "{}s to validate on are of classes that none to train on is of"
 UNPROBED = "parts of the data have no {} with a class, so that nothing can be probed"
-
-
-class Kept(Protocol):
-    """The items of one part that can be used, in the form in which a modality keeps them."""
-
-    @property
-    def items(self) -> Sequence[Item]: ...
 
 
 class SourceDataModule(MaskedDataModule):
@@ -65,8 +58,11 @@ class SourceDataModule(MaskedDataModule):
             report.kind = source.kind
 
     @abstractmethod
-    def collect(self, items: Iterable[Item]) -> Kept:
-        """Reads the items of a part; those that cannot be used are left out, counted and named in `report`."""
+    def collect(self, items: Iterable[Item]) -> Any:
+        """Reads the items of a part: an object with ``items``, a list of those that can be used.
+
+        Others are left out, counted and named in `report`.
+        """
 
     @abstractmethod
     def samples(self, kept: Any, chosen: list[int], labelled: bool, trained: bool) -> Dataset:
@@ -88,7 +84,7 @@ class SourceDataModule(MaskedDataModule):
 
     @property
     def parts(self) -> list[Any]:
-        """Items to train on, and those to validate on where the source knows such."""
+        """What `collect` gave for the items to train on, and for those to validate on where the source knows such."""
         return self._read[0]
 
     @property
@@ -98,11 +94,9 @@ class SourceDataModule(MaskedDataModule):
 
     @cached_property
     def _read(self) -> tuple[list[Any], list[str]]:
-        found = self.source.read(self.report.findings)
+        found = self.source.read(self.report.findings).numbered()
         parts: list[Any] = []
-        for part in (found.train, found.val):
-            if part is None:
-                continue
+        for part in found.parts:
             kept = self.collect(track(part, f"reading {self.item}s"))
             if not kept.items:
                 named = [self.report.findings.named(what) for what in self.left_out]

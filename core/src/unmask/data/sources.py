@@ -7,10 +7,11 @@ what is held out, labels of the parts, batches, their order, resuming, and the r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from unmask.data.findings import Findings
+from unmask.data.labels import ordered
 from unmask.data.module import Remembered
 
 
@@ -19,20 +20,24 @@ class Unreadable(ValueError):  # noqa: N818 (says what the item is)
 
 
 class Item(NamedTuple):
-    """One thing of a source, which is still to be read.
+    """One thing of a source.
 
     Args:
         name: what a report calls it.
-        read: gives what the modality reads: the path of a file, its contents, or values. May raise `Unreadable` or
-            OSError. Loading processes get a copy of it.
-        label: the number of its class; None: it has none.
+        content: what the modality reads (the path of a file, its contents, or values), or a function that gives it
+            and may raise `Unreadable` or OSError. Loading processes get a copy of it.
+        label: its class, by a word or by its place in `Found.classes`; None: it has none.
         groups: further words of it by name, such as its speaker. They become keys of its sample.
     """
 
     name: str
-    read: Callable[[], Any]
-    label: int | None = None
+    content: Any
+    label: int | str | None = None
     groups: Mapping[str, str] = {}
+
+    def read(self) -> Any:
+        """What the modality reads."""
+        return self.content() if callable(self.content) else self.content
 
 
 class Found(NamedTuple):
@@ -41,16 +46,38 @@ class Found(NamedTuple):
     Args:
         train: items to train on.
         val: items to validate and score on; None: the data module holds out a part of ``train``.
-        classes: names of labels 0, 1, 2, ...
+        classes: names of labels 0, 1, 2, ...; words of items that are not among them follow, numbers by value, then
+            words by their letters.
     """
 
     train: Sequence[Item]
     val: Sequence[Item] | None = None
     classes: Sequence[str] = ()
 
+    @property
+    def parts(self) -> list[Sequence[Item]]:
+        """``train``, and ``val`` where there is one."""
+        return [self.train] if self.val is None else [self.train, self.val]
+
+    @classmethod
+    def of(cls, parts: Iterable[Sequence[Item]], classes: Sequence[str] = ()) -> Found:
+        """Of `parts`."""
+        train, *others = parts
+        return cls(train, others[0] if others else None, classes)
+
+    def numbered(self) -> Found:
+        """With ``classes`` whole, and labels that are places in them."""
+        words = {item.label for part in self.parts for item in part if isinstance(item.label, str)}
+        classes = list(dict.fromkeys([*self.classes, *ordered(words)]))
+        ids: dict[object, int] = {word: number for number, word in enumerate(classes)}
+        parts = [[item._replace(label=ids.get(item.label, item.label)) for item in part] for part in self.parts]
+        return Found.of(parts, classes)
+
 
 class Source(Remembered, ABC):
-    """Where a data module's items come from. Any source fits any module that reads what its items give.
+    """Where a data module's items come from. A source fits every module that reads what its items give.
+
+    Most are dataclasses, whose fields are their options.
 
     A source has a length: `held_out` and the keyed order of an epoch need one. A stream has none. It would be a class
     of its own beside `Found`, which gives items by shard, and a data module that takes it would order shards instead
@@ -73,8 +100,3 @@ class Source(Remembered, ABC):
         Raises:
             ValueError: there is no such data.
         """
-
-
-def as_given(value: Any) -> Any:
-    """``value`` itself. ``partial(as_given, path)`` is an item's ``read`` that loading processes can copy."""
-    return value

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmask.data import FileTable, Findings, check_single, one_label, ordered
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.hub import HubAudioData
 from unmask_audio.data.torchaudio_sets import TorchaudioData
@@ -140,15 +139,6 @@ def test_what_is_no_table_is_refused(content, said, wav, tmp_path):
         _read(wav, tmp_path / "t.csv")
 
 
-def test_many_rows_are_looked_up_at_once(tmp_path):
-    rows = [f"s{number}/audio.wav,{number % 2}" for number in range(3000)]
-    (tmp_path / "t.csv").write_text("\n".join(["file,label", *rows]))
-    table = FileTable(tmp_path / "t.csv", "file", {"label_column": "label"}, Findings())
-    files = [(tmp_path / "x" / f"s{number}" / "audio.wav", number) for number in range(3000)]
-    found = table.of([(path, path.relative_to(tmp_path / "x")) for path, _ in files])
-    assert [int(row["label"]) for row in found] == [number % 2 for _, number in files]
-
-
 def test_several_labels_in_one_are_refused_and_names_with_a_comma_are_told(wav, tmp_path):
     table = tmp_path / "t.csv"
     rows = [f'{name},"{word},loud"' for name, word in EVERY.items()]
@@ -165,17 +155,6 @@ def test_several_labels_in_one_are_refused_and_names_with_a_comma_are_told(wav, 
     data = _read(wav, table)
     assert data.classes == ["Bee, wasp", "Fly, housefly"]
     assert "2 labels hold a comma, semicolon or bar, and each is a class as a whole: Bee, wasp, " in str(data.report)
-
-
-def test_one_label():
-    assert [one_label(value, "x", "sound") for value in (None, math.nan, "", " a ", 3, 0.9, np.int64(2), True)] == [
-        None, None, None, "a", "3", "0.9", "2", "True",
-    ]  # fmt: skip
-    for value in ([0, 1], np.array([1]), {"a": 1}):
-        with pytest.raises(ValueError, match=r"x must hold one label for each sound, but holds a \w+ such as"):
-            one_label(value, "x", "sound")
-    assert ordered(["10", "9", "b", "a", "9"]) == ["a", "b", "9", "10"]
-    check_single(["0.5", "1.5"], "x", Findings())
 
 
 def test_folders_are_read_by_one_rule(wav, capsys):

@@ -293,7 +293,7 @@ from functools import partial
 
 import numpy as np
 
-from unmask.data import Found, Item, Source, as_given
+from unmask.data import Found, Item, Source
 from unmask_audio.data.reading import Made
 
 
@@ -305,7 +305,7 @@ class Tones(Source):
 
     def read(self, findings):
         tones = [Made(self.rate, self.rate, partial(self.tone, number)) for number in range(self.count)]
-        items = [Item(f"tone {n}", partial(as_given, one), n % 2) for n, one in enumerate(tones)]
+        items = [Item(f"tone {n}", one, n % 2) for n, one in enumerate(tones)]
         return Found(items, classes=["a", "b"])
 
     def tone(self, number):

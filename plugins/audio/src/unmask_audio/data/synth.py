@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from unmask.data import Findings, Found, Item, Source, as_given
+from unmask.data import Findings, Found, Item, Source
 from unmask_audio.data.module import AudioData
 from unmask_audio.data.reading import Made
 
@@ -51,33 +52,25 @@ class SynthData(AudioData):
         )  # fmt: skip
 
 
+@dataclass
 class SynthSource(Source):
-    """Those sounds.
-
-    Args:
-        num_sounds: of all kinds together, at least 24.
-        seed: of the sounds.
-        sample_rate: in Hz.
-        seconds: length of each.
-
-    Raises:
-        ValueError: fewer sounds.
-    """
+    """Those sounds, ``seconds`` long; the fields are options of `SynthData`."""
 
     kind = "synthetic sounds"
 
-    def __init__(self, num_sounds: int = 1200, seed: int = 0, sample_rate: int = 16_000, seconds: float = 1.0) -> None:
-        if num_sounds < 2 * len(KINDS):
-            raise ValueError(f"`num_sounds` must be at least {2 * len(KINDS)}, but is {num_sounds}.")
-        self.num_sounds = num_sounds
-        self.seed = seed
-        self.sample_rate = sample_rate
-        self.num_samples = max(round(seconds * sample_rate), 1)
+    num_sounds: int = 1200
+    seed: int = 0
+    sample_rate: int = 16_000
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_sounds < 2 * len(KINDS):
+            raise ValueError(f"`num_sounds` must be at least {2 * len(KINDS)}, but is {self.num_sounds}.")
+        self.num_samples = max(round(self.seconds * self.sample_rate), 1)
 
     def read(self, findings: Findings) -> Found:
         sounds = [Made(self.num_samples, self.sample_rate, partial(self.sound, n)) for n in range(self.num_sounds)]
-        items = [Item(f"sound {n}", partial(as_given, one), n % len(KINDS)) for n, one in enumerate(sounds)]
-        return Found(items, classes=list(KINDS))
+        return Found([Item(f"sound {n}", one, n % len(KINDS)) for n, one in enumerate(sounds)], classes=tuple(KINDS))
 
     def sound(self, number: int) -> np.ndarray:
         """One of them, ``[num_samples]`` float32 in [-1, 1]."""

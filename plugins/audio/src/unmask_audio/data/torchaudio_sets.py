@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 import torchaudio
 
 from unmask.api import nearest
-from unmask.data import Findings, Found, Item, Source, as_given, one_label, ordered
+from unmask.data import Findings, Found, Item, Source, one_label
 from unmask_audio.data.module import AudioData
 
 FIELDS = {
@@ -66,23 +66,21 @@ class TorchaudioData(AudioData):
         super().__init__(source=source, **shared)
 
 
+@dataclass
 class TorchaudioSource(Source):
-    """That data set; arguments are those of `TorchaudioData`."""
+    """That data set; the fields are options of `TorchaudioData`."""
 
-    def __init__(
-        self,
-        name: str,
-        root: str,
-        options: dict[str, Any] | None = None,
-        val_options: dict[str, Any] | None = None,
-        fields: dict[str, int] | None = None,
-        download: bool = False,
-    ) -> None:
-        self.name = name
-        self.root = Path(root).expanduser()
-        self.parts = [options or {}] + ([] if val_options is None else [val_options])
-        self.fields = FIELDS.get(name, {}) if fields is None else fields
-        self.download = download
+    name: str
+    root: str
+    options: dict[str, Any] | None = None
+    val_options: dict[str, Any] | None = None
+    fields: dict[str, int] | None = None
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.root).expanduser()
+        self.parts = [self.options or {}] + ([] if self.val_options is None else [self.val_options])
+        self.places = FIELDS.get(self.name, {}) if self.fields is None else self.fields
 
     def prepare(self) -> None:
         if self.download:
@@ -90,17 +88,7 @@ class TorchaudioSource(Source):
                 self._opened(options, download=True)
 
     def read(self, findings: Findings) -> Found:
-        parts = [self._files(self._opened(options, download=False)) for options in self.parts]
-        classes = ordered(words["label"] for part in parts for _, words in part if "label" in words)
-        ids = {word: number for number, word in enumerate(classes)}
-        made = [
-            [
-                Item(_short(path, self.root), partial(as_given, path), ids.get(words.pop("label", "")), words)
-                for path, words in part
-            ]
-            for part in parts
-        ]
-        return Found(made[0], made[1] if len(made) > 1 else None, classes)
+        return Found.of(self._items(self._opened(options, download=False)) for options in self.parts)
 
     def _opened(self, options: dict[str, Any], download: bool) -> Any:
         cls = _class(self.name)
@@ -113,18 +101,17 @@ class TorchaudioSource(Source):
             )
         more = {"download": download} if "download" in known else {}
         if download:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            return cls(self.root, **more, **options)
+            return cls(self.folder, **more, **options)
         except (RuntimeError, OSError, ValueError) as error:
             hint = " Set `download` to True to fetch them." if more and not download else ""
             reason = str(error).split("\n")[0].split(" Please")[0].rstrip(".")
             raise ValueError(
-                f"`root` must hold the files of {self.name}, but {self.root} does not: {reason}.{hint}"
+                f"`root` must hold the files of {self.name}, but {self.folder} does not: {reason}.{hint}"
             ) from error
 
-    def _files(self, dataset: Any) -> list[tuple[Path, dict[str, str]]]:
-        """Of each item its file, and words by the names of fields."""
+    def _items(self, dataset: Any) -> list[Item]:
         found = []
         with _without_decoding() as asked:
             for number in range(len(dataset)):
@@ -132,16 +119,16 @@ class TorchaudioSource(Source):
                 item = dataset[number]
                 if not asked:
                     raise ValueError(f"`name` must be a data set of sounds, but items of {self.name} have none.")
-                missing = [name for name, place in self.fields.items() if not 0 <= place < len(item)]
+                missing = [name for name, place in self.places.items() if not 0 <= place < len(item)]
                 if missing:
                     raise ValueError(
                         f"`fields` must be places in an item of {self.name}, which has {len(item)}, but "
-                        f"{missing[0]!r} is {self.fields[missing[0]]}."
+                        f"{missing[0]!r} is {self.places[missing[0]]}."
                     )
-                words = {name: str(item[place]) for name, place in self.fields.items() if name != "label"}
-                value = item[self.fields["label"]] if "label" in self.fields else None
+                words = {name: str(item[place]) for name, place in self.places.items() if name != "label"}
+                value = item[self.places["label"]] if "label" in self.places else None
                 label = one_label(value, "`label` of `fields`", "sound")
-                found.append((asked[0], words | ({} if label is None else {"label": label})))
+                found.append(Item(_short(asked[0], self.folder), asked[0], label, words))
         return found
 
 
