@@ -24,6 +24,7 @@ CORE = {
         "Those that need to know no modality.",
         ["unmask.predictors", "unmask.targets", "unmask.losses"],
     ),
+    "data": ("Data", "Data modules, the sources that they read, and rules for people's own files.", ["unmask.data"]),
     "nn": ("Building blocks", "For encoders and predictors of one's own.", ["unmask.nn", "unmask.seeds"]),
     "testing": (
         "Contracts",

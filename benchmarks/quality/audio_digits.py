@@ -12,30 +12,38 @@ from typing import Any
 import torch
 
 from unmask import Tokens
-from unmask_audio.data.files import AudioFilesData
-from unmask_audio.data.module import Sources
+from unmask.data import Findings, FolderSource, Found, Source
+from unmask_audio.data import AudioData
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
 RATE, SECONDS = 8_000, 0.99
 """Samples a second, as in the clips; seconds of a window, which 99% of them fit in."""
 
 
-class Digits(AudioFilesData):
+class Digits(AudioData):
     """Clips of some speakers to train and to fit probes on, those of another to score on."""
 
     def __init__(self, folder: Path, speakers: list[str], left_out: str, batch_size: int) -> None:
         super().__init__(
-            str(folder), labels="pattern", pattern=r"(?P<label>\d)_(?P<speaker>[a-z]+)_", sample_rate=RATE,
-            seconds=SECONDS, min_seconds=0.05, batch_size=batch_size, num_workers=0, val_batch_size=100,
+            BySpeaker(folder, speakers, left_out), sample_rate=RATE, seconds=SECONDS, min_seconds=0.05,
+            batch_size=batch_size, num_workers=0, val_batch_size=100,
         )  # fmt: skip
-        self.speakers, self.left_out = speakers, left_out
         with contextlib.redirect_stdout(io.StringIO()):  # what is odd about the clips is the same every time
             self.setup("fit")
 
-    def sources(self) -> Sources:
-        clips, _, classes = super().sources()
-        own = [clip for clip in clips if clip.group["speaker"] in self.speakers]
-        return Sources(own, [clip for clip in clips if clip.group["speaker"] == self.left_out], classes)
+
+class BySpeaker(Source):
+    """The clips of a folder, by who speaks."""
+
+    def __init__(self, folder: Path, speakers: list[str], left_out: str) -> None:
+        pattern = r"(?P<label>\d)_(?P<speaker>[a-z]+)_"
+        self.clips = FolderSource(str(folder), (".wav",), labels="pattern", pattern=pattern)
+        self.speakers, self.left_out = speakers, left_out
+
+    def read(self, findings: Findings) -> Found:
+        clips, _, classes = self.clips.read(findings)
+        own = [clip for clip in clips if clip.groups["speaker"] in self.speakers]
+        return Found(own, [clip for clip in clips if clip.groups["speaker"] == self.left_out], classes)
 
 
 def speakers_of(folder: Path) -> list[str]:

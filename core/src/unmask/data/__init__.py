@@ -1,9 +1,11 @@
-"""Data: the module that feeds a run, and how people's own files are read, by the same rules in every modality."""
+"""Data: the module that feeds a run, the sources that it reads, and how people's own files are read."""
 
 from unmask.data.findings import NUM_NAMED, Findings
+from unmask.data.folder_source import File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
-from unmask.data.labels import label_of, numbers_of
+from unmask.data.hub_source import HubSource
+from unmask.data.labels import label_of, numbers_of, one_label
 from unmask.data.module import (
     Augmented,
     KeyedSampler,
@@ -14,6 +16,9 @@ from unmask.data.module import (
     held_out,
 )
 from unmask.data.pickles import data_alone, read_pickle, read_torch
+from unmask.data.report import UNREADABLE, Report
+from unmask.data.source_module import SourceDataModule
+from unmask.data.sources import Found, Item, Source, Unreadable
 from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, read_table
 from unmask.data.values import FILLED, fill_not_finite
 
@@ -25,14 +30,24 @@ __all__ = [
     "OTHER",
     "RAGGED",
     "STRAY",
+    "UNREADABLE",
     "Augmented",
+    "File",
     "Findings",
+    "FolderSource",
+    "Found",
+    "HubSource",
+    "Item",
     "KeyedSampler",
     "MaskedDataModule",
+    "Report",
     "ResumableLoader",
     "Sample",
+    "Source",
+    "SourceDataModule",
     "Splits",
     "Table",
+    "Unreadable",
     "chosen_splits",
     "data_alone",
     "fill_not_finite",
@@ -42,6 +57,7 @@ __all__ = [
     "label_of",
     "no_such",
     "numbers_of",
+    "one_label",
     "open_splits",
     "read_pickle",
     "read_table",

@@ -10,6 +10,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from unmask.data import Source
+
 LOADING = ("batch_size", "val_batch_size", "num_workers", "drop_last")
 """Arguments of a data module that say how it is read, not what."""
 DEEPEST = 6
@@ -17,7 +19,7 @@ DEEPEST = 6
 
 
 def arguments_of(made: Any) -> dict[str, Any] | None:
-    """What a data module was made with, defaults included; None for one that does not keep it.
+    """What a data module or a source was made with, defaults included; None for one that does not keep it.
 
     Where a class passes ``**shared`` on to its parent, the parent's arguments count, as jsonargparse finds them.
     """
@@ -60,7 +62,7 @@ def difference(theirs: Any, mine: Any) -> str | None:
 
 
 def config_of(made: Any) -> dict[str, Any]:
-    """``class_path`` and ``init_args`` that make a data module again.
+    """``class_path`` and ``init_args`` that make a data module again, and its source.
 
     Raises:
         ValueError: it was made with something that a config cannot say; names it.
@@ -109,6 +111,8 @@ def _written(value: Any) -> Any:
         return [_written(one) for one in value]
     if isinstance(value, Mapping):
         return {str(name): _written(one) for name, one in value.items()}
+    if isinstance(value, Source):
+        return config_of(value)
     raise TypeError
 
 

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmask.data import Findings
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.hub import HubAudioData
-from unmask_audio.data.labels import check_single, one_label, ordered
-from unmask_audio.data.table import FileTable
 from unmask_audio.data.torchaudio_sets import TorchaudioData
 
 SMALL = {"sample_rate": 8000, "seconds": 0.25, "batch_size": 2, "num_workers": 0}
@@ -40,9 +37,9 @@ def _read(folder, table, **settings):
 def _labels(data):
     classes = [*data.classes, None]
     found = {}
-    for clip in data._read[0].clips:
-        label = clip.recording.label
-        found[clip.recording.name] = classes[-1 if label is None else label]
+    for clip in data.parts[0].clips:
+        label = clip.item.label
+        found[clip.item.name] = classes[-1 if label is None else label]
     return found
 
 
@@ -142,15 +139,6 @@ def test_what_is_no_table_is_refused(content, said, wav, tmp_path):
         _read(wav, tmp_path / "t.csv")
 
 
-def test_many_rows_are_looked_up_at_once(tmp_path):
-    rows = [f"s{number}/audio.wav,{number % 2}" for number in range(3000)]
-    (tmp_path / "t.csv").write_text("\n".join(["file,label", *rows]))
-    table = FileTable(tmp_path / "t.csv", "file", {"label_column": "label"}, Findings())
-    files = [(tmp_path / "x" / f"s{number}" / "audio.wav", number) for number in range(3000)]
-    found = table.of([(path, path.relative_to(tmp_path / "x")) for path, _ in files])
-    assert [int(row["label"]) for row in found] == [number % 2 for _, number in files]
-
-
 def test_several_labels_in_one_are_refused_and_names_with_a_comma_are_told(wav, tmp_path):
     table = tmp_path / "t.csv"
     rows = [f'{name},"{word},loud"' for name, word in EVERY.items()]
@@ -169,17 +157,6 @@ def test_several_labels_in_one_are_refused_and_names_with_a_comma_are_told(wav, 
     assert "2 labels hold a comma, semicolon or bar, and each is a class as a whole: Bee, wasp, " in str(data.report)
 
 
-def test_one_label():
-    assert [one_label(value, "x") for value in (None, math.nan, "", " ", " a ", 3, 0.9, np.int64(2), True)] == [
-        None, None, None, None, "a", "3", "0.9", "2", "True",
-    ]  # fmt: skip
-    for value in ([0, 1], np.array([1]), {"a": 1}):
-        with pytest.raises(ValueError, match=r"x must hold one label for each sound, but holds a \w+ such as"):
-            one_label(value, "x")
-    assert ordered(["10", "9", "b", "a", "9"]) == ["a", "b", "9", "10"]
-    check_single(["0.5", "1.5"], "x", Findings())
-
-
 def test_folders_are_read_by_one_rule(wav, capsys):
     """Hidden folders are no classes, links are followed once, and what is no file cannot hang a run."""
     for number in range(4):
@@ -196,7 +173,7 @@ def test_folders_are_read_by_one_rule(wav, capsys):
     os.mkfifo(wav / "z.wav")
     data = AudioFilesData(str(wav), **SMALL)
     data.setup("fit")
-    assert data.classes == ["dog", "rain"] and len(data._read[0].clips) == 4
+    assert data.classes == ["dog", "rain"] and len(data.parts[0].clips) == 4
     told = capsys.readouterr().out
     for line in (
         "2 hidden files and folders are left out: ",
@@ -249,7 +226,7 @@ class TestHub:
             rows.cast_column("audio", Audio(decode=False)).save_to_disk(str(tmp_path / "set"))
             data = HubAudioData(str(tmp_path / "set"), **(SMALL | settings))
             data.setup("fit")
-            return data, [clip.recording.label for clip in data._read[0].clips]
+            return data, [clip.item.label for clip in data.parts[0].clips]
 
         return made
 

@@ -8,7 +8,7 @@ import soundfile
 import torch
 import torchaudio
 
-from unmask.api import batches, raw_vectors, split_of
+from unmask.api import UserError, batches, build_data, raw_vectors, split_of
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.hub import HubAudioData
 from unmask_audio.data.synth import KINDS, SynthData
@@ -47,7 +47,7 @@ class TestSynth:
         other = SynthData(num_sounds=36, seed=1, **SMALL)
         assert not torch.equal(first.splits.val[2]["wave"], other.splits.val[2]["wave"])
         for number in range(36):
-            sound = first.sound(number)
+            sound = first.source.sound(number)
             assert np.isfinite(sound).all() and 0.05 < np.abs(sound).max() <= 1, list(KINDS)[number % 12]
 
     def test_sounds_are_what_they_are_called(self):
@@ -55,7 +55,7 @@ class TestSynth:
         data = SynthData(num_sounds=120)
         centre = {kind: [] for kind in KINDS}
         for number in range(120):
-            power = np.abs(np.fft.rfft(data.sound(number))) ** 2
+            power = np.abs(np.fft.rfft(data.source.sound(number))) ** 2
             frequency = np.fft.rfftfreq(16000, 1 / 16000)
             centre[list(KINDS)[number % 12]].append((power * frequency).sum() / power.sum())
         mean = {kind: np.mean(values) for kind, values in centre.items()}
@@ -94,8 +94,8 @@ class TestFiles:
         batch = _first(data)
         assert set(batch) == {"wave", "label", "speaker", "index"} and set(batch["speaker"]) <= {"anna", "ben"}
         for clip in data.splits.train.clips.clips:
-            assert str(clip.recording.label) == clip.recording.name[2]
-            assert clip.recording.group["speaker"] in clip.recording.name
+            assert str(clip.item.label) == clip.item.name[2]
+            assert clip.item.groups["speaker"] in clip.item.name
         assert all("label" in sample for sample in data.splits.probe_test)
 
         # Probes may hold out speakers.
@@ -126,7 +126,7 @@ class TestFiles:
             batch = _first(data)
             assert data.classes == ["even", "odd"] and set(batch) == {"wave", "label", "who", "index"}
             for clip in data.splits.train.clips.clips:
-                assert data.classes[clip.recording.label] == ("odd" if clip.recording.name[0] == "1" else "even")
+                assert data.classes[clip.item.label] == ("odd" if clip.item.name[0] == "1" else "even")
         with pytest.raises(ValueError, match=r"`label_column` .* is 'party'; nearest: `parity`"):
             AudioFilesData(str(folder), **(settings | {"label_column": "party"})).setup()
 
@@ -259,7 +259,7 @@ class TestHub:
         batch = _first(data)
         assert "1 cannot be used and are left out: row 5 (" in capsys.readouterr().out
         assert data.classes == ["hum", "hiss"] and set(batch) == {"wave", "label", "who", "index"}
-        assert [clip.recording.label for clip in data.splits.train.clips.clips] == [0, 1, 0, 1, 0]
+        assert [clip.item.label for clip in data.splits.train.clips.clips] == [0, 1, 0, 1, 0]
         words = HubAudioData(str(saved), label_column="who", **(SMALL | {"batch_size": 2}))
         _first(words)
         assert words.classes == ["a", "b", "c"]
@@ -286,3 +286,49 @@ def test_probe_samples_are_augmented_where_they_are():
     assert augmented.keys() == probed.keys()
     assert augmented["wave"].shape == probed["wave"].shape
     assert not torch.equal(augmented["wave"], probed["wave"])
+
+
+TONES = """
+from functools import partial
+
+import numpy as np
+
+from unmask.data import Found, Item, Source
+from unmask_audio.data.reading import Made
+
+
+class Tones(Source):
+    kind = "tones"
+
+    def __init__(self, count: int = 8, rate: int = 8000) -> None:
+        self.count, self.rate = count, rate
+
+    def read(self, findings):
+        tones = [Made(self.rate, self.rate, partial(self.tone, number)) for number in range(self.count)]
+        items = [Item(f"tone {n}", one, n % 2) for n, one in enumerate(tones)]
+        return Found(items, classes=["a", "b"])
+
+    def tone(self, number):
+        return np.sin(np.arange(self.rate) * (0.1 + number), dtype=np.float32) / 2
+"""
+
+
+def test_a_source_of_ones_own_by_class_path(tmp_path, monkeypatch):
+    """Beside the options of the data, and with what its arguments are called where one is wrong."""
+    (tmp_path / "own_tones.py").write_text(TONES)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tmp_path / "data.yaml"
+    lines = [
+        "data:",
+        "  class_path: unmask_audio.data.AudioData",
+        "  init_args:",
+        "    {sample_rate: 4000, seconds: 0.5, batch_size: 2,",
+        "     source: {class_path: own_tones.Tones, init_args: {count: 6}}}",
+    ]
+    config.write_text("\n".join(lines))
+    data = build_data(config)
+    assert _first(data)["wave"].shape == (2, 2000)
+    assert "6 tones: 6.0 seconds at 4,000 Hz, 2 classes." in data.found() and data.classes == ["a", "b"]
+    config.write_text("\n".join(lines).replace("count", "cuont"))
+    with pytest.raises(UserError, match="cuont"):
+        build_data(config)

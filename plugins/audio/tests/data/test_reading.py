@@ -9,8 +9,9 @@ import soundfile
 import torch
 import torchaudio
 
+from unmask.data import Unreadable
 from unmask_audio.data import reading
-from unmask_audio.data.reading import Unreadable, read_header, read_wave, resample
+from unmask_audio.data.reading import read_header, read_wave, resample
 
 
 def _tone(rate, seconds=0.5, pitch=300.0, channels=1):

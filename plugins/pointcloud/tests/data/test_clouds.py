@@ -5,18 +5,24 @@ import pytest
 import torch
 
 from unmask.api import IGNORED
-from unmask_pointcloud.data.clouds import Cloud, Fit, Source, Unreadable, collect, normalized
-from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, UNREADABLE, Report
+from unmask.data import UNREADABLE, Item, Unreadable
+from unmask_pointcloud.data.clouds import Cloud, Fit, collect, normalized
+from unmask_pointcloud.data.reading import read_file
+from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, PointCloudReport
 
 RNG = np.random.default_rng(0)
 
 
+def _report():
+    return PointCloudReport("clouds")
+
+
 def _collect(*clouds, width=3, normalize="sphere", num_points=4, stored_points=100, report=None):
-    sources = [
-        Source(f"cloud {i}", lambda cloud=cloud: cloud if isinstance(cloud, Cloud) else Cloud(cloud), i)
+    items = [
+        Item(f"cloud {i}", lambda cloud=cloud: cloud if isinstance(cloud, Cloud) else Cloud(cloud), i)
         for i, cloud in enumerate(clouds)
     ]
-    return collect(sources, width, normalize, num_points, stored_points, report or Report())
+    return collect(items, width, normalize, num_points, stored_points, report or _report(), read_file)
 
 
 def test_the_unit_sphere_by_hand():
@@ -60,7 +66,7 @@ def test_sizes_beyond_single_precision_are_refused_where_they_are_kept(points):
 
 
 def test_bad_clouds_are_left_out_counted_and_named():
-    report = Report()
+    report = _report()
     good = RNG.normal(size=(6, 3))
     holed = good.copy()
     holed[1, 0], holed[3, 2] = np.nan, np.inf
@@ -77,7 +83,7 @@ def test_bad_clouds_are_left_out_counted_and_named():
     assert clouds.label.tolist() == [0, 7]
     assert all(np.isfinite(points).all() for points in clouds.points)
     counts = [report.findings.count(what) for what in (UNREADABLE, HOLED)]
-    assert (report.num_clouds, counts) == (2, [6, 1])
+    assert counts == [6, 1]
     told = str(report)
     assert "1 clouds have points that are not finite, which are left out: cloud 7 (2 of them)." in told
     assert "cloud 1 (it has 0 points; at least 2 are needed)" in told
@@ -89,8 +95,8 @@ def test_points_of_a_file_that_cannot_be_opened():
     def read():
         raise FileNotFoundError("gone")
 
-    report = Report()
-    assert not len(collect([Source("a.ply", read)], 3, "sphere", 4, 10, report))
+    report = _report()
+    assert not len(collect([Item("a.ply", read)], 3, "sphere", 4, 10, report, read_file))
     assert report.findings.named(UNREADABLE) == "a.ply (gone)"
 
 
@@ -103,7 +109,7 @@ def test_points_of_a_file_that_cannot_be_opened():
     ],
 )
 def test_classes_of_points_that_are_none(part, said):
-    report = Report()
+    report = _report()
     assert not len(_collect(Cloud(RNG.normal(size=(6, 3)), part), report=report))
     assert said in str(report)
 
@@ -115,7 +121,7 @@ def test_points_without_a_class_are_left_out_of_segmentation():
 
 def test_what_is_odd_about_whole_clouds_is_told():
     """Thinned, filled up, half of it the same points; and classes of points that others lack."""
-    report = Report()
+    report = _report()
     points = RNG.normal(size=(120, 3))
     clouds = _collect(
         points, points[:3], np.repeat(points[:20], 2, 0), Cloud(points[:9], np.zeros(9, int)), report=report

@@ -8,10 +8,10 @@ import torch
 import trimesh
 from jsonargparse import ArgumentParser
 
-from unmask.api import IGNORED
+from unmask.api import IGNORED, build_data
 from unmask_pointcloud.data import NpzCloudsData, PointCloudFilesData, SolidsData
 from unmask_pointcloud.data.module import View
-from unmask_pointcloud.data.pyg import PyGCloudsData
+from unmask_pointcloud.data.pyg import PyGCloudsData, PyGSource
 from unmask_pointcloud.data.solids import KINDS, PARTS
 from unmask_pointcloud.ops import local_pca
 
@@ -122,7 +122,7 @@ class TestFiles:
         )
         assert "12 clouds to train on, 1 to validate on." in told
         assert train["valid"].dtype == torch.bool and train["points"].isfinite().all()
-        assert data.report.num_clouds == 13
+        assert data.report.num_items == 13
 
     def test_one_class_is_none(self, tmp_path, capsys):
         _boxes(tmp_path)
@@ -177,7 +177,7 @@ class TestFiles:
         told = capsys.readouterr().out
         assert "2 files with other endings are left out: a.pcd, b.bin." in told
         assert "1 hidden files and folders are left out: flat/.hidden.off." in told
-        assert data.report.num_clouds == 12 and data.classes == ["flat", "long"]
+        assert data.report.num_items == 12 and data.classes == ["flat", "long"]
 
     def test_files_in_both_folders_and_beside_classes_are_told(self, tmp_path, capsys):
         folder = _boxes(tmp_path)
@@ -304,7 +304,7 @@ class TestPyG:
             return [Data(pos=torch.randn(70, 3), y=y, x=x) for _ in range(6)]
 
         def told(made):
-            monkeypatch.setattr(PyGCloudsData, "_opened", lambda self: (made, None))
+            monkeypatch.setattr(PyGSource, "_opened", lambda self: (made, None))
             data = PyGCloudsData("ModelNet", str(tmp_path), **SMALL)
             train, _ = _batches(data)
             return set(train) - {"points", "index"}, capsys.readouterr().out
@@ -358,3 +358,52 @@ def test_augmentations_from_a_command_line(kind):
 def test_wrong_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         PointCloudFilesData("anywhere", **settings)
+
+
+CUBES = """
+from functools import partial
+
+import numpy as np
+
+from unmask.data import Found, Item, Source
+from unmask_pointcloud.data.clouds import Cloud
+
+
+class Cubes(Source):
+    def __init__(self, count: int = 6) -> None:
+        self.count = count
+
+    def read(self, findings):
+        items = [Item(f"cube {n}", partial(self.cube, n), n % 2, {"scan": str(n)}) for n in range(self.count)]
+        return Found(items, classes=["even", "odd"])
+
+    def cube(self, number):
+        return Cloud(np.random.default_rng(number).uniform(size=(90, 3)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{class_path: own_cubes.Cubes, init_args: {count: 8}}", "8 clouds: 720 points, 2 classes."),
+        (
+            "{class_path: unmask.data.FolderSource, init_args: {folder: FOLDER, endings: [.off], labels: pattern, "
+            "pattern: '(?P<label>flat|long)/(?P<scan>.)'}}",
+            "12 clouds: 1,536 points, 2 classes.",
+        ),
+    ],
+)
+def test_other_sources_by_class_path(source, told, tmp_path, monkeypatch):
+    """One of a plugin, and core's folder with labels that the registered classes lack; groups are keys of samples."""
+    (tmp_path / "own_cubes.py").write_text(CUBES)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = "num_points: 64, stored_points: 128, batch_size: 2, num_workers: 0"
+    config = tmp_path / "data.yaml"
+    source = source.replace("FOLDER", str(_boxes(tmp_path / "boxes")))
+    config.write_text(
+        f"data:\n  class_path: unmask_pointcloud.data.PointCloudData\n  init_args: {{{options}, source: {source}}}\n"
+    )
+    data = build_data(config)
+    train, _ = _batches(data)
+    assert train["points"].shape == (2, 64, 3) and len(train["scan"]) == 2
+    assert told in data.found()

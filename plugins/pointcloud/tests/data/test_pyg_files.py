@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch_geometric.data import Data, InMemoryDataset
 
+from unmask.data import Findings
 from unmask_pointcloud.data.pyg import PyGCloudsData
 
 
@@ -35,11 +36,11 @@ def test_no_file_of_a_pyg_data_set_runs_code(tmp_path: Path, part: str, kept: st
         torch.save((whole.to_dict(), slices, Data) if kept == "dict" else (whole, slices), processed / name)
     for name in ("pre_transform.pt", "pre_filter.pt"):
         torch.save("None", processed / name)
-    assert len(PyGCloudsData("GeometricShapes", str(tmp_path)).sources().train) == 3
+    assert len(PyGCloudsData("GeometricShapes", str(tmp_path)).source.read(Findings()).train) == 3
 
     ran = tmp_path / "ran"
     torch.save(Evil(ran), processed / part)
-    for call in ("prepare_data", "sources"):
+    for call in ("prepare_data", "setup"):
         with pytest.raises(ValueError, match=rf"{part}` must hold data alone, but asks for `\w+\.mkdir`"):
             getattr(PyGCloudsData("GeometricShapes", str(tmp_path)), call)()
     assert not ran.exists()

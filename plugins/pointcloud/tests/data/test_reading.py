@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from unmask_pointcloud.data.clouds import Unreadable
+from unmask.data import Unreadable
 from unmask_pointcloud.data.reading import read_file
 from unmask_pointcloud.ply import ply_bytes
 

@@ -1,8 +1,9 @@
-"""Where sound comes from: one data module per kind of source, each in a module of its own."""
+"""Where sound comes from: a data module for each kind of source, and `AudioData` for any other source."""
 
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.hub import HubAudioData
+from unmask_audio.data.module import AudioData
 from unmask_audio.data.synth import SynthData
 from unmask_audio.data.torchaudio_sets import TorchaudioData
 
-__all__ = ["AudioFilesData", "HubAudioData", "SynthData", "TorchaudioData"]
+__all__ = ["AudioData", "AudioFilesData", "HubAudioData", "SynthData", "TorchaudioData"]

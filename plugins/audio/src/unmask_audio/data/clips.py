@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from unmask.api import IGNORED
-from unmask.data import FILLED
-from unmask_audio.data.reading import Header, Opened, Unreadable, Wave, read_header, read_wave
-from unmask_audio.data.report import CHANNELS, CLIPPED, CUT, LOUD, SHORT, SILENT, UNREADABLE, Report
+from unmask.data import FILLED, UNREADABLE, Item, Unreadable
+from unmask_audio.data.reading import Header, Wave, read_header, read_wave
+from unmask_audio.data.report import CHANNELS, CLIPPED, CUT, LOUD, SHORT, SILENT, AudioReport
 
 STORED_BYTES = 2**30
 """Sounds that need no more than this are kept in memory; others are read when asked for."""
@@ -25,28 +25,10 @@ LOUD_PEAK = 10.0
 """Above it, 20 dB beyond full scale, samples are hardly in [-1, 1]."""
 
 
-class Recording(NamedTuple):
-    """One sound that is still to be read.
-
-    Args:
-        name: what a report calls it.
-        opened: gives its file.
-        label: its class; None: it has none.
-        group: further words of it by name, such as its speaker.
-        header: where it is known without reading.
-    """
-
-    name: str
-    opened: Opened
-    label: int | None = None
-    group: Mapping[str, str] = {}
-    header: Header | None = None
-
-
 class Clip(NamedTuple):
     """One sound that can be used; ``num_samples`` at the rate wanted; ``wave`` where it is kept in memory."""
 
-    recording: Recording
+    item: Item
     header: Header
     num_samples: int
     wave: np.ndarray | None = None
@@ -59,18 +41,24 @@ class Clips:
         clips: the sounds, at least one.
         sample_rate: in Hz.
         num_samples: of a window.
-        padded: samples have ``length``, for some are shorter than a window.
+
+    Attributes:
+        padded: samples have ``length``, for some, of this part or another, are shorter than a window.
     """
 
-    def __init__(self, clips: Sequence[Clip], sample_rate: int, num_samples: int, padded: bool) -> None:
+    def __init__(self, clips: Sequence[Clip], sample_rate: int, num_samples: int) -> None:
         self.clips = clips
         self.sample_rate = sample_rate
         self.num_samples = num_samples
-        self.padded = padded
+        self.padded = any(clip.num_samples < num_samples for clip in clips)
         self._told: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def items(self) -> list[Item]:
+        return [clip.item for clip in self.clips]
 
     def windows(self, place: int) -> list[int]:
         """Where windows begin that cover a clip: evenly spread, all of them full, or one where it is shorter."""
@@ -102,35 +90,35 @@ class Clips:
                 self._tell(one, "has samples that are not finite, which became 0")
             full = torch.zeros(self.num_samples)
             full[: len(wave)] = torch.from_numpy(wave)
-            sample: dict[str, Any] = {"wave": full, **clip.recording.group}
-            sample["label"] = IGNORED if clip.recording.label is None else clip.recording.label
+            sample: dict[str, Any] = {"wave": full, **clip.item.groups}
+            sample["label"] = IGNORED if clip.item.label is None else clip.item.label
             return sample | ({"length": len(wave)} if self.padded else {})
         raise ValueError(f"None of the {len(self)} sounds can be read any more.")
 
     def _read(self, clip: Clip, start: int) -> Wave:
         if clip.wave is not None:
             return Wave(clip.wave[start : start + self.num_samples])
-        return read_wave(clip.recording.opened, clip.header, self.sample_rate, start, self.num_samples)
+        return read_wave(clip.item.read, clip.header, self.sample_rate, start, self.num_samples)
 
     def _tell(self, place: int, what: str) -> None:
         if place not in self._told:
             self._told.add(place)
-            warnings.warn(f"{self.clips[place].recording.name} {what}.", stacklevel=2)
+            warnings.warn(f"{self.clips[place].item.name} {what}.", stacklevel=2)
 
 
 def collect(
-    recordings: Iterable[Recording], sample_rate: int, min_samples: int, report: Report, stored: bool | None = None
+    items: Iterable[Item], sample_rate: int, min_samples: int, report: AudioReport, stored: bool | None = None
 ) -> list[Clip]:
-    """Looks at recordings; those that cannot be used are left out, counted and named.
+    """Looks at sounds; those that cannot be used are left out, counted and named.
 
     Args:
-        recordings: what to look at.
+        items: give their files, or `Made`.
         sample_rate: at which they are wanted, in Hz.
         min_samples: of a sound that is used, at that rate.
         report: what is found is added to it.
         stored: read all of them into memory; None: where they fit into `STORED_BYTES`.
     """
-    clips = [clip for one in recordings if (clip := _looked_at(one, sample_rate, min_samples, report)) is not None]
+    clips = [clip for one in items if (clip := _looked_at(one, sample_rate, min_samples, report)) is not None]
     if stored is None:
         stored = 4 * sum(clip.num_samples for clip in clips) <= STORED_BYTES
     if stored:
@@ -139,19 +127,17 @@ def collect(
     report.checked &= stored
     report.sample_rate = sample_rate
     for clip in clips:
-        report.num_sounds += 1
         report.seconds += clip.num_samples / sample_rate
         report.rates[clip.header.sample_rate] += 1
-        report.num_unlabelled += clip.recording.label is None
         if clip.header.channels > 2:
-            report.findings.note(CHANNELS, f"{clip.recording.name} ({clip.header.channels})")
+            report.findings.note(CHANNELS, f"{clip.item.name} ({clip.header.channels})")
     return clips
 
 
-def _looked_at(one: Recording, sample_rate: int, min_samples: int, report: Report) -> Clip | None:
+def _looked_at(one: Item, sample_rate: int, min_samples: int, report: AudioReport) -> Clip | None:
     """By its header alone."""
     try:
-        header = one.header or read_header(one.opened)
+        header = read_header(one.read)
     except (Unreadable, OSError) as error:
         report.findings.note(UNREADABLE, f"{one.name} ({error})")
         return None
@@ -162,11 +148,11 @@ def _looked_at(one: Recording, sample_rate: int, min_samples: int, report: Repor
     return Clip(one, header, num_samples)
 
 
-def _read(clip: Clip, sample_rate: int, min_samples: int, report: Report) -> Clip | None:
+def _read(clip: Clip, sample_rate: int, min_samples: int, report: AudioReport) -> Clip | None:
     """With its wave, every sample of which was looked at."""
-    name = clip.recording.name
+    name = clip.item.name
     try:
-        wave, num_odd = read_wave(clip.recording.opened, clip.header, sample_rate)
+        wave, num_odd = read_wave(clip.item.read, clip.header, sample_rate)
     except (Unreadable, OSError) as error:
         report.findings.note(UNREADABLE, f"{name} ({error})")
         return None

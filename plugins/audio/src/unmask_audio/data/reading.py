@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from unmask.data import fill_not_finite
+from unmask.data import Unreadable, fill_not_finite
 
 EXTENSIONS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".sph",
@@ -33,11 +33,22 @@ before it. Resampling from other rates would need gigabytes."""
 ZERO_CROSSINGS = 16
 """Of the resampling filter, to each side; with a Kaiser window of beta 8, aliases are below -80 dB."""
 
-Opened = Callable[[], Path | BytesIO]
+
+class Made(NamedTuple):
+    """A sound that is made when it is asked for.
+
+    Args:
+        num_samples: of it.
+        sample_rate: in Hz.
+        make: gives it, ``[num_samples]`` float32 in [-1, 1].
+    """
+
+    num_samples: int
+    sample_rate: int
+    make: Callable[[], np.ndarray]
 
 
-class Unreadable(ValueError):  # noqa: N818 (says what the file is)
-    """This is no audio file that can be used; the message says why, without the file's name."""
+Opened = Callable[[], Path | BytesIO | Made]
 
 
 class Header(NamedTuple):
@@ -64,7 +75,9 @@ def read_header(opened: Opened) -> Header:
     """
     with _plainly():
         file = opened()
-        if _needs_codec(file):
+        if isinstance(file, Made):
+            header = Header(file.num_samples, file.sample_rate, 1, False)
+        elif _needs_codec(file):
             samples, rate = _decoded(file)
             header = Header(samples.shape[1], rate, samples.shape[0], False)
         else:
@@ -116,7 +129,9 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 def _read(opened: Opened, start: int, num_samples: int | None) -> Wave:
     with _plainly():
         file = opened()
-        if _needs_codec(file):
+        if isinstance(file, Made):
+            samples = file.make()[start : None if num_samples is None else start + num_samples, None]
+        elif _needs_codec(file):
             samples = _decoded(file)[0][:, start : None if num_samples is None else start + num_samples].T
         else:
             with soundfile.SoundFile(file) as sound:

@@ -3,63 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from unmask.data import Findings
+from unmask.data import Report
 
-UNREADABLE = "cannot be used and are left out"
 SHORT = "shorter than `min_seconds` and left out"
 CUT = "end too early, and are used as far as they go"
 SILENT = "are silent, and are used"
 CLIPPED = "are clipped, and are used"
 LOUD = "go far beyond [-1, 1], as whole numbers do, and are used as they are"
 CHANNELS = "of more than 2 channels, which are averaged"
-UNSEEN = "sounds to validate on are of classes that none to train on is of"
-UNPROBED = "parts of the data have no sound with a class, so that nothing can be probed"
-"""What can be odd about sounds, in words; and `FILLED`."""
+"""What can be odd about sounds, in words; and `FILLED`, `UNREADABLE`."""
 
 
 @dataclass
-class Report:
+class AudioReport(Report):
     """Counts of one reading.
 
     Args:
-        kind: what the sounds are.
-        sample_rate: at which they are used, in Hz.
-        num_sounds: that are used.
+        sample_rate: at which sounds are used, in Hz.
         seconds: of them.
-        num_classes: of labels.
-        num_unlabelled: sounds without a class.
         checked: whether all samples were looked at, or headers alone.
         rates: sounds by their own rate in Hz.
-        findings: what is odd.
+
+    Further arguments are those of `Report`.
     """
 
     kind: str = "sounds"
     sample_rate: int = 0
-    num_sounds: int = 0
     seconds: float = 0.0
-    num_classes: int = 0
-    num_unlabelled: int = 0
     checked: bool = True
     rates: Counter[int] = field(default_factory=Counter)
-    findings: Findings = field(default_factory=Findings)
 
-    def __str__(self) -> str:
-        classes = f", {self.num_classes:,} class{'es' * (self.num_classes != 1)}" if self.num_classes else ""
-        told = f"{self.num_sounds:,} {self.kind}: {_duration(self.seconds)} at {self.sample_rate:,} Hz{classes}."
-        odd = list(self.findings.lines())
+    def amount(self) -> str:
+        return f"{_duration(self.seconds)} at {self.sample_rate:,} Hz"
+
+    def lines(self) -> Iterator[str]:
+        yield from self.findings.lines()
         others = {rate: count for rate, count in self.rates.items() if rate != self.sample_rate}
         if others:
-            rates = ", ".join(f"{count:,} of {rate:,} Hz" for rate, count in sorted(others.items()))
-            odd.append(f"resampled: {rates}.")
-        if self.num_classes and self.num_unlabelled:
-            odd.append(f"{self.num_unlabelled:,} without a class.")
-        if self.num_classes == 1:
-            odd.append("all labels are of one class, which tells nothing; read as unlabelled.")
+            yield f"resampled: {', '.join(f'{count:,} of {rate:,} Hz' for rate, count in sorted(others.items()))}."
+        yield from self.label_lines()
         if not self.checked:
-            odd.append("too much to be looked at in full; damage inside of files is told when it is met.")
-        return told + "".join(f"\n  {line}" for line in odd)
+            yield "too much to be looked at in full; damage inside of files is told when it is met."
 
 
 def _duration(seconds: float) -> str:

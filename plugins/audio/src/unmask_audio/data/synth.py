@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from unmask_audio.data.clips import Recording
-from unmask_audio.data.module import AudioData, Sources
-from unmask_audio.data.reading import Header
+from unmask.data import Findings, Found, Item, Source
+from unmask_audio.data.module import AudioData
+from unmask_audio.data.reading import Made
 
 FORMANTS = {"a": (730, 1090, 2440), "i": (270, 2290, 3010), "u": (300, 870, 2240)}
 """Resonances of men's vowels in Hz (Peterson and Barney 1952, table II)."""
@@ -41,33 +40,41 @@ class SynthData(AudioData):
         self,
         num_sounds: int = 1200,
         seed: int = 0,
+        sample_rate: int = 16_000,
         seconds: float = 1.0,
         val_ratio: float = 0.2,
         num_workers: int | None = 0,
         **shared: Any,
     ) -> None:
-        super().__init__(seconds=seconds, val_ratio=val_ratio, num_workers=num_workers, **shared)
-        if num_sounds < 2 * len(KINDS):
-            raise ValueError(f"`num_sounds` must be at least {2 * len(KINDS)}, but is {num_sounds}.")
-        self.num_sounds = num_sounds
-        self.sounds_seed = seed
-        self.report.kind = "synthetic sounds"
+        super().__init__(
+            source=SynthSource(num_sounds, seed, sample_rate, seconds), sample_rate=sample_rate, seconds=seconds,
+            val_ratio=val_ratio, num_workers=num_workers, **shared,
+        )  # fmt: skip
 
-    def sources(self) -> Sources:
-        header = Header(self.num_samples, self.sample_rate, 1, False)
-        kinds = list(KINDS)
-        return Sources(
-            [
-                Recording(f"sound {number}", partial(self._file, number), number % len(kinds), header=header)
-                for number in range(self.num_sounds)
-            ],
-            None,
-            kinds,
-        )
+
+@dataclass
+class SynthSource(Source):
+    """Those sounds, ``seconds`` long; the fields are options of `SynthData`."""
+
+    kind = "synthetic sounds"
+
+    num_sounds: int = 1200
+    seed: int = 0
+    sample_rate: int = 16_000
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_sounds < 2 * len(KINDS):
+            raise ValueError(f"`num_sounds` must be at least {2 * len(KINDS)}, but is {self.num_sounds}.")
+        self.num_samples = max(round(self.seconds * self.sample_rate), 1)
+
+    def read(self, findings: Findings) -> Found:
+        sounds = [Made(self.num_samples, self.sample_rate, partial(self.sound, n)) for n in range(self.num_sounds)]
+        return Found([Item(f"sound {n}", one, n % len(KINDS)) for n, one in enumerate(sounds)], classes=tuple(KINDS))
 
     def sound(self, number: int) -> np.ndarray:
         """One of them, ``[num_samples]`` float32 in [-1, 1]."""
-        rng = np.random.default_rng([self.sounds_seed, number])
+        rng = np.random.default_rng([self.seed, number])
         made = list(KINDS.values())[number % len(KINDS)]
         late = int(self.num_samples * rng.uniform(0, 0.25))
         seconds = np.arange(self.num_samples - late) / self.sample_rate
@@ -76,12 +83,6 @@ class SynthData(AudioData):
         sound /= max(np.abs(sound).max(), 1e-9)
         sound += 10 ** (rng.uniform(*NOISE_DB) / 20) * rng.standard_normal(len(sound))
         return (sound * rng.uniform(0.1, 0.8) / max(np.abs(sound).max(), 1)).astype(np.float32)
-
-    def _file(self, number: int) -> BytesIO:
-        file = BytesIO()
-        soundfile.write(file, self.sound(number), self.sample_rate, format="WAV", subtype="FLOAT")
-        file.seek(0)
-        return file
 
 
 Rng = np.random.Generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import torch
 import torchaudio
 
 from unmask.api import nearest
-from unmask_audio.data.clips import Recording
-from unmask_audio.data.labels import one_label, ordered
-from unmask_audio.data.module import AudioData, Sources
+from unmask.data import Findings, Found, Item, Source, one_label
+from unmask_audio.data.module import AudioData
 
 FIELDS = {
     "SPEECHCOMMANDS": {"label": 2, "speaker": 3},
@@ -63,74 +62,73 @@ class TorchaudioData(AudioData):
         download: bool = False,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        self.set_name = name
-        self.root = Path(root).expanduser()
-        self.parts = [options or {}] + ([] if val_options is None else [val_options])
-        self.fields = FIELDS.get(name, {}) if fields is None else fields
-        self.download = download
+        source = TorchaudioSource(name, root, options, val_options, fields, download)
+        super().__init__(source=source, **shared)
 
-    def prepare_data(self) -> None:
-        if self.download:  # one process fetches it, before all others read it
+
+@dataclass
+class TorchaudioSource(Source):
+    """That data set; the fields are options of `TorchaudioData`."""
+
+    name: str
+    root: str
+    options: dict[str, Any] | None = None
+    val_options: dict[str, Any] | None = None
+    fields: dict[str, int] | None = None
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.root).expanduser()
+        self.parts = [self.options or {}] + ([] if self.val_options is None else [self.val_options])
+        self.places = FIELDS.get(self.name, {}) if self.fields is None else self.fields
+
+    def prepare(self) -> None:
+        if self.download:
             for options in self.parts:
                 self._opened(options, download=True)
 
-    def sources(self) -> Sources:
-        found = [self._items(self._opened(options, download=False)) for options in self.parts]
-        classes = ordered(words["label"] for part in found for _, words in part if "label" in words)
-        ids = {word: number for number, word in enumerate(classes)}
-        parts = [
-            [
-                Recording(
-                    _short(path, self.root), partial(_same, path), ids.get(words.get("label", "")),
-                    {name: word for name, word in words.items() if name != "label"},
-                )
-                for path, words in part
-            ]
-            for part in found
-        ]  # fmt: skip
-        return Sources(parts[0], parts[1] if len(parts) > 1 else None, classes)
+    def read(self, findings: Findings) -> Found:
+        return Found.of(self._items(self._opened(options, download=False)) for options in self.parts)
 
     def _opened(self, options: dict[str, Any], download: bool) -> Any:
-        cls = _class(self.set_name)
+        cls = _class(self.name)
         known = inspect.signature(cls).parameters
         unknown = [name for name in options if name not in known]
         if unknown:
             near = nearest(unknown[0], known) or [name for name in known if name not in ("root", "download")]
             raise ValueError(
-                f"`options` must be arguments of {self.set_name}, but {unknown[0]!r} is none; "
-                f"nearest: {', '.join(near)}."
+                f"`options` must be arguments of {self.name}, but {unknown[0]!r} is none; nearest: {', '.join(near)}."
             )
         more = {"download": download} if "download" in known else {}
         if download:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            return cls(self.root, **more, **options)
+            return cls(self.folder, **more, **options)
         except (RuntimeError, OSError, ValueError) as error:
             hint = " Set `download` to True to fetch them." if more and not download else ""
             reason = str(error).split("\n")[0].split(" Please")[0].rstrip(".")
             raise ValueError(
-                f"`root` must hold the files of {self.set_name}, but {self.root} does not: {reason}.{hint}"
+                f"`root` must hold the files of {self.name}, but {self.folder} does not: {reason}.{hint}"
             ) from error
 
-    def _items(self, dataset: Any) -> list[tuple[Path, dict[str, str]]]:
-        """Of each item its file, and words by the names of fields."""
+    def _items(self, dataset: Any) -> list[Item]:
         found = []
         with _without_decoding() as asked:
             for number in range(len(dataset)):
                 asked.clear()
                 item = dataset[number]
                 if not asked:
-                    raise ValueError(f"`name` must be a data set of sounds, but items of {self.set_name} have none.")
-                missing = [name for name, place in self.fields.items() if not 0 <= place < len(item)]
+                    raise ValueError(f"`name` must be a data set of sounds, but items of {self.name} have none.")
+                missing = [name for name, place in self.places.items() if not 0 <= place < len(item)]
                 if missing:
                     raise ValueError(
-                        f"`fields` must be places in an item of {self.set_name}, which has {len(item)}, but "
-                        f"{missing[0]!r} is {self.fields[missing[0]]}."
+                        f"`fields` must be places in an item of {self.name}, which has {len(item)}, but "
+                        f"{missing[0]!r} is {self.places[missing[0]]}."
                     )
-                words = {name: str(item[place]) for name, place in self.fields.items() if name != "label"}
-                label = one_label(item[self.fields["label"]], "`label` of `fields`") if "label" in self.fields else None
-                found.append((asked[0], words | ({} if label is None else {"label": label})))
+                words = {name: str(item[place]) for name, place in self.places.items() if name != "label"}
+                value = item[self.places["label"]] if "label" in self.places else None
+                label = one_label(value, "`label` of `fields`", "sound")
+                found.append(Item(_short(asked[0], self.folder), asked[0], label, words))
         return found
 
 
@@ -174,7 +172,3 @@ def _class(name: str) -> Any:
 
 def _short(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
-def _same(path: Path) -> Path:
-    return path

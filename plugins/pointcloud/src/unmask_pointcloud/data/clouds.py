@@ -6,7 +6,8 @@ lose centimetres in single precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.api import IGNORED
-from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, UNREADABLE, Report
+from unmask.data import UNREADABLE, Item, Unreadable
+from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, PointCloudReport
 
 CHANNELS = {"normals": 3, "rgb": 3, "intensity": 1}
 """What a point may have beside its place, and how many numbers that is."""
@@ -27,10 +29,6 @@ MOST_CLASSES = 100_000
 """Classes are numbers below this one: memory grows with the greatest."""
 LOOKED_AT = 1024
 """Points of a cloud among which repeated ones are looked for."""
-
-
-class Unreadable(ValueError):  # noqa: N818 (says what the cloud is)
-    """This is no cloud that can be used; the message says why, without the cloud's name."""
 
 
 class Cloud(NamedTuple):
@@ -47,35 +45,23 @@ class Cloud(NamedTuple):
     odd: tuple[str, ...] = ()
 
 
-class Source(NamedTuple):
-    """One cloud that is still to be read.
-
-    Args:
-        name: what a report calls it.
-        read: gives it, or raises `Unreadable` or OSError.
-        label: its class; None: it has none.
-    """
-
-    name: str
-    read: Callable[[], Cloud]
-    label: int | None = None
-
-
 class Clouds(Dataset):
     """Clouds of any sizes: ``{"points": [n, 3 + C] float32}`` and, where known, ``part`` ``[n]``.
 
+    Args:
+        points: of each cloud.
+        parts: classes of its points; None: there are none.
+        items: what each was read from, without contents.
+
     Attributes:
         label: ``[N]`` int64, `IGNORED` where a cloud has none.
-        names: what a report calls each.
     """
 
-    def __init__(
-        self, points: list[np.ndarray], label: Sequence[int], parts: list[np.ndarray] | None, names: Sequence[str]
-    ) -> None:
+    def __init__(self, points: list[np.ndarray], parts: list[np.ndarray] | None, items: list[Item]) -> None:
         self.points = points
-        self.label = np.asarray(label, dtype=np.int64)
         self.parts = parts
-        self.names = names
+        self.items = items
+        self.label = np.asarray([IGNORED if item.label is None else item.label for item in items], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -86,50 +72,54 @@ class Clouds(Dataset):
 
 
 def collect(
-    sources: Iterable[Source], width: int, normalize: str, num_points: int, stored_points: int, report: Report
+    items: Iterable[Item],
+    width: int,
+    normalize: str,
+    num_points: int,
+    stored_points: int,
+    report: PointCloudReport,
+    read: Callable[[Path], Cloud],
 ) -> Clouds:
     """Reads clouds; those that cannot be used are left out, counted and named.
 
     Args:
-        sources: what to read.
+        items: what to read.
         width: 3 + C.
         normalize: see `normalized`.
         num_points: of a sample: smaller clouds are counted.
         stored_points: kept of each cloud, drawn evenly; the order of points is random, and the same in every run.
         report: what is found is added to it.
+        read: makes a cloud of a file.
     """
     points: list[np.ndarray] = []
     parts: list[np.ndarray | None] = []
-    labels: list[int] = []
-    names: list[str] = []
-    for source in sources:
+    kept: list[Item] = []
+    for item in items:
         try:
-            cloud, num_odd = _finite(source.read(), width)
+            given = item.read()
+            cloud, num_odd = _finite(read(given) if isinstance(given, Path) else given, width)
             places = normalized(cloud.points, normalize)
         except (Unreadable, OSError) as error:
-            report.findings.note(UNREADABLE, f"{source.name} ({error})")
+            report.findings.note(UNREADABLE, f"{item.name} ({error})")
             continue
         order = torch.randperm(len(places), generator=seeds.generator("cpu", "points", len(points))).numpy()
         order = order[:stored_points]
         points.append(np.ascontiguousarray(places[order]))
         parts.append(None if cloud.part is None else cloud.part[order])
-        labels.append(IGNORED if source.label is None else source.label)
-        names.append(source.name)
-        report.num_clouds += 1
+        kept.append(item._replace(content=None))  # which may be a whole archive
         report.num_points += len(order)
         for what in cloud.odd:
-            report.findings.note(what, source.name)
-        report.findings.note(HOLED, f"{source.name} ({num_odd:,} of them)", int(num_odd > 0))
-        report.findings.note(THINNED, f"{source.name} ({len(places):,})", int(len(places) > stored_points))
-        report.findings.note(SMALL, f"{source.name} ({len(places):,})", int(len(places) < num_points))
+            report.findings.note(what, item.name)
+        report.findings.note(HOLED, f"{item.name} ({num_odd:,} of them)", int(num_odd > 0))
+        report.findings.note(THINNED, f"{item.name} ({len(places):,})", int(len(places) > stored_points))
+        report.findings.note(SMALL, f"{item.name} ({len(places):,})", int(len(places) < num_points))
         some = points[-1][:LOOKED_AT]
-        report.findings.note(REPEATED, source.name, int(2 * len(np.unique(some, axis=0)) <= len(some)))
-    report.num_unlabelled += labels.count(IGNORED)
+        report.findings.note(REPEATED, item.name, int(2 * len(np.unique(some, axis=0)) <= len(some)))
     known = [part for part in parts if part is not None]
     if known and len(known) < len(parts):
-        for name, part in zip(names, parts, strict=True):
-            report.findings.note(PARTLESS, name, int(part is None))
-    return Clouds(points, labels, known if known and len(known) == len(parts) else None, names)
+        for item, part in zip(kept, parts, strict=True):
+            report.findings.note(PARTLESS, item.name, int(part is None))
+    return Clouds(points, known if known and len(known) == len(parts) else None, kept)
 
 
 def normalized(points: np.ndarray, how: Literal["sphere", "centre", "none"] | str) -> np.ndarray:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from unmask.data import find_files
-from unmask_pointcloud.data.clouds import Source
-from unmask_pointcloud.data.module import PointCloudData, Sources
-from unmask_pointcloud.data.reading import EXTENSIONS, SCANS, read_file
-from unmask_pointcloud.data.report import BESIDE, SEEN
+from unmask.data import File, Findings, FolderSource
+from unmask_pointcloud.data.module import PointCloudData
+from unmask_pointcloud.data.reading import EXTENSIONS, SCANS
 
 
 class PointCloudFilesData(PointCloudData):
@@ -42,57 +39,28 @@ class PointCloudFilesData(PointCloudData):
         extensions: tuple[str, ...] = EXTENSIONS,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
         if labels not in ("folder", None):
             raise ValueError(f"`labels` must be 'folder' or None, but is {labels!r}.")
         unknown = [ending for ending in extensions if ending not in EXTENSIONS]
         if unknown:
             raise ValueError(f"`extensions` must be among {', '.join(EXTENSIONS)}, but has {unknown[0]!r}.")
-        self.folder = folder
-        self.val_folder = val_folder
-        self.labels = labels
-        self.extensions = extensions
+        super().__init__(source=CloudFolder(folder, extensions, val_folder, labels), **shared)
 
-    def sources(self) -> Sources:
-        findings = self.report.findings
-        options = [name for name in ("folder", "val_folder") if getattr(self, name) is not None]
-        folders = [Path(getattr(self, name)).expanduser() for name in options]
-        found = [self._files(folder, option) for folder, option in zip(folders, options, strict=True)]
-        pairs = [[(path, _class(path, folder)) for path in own] for own, folder in zip(found, folders, strict=True)]
-        words = {word for own in pairs for _, word in own}
-        classes = sorted(words) if self.labels is not None and all(words) else []
-        for own, folder in zip(pairs, folders, strict=True):
-            for path, word in own:
-                beside = self.labels is not None and len(words) > 1 and not word
-                findings.note(BESIDE, path.relative_to(folder).as_posix(), int(beside))
-        trained_on = {path.resolve() for path in found[0]}
-        for path in (path for part in found[1:] for path in part):
-            findings.note(SEEN, path.relative_to(folders[1]).as_posix(), int(path.resolve() in trained_on))
-        parts = [
-            [
-                Source(
-                    str(path.relative_to(folder)),
-                    partial(read_file, path, self.channels, self.stored_points),
-                    classes.index(word) if classes else None,
-                )
-                for path, word in own
-            ]
-            for own, folder in zip(pairs, folders, strict=True)
-        ]
-        return Sources(parts[0], parts[1] if len(parts) > 1 else None, classes)
 
-    def _files(self, folder: Path, option: str) -> list[Path]:
-        files = find_files(folder, self.extensions, self.report.findings, "point clouds", option)
-        scans = [path for path in files if path.suffix.lower() in SCANS]
+@dataclass
+class CloudFolder(FolderSource):
+    """Those files; LAS files are refused where nothing reads them."""
+
+    endings: tuple[str, ...] = EXTENSIONS
+    by_value: bool = False
+    what: str = "point clouds"
+
+    def files(self, option: str, folder: str, findings: Findings) -> list[File]:
+        files = super().files(option, folder, findings)
+        scans = [path for path, _ in files if path.suffix.lower() in SCANS]
         if scans and importlib.util.find_spec("laspy") is None:
             raise ValueError(
                 f"`{option}` must hold no LAS files where laspy is not installed, but has {scans[0].name}; "
                 "`pip install 'unmask-pointcloud[las]'`, or leave '.las' and '.laz' out of `extensions`."
             )
         return files
-
-
-def _class(path: Path, root: Path) -> str:
-    """The first folder below ``root`` on the way to ``path``; empty when it lies in ``root`` itself."""
-    parts = path.relative_to(root).parts
-    return parts[0] if len(parts) > 1 else ""

@@ -1,37 +1,23 @@
-"""Point-cloud data modules: clouds in, samples of one size out, whatever the source."""
+"""Point-cloud data: clouds in, samples of one size out, whatever the source."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from unmask.api import IGNORED, at_least, inside, nearest, quoted, track
-from unmask.data import MaskedDataModule, Sample, Splits, held_out
+from unmask.api import at_least, nearest, quoted
+from unmask.data import Item, Sample, Source, SourceDataModule, Splits
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
-from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, Source, collect
-from unmask_pointcloud.data.report import THINNED, UNPROBED, UNREADABLE, UNSEEN, Report
+from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, collect
+from unmask_pointcloud.data.reading import read_file
+from unmask_pointcloud.data.report import THINNED, PointCloudReport
 
 
-class Sources(NamedTuple):
-    """What a data module reads.
-
-    Args:
-        train: clouds to train on.
-        val: clouds to validate and score on; None: a fixed random part of ``train``.
-        classes: names of labels.
-    """
-
-    train: Sequence[Source]
-    val: Sequence[Source] | None
-    classes: list[str]
-
-
-class PointCloudData(MaskedDataModule):
-    """Point clouds; a subclass says where they come from (`sources`).
+class PointCloudData(SourceDataModule):
+    """Point clouds of a source whose items give files, or a `Cloud` with ``channels``.
 
     A batch is dense: ``points`` ``[B, num_points, 3 + C]`` float32 (x, y, z, then ``channels`` in their order),
     ``index`` ``[B]``; where clouds have a class, ``label`` ``[B]``; where points have one, ``part`` ``[B, num_points]``
@@ -39,12 +25,13 @@ class PointCloudData(MaskedDataModule):
 
     All clouds are read once and kept in memory, at most ``stored_points`` of each in an order of their own: 4 bytes
     a number. A training sample is ``num_points`` of those, drawn anew each time; in validation and probes they are the
-    same in every run. What is odd is handled as `Report` says, counted, and shown once before training. Points that
-    are not finite are left out, and so are clouds that cannot be used: empty, of one point or place, damaged, with
-    coordinates beyond single precision, with classes of points that are no whole numbers below 100,000. Labels that
-    are all of one class are left out, for they tell nothing; probes see the clouds that have one.
+    same in every run. What is odd is handled as `PointCloudReport` says, counted, and shown once before training.
+    Points that are not finite are left out, and so are clouds that cannot be used: empty, of one point or place,
+    damaged, with coordinates beyond single precision, with classes of points that are no whole numbers below 100,000.
+    What is held out and which labels count is said in `SourceDataModule`.
 
     Args:
+        source: where the clouds come from.
         num_points: of a sample, at least 2: 1,024 in Point-BERT and Point-MAE.
         channels: of each point beside its place: ``normals``, ``rgb`` (in [0, 1]), ``intensity``.
         normalize: ``sphere``: each cloud's mean is the origin and its farthest point lies at 1, as in Point-MAE;
@@ -63,9 +50,14 @@ class PointCloudData(MaskedDataModule):
     """
 
     sample_name: ClassVar[str] = "clouds"
+    item: ClassVar[str] = "cloud"
+    item_name: ClassVar[str] = "point cloud"
+    keys: ClassVar[tuple[str, ...]] = ("points", "part", "valid", "label", "index")
+    report: PointCloudReport
 
     def __init__(
         self,
+        source: Source,
         num_points: int = 1024,
         channels: tuple[str, ...] = (),
         normalize: str = "sphere",
@@ -75,7 +67,10 @@ class PointCloudData(MaskedDataModule):
         batch_size: int = 128,
         **shared: Any,
     ) -> None:
-        super().__init__(batch_size=batch_size, augment=None, **shared)
+        super().__init__(
+            source=source, report=PointCloudReport("clouds"), val_ratio=val_ratio, batch_size=batch_size, augment=None,
+            **shared,
+        )  # fmt: skip
         for name in channels:
             if name not in CHANNELS:
                 near = quoted(nearest(name, CHANNELS) or CHANNELS)
@@ -88,103 +83,46 @@ class PointCloudData(MaskedDataModule):
         at_least(2, num_points=num_points)
         if stored_points < num_points:
             raise ValueError(f"`stored_points` must be at least `num_points` = {num_points}, but is {stored_points}.")
-        inside("(0, 1)", val_ratio=val_ratio)
         self.num_points = num_points
         self.channels = tuple(channels)
         self.normalize = normalize
         self.stored_points = stored_points
-        self.val_ratio = val_ratio
         before = [CHANNELS[name] for name in channels[: channels.index("normals")]] if "normals" in channels else None
         self.augmentations: list[Augment] = augmentation(augment, None if before is None else 3 + sum(before))
-        self.report = Report()
-
-    @abstractmethod
-    def sources(self) -> Sources:
-        """What is to be read; called once, on every device's process."""
 
     @property
     def width(self) -> int:
         """3 + C, numbers of a point."""
         return 3 + sum(CHANNELS[name] for name in self.channels)
 
-    @cached_property
-    def classes(self) -> list[str]:
-        """Names of the labels; empty: there are none."""
-        return self._read[2]
+    def collect(self, items: Iterable[Item]) -> Clouds:
+        read = partial(read_file, channels=self.channels, num_points=self.stored_points)
+        return collect(
+            items, self.width, self.normalize, self.num_points, self.stored_points, self.report, read
+        )  # fmt: skip
 
-    @cached_property
-    def _read(self) -> tuple[Clouds, Clouds | None, list[str]]:
-        """Clouds to train on, those to validate on, and names of classes."""
-        train, val, classes = self.sources()
-        parts: list[Clouds | None] = []
-        for part in (train, val):
-            if part is None:
-                parts.append(None)
-                continue
-            clouds = collect(
-                track(part, "reading clouds"),
-                self.width,
-                self.normalize,
-                self.num_points,
-                self.stored_points,
-                self.report,
-            )
-            if not len(clouds):
-                told = self.report.findings.named(UNREADABLE)
-                told = f": {told}" if told else ""
-                raise ValueError(f"The data must have a point cloud that can be used, but has none{told}.")
-            parts.append(clouds)
-        assert parts[0] is not None
-        by_part = [set(part.label.tolist()) - {IGNORED} for part in parts if part is not None]
-        self.report.num_classes = len(set().union(*by_part))
-        if parts[1] is not None and by_part[0]:
-            for label, name in zip(parts[1].label, parts[1].names, strict=True):
-                self.report.findings.note(UNSEEN, name, int(label not in by_part[0] | {IGNORED}))
-        return parts[0], parts[1], classes if self.report.num_classes > 1 else []
-
-    def found(self) -> str:
-        counts = super().found()  # loads the data, which fills the report
-        return f"{self.report}\n  {counts}"
+    def samples(self, kept: Clouds, chosen: list[int], labelled: bool, trained: bool) -> View:
+        same = Fit(self.num_points, self.report.padded, drawn=False)
+        return View(kept, chosen, labelled, None if trained else same)
 
     def load(self) -> Splits:
-        clouds, val_clouds, classes = self._read
-        if val_clouds is None:
-            if len(clouds) < 2:
-                thinned = self.report.findings.named(THINNED)
-                kept = f", of which {self.stored_points:,} points (`stored_points`) would be kept" if thinned else ""
-                raise ValueError(
-                    "The data must have at least 2 point clouds, to train and to validate on, but has 1, "
-                    f"{thinned or clouds.names[0]}{kept}; cut a large scan into pieces, a file each."
-                )
-            train, val = held_out(len(clouds), self.val_ratio)
-            val_clouds = clouds
-        else:
-            train, val = list(range(len(clouds))), list(range(len(val_clouds)))
-        padded = self.report.padded
-        self.augment = Composed([Fit(self.num_points, padded, drawn=True), *self.augmentations])
-        same = Fit(self.num_points, padded, drawn=False)
-        with_class = [
-            [i for i in chosen if part.label[i] != IGNORED] for part, chosen in ((clouds, train), (val_clouds, val))
-        ]
-        probed = bool(classes) and all(with_class)
-        for name, part in zip(("to train on", "to validate on"), with_class, strict=True):
-            self.report.findings.note(UNPROBED, name, int(bool(classes) and not part))
-        labelled = probed and with_class == [train, val]
-        splits = Splits(View(clouds, train, labelled), View(val_clouds, val, labelled, same))
-        if not probed:
-            return splits
-        return splits._replace(
-            probe_train=View(clouds, with_class[0], True, same), probe_test=View(val_clouds, with_class[1], True, same)
-        )
+        splits = super().load()  # reads the clouds, which may be smaller than a sample
+        self.augment = Composed([Fit(self.num_points, self.report.padded, drawn=True), *self.augmentations])
+        return splits
+
+    def alone(self, kept: Clouds) -> str:
+        thinned = self.report.findings.named(THINNED)
+        left = f", of which {self.stored_points:,} points (`stored_points`) would be kept" if thinned else ""
+        return f", {thinned or kept.items[0].name}{left}; cut a large scan into pieces, a file each"
 
 
-def numbered(sources: Sequence[Source]) -> list[str]:
+def numbered(items: Sequence[Item]) -> list[str]:
     """Names of classes that have none: their numbers, from 0 to the greatest label.
 
     Raises:
         ValueError: a label of `MOST_CLASSES` or more.
     """
-    largest = max((source.label for source in sources if source.label is not None), default=-1)
+    largest = max((item.label for item in items if isinstance(item.label, int)), default=-1)
     if largest >= MOST_CLASSES:
         raise ValueError(f"Labels must be class numbers below {MOST_CLASSES:,}, but go up to {largest:,}.")
     return [str(number) for number in range(largest + 1)]
@@ -204,5 +142,6 @@ class View(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         place = self.chosen[index]
-        sample = self.clouds[place] | ({"label": int(self.clouds.label[place])} if self.labelled else {})
+        sample = self.clouds[place] | dict(self.clouds.items[place].groups)
+        sample |= {"label": int(self.clouds.label[place])} if self.labelled else {}
         return sample if self.fit is None else self.fit(sample)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from unmask.api import quoted
-from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud, Source
-from unmask_pointcloud.data.module import PointCloudData, Sources, numbered
+from unmask.data import Findings, Found, Item, Source
+from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
+from unmask_pointcloud.data.module import PointCloudData, numbered
 from unmask_pointcloud.data.reading import ARRAYS, of_rows
 
 READ = ("points", "label", "part", "classes")
@@ -43,34 +45,42 @@ class NpzCloudsData(PointCloudData):
         self,
         paths: str | list[str],
         val_paths: str | list[str] | None = None,
+        channels: tuple[str, ...] = (),
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        self.paths = [paths] if isinstance(paths, str) else list(paths)
-        self.val_paths = [val_paths] if isinstance(val_paths, str) else val_paths
+        super().__init__(source=NpzSource(paths, val_paths, channels), channels=channels, **shared)
 
-    def sources(self) -> Sources:
+
+@dataclass
+class NpzSource(Source):
+    """The clouds of those archives; the fields are options of `NpzCloudsData`."""
+
+    paths: str | list[str]
+    val_paths: str | list[str] | None = None
+    channels: tuple[str, ...] = ()
+
+    def read(self, findings: Findings) -> Found:
         named: dict[str, list[str]] = {}
-        train = self._of(self.paths, named)
-        val = None if self.val_paths is None else self._of(self.val_paths, named)
+        train = self._of(self.paths, named, findings)
+        val = None if self.val_paths is None else self._of(self.val_paths, named, findings)
         if len({tuple(names) for names in named.values()}) > 1:
             raise ValueError(f"`classes` must be the same in all files, but differs in {quoted(named)}.")
         if named:
-            return Sources(train, val, next(iter(named.values())))
-        return Sources(train, val, numbered([*train, *(val or [])]))
+            return Found(train, val, next(iter(named.values())))
+        return Found(train, val, numbered([*train, *(val or [])]))
 
-    def _of(self, paths: list[str], named: dict[str, list[str]]) -> list[Source]:
+    def _of(self, paths: str | list[str], named: dict[str, list[str]], findings: Findings) -> list[Item]:
         """Clouds of files; the names of classes that those have are added to ``named``."""
-        found = []
-        for path in (Path(path).expanduser() for path in paths):
+        found, width = [], 3 + sum(CHANNELS[name] for name in self.channels)
+        for path in (Path(path).expanduser() for path in ([paths] if isinstance(paths, str) else paths)):
             arrays, others = _opened(path)
             if others:
-                self.report.findings.note(ARRAYS.format(", ".join(others)), path.name)
+                findings.note(ARRAYS.format(", ".join(others)), path.name)
             points, label, part = arrays["points"], arrays.get("label"), arrays.get("part")
             if part is not None and part.ndim != 2:
-                self.report.findings.note(OTHER_PART, path.name)
+                findings.note(OTHER_PART, path.name)
                 part = None
-            if points.ndim != 3 or points.shape[2] < self.width:
+            if points.ndim != 3 or points.shape[2] < width:
                 numbers = " + ".join(["3", *(f"{CHANNELS[name]} ({name})" for name in self.channels)])
                 raise ValueError(
                     f"`points` of {path} must be [clouds, points, {numbers} or more], but are {list(points.shape)}."
@@ -96,7 +106,7 @@ class NpzCloudsData(PointCloudData):
             for row in range(len(points)):
                 read = partial(_cloud, points[row], None if part is None else part[row], self.channels)
                 own = int(label[row]) if label is not None else -1
-                found.append(Source(f"{path.name}[{row}]", read, own if own >= 0 else None))
+                found.append(Item(f"{path.name}[{row}]", read, own if own >= 0 else None))
         return found
 
 

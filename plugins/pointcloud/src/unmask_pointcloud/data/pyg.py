@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import numpy as np
 
 from unmask import seeds
 from unmask.api import nearest, quoted
-from unmask.data import data_alone
-from unmask_pointcloud.data.clouds import Cloud, Source, Unreadable
-from unmask_pointcloud.data.module import PointCloudData, Sources, numbered
+from unmask.data import Findings, Found, Item, Source, Unreadable, data_alone
+from unmask_pointcloud.data.clouds import Cloud
+from unmask_pointcloud.data.module import PointCloudData, numbered
 from unmask_pointcloud.data.reading import cloud_of
 
 FEATURES = "clouds have `x`, which is left out"
@@ -49,33 +50,45 @@ class PyGCloudsData(PointCloudData):
         options: dict[str, Any] | None = None,
         download: bool = False,
         channels: tuple[str, ...] = (),
+        stored_points: int = 8192,
         **shared: Any,
     ) -> None:
-        super().__init__(channels=channels, **shared)
-        if not set(channels) <= {"normals"}:
-            raise ValueError(f"`channels` of PyG's data sets must be `normals` or none, but are {list(channels)}.")
-        self.set_name = name
-        self.root = root
-        self.options = options or {}
-        self.download = download
+        source = PyGSource(name, root, options, download, channels, stored_points)
+        super().__init__(source=source, channels=channels, stored_points=stored_points, **shared)
 
-    def prepare_data(self) -> None:
+
+@dataclass
+class PyGSource(Source):
+    """Those samples as clouds, with ``num_points`` on each surface; other fields are options of `PyGCloudsData`."""
+
+    name: str
+    root: str
+    options: dict[str, Any] | None = None
+    download: bool = False
+    channels: tuple[str, ...] = ()
+    num_points: int = 8192
+
+    def __post_init__(self) -> None:
+        if not set(self.channels) <= {"normals"}:
+            raise ValueError(f"`channels` of PyG's data sets must be `normals` or none, but are {list(self.channels)}.")
+
+    def prepare(self) -> None:
         with data_alone(_safe()):  # PyG would run code that is in its files
-            self._opened()  # one process fetches and processes it, before all others read it
+            self._opened()
 
-    def sources(self) -> Sources:
+    def read(self, findings: Findings) -> Found:
         with data_alone(_safe()):
             opened = self._opened()
-            train = self._sources(opened[0], "train")
-            val = None if opened[1] is None else self._sources(opened[1], "test")
+            train = self._items(opened[0], "train")
+            val = None if opened[1] is None else self._items(opened[1], "test")
             names = getattr(opened[0], "categories", None) if "category" in opened[0][0] else None
         classes = numbered([*train, *(val or [])])
-        return Sources(train, val, list(names) if names and len(names) >= len(classes) else classes)
+        return Found(train, val, list(names) if names and len(names) >= len(classes) else classes)
 
-    def _sources(self, dataset: Any, part: str) -> list[Source]:
+    def _items(self, dataset: Any, part: str) -> list[Item]:
         return [
-            Source(
-                f"{self.set_name} {part} {number}", partial(self._cloud, data, f"{part} {number}"), _label(data)
+            Item(
+                f"{self.name} {part} {number}", partial(self._cloud, data, f"{part} {number}"), _label(data)
             )
             for number, data in enumerate(dataset)
         ]  # fmt: skip
@@ -92,7 +105,7 @@ class PyGCloudsData(PointCloudData):
             if not np.isfinite(places).all() or not surface.area > 0:
                 raise Unreadable("a surface without an area, or with corners that are not finite")
             seed = seeds.mix("surface", name)
-            places, faces = trimesh.sample.sample_surface(surface, self.stored_points, seed=seed)
+            places, faces = trimesh.sample.sample_surface(surface, self.num_points, seed=seed)
             normals = surface.face_normals[faces]
         else:
             if data.x is not None and data.x.shape == (len(places), 3):
@@ -115,17 +128,17 @@ class PyGCloudsData(PointCloudData):
                 "`pip install 'unmask-pointcloud[pyg]'`."
             ) from error
         known = {name for name in dir(torch_geometric.datasets) if name[0].isupper()}
-        if self.set_name not in known:
-            near = quoted(nearest(self.set_name, known) or sorted(known)[:3])
+        if self.name not in known:
+            near = quoted(nearest(self.name, known) or sorted(known)[:3])
             raise ValueError(
-                f"`name` must be a class of `torch_geometric.datasets`, but is {self.set_name!r}; nearest: {near}."
+                f"`name` must be a class of `torch_geometric.datasets`, but is {self.name!r}; nearest: {near}."
             )
-        kind = getattr(torch_geometric.datasets, self.set_name)
+        kind = getattr(torch_geometric.datasets, self.name)
         arguments = inspect.signature(kind.__init__).parameters
         if not self.download:
             kind = type(kind.__name__, (kind,), {"download": _refuse, "__module__": kind.__module__})
         try:
-            open_part = partial(kind, str(Path(self.root).expanduser()), **self.options)
+            open_part = partial(kind, str(Path(self.root).expanduser()), **(self.options or {}))
             if "train" in arguments:
                 return open_part(train=True), open_part(train=False)
             if "split" in arguments:
@@ -135,7 +148,7 @@ class PyGCloudsData(PointCloudData):
         except (TypeError, AssertionError) as error:  # some classes assert what they take
             told = f": {error}" if str(error) else ""
             raise ValueError(
-                f"`options` must be arguments that `{self.set_name}` takes, but are {self.options}{told}."
+                f"`options` must be arguments that `{self.name}` takes, but are {self.options or {}}{told}."
             ) from error
 
 

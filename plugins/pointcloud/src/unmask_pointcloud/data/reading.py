@@ -25,7 +25,8 @@ import numpy as np
 import trimesh
 
 from unmask import seeds
-from unmask_pointcloud.data.clouds import CHANNELS, Cloud, Unreadable
+from unmask.data import Unreadable
+from unmask_pointcloud.data.clouds import CHANNELS, Cloud
 
 ROWS = (".xyz", ".txt", ".pts")
 SURFACES = (".ply", ".obj", ".off", ".stl", ".glb")

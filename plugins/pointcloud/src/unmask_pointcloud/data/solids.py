@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -11,8 +12,9 @@ import trimesh
 from trimesh import Trimesh
 from trimesh.creation import annulus, capsule, cone, cylinder, icosphere, torus
 
-from unmask_pointcloud.data.clouds import Cloud, Source
-from unmask_pointcloud.data.module import PointCloudData, Sources
+from unmask.data import Findings, Found, Item, Source
+from unmask_pointcloud.data.clouds import Cloud
+from unmask_pointcloud.data.module import PointCloudData
 
 PARTS = ("level", "upright", "curved")
 """Classes of points: on a flat level face, on another flat face, on a curved one."""
@@ -52,33 +54,40 @@ class SolidsData(PointCloudData):
         num_workers: int | None = 0,
         **shared: Any,
     ) -> None:
+        source = SolidsSource(num_solids, seed, channels, stored_points)
         super().__init__(
-            channels=channels, stored_points=stored_points, val_ratio=val_ratio, num_workers=num_workers, **shared
-        )
-        if num_solids < 2 * len(KINDS):
-            raise ValueError(f"`num_solids` must be at least {2 * len(KINDS)}, but is {num_solids}.")
-        if not set(channels) <= {"normals"}:
-            raise ValueError(f"`channels` of solids must be `normals` or none, but are {list(channels)}.")
-        self.num_solids = num_solids
-        self.solids_seed = seed
-        self.report.kind = "synthetic solids"
+            source=source, channels=channels, stored_points=stored_points, val_ratio=val_ratio, num_workers=num_workers,
+            **shared,
+        )  # fmt: skip
 
-    def sources(self) -> Sources:
-        kinds = list(KINDS)
-        return Sources(
-            [
-                Source(f"solid {number}", partial(self._drawn, number), number % len(kinds))
-                for number in range(self.num_solids)
-            ],
-            None,
-            kinds,
-        )
 
-    def _drawn(self, number: int) -> Cloud:
-        rng = np.random.default_rng([self.solids_seed, number])
+@dataclass
+class SolidsSource(Source):
+    """Those solids, ``num_points`` of each; other fields are options of `SolidsData`."""
+
+    kind = "synthetic solids"
+
+    num_solids: int = 1200
+    seed: int = 0
+    channels: tuple[str, ...] = ()
+    num_points: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.num_solids < 2 * len(KINDS):
+            raise ValueError(f"`num_solids` must be at least {2 * len(KINDS)}, but is {self.num_solids}.")
+        if not set(self.channels) <= {"normals"}:
+            raise ValueError(f"`channels` of solids must be `normals` or none, but are {list(self.channels)}.")
+
+    def read(self, findings: Findings) -> Found:
+        solids = (Item(f"solid {n}", partial(self.solid, n), n % len(KINDS)) for n in range(self.num_solids))
+        return Found(list(solids), classes=list(KINDS))
+
+    def solid(self, number: int) -> Cloud:
+        """One of them."""
+        rng = np.random.default_rng([self.seed, number])
         shape, curved = _shape(list(KINDS)[number % len(KINDS)], int(rng.integers(VARIANTS)))
         solid = Trimesh(shape.vertices * rng.uniform(*STRETCH, 3), shape.faces, process=False)
-        places, faces = trimesh.sample.sample_surface(solid, self.stored_points, seed=rng)
+        places, faces = trimesh.sample.sample_surface(solid, self.num_points, seed=rng)
         normals = solid.face_normals[faces]
         part = np.where(curved[faces], 2, np.where(np.abs(normals[:, 1]) > 0.999, 0, 1))
         places = places + NOISE * np.ptp(places, axis=0).max() * rng.standard_normal(places.shape)

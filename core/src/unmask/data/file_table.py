@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from unmask.data import Findings, read_table
+from unmask.data.findings import Findings
+from unmask.data.tables import read_table
 
 Parts = tuple[str, ...]
 Fit = tuple[bool, int]
@@ -26,7 +27,7 @@ class FileTable:
     the path below the folder, or that shares most with the file's path; a row is of the files that it fits best.
 
     Args:
-        path: a CSV or TSV file, as `unmask.data.read_table` reads them.
+        path: a CSV or TSV file, as `unmask.data.tables` reads them.
         file_column: its column of files.
         columns: the columns to keep, by the option that names each.
         findings: is told of odd rows.

@@ -1,0 +1,154 @@
+"""A data module of a source: what is held out, which labels count, and what is told, the same in every modality."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from torch.utils.data import Dataset
+
+from unmask.data.module import MaskedDataModule, Splits, held_out
+from unmask.data.report import UNREADABLE, Report
+from unmask.data.sources import Item, Source
+from unmask.support.checks import inside
+from unmask.support.progress import track
+
+UNSEEN = "{}s to validate on are of classes that none to train on is of"
+UNPROBED = "parts of the data have no {} with a class, so that nothing can be probed"
+
+
+class SourceDataModule(MaskedDataModule):
+    """Reads a source, and makes splits of it. A modality says how items are read (`collect`) and become `samples`.
+
+    - Items are held out whole, where the source has no part to validate on; the same ones in every run.
+    - Labels that are all of one class are left out, for they tell nothing. Samples to train and to validate on have
+      labels where every item has one; probes see the items that have one.
+    - What is odd is counted in `report` and shown once before training.
+
+    Args:
+        source: what is read.
+        report: to be filled.
+        val_ratio: share of items held out, in (0, 1), where the source has no part to validate on.
+
+    Raises:
+        ValueError: a value outside its range; in `setup`, no item that can be used, or only one and nothing to
+            validate on; groups that are called as keys of a sample.
+
+    Further arguments are those of `MaskedDataModule`.
+    """
+
+    item: ClassVar[str] = "item"
+    """One thing of a source, in findings."""
+    item_name: ClassVar[str] = "item"
+    """The same in errors."""
+    keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of a sample, which no group may be called."""
+    left_out: ClassVar[tuple[str, ...]] = (UNREADABLE,)
+    """Findings that say why there is no item."""
+
+    def __init__(self, source: Source, report: Report, val_ratio: float = 0.1, **shared: Any) -> None:
+        super().__init__(**shared)
+        inside("(0, 1)", val_ratio=val_ratio)
+        self.source = source
+        self.val_ratio = val_ratio
+        self.report = report
+        if source.kind is not None:
+            report.kind = source.kind
+
+    @abstractmethod
+    def collect(self, items: Iterable[Item]) -> Any:
+        """Reads the items of a part: an object with ``items``, a list of those that can be used.
+
+        Others are left out, counted and named in `report`.
+        """
+
+    @abstractmethod
+    def samples(self, kept: Any, chosen: list[int], labelled: bool, trained: bool) -> Dataset:
+        """Samples of some of the items of a part.
+
+        Args:
+            kept: what `collect` gave.
+            chosen: places in ``kept.items``.
+            labelled: whether samples have ``label``.
+            trained: whether they are trained on, so that they are drawn anew each time.
+        """
+
+    def alone(self, kept: Any) -> str:
+        """What an error adds where the data has a single item and nothing to validate on."""
+        return ""
+
+    def prepare_data(self) -> None:
+        self.source.prepare()
+
+    @property
+    def parts(self) -> list[Any]:
+        """What `collect` gave for the items to train on, and for those to validate on where the source knows such."""
+        return self._read[0]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels; empty: there are none."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[list[Any], list[str]]:
+        found = self.source.read(self.report.findings).numbered()
+        parts: list[Any] = []
+        for part in found.parts:
+            kept = self.collect(track(part, f"reading {self.item}s"))
+            if not kept.items:
+                named = [self.report.findings.named(what) for what in self.left_out]
+                told = "; ".join(names for names in named if names)
+                raise ValueError(
+                    f"The data must have a {self.item_name} that can be used, but has none{told and ': ' + told}."
+                )
+            parts.append(kept)
+        items = [item for kept in parts for item in kept.items]
+        taken = {name for item in items for name in item.groups} & set(self.keys)
+        if taken:
+            own = ", ".join(map(repr, self.keys))
+            raise ValueError(f"What {self.item}s are grouped by must not be called {own}, but one is {min(taken)!r}.")
+        trained = {item.label for item in parts[0].items} - {None}
+        for item in parts[-1].items if len(parts) > 1 and trained else ():
+            self.report.findings.note(UNSEEN.format(self.item), item.name, int(item.label not in trained | {None}))
+        self.report.num_items = len(items)
+        self.report.num_unlabelled = sum(item.label is None for item in items)
+        self.report.num_classes = len({item.label for item in items} - {None})
+        return parts, list(found.classes) if self.report.num_classes > 1 else []
+
+    def found(self) -> str:
+        counts = super().found()  # loads the data, which fills the report
+        return f"{self.report}\n  {counts}"
+
+    def load(self) -> Splits:
+        train, val = self.parts[0], self.parts[-1]
+        if len(self.parts) > 1:
+            chosen = list(range(len(train.items))), list(range(len(val.items)))
+        elif len(train.items) > 1:
+            chosen = held_out(len(train.items), self.val_ratio)
+        else:
+            raise ValueError(
+                f"The data must have at least 2 {self.item_name}s, to train and to validate on, but has 1"
+                f"{self.alone(train)}."
+            )
+        with_class = tuple(
+            [place for place in own if kept.items[place].label is not None]
+            for kept, own in zip((train, val), chosen, strict=True)
+        )
+        for name, own in zip(("to train on", "to validate on"), with_class, strict=True):
+            unprobed = bool(self.classes) and not own
+            self.report.findings.note(UNPROBED.format(self.item), name, int(unprobed))
+        probed = bool(self.classes) and all(with_class)
+        labelled = probed and with_class == chosen
+        splits = Splits(
+            self.samples(train, chosen[0], labelled, trained=True),
+            self.samples(val, chosen[1], labelled, trained=False),
+        )
+        if not probed:
+            return splits
+        probe_train, probe_test = (
+            self.samples(kept, own, True, trained=False) for kept, own in zip((train, val), with_class, strict=True)
+        )
+        return splits._replace(probe_train=probe_train, probe_test=probe_test)

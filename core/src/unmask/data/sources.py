@@ -1,0 +1,102 @@
+"""Sources: a source says which items there are, and how each is read; a data module makes samples of them.
+
+A folder, a data set of a hub, a generator and an archive are sources. Everything else belongs to the data module:
+what is held out, labels of the parts, batches, their order, resuming, and the report.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from unmask.data.findings import Findings
+from unmask.data.labels import ordered
+from unmask.support.remembered import Remembered
+
+
+class Unreadable(ValueError):  # noqa: N818 (says what the item is)
+    """This item cannot be used; the message says why, without the item's name."""
+
+
+class Item(NamedTuple):
+    """One thing of a source.
+
+    Args:
+        name: what a report calls it.
+        content: what the modality reads (the path of a file, its contents, or values), or a function that gives it
+            and may raise `Unreadable` or OSError. Loading processes get a copy of it.
+        label: its class, by a word or by its place in `Found.classes`; None: it has none.
+        groups: further words of it by name, such as its speaker. They become keys of its sample.
+    """
+
+    name: str
+    content: Any
+    label: int | str | None = None
+    groups: Mapping[str, str] = {}
+
+    def read(self) -> Any:
+        """What the modality reads."""
+        return self.content() if callable(self.content) else self.content
+
+
+class Found(NamedTuple):
+    """What a source has.
+
+    Args:
+        train: items to train on.
+        val: items to validate and score on; None: the data module holds out a part of ``train``.
+        classes: names of labels 0, 1, 2, ...; words of items that are not among them follow, numbers by value, then
+            words by their letters.
+    """
+
+    train: Sequence[Item]
+    val: Sequence[Item] | None = None
+    classes: Sequence[str] = ()
+
+    @property
+    def parts(self) -> list[Sequence[Item]]:
+        """``train``, and ``val`` where there is one."""
+        return [self.train] if self.val is None else [self.train, self.val]
+
+    @classmethod
+    def of(cls, parts: Iterable[Sequence[Item]], classes: Sequence[str] = ()) -> Found:
+        """Of `parts`."""
+        train, *others = parts
+        return cls(train, others[0] if others else None, classes)
+
+    def numbered(self) -> Found:
+        """With ``classes`` whole, and labels that are places in them."""
+        words = {item.label for part in self.parts for item in part if isinstance(item.label, str)}
+        classes = list(dict.fromkeys([*self.classes, *ordered(words)]))
+        ids: dict[object, int] = {word: number for number, word in enumerate(classes)}
+        parts = [[item._replace(label=ids.get(item.label, item.label)) for item in part] for part in self.parts]
+        return Found.of(parts, classes)
+
+
+class Source(Remembered, ABC):
+    """Where a data module's items come from. A source fits every module that reads what its items give.
+
+    Most are dataclasses, whose fields are their options.
+
+    A source has a length: `held_out` and the keyed order of an epoch need one. A stream has none. It would be a class
+    of its own beside `Found`, which gives items by shard, and a data module that takes it would order shards instead
+    of items; `prepare`, `Item` and `Findings` would serve both.
+    """
+
+    kind: ClassVar[str | None] = None
+    """What a report calls the items, such as ``synthetic sounds``; None: what the data module calls them."""
+
+    def prepare(self) -> None:
+        """Downloads what is missing; called on one process, before all others read."""
+
+    @abstractmethod
+    def read(self, findings: Findings) -> Found:
+        """Which items there are; called once, on every device's process.
+
+        Args:
+            findings: is told of what is odd.
+
+        Raises:
+            ValueError: there is no such data.
+        """
