@@ -148,11 +148,11 @@ def test_a_mixed_folder_trains_and_names_the_unreadable_once(
     data = ImageFolderData(str(folder), image_size=16, batch_size=3, val_ratio=0.3, drop_last=False)
     data.setup("fit")
     told = capsys.readouterr().out
-    (line,) = [line for line in told.splitlines() if "cannot be read" in line]
-    assert line.startswith("  3 cannot be read and are left out: bands.npy (shape (8, 8, 7) instead of 3 channels")
+    (line,) = [line for line in told.splitlines() if "cannot be used" in line]
+    assert line.startswith("  3 cannot be used and are left out: bands.npy (shape (8, 8, 7) instead of 3 channels")
     assert all(name in line for name in ("truncated.jpg", "text.png"))
     assert "1 files with other endings are left out: notes.txt." in told
-    assert "6 images to train on, 2 to validate on. No labels." in told
+    assert "6 images to train on, 2 to validate on." in told
     batches = [*data.train_dataloader(), *data.val_dataloader()]
     assert sum(len(b["image"]) for b in batches) == 8
     for batch in batches:
@@ -182,8 +182,8 @@ def test_labels_are_the_sub_folders(tmp_path: Path) -> None:
     for part in (data.splits.probe_train, data.splits.probe_test):
         assert all(part[i]["label"] in (0, 1) for i in range(len(part)))
     files = data.splits.train
-    assert [files.labels[i] for i in range(len(files))] == [int(p.parent.name == "dog") for p in files.paths]
-    assert set(files.paths).isdisjoint(data.splits.val.dataset.paths)
+    assert [item.label for item in files.items] == [int(item.name.startswith("dog/")) for item in files.items]
+    assert {item.name for item in files.items}.isdisjoint(item.name for item in data.splits.val.dataset.items)
     assert "label" not in ImageFolderData(str(root), image_size=8, labels=None).splits.train[0]
     save(root / "loose.png", noise(9, 9))
     assert "label" not in ImageFolderData(str(root), image_size=8).splits.train[0]
@@ -210,15 +210,16 @@ def test_files_damaged_during_the_run_are_replaced(tmp_path: Path) -> None:
     root = colour_folder(tmp_path / "pets")
     data = ImageFolderData(str(root), image_size=8, batch_size=4)
     files = data.splits.train
-    files.paths[2].write_bytes(files.paths[2].read_bytes()[:60])
-    with pytest.warns(UserWarning, match=f"{files.paths[2].name} cannot be read .* so far: 1"):
+    path = files.items[2].content
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.warns(UserWarning, match=f"{path.name} cannot be read .* so far: 1"):
         replaced = files[2]
     assert torch.equal(replaced["image"], files[3]["image"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         files[2]  # told once
     files.on_unreadable = "stop"
-    with pytest.raises(ValueError, match=files.paths[2].name):
+    with pytest.raises(ValueError, match=path.name):
         files[2]
 
 
@@ -232,7 +233,9 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds 1 files with other endings \(a\.txt\)"):
         ImageFolderData(str(tmp_path / "pictures")).setup("fit")
     (tmp_path / "pictures" / "a.png").write_text("a")
-    with pytest.raises(ValueError, match=r"1 of 1 image files in .* cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"must have a single image that can be used, but has none: a\.png \(no image\)"
+    ):
         ImageFolderData(str(tmp_path / "pictures")).setup("fit")
     for options, said in (
         ({"image_size": 0}, "`image_size` must be at least 1"),
@@ -300,18 +303,21 @@ def test_digits() -> None:
     data = DigitsData(batch_size=64)
     train, val = data.splits.train, data.splits.val
     assert (len(train), len(val)) == (1297, 500)
-    assert train.images.shape == (1297, 1, 8, 8)
-    assert train.images.max() == 1
-    assert train.images.min() == 0
-    counts = torch.bincount(val.labels)
+    images = torch.stack([train[i]["image"] for i in range(len(train))])
+    labels = torch.tensor([val[i]["label"] for i in range(len(val))])
+    assert images.shape == (1297, 1, 8, 8)
+    assert images.max() == 1
+    assert images.min() == 0
+    counts = torch.bincount(labels)
     assert counts.min() >= 48
     assert counts.max() <= 52
     torch.manual_seed(0)
     batch = next(iter(data.train_dataloader()))
     assert batch["image"].shape == (64, 1, 8, 8)
     assert batch["label"].dtype == torch.int64
-    assert torch.equal(batch["image"], train.images[batch["index"]])
-    assert torch.equal(DigitsData().splits.val.labels, val.labels)
+    assert torch.equal(batch["image"], images[batch["index"]])
+    again = DigitsData().splits.val
+    assert [again[i]["label"] for i in range(len(again))] == labels.tolist()
     with pytest.raises(ValueError, match=r"`num_val` must be in \[10, 1787\], but is 5"):
         DigitsData(num_val=5)
 
@@ -388,7 +394,7 @@ def test_data_sets_on_disk(tmp_path: Path) -> None:
 
     for options, said in (
         ({"split": "trian"}, "`split` must be one of train, test, but is 'trian'"),
-        ({"image_column": "photos"}, "`image_column` must name a column, but is 'photos'. Nearest: photo"),
+        ({"image_column": "photos"}, "`image_column` must name a column, but is 'photos'; nearest: photo"),
     ):
         with pytest.raises(ValueError, match=said):
             HubImagesData(str(tmp_path / "both"), **options).setup("fit")

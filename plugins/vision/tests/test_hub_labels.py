@@ -36,11 +36,11 @@ def labels_of(data: HubImagesData) -> list[Any]:
 @pytest.mark.parametrize(
     ("feature", "cells", "labels", "classes", "told"),
     [
-        (ABC, ["a", "c", "b", None], [0, 2, 1, IGNORED], ["a", "b", "c"], "3 classes: a, b, c."),
+        (ABC, ["a", "c", "b", None], [0, 2, 1, IGNORED], ["a", "b", "c"], "  classes: a, b, c."),
         (INTS, [3, 7, None, 3], [3, 7, IGNORED, 3], [], "Labels are 2 whole numbers."),
         (datasets.Value("bool"), [True, False, True, True], [1, 0, 1, 1], [], "Labels are 2 whole numbers."),
         (FLOATS, [0.9, 0.1, -2.5, 4.0], [0.9, 0.1, -2.5, 4.0], [], "Labels are real numbers."),
-        (WORDS, ["dog", "cat", " ", "dog"], [1, 0, IGNORED, 1], ["cat", "dog"], "2 classes: cat, dog."),
+        (WORDS, ["dog", "cat", " ", "dog"], [1, 0, IGNORED, 1], ["cat", "dog"], "  classes: cat, dog."),
     ],
 )
 def test_one_label_an_image(tmp_path, feature, cells, labels, classes, told):
@@ -57,8 +57,8 @@ def test_one_label_an_image(tmp_path, feature, cells, labels, classes, told):
     [
         (INTS, [[0, 1, 0], [1, 1, 0]], [[0, 1, 0], [1, 1, 0]], [], "Labels are 3 numbers each, 0 or 1"),
         (INTS, [[0, 3], [1], []], [[1, 0, 0, 1], [0, 1, 0, 0], [0] * 4], [], "Labels are lists of 4 classes"),
-        (ABC, [[0, 1], [1, 2]], [[1, 1, 0], [0, 1, 1]], ["a", "b", "c"], "3 classes: a, b, c. Labels are lists"),
-        (WORDS, [["x", "y"], ["y"]], [[1, 1], [0, 1]], ["x", "y"], "2 classes: x, y. Labels are lists"),
+        (ABC, [[0, 1], [1, 2]], [[1, 1, 0], [0, 1, 1]], ["a", "b", "c"], "  classes: a, b, c.\n  Labels are lists"),
+        (WORDS, [["x", "y"], ["y"]], [[1, 1], [0, 1]], ["x", "y"], "  classes: x, y.\n  Labels are lists"),
         (INTS, [[0, 1], None], [[0, 1], [IGNORED] * 2], [], "Labels are 2 numbers each"),
         (FLOATS, [[0.5, 0.9], [1.5, 0.1]], [[0.5, 0.9], [1.5, 0.1]], [], "Labels are 2 real numbers each."),
     ],
@@ -97,5 +97,8 @@ def test_what_cannot_be_a_label_is_refused(tmp_path):
             data_of(tmp_path / str(place), feature, cells, label_column="label").setup()
     unasked = data_of(tmp_path / "unasked", ragged, [[0.5], [0.5, 0.1]])
     assert "No labels: Lists of real numbers" in unasked.found()
-    with pytest.raises(ValueError, match=r"`image_column` must name a column of images, but 'label' holds Value\."):
+    with pytest.raises(
+        ValueError,
+        match=r"`image_column` must name a column of images, but 'label' is one of Value\('int64'\); nearest: image\.",
+    ):
         data_of(tmp_path / "image", INTS, [1, 2], image_column="label").setup()

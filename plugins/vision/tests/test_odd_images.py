@@ -17,8 +17,7 @@ import torch
 from PIL import Image
 
 from unmask.data import Findings
-from unmask_vision.data import folder as folder_module
-from unmask_vision.data import reading
+from unmask_vision.data import module, reading
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
@@ -90,8 +89,10 @@ class TestFiles:
         os.mkfifo(root / "b" / "z.png")
         data = small(root)
         told = data.found()
-        assert told.splitlines()[0] == "3 images to train on, 1 to validate on. 2 classes: a, b. 8 x 8 pixels."
+        assert told.splitlines()[0] == "4 images: 8 x 8 pixels, 2 classes."
         for line in (
+            "classes: a, b.",
+            "3 images to train on, 1 to validate on.",
             "2 hidden files and folders are left out: .ipynb_checkpoints, a/._0.png.",
             "1 files with other endings are left out: b/anim.gif.",
             "1 pipes, sockets and devices are left out: b/z.png.",
@@ -100,11 +101,12 @@ class TestFiles:
             assert f"  {line}" in told.splitlines()
         assert "2 links to files and folders that are found anyway are left out" in told
         assert data.classes == ["a", "b"]
-        train, val = data.splits.train.paths, data.splits.val.dataset.paths
-        assert len({path.resolve() for path in [*train, *val]}) == len(train) + len(val) == 4
+        items = [*data.splits.train.items, *data.splits.val.dataset.items]
+        assert len({item.content.resolve() for item in items}) == len(items) == 4
 
         other = TorchvisionData("ImageFolder", str(root), image_size=8, val_ratio=0.25, batch_size=2)
-        assert other.found().startswith("3 images to train on, 1 to validate on. 2 classes: a, b.")
+        assert other.found().startswith("4 images: 8 x 8 pixels, 2 classes.")
+        assert other.found().endswith("3 images to train on, 1 to validate on.")
         assert "2 hidden files" in other.found()
         assert other.classes == ["a", "b"]
 
@@ -113,16 +115,18 @@ class TestFiles:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise(8, 8, 3)).save(tmp_path / name)
         data = small(tmp_path / "all")
-        assert "1 lie in no folder of a class, so no image has a label: loose.png." in data.found()
+        assert "1 files lie beside the folders, which are therefore no classes: loose.png." in data.found()
         assert list(data.classes) == []
         (tmp_path / "all" / "loose.png").unlink()
         data = small(tmp_path / "all", val_folder=tmp_path / "val")
-        assert "1 classes are in `val_folder` alone: c." in data.found()
+        assert "1 images to validate on are of classes that none to train on is of: c/3.png." in data.found()
         same = small(tmp_path / "all", val_folder=tmp_path / "all" / "a", labels=None).found()
-        assert "2 are both trained and validated on: 0.png, 1.png." in same
+        assert "2 files to validate on are also among those to train on: 0.png, 1.png." in same
 
     def test_sources_without_files_say_what_they_have(self):
-        assert DigitsData().found().startswith("1,297 images to train on, 500 to validate on. 10 classes: 0, 1, 2")
+        assert (
+            DigitsData().found().startswith("1,797 images: 8 x 8 pixels, 10 classes.\n  classes: 0, 1, 2, 3, 4 and 5")
+        )
 
 
 class TestBits:
@@ -190,8 +194,8 @@ class TestBits:
         for number in range(4):
             Image.fromarray(noise(8, 8)).save(tmp_path / f"{number}.png")
         Image.fromarray(noise(8, 8, dtype=np.uint16)).save(tmp_path / "z.png")
-        monkeypatch.setattr(folder_module, "FULL_CHECK_BYTES", 0)
-        monkeypatch.setattr(folder_module, "HEADER_CHECK_FILES", 3)
+        monkeypatch.setattr(module, "FULL_CHECK_BYTES", 0)
+        monkeypatch.setattr(module, "HEADER_CHECK_FILES", 3)
         files = small(tmp_path, val_folder=tmp_path).splits.train
         with pytest.warns(UserWarning, match=r"z\.png is one of the images that are finer than 8 bits"):
             assert files[4]["image"].dtype == torch.uint8
@@ -279,16 +283,16 @@ class TestValues:
             values = np.full((8, 8, 3), np.nan) if number == 2 else RNG.random((8, 8, 3))
             np.save(tmp_path / f"{number}.npy", values)
         data = small(tmp_path)
-        assert "1 cannot be read and are left out: 2.npy (none of its values is finite)." in data.found()
+        assert "1 cannot be used and are left out: 2.npy (none of its values is finite)." in data.found()
 
     @pytest.mark.parametrize("in_full", [True, False])
     def test_12_bits_in_16_are_told_with_mean_and_standard_deviation(self, tmp_path, monkeypatch, in_full):
         if not in_full:
-            monkeypatch.setattr(folder_module, "FULL_CHECK_BYTES", 1)
+            monkeypatch.setattr(module, "FULL_CHECK_BYTES", 1)
         for number in range(4):
             bands = RNG.integers(300, 3500, (8, 8, 5), dtype=np.uint16)
             tifffile.imwrite(tmp_path / f"{number}.tif", bands, photometric="minisblack", planarconfig="contig")
-        (line,) = small(tmp_path, channels=5).found().splitlines()[1:]
+        (line, _) = small(tmp_path, channels=5).found().splitlines()[1:]
         assert line.startswith(f"  The values of {4 if in_full else 1} image")
         assert "as 16-bit numbers), so near together that all images look alike." in line
         means = json.loads(line.partition("--model.tokenizer.mean '")[2].partition("'")[0])

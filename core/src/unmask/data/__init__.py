@@ -1,10 +1,10 @@
 """Data: the module that feeds a run, the sources that it reads, and how people's own files are read."""
 
 from unmask.data.findings import NUM_NAMED, Findings
-from unmask.data.folder_source import File, FolderSource
+from unmask.data.folder_source import SEEN, File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
-from unmask.data.hub_source import HubSource
+from unmask.data.hub_source import HubSource, Labels
 from unmask.data.labels import label_of, numbers_of, one_label
 from unmask.data.module import (
     Augmented,
@@ -29,6 +29,7 @@ __all__ = [
     "NUM_NAMED",
     "OTHER",
     "RAGGED",
+    "SEEN",
     "STRAY",
     "UNREADABLE",
     "Augmented",
@@ -39,6 +40,7 @@ __all__ = [
     "HubSource",
     "Item",
     "KeyedSampler",
+    "Labels",
     "MaskedDataModule",
     "Report",
     "ResumableLoader",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -14,7 +15,10 @@ from unmask.data.labels import check_single, one_label
 from unmask.data.sources import Found, Item, Source, Unreadable
 from unmask.support.nearest import nearest
 
-NO_LABEL = "columns are called like labels but hold no single one, and are not read"
+NO_LABEL = "columns are called like labels but hold no single one, or not in all parts, and are not read"
+
+Labels = tuple[Sequence[Sequence[Any]], Sequence[str], str]
+"""Of the rows of each part, as `Item` has them; names of classes and a sentence on labels, as `Found` has them."""
 
 
 @dataclass
@@ -57,12 +61,40 @@ class HubSource(Source):
         splits = open_splits(self.name, self.config, self.needed_by)
         parts = [splits[name] for name in chosen_splits(splits, self.split, self.val_split) if name is not None]
         column, label, group = self._columns(parts[0].features)
+        if self.label_column is None and any(label not in rows.features for rows in parts):
+            label = None  # nobody has asked for it
         for rows in parts[1:]:
             _check_alike(parts[0], rows, [name for name in (column, label, group) if name is not None])
         for name in ("label", "labels"):
             findings.note(NO_LABEL, name, int(label is None and name in parts[0].features))
-        classes = [] if label is None else self._classes(parts, label, findings)
-        return Found.of((self._items(rows, column, label, group) for rows in parts), classes)
+        labels, classes, about = self.labels(parts, label, findings)
+        items = [self._items(rows, column, own, group) for rows, own in zip(parts, labels, strict=True)]
+        return Found.of(items, classes, about)
+
+    def takes(self, feature: Any) -> bool:
+        """Whether a column may hold labels: here one class, word or number in each row."""
+        kind, dtype = type(feature).__name__, str(getattr(feature, "dtype", ""))
+        single = ("int", "uint", "float", "string", "bool")
+        return kind == "ClassLabel" or (kind == "Value" and dtype.startswith(single))
+
+    def labels(self, parts: list[Any], column: str | None, findings: Findings) -> Labels:
+        """Reads class labels by their names, and labels without names as words, in order of their values."""
+        if column is None:
+            return [[None] * len(rows) for rows in parts], [], ""
+        cells = [rows[column] for rows in parts]
+        names = getattr(parts[0].features[column], "names", None)
+        if names is not None:  # -1 is what `datasets` has for no class
+            return [[None if cell is None or cell < 0 else names[cell] for cell in own] for own in cells], names, ""
+        labels = [[self._word(cell) for cell in own] for own in cells]
+        words = {cell: word for own in zip(cells, labels, strict=True) for cell, word in zip(*own, strict=True)}
+        known = sorted(cell for cell, word in words.items() if word is not None)
+        classes = list(dict.fromkeys(str(words[cell]) for cell in known))
+        check_single(classes, f"`label_column` {column!r}", findings, self.item)
+        return labels, classes, ""
+
+    def opened(self, held: dict[str, Any], feature: Any) -> Any:
+        """What the modality reads of a file: its path, or its contents."""
+        return Path(held["path"]) if held["bytes"] is None else BytesIO(held["bytes"])
 
     def _columns(self, features: Any) -> tuple[str, str | None, str | None]:
         """Names of the columns of files, labels and groups."""
@@ -82,8 +114,8 @@ class HubSource(Source):
                 f"{'; nearest: ' + ', '.join(likely) if likely else ''}."
             )
         labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
-        labels += [name for name in ("label", "labels") if _is_single(features.get(name))]
-        if label is not None and not _is_single(features[label]):
+        labels += [name for name in ("label", "labels") if self.takes(features.get(name))]
+        if label is not None and not self.takes(features[label]):
             raise ValueError(
                 f"`label_column` must hold one label for each {self.item}, but {label!r} is a column of "
                 f"{features[label]}{'; nearest: ' + ', '.join(labels) if labels else ''}."
@@ -96,50 +128,25 @@ class HubSource(Source):
         is_path = getattr(feature, "dtype", "") == "string"
         return type(feature).__name__ == self.feature or inside == {"bytes", "path"} or is_path
 
-    def _classes(self, parts: list[Any], label: str, findings: Findings) -> list[str]:
-        """The names of class labels, or labels without names as words, in their own order: of numbers, by value."""
-        named = getattr(parts[0].features[label], "names", None)
-        if named is not None:
-            return list(named)
-        values = {value for rows in parts for value in rows.unique(label) if self._word(value) is not None}
-        words = list(dict.fromkeys(str(self._word(value)) for value in sorted(values)))
-        check_single(words, f"`label_column` {label!r}", findings, self.item)
-        return words
-
-    def _items(self, rows: Any, column: str, label: str | None, group: str | None) -> list[Item]:
+    def _items(self, rows: Any, column: str, labels: Sequence[Any], group: str | None) -> list[Item]:
         """One per row; its file is fetched when it is read."""
         import datasets
 
         files = rows.select_columns([column]).cast_column(column, getattr(datasets, self.feature)(decode=False))
-        labels = [None] * len(rows) if label is None else rows[label]
         groups = [{}] * len(rows) if group is None else [{group: str(word)} for word in rows[group]]
-        names = None if label is None else getattr(rows.features[label], "names", None)
-
-        def word_of(value: Any) -> str | None:
-            if names is None:
-                return self._word(value)
-            return None if value is None or value < 0 else names[value]  # -1 is what `datasets` has for no class
-
         return [
-            Item(f"row {row}", partial(_file, files, row, column, self.item), word_of(value), words)
-            for row, (value, words) in enumerate(zip(labels, groups, strict=True))
+            Item(f"row {row}", partial(self._file, files, row, rows.features[column]), label, words)
+            for row, (label, words) in enumerate(zip(labels, groups, strict=True))
         ]
+
+    def _file(self, files: Any, row: int, feature: Any) -> Any:
+        (held,) = files[row].values()
+        if held is None or (held["bytes"] is None and held["path"] is None):
+            raise Unreadable(f"the row has no {self.item}")
+        return self.opened(held, feature)
 
     def _word(self, value: Any) -> str | None:
         return one_label(value, "`label_column`", self.item)
-
-
-def _file(rows: Any, row: int, column: str, item: str) -> Path | BytesIO:
-    held = rows[row][column]
-    if held is None or (held["bytes"] is None and held["path"] is None):
-        raise Unreadable(f"the row has no {item}")
-    return Path(held["path"]) if held["bytes"] is None else BytesIO(held["bytes"])
-
-
-def _is_single(feature: Any) -> bool:
-    """Whether a column has one class, word or number in each row."""
-    kind, dtype = type(feature).__name__, str(getattr(feature, "dtype", ""))
-    return kind == "ClassLabel" or (kind == "Value" and dtype.startswith(("int", "uint", "float", "string", "bool")))
 
 
 def _check_alike(train: Any, val: Any, columns: list[str]) -> None:

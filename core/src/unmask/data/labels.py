@@ -9,6 +9,8 @@ from typing import Any
 
 from unmask.data.findings import Findings
 
+IGNORED = -100
+"""Stands for a class that is not known; losses and scores leave it out."""
 SEPARATORS = ",;|"
 """What several labels in one cell are separated by."""
 WHOLE = "labels hold a comma, semicolon or bar, and each is a class as a whole"

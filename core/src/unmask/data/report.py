@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from unmask.data.findings import Findings
+from unmask.data.findings import NUM_NAMED, Findings
 
 UNREADABLE = "cannot be used and are left out"
 """What findings say of items that are `Unreadable`."""
@@ -21,6 +21,8 @@ class Report(ABC):
         num_items: that are used.
         num_classes: of labels.
         num_unlabelled: items without a class.
+        classes: their names; the first are told.
+        about: a sentence on the labels.
         findings: what is odd.
     """
 
@@ -28,6 +30,8 @@ class Report(ABC):
     num_items: int = 0
     num_classes: int = 0
     num_unlabelled: int = 0
+    classes: Sequence[str] = ()
+    about: str = ""
     findings: Findings = field(default_factory=Findings)
 
     @abstractmethod
@@ -40,7 +44,12 @@ class Report(ABC):
         yield from self.label_lines()
 
     def label_lines(self) -> Iterator[str]:
-        """What is odd about labels."""
+        """The classes, and what is odd about labels."""
+        if self.classes:
+            more = f" and {len(self.classes) - NUM_NAMED:,} more" if len(self.classes) > NUM_NAMED else ""
+            yield f"classes: {', '.join(self.classes[:NUM_NAMED])}{more}."
+        if self.about:
+            yield self.about
         if self.num_classes and self.num_unlabelled:
             yield f"{self.num_unlabelled:,} without a class."
         if self.num_classes == 1:

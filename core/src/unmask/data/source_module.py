@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
+from unmask.data.labels import IGNORED
 from unmask.data.module import MaskedDataModule, Splits, held_out
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.sources import Item, Source
@@ -75,8 +76,8 @@ class SourceDataModule(MaskedDataModule):
             trained: whether they are trained on, so that they are drawn anew each time.
         """
 
-    def alone(self, kept: Any) -> str:
-        """What an error adds where the data has a single item and nothing to validate on."""
+    def alone(self, kept: Any) -> str | None:
+        """What an error adds where the data has a single item to train and validate on; None: it serves both."""
         return ""
 
     def prepare_data(self) -> None:
@@ -93,7 +94,8 @@ class SourceDataModule(MaskedDataModule):
         return self._read[1]
 
     @cached_property
-    def _read(self) -> tuple[list[Any], list[str]]:
+    def _read(self) -> tuple[list[Any], list[str], bool]:
+        """Parts, names of the labels, and whether labels tell something."""
         found = self.source.read(self.report.findings).numbered()
         parts: list[Any] = []
         for part in found.parts:
@@ -110,37 +112,43 @@ class SourceDataModule(MaskedDataModule):
         if taken:
             own = ", ".join(map(repr, self.keys))
             raise ValueError(f"What {self.item}s are grouped by must not be called {own}, but one is {min(taken)!r}.")
-        trained = {item.label for item in parts[0].items} - {None}
+        trained, classes = (
+            {one.label for one in some if isinstance(one.label, int)} for some in (parts[0].items, items)
+        )
         for item in parts[-1].items if len(parts) > 1 and trained else ():
-            self.report.findings.note(UNSEEN.format(self.item), item.name, int(item.label not in trained | {None}))
+            unseen = isinstance(item.label, int) and item.label != IGNORED and item.label not in trained
+            self.report.findings.note(UNSEEN.format(self.item), item.name, int(unseen))
         self.report.num_items = len(items)
         self.report.num_unlabelled = sum(item.label is None for item in items)
-        self.report.num_classes = len({item.label for item in items} - {None})
-        return parts, list(found.classes) if self.report.num_classes > 1 else []
+        self.report.num_classes = len(classes - {IGNORED})
+        told = self.report.num_classes > 1 or any(not isinstance(item.label, int | None) for item in items)
+        self.report.classes, self.report.about = list(found.classes) if told else [], found.about
+        return parts, self.report.classes, told
 
     def found(self) -> str:
         counts = super().found()  # loads the data, which fills the report
         return f"{self.report}\n  {counts}"
 
     def load(self) -> Splits:
-        train, val = self.parts[0], self.parts[-1]
+        train, val, told = self.parts[0], self.parts[-1], self._read[2]
         if len(self.parts) > 1:
             chosen = list(range(len(train.items))), list(range(len(val.items)))
         elif len(train.items) > 1:
             chosen = held_out(len(train.items), self.val_ratio)
+        elif (reason := self.alone(train)) is None:
+            chosen = [0], [0]
         else:
             raise ValueError(
-                f"The data must have at least 2 {self.item_name}s, to train and to validate on, but has 1"
-                f"{self.alone(train)}."
+                f"The data must have at least 2 {self.item_name}s, to train and to validate on, but has 1{reason}."
             )
         with_class = tuple(
             [place for place in own if kept.items[place].label is not None]
             for kept, own in zip((train, val), chosen, strict=True)
         )
         for name, own in zip(("to train on", "to validate on"), with_class, strict=True):
-            unprobed = bool(self.classes) and not own
+            unprobed = told and not own
             self.report.findings.note(UNPROBED.format(self.item), name, int(unprobed))
-        probed = bool(self.classes) and all(with_class)
+        probed = told and all(with_class)
         labelled = probed and with_class == chosen
         splits = Splits(
             self.samples(train, chosen[0], labelled, trained=True),

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from unmask.data.findings import Findings
 from unmask.data.labels import ordered
 from unmask.support.remembered import Remembered
@@ -26,13 +28,14 @@ class Item(NamedTuple):
         name: what a report calls it.
         content: what the modality reads (the path of a file, its contents, or values), or a function that gives it
             and may raise `Unreadable` or OSError. Loading processes get a copy of it.
-        label: its class, by a word or by its place in `Found.classes`; None: it has none.
+        label: its class, by a word or by its place in `Found.classes`, `IGNORED` standing for an unknown one; or what
+            is no class: a real number, or an array of numbers. None: it has no label.
         groups: further words of it by name, such as its speaker. They become keys of its sample.
     """
 
     name: str
     content: Any
-    label: int | str | None = None
+    label: int | str | float | np.ndarray | None = None
     groups: Mapping[str, str] = {}
 
     def read(self) -> Any:
@@ -48,11 +51,13 @@ class Found(NamedTuple):
         val: items to validate and score on; None: the data module holds out a part of ``train``.
         classes: names of labels 0, 1, 2, ...; words of items that are not among them follow, numbers by value, then
             words by their letters.
+        about: a sentence on the labels, for the report.
     """
 
     train: Sequence[Item]
     val: Sequence[Item] | None = None
     classes: Sequence[str] = ()
+    about: str = ""
 
     @property
     def parts(self) -> list[Sequence[Item]]:
@@ -60,18 +65,21 @@ class Found(NamedTuple):
         return [self.train] if self.val is None else [self.train, self.val]
 
     @classmethod
-    def of(cls, parts: Iterable[Sequence[Item]], classes: Sequence[str] = ()) -> Found:
+    def of(cls, parts: Iterable[Sequence[Item]], classes: Sequence[str] = (), about: str = "") -> Found:
         """Of `parts`."""
         train, *others = parts
-        return cls(train, others[0] if others else None, classes)
+        return cls(train, others[0] if others else None, classes, about)
 
     def numbered(self) -> Found:
         """With ``classes`` whole, and labels that are places in them."""
         words = {item.label for part in self.parts for item in part if isinstance(item.label, str)}
         classes = list(dict.fromkeys([*self.classes, *ordered(words)]))
-        ids: dict[object, int] = {word: number for number, word in enumerate(classes)}
-        parts = [[item._replace(label=ids.get(item.label, item.label)) for item in part] for part in self.parts]
-        return Found.of(parts, classes)
+        ids = {word: number for number, word in enumerate(classes)}
+        parts = [
+            [item._replace(label=ids[item.label]) if isinstance(item.label, str) else item for item in part]
+            for part in self.parts
+        ]
+        return Found.of(parts, classes, self.about)
 
 
 class Source(Remembered, ABC):

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.data.labels import numbers_of
+from unmask.data.labels import IGNORED, numbers_of
 from unmask.structures import Tokens
 from unmask.support.nearest import nearest, quoted
 
 CLASSIFICATION, MULTI_LABEL, REGRESSION = KINDS = ("classification", "multi-label", "regression")
-IGNORED = -100
-"""The class of a token that has none: left out of fitting and scoring."""
 
 
 @dataclass(frozen=True)

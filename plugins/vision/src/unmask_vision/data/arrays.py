@@ -7,11 +7,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from unmask.data import Unreadable
+
 _ORIENTATION = 0x0112
-
-
-class Unreadable(ValueError):  # noqa: N818 (says what the file is)
-    """This file is no image that can be used; the message says why, without the file's name."""
 
 
 class TiffHeader(NamedTuple):

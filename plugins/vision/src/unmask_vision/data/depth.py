@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.io import decode_image
 
-from unmask_vision.data.arrays import Unreadable
+from unmask.data import Unreadable
 
 _SAMPLES, _PLANES = 277, 284  # TIFF's tags: values per pixel, and 2 where each channel is stored by itself
 _HIGH, _LOW = ("L", "B") if sys.byteorder == "little" else ("B", "L")

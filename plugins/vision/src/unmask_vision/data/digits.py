@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from operator import getitem
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from unmask.api import inside
-from unmask.data import MaskedDataModule, Splits
-from unmask_vision.data.augment import augmentation
-from unmask_vision.data.looks import Looks, told
+from unmask.data import Findings, Found, Item, Sample, Source
+from unmask_vision.data.module import ImageData
 
 
-class DigitsData(MaskedDataModule):
+class DigitsData(ImageData):
     """Images ``[1, 8, 8]`` float32 in [0, 1] with labels 0 to 9; the split is the same in every run.
 
     Args:
@@ -30,52 +30,41 @@ class DigitsData(MaskedDataModule):
         ValueError: ``num_val`` outside its range, or a count below 1.
     """
 
-    sample_name: ClassVar[str] = "images"
-    image_size: ClassVar[int] = 8
-    channels: ClassVar[int] = 1
-    classes: ClassVar[Sequence[str]] = tuple("0123456789")
-
     def __init__(
         self,
         num_val: int = 500,
-        augment: Literal["none", "crop-flip"] | Callable[[dict[str, Any]], dict[str, Any]] = "none",
+        augment: Literal["none", "crop-flip"] | Callable[[Sample], Sample] = "none",
         num_workers: int | None = 0,
         **shared: Any,
     ) -> None:
-        super().__init__(num_workers=num_workers, augment=augmentation(augment, None), **shared)
         inside("[10, 1787]", num_val=num_val)
-        self.num_val = num_val
+        super().__init__(
+            source=Digits(num_val), image_size=8, channels=1, augment=augment, crop_scale=(0.2, 1.0), flip=True,
+            val_ratio=0.05, num_workers=num_workers, **shared,
+        )  # fmt: skip
 
-    def found(self) -> str:
-        return told(super().found(), Looks(), self.classes)
 
-    def load(self) -> Splits:
+@dataclass
+class Digits(Source):
+    """Those images in memory.
+
+    Args:
+        num_val: images to validate on, the same share of every class.
+    """
+
+    num_val: int = 500
+
+    def read(self, findings: Findings) -> Found:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
         digits = load_digits()
-        train, val = train_test_split(
+        images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # [1797, 1, 8, 8]
+        parts = train_test_split(
             range(len(digits.target)), test_size=self.num_val, stratify=digits.target, random_state=0
         )
-        images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # [1797, 1, 8, 8]
-        labels = torch.tensor(digits.target)
-        return Splits(Images(images[train], labels[train]), Images(images[val], labels[val]))
-
-
-class Images(Dataset):
-    """Images and their labels in memory.
-
-    Args:
-        images: ``[N, C, H, W]``.
-        labels: ``[N]`` int64.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"image": self.images[index], "label": int(self.labels[index])}
+        items = [
+            [Item(f"digit {number}", partial(getitem, images, number), int(digits.target[number])) for number in part]
+            for part in parts
+        ]
+        return Found.of(items, [str(name) for name in digits.target_names])

@@ -18,34 +18,18 @@ nothing, or a class of -1               `IGNORED`, or NaN               left out
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from unmask.data import Findings, label_of
+from unmask.api import IGNORED
+from unmask.data import Findings, Labels, label_of
 
-IGNORED = -100
-"""Stands for no class in core's tasks."""
 MOST_CLASSES = 2**15
 
 
-class Labels(NamedTuple):
-    """Labels of a data set.
-
-    Args:
-        values: of each part ``[n]`` or ``[n, C]``; of several classes int8, else as in the table.
-        classes: words that the numbers stand for, in order; empty where there are none.
-        about: a sentence for the report.
-    """
-
-    values: list[Tensor]
-    classes: list[str]
-    about: str
-
-
 def read_labels(parts: Sequence[Any], column: str, findings: Findings) -> Labels | None:
-    """The labels of the rows of ``parts``; None where a part has none.
+    """The labels of the rows of ``parts``, those of several numbers as arrays; None where a part has none.
 
     Args:
         parts: data sets of the `datasets` library, with the same features.
@@ -76,10 +60,9 @@ def read_labels(parts: Sequence[Any], column: str, findings: Findings) -> Labels
         )
     real = float in kinds
     if not any(isinstance(cell, list) for own in cells for cell in own):
-        missing = float("nan") if real else IGNORED
-        dtype = torch.float32 if real else torch.int64
-        values = [torch.tensor([missing if cell is None else cell for cell in own], dtype=dtype) for own in cells]
-        return Labels(values, names or [], _single(values, real, names))
+        missing, kind = (float("nan"), float) if real else (IGNORED, int)
+        values = [[missing if cell is None else kind(cell) for cell in own] for own in cells]
+        return values, names or [], _single(values, real, names)
     lengths = {len(cell) for own in cells for cell in own if cell is not None}
     if real:
         if len(lengths) > 1:
@@ -93,8 +76,8 @@ def read_labels(parts: Sequence[Any], column: str, findings: Findings) -> Labels
 
 def _vectors(cells: list[list[Any]], length: int) -> Labels:
     rows = [[[float("nan")] * length if cell is None else cell for cell in own] for own in cells]
-    values = [torch.tensor(own, dtype=torch.float32).reshape(-1, length) for own in rows]
-    return Labels(values, [], f"Labels are {length:,} real numbers each.")
+    values = [list(np.array(own, dtype=np.float32).reshape(-1, length)) for own in rows]
+    return values, [], f"Labels are {length:,} real numbers each."
 
 
 def _several(cells: list[list[Any]], lengths: set[int], names: list[str] | None, column: str) -> Labels:
@@ -102,8 +85,8 @@ def _several(cells: list[list[Any]], lengths: set[int], names: list[str] | None,
     leaves = {int(leaf) for own in cells for leaf in _leaves(own) if leaf is not None}
     if names is None and len(lengths) == 1 and leaves <= {0, 1}:
         rows = [[[IGNORED] * min(lengths) if cell is None else cell for cell in own] for own in cells]
-        values = [torch.tensor(own, dtype=torch.int8).reshape(-1, min(lengths)) for own in rows]
-        return Labels(values, [], f"Labels are {min(lengths):,} numbers each, 0 or 1: several classes at once.")
+        values = [list(np.array(own, dtype=np.int8).reshape(-1, min(lengths))) for own in rows]
+        return values, [], f"Labels are {min(lengths):,} numbers each, 0 or 1: several classes at once."
     count = max(leaves, default=-1) + 1 if names is None else len(names)
     most = MOST_CLASSES if names is None else count
     if not 0 < count <= MOST_CLASSES or min(leaves, default=0) < 0 or max(leaves, default=0) >= most:
@@ -113,23 +96,23 @@ def _several(cells: list[list[Any]], lengths: set[int], names: list[str] | None,
         )
     values = []
     for own in cells:
-        value = torch.zeros(len(own), count, dtype=torch.int8)
+        value = np.zeros((len(own), count), dtype=np.int8)
         for row, cell in enumerate(own):
             if cell is None:
                 value[row] = IGNORED
             else:
                 value[row, [leaf for leaf in cell if leaf is not None]] = 1
-        values.append(value)
-    return Labels(values, names or [], f"Labels are lists of {count:,} classes: several classes at once.")
+        values.append(list(value))
+    return values, names or [], f"Labels are lists of {count:,} classes: several classes at once."
 
 
-def _single(values: list[Tensor], real: bool, names: list[str] | None) -> str:
+def _single(values: list[list[Any]], real: bool, names: list[str] | None) -> str:
     if real:
         return "Labels are real numbers."
     if names is not None:
         return ""  # the report names them
-    known = torch.cat(values)
-    return f"Labels are {len(known[known != IGNORED].unique()):,} whole numbers."
+    known = {value for own in values for value in own} - {IGNORED}
+    return f"Labels are {len(known):,} whole numbers."
 
 
 def _innermost(feature: Any) -> Any:

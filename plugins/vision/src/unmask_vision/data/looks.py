@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.data import NUM_NAMED, Findings
+from unmask.data import NUM_NAMED, Report
 
 COARSE = "are finer than 8 bits, unlike those looked at before training, and are read at 8"
 """What findings say of images that cannot be as fine as their file, for all must be alike."""
@@ -22,20 +22,20 @@ SMALL = 1 / 16
 
 
 @dataclass
-class Looks:
+class Looks(Report):
     """What a data set of images is like.
 
     Args:
-        findings: what is odd.
-        sizes: number of images by height and width, of those whose header was read.
+        sizes: number of images by height and width, of those that were looked at.
         num_images: whose values were looked at.
         low: least value, pixels of 8 and 16 bits being in [0, 1].
         high: greatest value.
         fine: whether any of them is finer than 8 bits.
         moments: number of pixels, and sums of values and of their squares, per channel ``[3, C]`` float64.
+
+    Further arguments are those of `Report`.
     """
 
-    findings: Findings = field(default_factory=Findings)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     num_images: int = 0
     low: float = float("inf")
@@ -55,9 +55,14 @@ class Looks:
         moments = torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)])
         self.moments = moments if self.moments is None else self.moments + moments
 
+    def amount(self) -> str:
+        if len(self.sizes) <= NUM_NAMED:
+            return f"{', '.join(f'{width} x {height}' for height, width in sorted(self.sizes))} pixels"
+        sides = [side for size in self.sizes for side in size]
+        return f"sides of {min(sides):,} to {max(sides):,} pixels"
+
     def lines(self) -> Iterator[str]:
-        """A sentence for each kind of what is odd."""
-        yield from self.findings.lines()
+        yield from super().lines()
         if self.moments is None:
             return
         seen = f"The values of {self.num_images:,} image{'s' * (self.num_images != 1)}"
@@ -85,26 +90,7 @@ class Looks:
         )
 
 
-def spread(num_images: int, most: int) -> list[int]:
-    """Numbers of at most ``most`` images, spread evenly."""
-    count = min(num_images, most)
-    return [number * num_images // count for number in range(count)]
-
-
-def told(counts: str, looks: Looks, classes: Sequence[str], labels: str = "No labels.") -> str:
-    """The report that is shown once before training.
-
-    Args:
-        counts: the first sentence: images per split.
-        looks: what was seen of them.
-        classes: words that labels stand for; empty where there are none.
-        labels: a sentence on labels without words, or on there being none.
-    """
-    if classes:
-        more = f" and {len(classes) - NUM_NAMED:,} more" if len(classes) > NUM_NAMED else ""
-        named = f"{len(classes):,} class{'es' * (len(classes) != 1)}: {', '.join(classes[:NUM_NAMED])}{more}."
-        labels = f"{named} {'' if labels == 'No labels.' else labels}".rstrip()
-    sizes = ""
-    if 0 < len(looks.sizes) <= NUM_NAMED:
-        sizes = f" {', '.join(f'{width} x {height}' for height, width in sorted(looks.sizes))} pixels."
-    return "\n".join([f"{counts} {labels}{sizes}", *(f"  {line}" for line in looks.lines())])
+def spread(numbers: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` of them, spread evenly."""
+    count = min(len(numbers), most)
+    return [numbers[place * len(numbers) // count] for place in range(count)]

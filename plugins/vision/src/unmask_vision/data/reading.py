@@ -21,18 +21,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from unmask.data import FILLED, Findings, fill_not_finite
-from unmask_vision.data.arrays import Unreadable, check_pixels, open_npy, read_tiff, tiff_header
+from unmask.data import FILLED, Findings, Unreadable, fill_not_finite
+from unmask_vision.data.arrays import check_pixels, open_npy, read_tiff, tiff_header
 from unmask_vision.data.depth import bits_of, bits_of_jpeg, check_bands, is_readable_in_full, read_in_full
-
-__all__ = ["EXTENSIONS", "Header", "Unreadable", "check_image", "from_pil", "read_image", "to_float", "to_uint8"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 CUT = "are read at 8 of their {} bits"
@@ -65,7 +63,7 @@ class Header(NamedTuple):
 
 
 def read_image(
-    source: Source,
+    source: Source | Image.Image | Tensor,
     channels: int = 3,
     max_pixels: int = 200_000_000,
     around: int | None = None,
@@ -75,7 +73,7 @@ def read_image(
     """The image ``[channels, H, W]``.
 
     Args:
-        source: the file.
+        source: the file, or an image that is opened already: PIL's, or a tensor ``[C, H, W]``.
         channels: number asked for.
         max_pixels: larger images are not decoded.
         around: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side stays at
@@ -87,6 +85,10 @@ def read_image(
         Unreadable: the content is damaged, no image, too large, has other channels, or no finite value.
     """
     findings = Findings() if findings is None else findings
+    if isinstance(source, Tensor):
+        return _match(source, channels, alpha=False)
+    if isinstance(source, Image.Image):
+        return from_pil(source, channels, findings, name)
     with _plainly(source):
         head = _head(source)
         kind = _kind(head)
@@ -138,6 +140,19 @@ def check_image(
             if findings is not None:
                 findings.note(CUT.format(bits), name, int(bits > 8 and not whole))
             return Header(image.height, image.width, whole or image.mode.startswith(("I", "F")))
+
+
+def num_channels(image: Any) -> int:
+    """Of an image that is opened already; those of files are not told by their headers alone.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    if isinstance(image, Tensor):
+        return len(image)
+    if isinstance(image, Image.Image):
+        return {"1": 1, "L": 1, "LA": 2, "RGBA": 4}.get(image.mode, 3)
+    raise ValueError("`channels` must be a number where images are files, but is None.")
 
 
 def from_pil(

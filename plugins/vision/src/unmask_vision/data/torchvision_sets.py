@@ -7,23 +7,23 @@ import inspect
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, Subset
+from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from unmask.api import inside, nearest
-from unmask.data import Findings, MaskedDataModule, Splits, find_files, held_out
-from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
-from unmask_vision.data.digits import Images
-from unmask_vision.data.looks import NUM_LOOKED, Looks, spread, told
-from unmask_vision.data.reading import check_image, from_pil
+from unmask.api import nearest
+from unmask.data import Findings, Found, Item, Sample, Source, find_files
+from unmask_vision.data.module import ImageData
+from unmask_vision.data.reading import check_image
 
 IDX_SETS = ("MNIST", "FashionMNIST", "KMNIST")
 IDX_FILES = {
@@ -32,7 +32,7 @@ IDX_FILES = {
 }
 
 
-class TorchvisionData(MaskedDataModule):
+class TorchvisionData(ImageData):
     """Images ``[C, H, W]`` uint8, or float32 where they are finer, with integer labels where the data set has some.
 
     MNIST, FashionMNIST and KMNIST are also found as IDX files, gzipped or not, that lie in ``root``
@@ -42,23 +42,15 @@ class TorchvisionData(MaskedDataModule):
         name: a class of torchvision.datasets, such as CIFAR10 or FashionMNIST.
         root: where its files are.
         download: fetch missing files into ``root``.
-        image_size: side of the square images that the model sees, in pixels; None: as they are.
-        channels: 1, 2 (grey, alpha), 3 or 4 (RGB, alpha); None: as the first image has.
-        batch_size: training images per device and step.
         split: part to pre-train on, for classes with a ``split`` argument (STL10:
             ``train+unlabeled``); others have ``train``.
-        val_split: part to validate and score on, likewise.
-        val_ratio: share to hold out of a data set without parts, in (0, 1).
-        augment: ``none``, ``crop-flip``, or a callable on samples.
-        num_workers: loading processes per device; None: by the number of images.
-        val_batch_size: images per validation step; None: ``batch_size``.
-        drop_last: leave out the last, smaller batch of an epoch.
+        val_split: part to validate and score on, for the same classes.
 
     Raises:
-        ValueError: a value outside its range, an unknown name, missing or damaged files.
-    """
+        ValueError: an unknown name, missing or damaged files; also as `ImageData`.
 
-    sample_name: ClassVar[str] = "images"
+    Further arguments are those of `ImageData`.
+    """
 
     def __init__(
         self,
@@ -69,92 +61,68 @@ class TorchvisionData(MaskedDataModule):
         channels: int | None = None,
         split: str = "train",
         val_split: str = "test",
-        val_ratio: float = 0.05,
-        augment: Literal["none", "crop-flip"] | Callable[[dict[str, Any]], dict[str, Any]] = "none",
+        augment: Literal["none", "crop-flip"] | Callable[[Sample], Sample] = "none",
         **shared: Any,
     ) -> None:
-        if image_size is not None:
-            check_side("image_size", image_size)
-        if channels not in (None, 1, 2, 3, 4):
-            raise ValueError(f"`channels` must be 1, 2, 3, 4 or None, but is {channels}.")
-        inside("(0, 1)", val_ratio=val_ratio)
-        super().__init__(augment=augmentation(augment, image_size), **shared)
-        self.set_name = name
-        self.root = Path(root).expanduser()
-        self.download = download
-        self.image_size = image_size
-        self.channels = channels
-        self.split = split
-        self.val_split = val_split
-        self.val_ratio = val_ratio
-        self.looks = Looks()
-        self._classes: list[str] = []
-        self._about = ""
+        source = TorchvisionSource(name, root, download, split, val_split)
+        super().__init__(source=source, image_size=image_size, channels=channels, augment=augment, **shared)
 
-    def prepare_data(self) -> None:
-        if self.download and not _has_idx(self.set_name, self.root):
-            self._parts(_class(self.set_name), download=True)
 
-    @property
-    def classes(self) -> Sequence[str]:
-        """Words that labels stand for, where torchvision knows them and images have labels."""
-        return self._classes if self.splits.probe_train is not None else ()
+@dataclass
+class TorchvisionSource(Source):
+    """That data set; the fields are options of `TorchvisionData`."""
 
-    def found(self) -> str:
-        return told(super().found(), self.looks, self.classes, self._about)
+    name: str
+    root: str
+    download: bool = False
+    split: str = "train"
+    val_split: str = "test"
 
-    def load(self) -> Splits:
-        self.looks = Looks()
-        cls = _class(self.set_name)
-        parts: tuple[Dataset, Dataset]
-        if _has_idx(self.set_name, self.root):
-            parts = _read_idx(self.root, "train"), _read_idx(self.root, "test")
-            self._classes = _words(cls)
+    def __post_init__(self) -> None:
+        self.folder = Path(self.root).expanduser()
+
+    def prepare(self) -> None:
+        if self.download and not _has_idx(self.name, self.folder):
+            self._opened(_class(self.name), Findings(), download=True)
+
+    def read(self, findings: Findings) -> Found:
+        cls = _class(self.name)
+        if _has_idx(self.name, self.folder):
+            parts, classes = [_read_idx(self.folder, part) for part in IDX_FILES], _words(cls)
         else:
-            parts = self._parts(cls, download=False)
-            self._classes = _words(parts[0].dataset if isinstance(parts[0], Subset) else parts[0])
-        if self.channels is None and not isinstance(parts[0], Images):
-            first = parts[0][0][0]
-            self.channels = {"1": 1, "L": 1, "LA": 2, "RGBA": 4}.get(getattr(first, "mode", "RGB"), 3)
-        train, val = (Labelled(part, self.channels) for part in parts)
-        plain: list[Dataset] = [train, val]
-        if self.split != "train" and "split" in inspect.signature(cls).parameters:
-            plain[0] = Labelled(self._part(cls, "train", download=False), self.channels)  # the rest has no labels
-        labelled = all("label" in part[0] for part in plain)
-        self._about = "No labels, for the data set gives no class numbers." if not labelled else "Labels have no words."
-        self._about = "" if labelled and self._classes else self._about
-        for rows in (train, val):
-            for number in spread(len(rows), NUM_LOOKED):
-                self.looks.see(rows[number]["image"])
-        if self.image_size is not None:
-            plain = [Transformed(part, CenterCrop(self.image_size)) for part in plain]
-        return Splits(train, plain[1], *(plain if labelled else ()))
+            parts = self._opened(cls, findings, download=False)
+            classes = _words(parts[0])
+        items = [
+            [Item(f"image {n}", partial(_image, part, n), label) for n, label in enumerate(_labels(part))]
+            for part in parts
+        ]
+        labelled = any(item.label is not None for item in items[0])
+        about = "Labels have no words." if labelled else "No labels, for the data set gives no class numbers."
+        return Found.of(items, classes, "" if labelled and classes else about)
 
-    def _parts(self, cls: type, download: bool) -> tuple[Dataset, Dataset]:
-        if {"train", "split"} & set(inspect.signature(cls).parameters):
-            return self._part(cls, self.split, download), self._part(cls, self.val_split, download)
-        whole = self._part(cls, "train", download)
-        train, val = held_out(len(whole), self.val_ratio)  # type: ignore[arg-type]
-        return Subset(whole, train), Subset(whole, val)
-
-    def _part(self, cls: type, part: str, download: bool) -> Dataset:
+    def _opened(self, cls: type, findings: Findings, download: bool) -> list[Any]:
+        """Pairs to train on, and to validate on where the data set knows such."""
         names = inspect.signature(cls).parameters
-        options: dict[str, Any] = {"root": self.root} if "root" in names else {}
+        parts = [self.split, self.val_split] if {"train", "split"} & set(names) else ["train"]
+        return [self._part(cls, names, part, findings, download) for part in parts]
+
+    def _part(self, cls: type, names: Collection[str], part: str, findings: Findings, download: bool) -> Any:
+        options: dict[str, Any] = {"root": self.folder} if "root" in names else {}
         options |= {"train": part == "train"} if "train" in names else {}
         options |= {"split": part} if "split" in names else {}
         options |= {"download": True} if download and "download" in names else {}
         if cls is ImageFolder:  # people's own files, in which there is much that torchvision says nothing of
-            return VisibleFolder(self.root, self.looks.findings)
+            return VisibleFolder(self.folder, findings)
         try:
             return cls(**options)
         except (RuntimeError, OSError) as error:
             reason = str(error).split("\n")[0].split(". You can")[0].split(" You can")[0].rstrip(".")
             missing = ""
-            if self.set_name in IDX_SETS:
+            if self.name in IDX_SETS:
                 missing = f" ({', '.join(n for pair in IDX_FILES.values() for n in pair)}, each plain or .gz)"
             hint = " Set `download` to True to fetch them." if "download" in names and not download else ""
             raise ValueError(
-                f"`root` must hold the files of {self.set_name}{missing}, but {self.root} does not: {reason}.{hint}"
+                f"`root` must hold the files of {self.name}{missing}, but {self.folder} does not: {reason}.{hint}"
             ) from error
 
 
@@ -187,38 +155,34 @@ class VisibleFolder(ImageFolder):
         return sorted(inside, key=lambda item: (item[1], *os.path.split(item[0])))  # torchvision's order
 
 
-class Labelled(Dataset):
-    """A torchvision data set's (image, label) pairs as samples, with labels that are integers.
-
-    Args:
-        dataset: pairs, or samples already.
-        channels: channels to convert to.
-    """
-
-    def __init__(self, dataset: Dataset, channels: int | None) -> None:
-        self.dataset = dataset
-        self.channels = channels
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        item = self.dataset[index]
-        image, label = (item["image"], item["label"]) if isinstance(item, dict) else (item[0], item[1])
-        if isinstance(image, torch.Tensor) and self.channels in (None, len(image)):
-            sample = {"image": image}
-        else:
-            picture = Image.fromarray(image[0].numpy()) if isinstance(image, torch.Tensor) else image
-            sample = {"image": from_pil(picture, self.channels or 3)}
-        return sample | ({"label": int(label)} if isinstance(label, int | np.integer) else {})
-
-
 def _load(path: str) -> Image.Image:
     """As torchvision's own, which would cut what is finer than 8 bits."""
     with Image.open(path) as image:
         if check_image(Path(path)).fine:
             raise ValueError(f"{path} is finer than 8 bits, which `ImageFolder` cannot read; take `vision.folder`.")
         return image.convert("RGB")
+
+
+def _image(pairs: Any, place: int) -> Any:
+    return pairs[place][0]
+
+
+def _labels(pairs: Any) -> list[int | None]:
+    """Class numbers, from where torchvision's data sets keep them, so that no image is decoded; else of each pair."""
+    if not isinstance(pairs[0][1], int | np.integer):
+        return [None] * len(pairs)
+    checked = {place: _label(pairs[place][1]) for place in (0, len(pairs) // 2, len(pairs) - 1)}
+    samples = [pair[1] for pair in getattr(pairs, "_samples", ())]
+    for kept in (*(getattr(pairs, name, ()) for name in ("targets", "labels", "_labels", "y")), samples):
+        labels = [_label(value) for value in (kept.tolist() if hasattr(kept, "tolist") else kept or ())]
+        if len(labels) == len(pairs) and all(labels[place] == label for place, label in checked.items()):
+            return labels
+    return [_label(pairs[place][1]) for place in range(len(pairs))]
+
+
+def _label(value: Any) -> int | None:
+    """-1 is what torchvision has for no class."""
+    return int(value) if isinstance(value, int | np.integer) and value >= 0 else None
 
 
 def _words(source: Any) -> list[str]:
@@ -245,12 +209,12 @@ def _has_idx(name: str, root: Path) -> bool:
     return name in IDX_SETS and all(_idx_path(root, n) is not None for pair in IDX_FILES.values() for n in pair)
 
 
-def _read_idx(root: Path, part: str) -> Images:
-    """Images ``[N, 1, H, W]`` uint8 and labels ``[N]``."""
+def _read_idx(root: Path, part: str) -> list[tuple[Tensor, int]]:
+    """Images ``[1, H, W]`` uint8 and labels."""
     images, labels = (torch.from_numpy(_idx_array(_idx_path(root, name))) for name in IDX_FILES[part])  # type: ignore[arg-type]
     if len(images) != len(labels) or images.ndim != 3:
         raise ValueError(f"`root` must hold as many labels as images, but {root} has {len(labels)} for {len(images)}.")
-    return Images(images[:, None], labels.long())
+    return list(zip(images[:, None], labels.tolist(), strict=True))
 
 
 def _idx_array(path: Path) -> np.ndarray:

@@ -1,0 +1,226 @@
+"""Image data: images of any kind in, squares of one size out, whatever the source."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unmask.api import at_least
+from unmask.data import NUM_NAMED, SEEN, UNREADABLE, Findings, Item, Sample, Source, SourceDataModule, Unreadable
+from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
+from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread
+from unmask_vision.data.reading import check_image, num_channels, read_image, to_float, to_uint8
+
+FULL_CHECK_BYTES = 64 * 2**20
+HEADER_CHECK_FILES = 50_000
+
+
+class ImageData(SourceDataModule):
+    """Images ``[channels, image_size, image_size]`` of a source whose items give files, their contents, or images.
+
+    How kinds of files become channels and values is said in `unmask_vision.data.reading`. Images are uint8, or
+    float32 in [0, 1] when any of them is finer than 8 bits. Images that cannot be read are left out, and those that
+    are odd (values that are not finite, too near together, or outside [0, 1]; bits that cannot be read) are counted
+    and named once, before training. For that, files are decoded in full when they hold at most 64 MB together, else
+    the headers of the first 50,000 are read, and 64 of the images that are finer than 8 bits; of other sources, 64
+    images of each part. What shows up only later is warned about: an unreadable image is replaced by the next one, the
+    same in every run. What is held out and which labels count is said in `SourceDataModule`.
+
+    Args:
+        source: where the images come from.
+        image_size: side of the square images that the model sees, in pixels; None: images of one size, as they are.
+        channels: their number of channels, at least 1; None: as the first image has.
+        augment: ``crop-flip`` (random resized crop, flip), ``none`` (centre crop), or a callable on samples, which
+            must give images of one size.
+        crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
+        flip: whether ``crop-flip`` mirrors half of the images left and right.
+        val_ratio: share of images held out, in (0, 1), where the source knows no such part.
+        batch_size: training images per device and step.
+        num_workers: loading processes per device; None: by the number of images.
+        val_batch_size: images per validation step; None: ``batch_size``.
+        drop_last: leave out the last, smaller batch of an epoch.
+
+    Raises:
+        ValueError: a value outside its range; in `setup`, no image that can be used.
+    """
+
+    sample_name: ClassVar[str] = "images"
+    item: ClassVar[str] = "image"
+    item_name: ClassVar[str] = "single image"
+    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index")
+    report: Looks
+
+    on_unreadable: Literal["skip", "stop"] = "skip"
+    max_pixels: int = 200_000_000
+    around: int | None = None
+    """As `read_image` has it."""
+
+    def __init__(
+        self,
+        source: Source,
+        image_size: int | None = 224,
+        channels: int | None = 3,
+        augment: Literal["crop-flip", "none"] | Callable[[Sample], Sample] = "crop-flip",
+        crop_scale: tuple[float, float] = (0.2, 1.0),
+        flip: bool = True,
+        val_ratio: float = 0.05,
+        **shared: Any,
+    ) -> None:
+        if image_size is not None:
+            check_side("image_size", image_size)
+        if channels is not None:
+            at_least(1, channels=channels)
+        augmented = augmentation(augment, image_size, crop_scale, flip)
+        super().__init__(source=source, report=Looks("images"), val_ratio=val_ratio, augment=augmented, **shared)
+        self.image_size = image_size
+        self.channels = channels
+
+    @property
+    def read(self) -> Callable[..., Tensor]:
+        """Gives the image ``[channels, H, W]`` of what an item gives."""
+        assert self.channels is not None  # known since the first image was read
+        return partial(read_image, channels=self.channels, max_pixels=self.max_pixels, around=self.around)
+
+    def collect(self, items: Iterable[Item]) -> Kept:
+        every = list(items)
+        if self.channels is None and every:
+            self.channels = num_channels(every[0].read())
+        findings = self.report.findings
+        files = {number: item.content for number, item in enumerate(every) if isinstance(item.content, Path)}
+        others = [number for number in range(len(every)) if number not in files]
+        num_bytes = {number: path.stat().st_size for number, path in files.items()}
+        in_full = sum(num_bytes.values()) <= FULL_CHECK_BYTES
+        bad: dict[int, str] = {}
+        fine: list[int] = []
+        odd: set[str] = set()
+
+        def look(number: int, whole: bool, header: bool) -> None:
+            own, name = Findings(), every[number].name
+            try:
+                content = every[number].read()
+                if header:
+                    told = None if whole else own
+                    height, width, is_fine = check_image(content, self.channels or 0, self.max_pixels, told, name)
+                if whole:
+                    image = self.read(content, findings=own, name=name)
+                    self.report.see(image)
+            except (Unreadable, OSError) as error:
+                bad[number] = str(error)
+                return
+            if header:
+                self.report.sizes[height, width] += 1
+                self.report.fine |= is_fine
+                fine.extend([number] * is_fine)
+            elif number not in files:
+                self.report.sizes[tuple(image.shape[1:])] += 1
+            findings.add(own)
+            odd.update([name] * bool(own.odd))
+
+        for number in list(files)[: None if in_full else HEADER_CHECK_FILES]:
+            look(number, whole=in_full, header=True)
+        looked_at = 0
+        for number in [] if in_full else spread(fine, NUM_LOOKED):  # values of 8 bits are what they should be
+            if looked_at < FULL_CHECK_BYTES:
+                looked_at += num_bytes[number]
+                look(number, whole=True, header=False)
+        for number in spread(others, NUM_LOOKED):
+            look(number, whole=True, header=False)
+        for number, reason in bad.items():
+            findings.note(UNREADABLE, f"{every[number].name} ({reason})")
+        if bad and self.on_unreadable == "stop":
+            raise ValueError(
+                f"{len(bad):,} of {len(every):,} images cannot be read: {findings.named(UNREADABLE)}. Remove them, or "
+                "set `on_unreadable` to 'skip'."
+            )
+        return Kept([item for number, item in enumerate(every) if number not in bad], odd)
+
+    def samples(self, kept: Kept, chosen: list[int], labelled: bool, trained: bool) -> Dataset:
+        items = [kept.items[place] for place in chosen]
+        images = Images(items, labelled, self.read, self.report.fine, self.on_unreadable, kept.odd)
+        return images if trained or self.image_size is None else Transformed(images, CenterCrop(self.image_size))
+
+    def alone(self, kept: Kept) -> None:
+        self.report.findings.note(SEEN, kept.items[0].name)
+
+
+class Kept(NamedTuple):
+    """The images of a part that can be used, and the names of those that were told of as odd."""
+
+    items: list[Item]
+    odd: set[str]
+
+
+class Images(Dataset):
+    """Images of any size, with labels or without, read when asked for.
+
+    Args:
+        items: give the images.
+        labelled: give ``label``.
+        read: gives the image ``[C, H, W]`` or raises `Unreadable`; tells ``findings`` what is odd.
+        fine: give float32 in [0, 1]; else uint8.
+        on_unreadable: ``skip`` to the next image, or ``stop`` with a ValueError.
+        known: names of images that have been told of as odd already.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        labelled: bool,
+        read: Callable[..., Tensor],
+        fine: bool,
+        on_unreadable: str = "skip",
+        known: Collection[str] = (),
+    ) -> None:
+        self.items = items
+        self.labelled = labelled
+        self.read = read
+        self.fine = fine
+        self.on_unreadable = on_unreadable
+        # shared by the loading processes, so that an image is named once and not by each of them
+        self.told = torch.tensor([item.name in known for item in items], dtype=torch.bool).share_memory_()
+        self.num_met = torch.zeros((), dtype=torch.long).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        for place in (*range(index, len(self.items)), *range(index)):
+            item, findings = self.items[place], Findings()
+            try:
+                image = self.read(item.read(), findings=findings)
+            except (Unreadable, OSError) as error:
+                if self.on_unreadable == "stop":
+                    raise ValueError(f"{item.name} cannot be read: {error}.") from error
+                self._tell(place, f"{item.name} cannot be read ({error}); the next image stands in for it.")
+                continue
+            if image.is_floating_point() and not self.fine:
+                findings.note(COARSE)
+            for what in findings.odd:
+                self._tell(place, f"{item.name} is one of the images that {what}.")
+            sample = {"image": to_float(image) if self.fine else to_uint8(image), **item.groups}
+            return sample | ({"label": _label(item.label)} if self.labelled else {})
+        raise ValueError(f"None of the {len(self.items)} images can be read any more.")
+
+    def _tell(self, place: int, what: str) -> None:
+        if self.told[place]:
+            return
+        self.told[place] = True
+        self.num_met += 1
+        number = int(self.num_met)
+        if number <= NUM_NAMED or number & (number - 1) == 0:  # then only at powers of two
+            warnings.warn(f"{what} Such images so far: {number}.", stacklevel=2)
+
+
+def _label(given: Any) -> Any:
+    """A class as a number, other labels as tensors of int64 or float32."""
+    if isinstance(given, int):
+        return given
+    label = torch.tensor(given)
+    return label if label.is_floating_point() else label.long()
