@@ -15,7 +15,7 @@ from unmask.data.labels import check_single, one_label
 from unmask.data.sources import Found, Item, Source, Unreadable
 from unmask.support.nearest import nearest
 
-NO_LABEL = "columns are called like labels but hold no single one, or not in all parts, and are not read"
+NO_LABEL = "columns are called like labels but hold no single one, and are not read"
 
 Labels = tuple[Sequence[Sequence[Any]], Sequence[str], str]
 """Of the rows of each part, as `Item` has them; names of classes and a sentence on labels, as `Found` has them."""
@@ -61,8 +61,6 @@ class HubSource(Source):
         splits = open_splits(self.name, self.config, self.needed_by)
         parts = [splits[name] for name in chosen_splits(splits, self.split, self.val_split) if name is not None]
         column, label, group = self._columns(parts[0].features)
-        if self.label_column is None and any(label not in rows.features for rows in parts):
-            label = None  # nobody has asked for it
         for rows in parts[1:]:
             _check_alike(parts[0], rows, [name for name in (column, label, group) if name is not None])
         for name in ("label", "labels"):
