@@ -45,6 +45,8 @@ class HubImagesData(ImageData):
         label_column: str | None = None,
         **shared: Any,
     ) -> None:
+        if channels not in (1, 2, 3, 4):
+            raise ValueError(f"`channels` must be 1, 2, 3 or 4, but is {channels}.")
         source = HubImages(name, config, split, val_split, column=image_column, label_column=label_column)
         super().__init__(source=source, image_size=image_size, channels=channels, **shared)
 

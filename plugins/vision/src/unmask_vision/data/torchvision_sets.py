@@ -20,8 +20,8 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from unmask.api import nearest
-from unmask.data import Findings, Found, Item, Sample, Source, find_files
+from unmask.api import nearest, track
+from unmask.data import Findings, Found, Item, Sample, Source, Splits, find_files
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.reading import check_image
 
@@ -64,8 +64,21 @@ class TorchvisionData(ImageData):
         augment: Literal["none", "crop-flip"] | Callable[[Sample], Sample] = "none",
         **shared: Any,
     ) -> None:
+        if channels not in (None, 1, 2, 3, 4):
+            raise ValueError(f"`channels` must be 1, 2, 3, 4 or None, but is {channels}.")
         source = TorchvisionSource(name, root, download, split, val_split)
         super().__init__(source=source, image_size=image_size, channels=channels, augment=augment, **shared)
+
+    def load(self) -> Splits:
+        splits, source = super().load(), self.source
+        assert isinstance(source, TorchvisionSource)
+        if source.split == "train" or "split" not in inspect.signature(_class(source.name)).parameters:
+            return splits
+        # what is trained on may have no labels (STL10's `unlabeled`): probes are fitted on the part that has
+        labelled = TorchvisionData(
+            source.name, source.root, val_split=source.val_split, image_size=self.image_size, channels=self.channels
+        ).splits
+        return splits._replace(probe_train=labelled.probe_train, probe_test=labelled.probe_test)
 
 
 @dataclass
@@ -177,7 +190,7 @@ def _labels(pairs: Any) -> list[int | None]:
         labels = [_label(value) for value in (kept.tolist() if hasattr(kept, "tolist") else kept or ())]
         if len(labels) == len(pairs) and all(labels[place] == label for place, label in checked.items()):
             return labels
-    return [_label(pairs[place][1]) for place in range(len(pairs))]
+    return [_label(pairs[place][1]) for place in track(range(len(pairs)), "reading labels")]
 
 
 def _label(value: Any) -> int | None:
