@@ -13,7 +13,7 @@ LAYERS = (
     ("callbacks", "tools"),
     ("runs",),
     ("configs",),
-    ("model", "optim", "training"),
+    ("method", "model", "optim", "training"),
     ("masks", "losses", "targets", "predictors", "nn", "data"),
     ("parts", "structures", "schedules", "seeds", "agreements"),
     ("plugins",),

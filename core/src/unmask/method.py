@@ -68,16 +68,10 @@ class Method(MaskedModel):
         if getattr(self, "encoder", None) is not None:
             left_to("encoder", **{name: getattr(self, name, None) for name in self.encoder_options})
         self.complete()
-        super().__init__(
-            tokenizer=self.tokenizer,
-            mask=self.mask,
-            encoder=self.encoder,
-            predictor=self.predictor,
-            target=self.target,
-            loss=self.loss,
-            corruption=self.corruption,
-            optim=self.optim,
-        )
+        parts: dict[str, Any] = {name: getattr(self, name, None) for name in _SHARED}
+        if missing := [f"`{name}`" for name, part in parts.items() if part is None]:
+            raise TypeError(f"`{type(self).__name__}.complete` must make {' and '.join(missing)}.")
+        super().__init__(**parts)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" in self.__dict__:
@@ -131,5 +125,5 @@ def _describe(cls: type) -> None:
     made.__signature__ = inspect.Signature([me, *arguments])
 
 
-_SHARED = Method.__annotations__
+_SHARED = [name for name in Method.__annotations__ if name != "encoder_options"]
 _describe(Method)

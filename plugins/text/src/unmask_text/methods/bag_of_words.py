@@ -22,22 +22,14 @@ class BagOfWords(MLM):
     documents apart by one vector live on (section 2). See `BagOfWordsHead` for the term.
 
     Args:
-        style: kind of transformers' model, as in `MLM`; None: ``bert``.
-        size: as in `MLM`; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1.
         pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from; the paper
             goes on from BERT.
         weight: of the bag-of-words loss, above 0. Paper: 1.
         pool: what the one code is: ``cls`` (paper), or ``mean`` where means are what will be used.
         mask: 30% of the tokens at random. Released code: 30% in whole words (``text.whole-word``).
-        encoder: None: of that style and size.
         predictor: None: the vocabulary head of that kind of model, tied to the embeddings.
-        target: the hidden tokens.
         loss: cross-entropy over the vocabulary.
         corruption: of the hidden tokens, 80% are shown as [MASK], 10% as random ones and 10% as they are.
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW, as in `MLM`.
 
     A distinct token counts once, with a share of one over their number, as in the released code (ma787639046/bowdpr).
