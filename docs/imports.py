@@ -14,7 +14,7 @@ LAYERS = (
     ("runs",),
     ("configs",),
     ("method", "model", "optim", "training"),
-    ("masks", "losses", "targets", "predictors", "nn", "data"),
+    ("masks", "losses", "terms", "targets", "predictors", "nn", "data"),
     ("parts", "structures", "schedules", "seeds", "agreements"),
     ("plugins",),
     ("support",),

@@ -116,7 +116,6 @@ def test_no_import_crosses_the_plugin_boundary(package):
 
 
 OWN_STEP = {
-    "bag_of_words": "a second answer, from one code per document",
     "dvae": "codes are drawn, and the use of the book is evened out",
     "electra": "a generator fills in what the encoder judges",
     "graphmae2": "several re-masks, and the codes of a teacher",

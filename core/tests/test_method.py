@@ -99,6 +99,7 @@ def test_fields_are_keyword_arguments_of_its_own_and_then_those_of_all_methods()
         "predictor",
         "target",
         "corruption",
+        "terms",
         "optim",
     ]
     assert all(one.kind is one.KEYWORD_ONLY for one in arguments.values())
@@ -111,7 +112,7 @@ def test_fields_are_keyword_arguments_of_its_own_and_then_those_of_all_methods()
 def test_what_is_not_given_is_made_and_the_parts_are_in_the_order_of_the_step():
     model = Described()
     assert [name for name, _ in model.named_children()] == [
-        "tokenizer", "mask", "encoder", "predictor", "target", "loss"
+        "tokenizer", "mask", "encoder", "predictor", "target", "loss", "terms"
     ]  # fmt: skip
     assert model.encoder.width == 8 and Described(size="large").encoder.width == 16
     assert isinstance(model.loss, MSELoss) and model.mask.ratio == 0.75 and Narrower().mask.ratio == 0.5
@@ -145,9 +146,9 @@ def test_a_config_shows_the_defaults_with_what_they_are_made_with():
     parser.add_class_arguments(Narrower, "model")
     shown = parser.get_defaults().model
     assert shown.mask.class_path == "unmask.masks.RandomMask" and shown.mask.init_args.ratio == 0.5
-    assert shown.weight.class_path == "unmask.schedules.Cosine" and shown.weight.init_args.end == 0.5
+    assert shown.weight.class_path == "unmask.Cosine" and shown.weight.init_args.end == 0.5
     assert shown.encoder is None and "loss" not in shown
-    made = parser.instantiate_classes(parser.parse_args(["--model.mask.ratio", "0.25", "--model.size", "large"]))
+    made = parser.instantiate(parser.parse_args(["--model.mask.ratio", "0.25", "--model.size", "large"]))
     assert made.model.mask.ratio == 0.25 and made.model.size == "large"
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 
 from unmask.model import MaskedModel
 from unmask.optim import Optimization
-from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Target, Tokenizer
+from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Target, Term, Tokenizer
 from unmask.structures import Corruption
 from unmask.support.nearest import nearest
 from unmask.support.remembered import as_config
@@ -39,6 +39,7 @@ class Method(MaskedModel):
         target: the right answers.
         loss: compares the two.
         corruption: how hidden places are shown to the encoder.
+        terms: further summands of the loss, by the names that they are logged under.
         optim: optimiser and schedules.
 
     Raises:
@@ -55,6 +56,7 @@ class Method(MaskedModel):
     target: Target
     loss: Loss
     corruption: Corruption = Corruption(drop=1)
+    terms: dict[str, Term] = field(default_factory=dict)
     optim: Optimization = Optimization()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

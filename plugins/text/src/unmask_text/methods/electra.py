@@ -95,4 +95,4 @@ class ELECTRA(TextMethod):
         prediction = self.predictor(latent, tokens.places, asked)  # [T, 2]
         judged = self.loss(prediction, target)
         loss = LossValue(guess_loss.total + self.weight * judged.total, judged.per_token)
-        return Step(tokens, asked, target, latent, prediction, loss)
+        return self.with_terms(Step(tokens, asked, target, latent, prediction, loss))
