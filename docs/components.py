@@ -27,6 +27,7 @@ TITLES = {
     "predictors": "Predictors: answers at the asked places, from codes and places; `--model.predictor`.",
     "targets": "Targets: what should be predicted; `--model.target`.",
     "losses": "Losses: how far answers are from targets; `--model.loss`.",
+    "terms": "Terms: further summands of the loss, made of the finished step; `--model.terms.NAME`.",
     "schedules": "Schedules: numbers that change as a run goes on, wherever one is taken.",
     "data": "Data modules: where samples come from; `--data`.",
     "agreements": "Agreements: what must fit between model and data; every run is held against them.",

@@ -22,7 +22,7 @@ CORE = {
     "parts": (
         "Predictors, targets, losses",
         "Those that need to know no modality.",
-        ["unmask.predictors", "unmask.targets", "unmask.losses"],
+        ["unmask.predictors", "unmask.targets", "unmask.losses", "unmask.terms"],
     ),
     "data": ("Data", "Data modules, the sources that they read, and rules for people's own files.", ["unmask.data"]),
     "nn": ("Building blocks", "For encoders and predictors of one's own.", ["unmask.nn", "unmask.seeds"]),

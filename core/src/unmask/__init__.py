@@ -39,9 +39,10 @@ _HOMES = {
     "Schedule": "schedules",
     "Sequence": "structures",
     "Set": "structures",
-    "Step": "model",
+    "Step": "parts",
     "TOKEN": "structures",
     "Target": "parts",
+    "Term": "parts",
     "Tokenizer": "parts",
     "Tokens": "structures",
     "at": "schedules",
@@ -58,9 +59,20 @@ if TYPE_CHECKING:
     from unmask.agreements import Agreement
     from unmask.data import MaskedDataModule
     from unmask.method import MADE, Method, chosen, left_to
-    from unmask.model import MaskedModel, Step
+    from unmask.model import MaskedModel
     from unmask.optim import Optimization, fused, parameter_groups
-    from unmask.parts import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer, num_to_hide
+    from unmask.parts import (
+        Encoder,
+        Loss,
+        LossValue,
+        MaskSampler,
+        Predictor,
+        Step,
+        Target,
+        Term,
+        Tokenizer,
+        num_to_hide,
+    )
     from unmask.schedules import Constant, Cosine, Linear, Progress, Schedule, at
     from unmask.structures import (
         KEPT,

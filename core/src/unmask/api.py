@@ -22,6 +22,7 @@ MODULES = (
     "unmask.callbacks",
     "unmask.data",
     "unmask.losses",
+    "unmask.terms",
     "unmask.masks",
     "unmask.nn",
     "unmask.predictors",

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 
 from unmask.model import MaskedModel
 from unmask.optim import Optimization
-from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Target, Tokenizer
+from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Target, Term, Tokenizer
 from unmask.structures import Corruption
 from unmask.support.nearest import nearest
 from unmask.support.remembered import as_config
@@ -39,6 +39,7 @@ class Method(MaskedModel):
         target: the right answers.
         loss: compares the two.
         corruption: how hidden places are shown to the encoder.
+        terms: further summands of the loss, by the names that they are logged under.
         optim: optimiser and schedules.
 
     Raises:
@@ -55,6 +56,7 @@ class Method(MaskedModel):
     target: Target
     loss: Loss
     corruption: Corruption = Corruption(drop=1)
+    terms: dict[str, Term] = field(default_factory=dict)
     optim: Optimization = Optimization()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -68,16 +70,10 @@ class Method(MaskedModel):
         if getattr(self, "encoder", None) is not None:
             left_to("encoder", **{name: getattr(self, name, None) for name in self.encoder_options})
         self.complete()
-        super().__init__(
-            tokenizer=self.tokenizer,
-            mask=self.mask,
-            encoder=self.encoder,
-            predictor=self.predictor,
-            target=self.target,
-            loss=self.loss,
-            corruption=self.corruption,
-            optim=self.optim,
-        )
+        parts: dict[str, Any] = {name: getattr(self, name, None) for name in _SHARED}
+        if missing := [f"`{name}`" for name, part in parts.items() if part is None]:
+            raise TypeError(f"`{type(self).__name__}.complete` must make {' and '.join(missing)}.")
+        super().__init__(**parts)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" in self.__dict__:
@@ -131,5 +127,5 @@ def _describe(cls: type) -> None:
     made.__signature__ = inspect.Signature([me, *arguments])
 
 
-_SHARED = Method.__annotations__
+_SHARED = [name for name in Method.__annotations__ if name != "encoder_options"]
 _describe(Method)

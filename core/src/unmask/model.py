@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask import agreements, seeds
 from unmask.optim import Optimization, Planned, keeps_its_options
-from unmask.parts import Encoder, Loss, LossValue, MaskSampler, Predictor, Target, Tokenizer
+from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Step, Target, Term, Tokenizer
 from unmask.schedules import Progress, at
-from unmask.structures import Corruption, Latent, Mask, Prediction, Tokens
+from unmask.structures import Corruption
 from unmask.training.batch_norm import BatchNormNote
 from unmask.training.compiled import names_for, plain_names
 from unmask.training.guard import FiniteGuard
 from unmask.training.resuming import ExactResume
 
-
-class Step(NamedTuple):
-    """All that one step made, for losses, pictures and monitors."""
-
-    tokens: Tokens
-    mask: Mask
-    target: Tensor
-    latent: Latent
-    prediction: Prediction
-    loss: LossValue
+LOGGED = ("loss", "lr")
+"""Names of what every run logs, which no term may have."""
 
 
 class MaskedModel(L.LightningModule):
@@ -49,7 +42,11 @@ class MaskedModel(L.LightningModule):
         target: the right answers.
         loss: compares the two.
         corruption: how hidden places are shown to the encoder.
+        terms: further summands of the loss, by the names that they are logged under.
         optim: optimiser and schedules.
+
+    Raises:
+        ValueError: a term of a name that is taken.
     """
 
     def __init__(
@@ -62,6 +59,7 @@ class MaskedModel(L.LightningModule):
         target: Target,
         loss: Loss,
         corruption: Corruption = Corruption(drop=1),
+        terms: Mapping[str, Term] | None = None,
         optim: Optimization = Optimization(),
     ) -> None:
         super().__init__()
@@ -72,10 +70,19 @@ class MaskedModel(L.LightningModule):
         self.target = copy.deepcopy(target)
         self.loss = copy.deepcopy(loss)
         self.corruption = corruption
+        for name in terms or {}:
+            if name in LOGGED or hasattr(nn.ModuleDict, name) or not name.isidentifier():
+                raise ValueError(
+                    f"A term must have a name of its own, of letters, digits and underscores, but one is {name!r}."
+                )
+        own_terms = copy.deepcopy(dict(terms or {}))
+        self.terms: Any = nn.ModuleDict(own_terms)
         self.optim = optim
         self.agreed: dict[str, Any] = {}  # what agreements keep with the weights
         self.seed: int | None = None
         self.target.start(encoder)
+        for term in own_terms.values():
+            term.start(self)
 
     def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
         """Hide, encode, predict. Masks are drawn from ``generator``, on the model's device."""
@@ -91,7 +98,17 @@ class MaskedModel(L.LightningModule):
         latent = self.encoder(tokens, mask)  # values [B, K, D]
         prediction = self.predictor(latent, tokens.places, mask)  # values [B, M, T]
 
-        return Step(tokens, mask, target, latent, prediction, self.loss(prediction, target))
+        return self.with_terms(Step(tokens, mask, target, latent, prediction, self.loss(prediction, target)))
+
+    def with_terms(self, step: Step) -> Step:
+        """The finished step with its terms in the loss; a method with a step of its own ends in this, too."""
+        if not self.terms:
+            return step
+        values = {name: term(step, self) for name, term in self.terms.items()}
+        weights = {name: at(term.weight, self.progress) for name, term in self.terms.items()}
+        total = step.loss.total + sum(weights[name] * value for name, value in values.items())
+        terms = {name: value.detach() for name, value in values.items()}
+        return step._replace(loss=step.loss._replace(total=total), terms=terms)
 
     @property
     def embedder(self) -> Encoder:
@@ -117,18 +134,20 @@ class MaskedModel(L.LightningModule):
         assert self.seed is not None  # set when the fit starts
         key = (self.seed, "train", self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(seeds.mix(*key, "dropout"))
-        step = self.step(batch, seeds.generator(self.device, *key))
-        self.log("train/loss", step.loss.total, prog_bar=True, sync_dist=True, batch_size=step.tokens.num_samples)
-        return step.loss.total
+        return self._logged("train", batch, *key)
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
-        step = self.step(batch, seeds.generator(self.device, "validate", batch_idx, self.global_rank))
-        self.log("val/loss", step.loss.total, prog_bar=True, sync_dist=True, batch_size=step.tokens.num_samples)
-        return step.loss.total
+        return self._logged("val", batch, "validate", batch_idx, self.global_rank)
 
     def test_step(self, batch: Any, batch_idx: int) -> Tensor:
-        step = self.step(batch, seeds.generator(self.device, "test", batch_idx, self.global_rank))
-        self.log("test/loss", step.loss.total, sync_dist=True, batch_size=step.tokens.num_samples)
+        return self._logged("test", batch, "test", batch_idx, self.global_rank)
+
+    def _logged(self, stage: str, batch: Any, *key: Any) -> Tensor:
+        """The loss of a step whose random numbers have this key; it and its terms are logged."""
+        step = self.step(batch, seeds.generator(self.device, *key))
+        options: dict[str, Any] = {"sync_dist": True, "batch_size": step.tokens.num_samples}
+        self.log(f"{stage}/loss", step.loss.total, prog_bar=stage != "test", **options)
+        self.log_dict({f"{stage}/{name}": value for name, value in step.terms.items()}, **options)
         return step.loss.total
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -191,6 +210,8 @@ class MaskedModel(L.LightningModule):
 
         # The teacher follows the encoder once per optimiser step, not once per accumulated batch.
         numbers = self.target.update(self.encoder, self.progress)
+        for term in self.terms.values():
+            numbers |= term.update(self, self.progress)
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -228,6 +229,49 @@ class Loss(Remembered, nn.Module, ABC):
             return LossValue(per_token.mean(), per_token.detach())
         per_token = per_token.masked_fill(~valid, 0)
         return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())
+
+
+class Step(NamedTuple):
+    """All that one step made, for terms, pictures and monitors."""
+
+    tokens: Tokens
+    mask: Mask
+    target: Tensor
+    latent: Latent
+    prediction: Prediction
+    loss: LossValue
+    terms: Mapping[str, Tensor] = {}
+    """What each term came to, by its name, detached and without its weight; the total holds them."""
+
+
+class Term(Remembered, nn.Module, ABC):
+    """One more summand of the loss, made of the finished step: of its codes, answers or masks.
+
+    Any method takes terms: ``loss = loss of the answers + sum of weight * term``.
+
+    Args:
+        weight: of this summand, at least 0, or a schedule of it.
+
+    Raises:
+        ValueError: a weight below 0.
+    """
+
+    def __init__(self, weight: float | Schedule = 1.0) -> None:
+        super().__init__()
+        if not isinstance(weight, Schedule) and not weight >= 0:
+            raise ValueError(f"`weight` must be at least 0, but is {weight}.")
+        self.weight = weight
+
+    def start(self, model: Any) -> None:
+        """Called once by the model, which has its parts by then: layers of its sizes are made here."""
+
+    def update(self, model: Any, progress: Progress) -> dict[str, float]:
+        """Called after every optimiser step; returns numbers worth logging."""
+        return {}
+
+    @abstractmethod
+    def forward(self, step: Step, model: Any) -> Tensor:
+        """A scalar in float32, a mean over the samples of the batch."""
 
 
 def num_to_hide(num_tokens: int, ratio: float) -> int:

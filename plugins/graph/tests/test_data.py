@@ -16,7 +16,7 @@ import torch
 from torch_geometric.data import Batch, Data
 from torch_geometric.io import read_planetoid_data, read_tu_data
 
-from unmask.api import batches, split_of
+from unmask.api import UserError, batches, build_data, split_of
 from unmask.testing import given_batches
 from unmask_graph.data import GraphFilesData, PlanetoidData, PyGData, TUData
 
@@ -334,3 +334,45 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, kind: str) -> None:
     for kill in (3, 11):
         assert fit(tmp_path / str(kill), kill=kill) == whole[:kill]
         assert fit(tmp_path / str(kill), resume=True) == whole[kill:]
+
+
+RINGS = """
+import numpy as np
+import torch
+
+from unmask_graph.data import GraphSource, RawGraph, RawGraphs
+
+
+class Rings(GraphSource):
+    def __init__(self, count: int = 8) -> None:
+        self.count = count
+
+    def read(self, findings):
+        return RawGraphs([self.ring(n, 4 + n) for n in range(self.count)], ["even", "odd"])
+
+    def ring(self, number, size):
+        node = np.arange(size)
+        return RawGraph(torch.eye(3)[node % 3], np.stack([node, (node + 1) % size]), label=number % 2, undirected=True)
+"""
+
+
+def test_a_source_of_ones_own_by_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its options stand beside those of the data, and an error names a wrong one."""
+    (tmp_path / "own_rings.py").write_text(RINGS)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tmp_path / "data.yaml"
+    lines = [
+        "data:",
+        "  class_path: unmask_graph.data.GraphData",
+        "  init_args:",
+        "    {directed: true, batch_size: 2, val_ratio: 0.5,",
+        "     source: {class_path: own_rings.Rings, init_args: {count: 6}}}",
+    ]
+    config.write_text("\n".join(lines))
+    data = build_data(config)
+    data.setup("fit")
+    assert [len(part) for part in data.splits] == [3, 3, 3, 3]
+    assert data.report["num_edges"] == 2 * sum(range(4, 10)) and data.classes == ["even", "odd"]
+    config.write_text("\n".join(lines).replace("count", "cuont"))
+    with pytest.raises(UserError, match="cuont"):
+        build_data(config)

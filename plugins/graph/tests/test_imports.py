@@ -40,7 +40,7 @@ def data_of(**options: Any) -> ImportsData:
 
 def test_a_package_by_hand(toypack: Path) -> None:
     data = data_of(directed=True)
-    names = data.modules
+    names = data.source.modules
     assert names == [
         "toypack", "toypack.shapes", "toypack.tools", "toypack.tools.lazy", "toypack.tools.numbers",
         "toypack.tools.raises",
@@ -62,7 +62,7 @@ def test_a_package_by_hand(toypack: Path) -> None:
 def test_words_of_identifiers(toypack: Path) -> None:
     data = data_of()
     x = data.graphs.samples[0]["x"]
-    rows = dict(zip(data.modules, x.tolist(), strict=True))
+    rows = dict(zip(data.source.modules, x.tolist(), strict=True))
     assert x.shape == (6, 6)  # as wide as asked for, whatever the vocabulary
     # In 3 of 6 modules: `times`. (`circle`, `radius`, `first` and `number` are in 2, `area` in 2.)
     assert {name for name, row in rows.items() if row[0]} == {
@@ -82,7 +82,7 @@ def test_it_is_kept_and_built_anew_when_a_source_changes(toypack: Path, tmp_path
     kept.write_bytes(b"damaged")
     assert torch.equal(data_of(cache_folder=str(cache)).graphs.samples[0]["x"], first.samples[0]["x"])
     (toypack / "more.py").write_text("import toypack.tools.lazy\n")
-    assert len(data_of(cache_folder=str(cache)).modules) == 7
+    assert len(data_of(cache_folder=str(cache)).source.modules) == 7
     assert len(list(cache.iterdir())) == 2  # and nothing half written
 
 
@@ -99,7 +99,7 @@ def test_mistakes(toypack: Path, tmp_path: Path) -> None:
         data_of(cache_folder=str(toypack / "shapes.py")).splits  # noqa: B018
     with pytest.raises(ValueError, match="`packages` must share words in their identifiers, but no word is in 3"):
         data_of(max_modules=4).splits  # noqa: B018
-    assert len(data_of(packages=["networkx"], max_modules=50).modules) == 50
+    assert len(data_of(packages=["networkx"], max_modules=50).source.modules) == 50
 
 
 def test_what_is_installed_needs_nothing() -> None:

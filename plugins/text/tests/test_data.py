@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from unmask.api import UserError, build_data
 from unmask.data import OTHER
 from unmask.testing import given_batches
 from unmask_text.data import HubTextData, PydocData, TextFilesData
@@ -299,16 +300,58 @@ def test_a_trained_vocabulary_is_kept(corpus: Path, tmp_path: Path, capsys: pyte
 def test_a_failure_leaves_no_half_cache(corpus: Path, tokenizer_file: str, tmp_path: Path, monkeypatch) -> None:
     data = data_of(corpus, tokenizer_file, cache_folder=str(tmp_path / "cache"))
 
-    def broken(*_: object) -> Any:
-        yield from list(type(data).read(data, data.sources()["train"], *_[1:]))[:10]
+    def broken(*given: Any) -> Any:
+        yield from list(type(data.source).read(data.source, *given))[:10]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "read", broken)
+    monkeypatch.setattr(data.source, "read", broken)
     with pytest.raises(KeyboardInterrupt):
         data.stores  # noqa: B018
     assert not list((tmp_path / "cache" / "tokens").iterdir())
     monkeypatch.undo()
     assert len(data_of(corpus, tokenizer_file, cache_folder=str(tmp_path / "cache")).stores["train"]) > 0
+
+
+COUNTED = """
+from unmask_text.data import TextSource
+from unmask_text.data.reading import cut
+
+
+class Counted(TextSource):
+    def __init__(self, count: int = 8) -> None:
+        self.count = count
+
+    def parts(self):
+        return {"train": {"count": self.count}}
+
+    def read(self, part, report, moved):
+        for number in range(part["count"]):
+            yield from cut(f"the dog jumps over fox number {number}", "odd" if number % 2 else "even", report)
+            moved(number / part["count"])
+"""
+
+
+def test_a_source_of_ones_own_by_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its options stand beside those of the data, and an error names a wrong one."""
+    (tmp_path / "own_texts.py").write_text(COUNTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tmp_path / "data.yaml"
+    lines = [
+        "data:",
+        "  class_path: unmask_text.data.TextData",
+        "  init_args:",
+        "    {vocab_size: 100, batch_size: 2, val_ratio: 0.2,",
+        "     source: {class_path: own_texts.Counted, init_args: {count: 20}}}",
+    ]
+    config.write_text("\n".join(lines))
+    data = build_data(config)
+    data.setup("fit")
+    assert data.report["train"]["num_documents"] == 20 and data.classes == ["even", "odd"]
+    assert [len(part) for part in (data.splits.train, data.splits.val)] == [16, 4]
+    assert texts_of(data, data.splits.val)[0].startswith("the dog jumps over fox number")
+    config.write_text("\n".join(lines).replace("count", "cuont"))
+    with pytest.raises(UserError, match="cuont"):
+        build_data(config)
 
 
 @pytest.mark.slow

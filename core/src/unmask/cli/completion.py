@@ -34,6 +34,7 @@ _PARTS = {
     ".predictor": "unmask.predictors",
     ".target": "unmask.targets",
     ".loss": "unmask.losses",
+    ".terms": "unmask.terms",
     ".ratio": "unmask.schedules",
 }
 

@@ -34,12 +34,17 @@ def _component(component: registry.Component) -> str:
         parts.append(text)
     if isinstance(cls, type) and (rows := _arguments(cls)):  # a command is a function
         width = max(len(row[0]) for row in rows)
-        parts.append("\n".join(["Arguments", *(f"  {name:{width}}  {rest}" for name, rest in rows)]))
+        lines = ["Arguments"]
+        for name, rest, about in rows:
+            lines.append(f"  {name:{width}}  {rest}")
+            if about and f"\n    {name}: " not in (text or ""):  # a parent describes it
+                lines.append(f"  {'':{width}}    {' '.join(about.split())}")
+        parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _arguments(cls: type) -> list[tuple[str, str]]:
-    """Name, and type with default, of each argument, also those that ``**kwargs`` pass on."""
+def _arguments(cls: type) -> list[tuple[str, str, str]]:
+    """Name, type with default, and description of each argument, also those that ``**kwargs`` pass on."""
     from jsonargparse import ArgumentParser
 
     from unmask.configs.names import readable_type
@@ -57,6 +62,7 @@ def _arguments(cls: type) -> list[tuple[str, str]]:
             (
                 action.dest,
                 readable_type(typehint) + (", required" if must else f" = {_plain(action.default)}"),
+                action.help or "",
             )
         )
     return rows

@@ -18,7 +18,7 @@ from unmask.data.module import (
 from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.source_module import SourceDataModule
-from unmask.data.sources import Found, Item, Source, Unreadable
+from unmask.data.sources import Found, Item, Origin, Source, Unreadable
 from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, read_table
 from unmask.data.values import FILLED, fill_not_finite
 
@@ -42,6 +42,7 @@ __all__ = [
     "KeyedSampler",
     "Labels",
     "MaskedDataModule",
+    "Origin",
     "Report",
     "ResumableLoader",
     "Sample",

@@ -82,10 +82,18 @@ class Found(NamedTuple):
         return Found.of(parts, classes, self.about)
 
 
-class Source(Remembered, ABC):
-    """Where a data module's items come from. A source fits every module that reads what its items give.
+class Origin(Remembered):
+    """Where data comes from, whatever a data module reads of it: items, running text, graphs.
 
     Most are dataclasses, whose fields are their options.
+    """
+
+    def prepare(self) -> None:
+        """Downloads what is missing; called on one process, before all others read."""
+
+
+class Source(Origin, ABC):
+    """Where a data module's items come from. A source fits every module that reads what its items give.
 
     A source has a length: `held_out` and the keyed order of an epoch need one. A stream has none. It would be a class
     of its own beside `Found`, which gives items by shard, and a data module that takes it would order shards instead
@@ -94,9 +102,6 @@ class Source(Remembered, ABC):
 
     kind: ClassVar[str | None] = None
     """What a report calls the items, such as ``synthetic sounds``; None: what the data module calls them."""
-
-    def prepare(self) -> None:
-        """Downloads what is missing; called on one process, before all others read."""
 
     @abstractmethod
     def read(self, findings: Findings) -> Found:

@@ -29,6 +29,7 @@ FAMILIES = {
     "unmask.predictors": "unmask.parts.Predictor",
     "unmask.targets": "unmask.parts.Target",
     "unmask.losses": "unmask.parts.Loss",
+    "unmask.terms": "unmask.parts.Term",
     "unmask.schedules": "unmask.schedules.Schedule",
     "unmask.formats": "unmask.tools.exchange.format.Format",
     "unmask.agreements": "unmask.agreements.Agreement",

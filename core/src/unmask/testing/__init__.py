@@ -16,6 +16,7 @@ One class per family, made to be subclassed in a plugin's own tests::
 | `EncoderContract` | nothing of a hidden value in the codes, shapes, layers, samples apart from each other |
 | `PredictorContract` | answers where they are asked, from codes and places alone |
 | `TargetContract` | no gradient, in the order of the asked places |
+| `TermContract` | one finite number in float32, whose gradient reaches the codes |
 | `LossContract` | a number per asked place, fillers left out, finite in 16 bits |
 | `DataContract` | batches keyed by the seed, whatever the workers; resuming in the middle of an epoch |
 | `MethodContract` | a step that learns, reaches all of the encoder, and leaks nothing |
@@ -54,6 +55,7 @@ _HOMES = {
     "PredictorContract": "predictors",
     "RunContract": "runs",
     "TargetContract": "targets",
+    "TermContract": "terms",
     "disturbed": "contract",
     "given_batches": "killed",
     "shaken": "given",
@@ -83,5 +85,6 @@ if TYPE_CHECKING:
     from unmask.testing.runs import FEW_STEPS as FEW_STEPS
     from unmask.testing.runs import RunContract as RunContract
     from unmask.testing.targets import TargetContract as TargetContract
+    from unmask.testing.terms import TermContract as TermContract
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -18,7 +18,7 @@ from torch import Tensor
 from unmask import agreements
 from unmask.cli.building import built
 from unmask.model import MaskedModel
-from unmask.parts import Loss, MaskSampler
+from unmask.parts import Loss, MaskSampler, Term
 from unmask.plugins import registry
 from unmask.plugins.registry import Component
 from unmask.structures import Grid, Layout, Sequence, Set, Tokens
@@ -33,6 +33,7 @@ from unmask.testing.methods import MethodContract
 from unmask.testing.predictors import PredictorContract
 from unmask.testing.runs import RunContract
 from unmask.testing.targets import TargetContract
+from unmask.testing.terms import TermContract
 
 _LAYOUTS: dict[type[Layout], list[Layout]] = {
     Set: [Set()],
@@ -89,6 +90,8 @@ def plan(distribution: str, commands: bool = False) -> Plan:
             reason = _mask(component, add)
         elif component.group == "unmask.losses":
             reason = _loss(component, add)
+        elif component.group == "unmask.terms":
+            reason = _term(component, add)
         elif component.group == agreements.GROUP:
             reason = _agreement(component, pairs, add)
         elif component.group in ("unmask.commands", "unmask.schedules"):
@@ -151,6 +154,18 @@ def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Compon
             _component(model.loss),
             LossContract,
             {"make": _again(model.loss), "classes": ids, "width": step.prediction.values.shape[-1]},
+        ),
+        *(
+            (
+                _component(term),
+                TermContract,
+                {
+                    "make": _again(term),
+                    "model": lambda self: copy.deepcopy(model),
+                    "step": lambda self: copy.deepcopy(model).eval().step(batch, torch.Generator().manual_seed(0)),
+                },
+            )
+            for term in model.terms.values()
         ),
     ]
 
@@ -236,6 +251,19 @@ def _loss(component: Component, add: Callable[..., None]) -> str | None:
             add(component, LossContract, make=lambda self: kind(), classes=classes)
             return None
     return "it takes neither values nor ids of classes; try it with LossContract."
+
+
+def _term(component: Component, add: Callable[..., None]) -> str | None:
+    """Adds the contract of a term that looks at no part of a model, with its defaults, or says why it cannot be."""
+    kind: type[Term] = component.load()
+    if missing := _required(kind):
+        return f"it needs {missing}; try it with TermContract."
+    try:
+        kind().start(None)
+    except Exception:  # of any kind: it asks the model for something
+        return "it looks at the model, and no recipe that can be built here has it; try it with TermContract."
+    add(component, TermContract, make=lambda self: kind())
+    return None
 
 
 def _agreement(component: Component, pairs: list[tuple[MaskedModel, Any]], add: Callable[..., None]) -> str | None:

@@ -27,18 +27,18 @@ def run(command: str, arguments: list[str]) -> int:
     kind = one_of("--kind", given.kind, KINDS)
 
     from unmask.api import progress
-    from unmask_text.data.files import TextFilesData
+    from unmask_text.data.files import TextFilesSource
     from unmask_text.data.report import Report
     from unmask_text.training import save_tokenizer, train_tokenizer
 
     report = Report()
     try:
-        data = TextFilesData(given.paths, text_column=given.text_column, encoding=given.encoding)
-        source = data.sources()["train"]
+        source = TextFilesSource(given.paths, text_column=given.text_column, encoding=given.encoding)
+        part = source.parts()["train"]
 
         def texts():
             report.__init__()  # type: ignore[misc]  # what is read twice is told once
-            for segment in data.read(source, report, moved):
+            for segment in source.read(part, report, moved):
                 report.num_documents += segment.first
                 yield segment.text
 

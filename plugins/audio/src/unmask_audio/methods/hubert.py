@@ -157,7 +157,7 @@ class HuBERT(Method):
         loss = self._weighed(prediction, target, mask) if self.visible_weight else self.loss(prediction, target)
         if self.feature_penalty:
             loss = loss._replace(total=loss.total + self.feature_penalty * penalty(features, tokens.valid))
-        return Step(tokens, mask, target, latent, prediction, loss)
+        return self.with_terms(Step(tokens, mask, target, latent, prediction, loss))
 
     def _asked(self, mask: Mask) -> Mask:
         """Answers are asked at hidden frames, or at all where visible ones count; by each of several codebooks."""

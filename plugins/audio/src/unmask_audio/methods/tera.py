@@ -107,4 +107,4 @@ class TERA(Method):
 
         latent = self.encoder(altered, mask)  # values [B, N, D]
         prediction = self.predictor(latent, tokens.places, mask)  # values [B, N, V]
-        return Step(tokens, mask, target, latent, prediction, self.loss(prediction, target))
+        return self.with_terms(Step(tokens, mask, target, latent, prediction, self.loss(prediction, target)))

@@ -126,4 +126,5 @@ class Wav2Vec2(Method):
             total = total + self.feature_penalty * penalty(features, tokens.valid)
         if self._trainer is not None and self.training:
             self.log("train/perplexity", quantized.perplexity.detach(), sync_dist=True, batch_size=tokens.num_samples)
-        return Step(tokens, mask, target.detach(), latent, prediction, LossValue(total, contrast.detach()))
+        loss = LossValue(total, contrast.detach())
+        return self.with_terms(Step(tokens, mask, target.detach(), latent, prediction, loss))

@@ -1,12 +1,16 @@
-"""Where graphs come from: one data module per kind of source, each in a module of its own."""
+"""Where graphs come from: a data module for each kind of source, and `GraphData` for any other source."""
 
 from unmask_graph.data.files import GraphFilesData
+from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.imports import ImportsData
+from unmask_graph.data.module import GraphData
 from unmask_graph.data.planetoid import PlanetoidData
 from unmask_graph.data.pyg import PyGData
 from unmask_graph.data.sampling import ClusterSampling, NeighborSampling
+from unmask_graph.data.sources import GraphSource
 from unmask_graph.data.tu import TUData
 
 __all__ = [
-    "ClusterSampling", "GraphFilesData", "ImportsData", "NeighborSampling", "PlanetoidData", "PyGData", "TUData",
+    "ClusterSampling", "GraphData", "GraphFilesData", "GraphSource", "ImportsData", "NeighborSampling",
+    "PlanetoidData", "PyGData", "RawGraph", "RawGraphs", "TUData",
 ]  # fmt: skip

@@ -14,8 +14,7 @@ import torch
 
 from unmask.api import IGNORED, quoted
 from unmask.data import Findings, label_of, no_such, read_table
-from unmask_graph.data.graphs import Graphs, RawGraph, collect
-from unmask_graph.data.report import Report
+from unmask_graph.data.graphs import RawGraph, RawGraphs
 
 SPLITS = ("train", "val", "test")
 ENDS = (
@@ -33,7 +32,6 @@ NAMELESS = "columns without a name are left out"
 HALF = "rows without a node or a graph are left out"
 GUESSED = "tables name their nodes in columns of other names than usual"
 NOT_READ = "columns are not read where there are several graphs"
-ONE_WAY = "files hold undirected graphs, whose edges run both ways in spite of `directed`"
 
 Columns = dict[str, list[Any]]
 
@@ -50,6 +48,7 @@ class Table:
         edge_columns: further columns of the edges.
         label: class of the graph, or None.
         nodes_name: what errors call its nodes; None: as the graph.
+        undirected: whether each edge is named once and runs both ways.
     """
 
     name: str
@@ -59,9 +58,10 @@ class Table:
     edge_columns: Columns
     label: Any = None
     nodes_name: str | None = None
+    undirected: bool = False
 
 
-def graphs_of_tables(tables: list[Table], directed: bool, findings: Findings) -> Graphs:
+def graphs_of_tables(tables: list[Table], findings: Findings) -> RawGraphs:
     """Graphs of tables: columns of numbers are features, ``label`` and ``split`` what they say.
 
     ``label`` is a class; or a number to predict, where most labels are numbers and one is no whole number.
@@ -69,20 +69,17 @@ def graphs_of_tables(tables: list[Table], directed: bool, findings: Findings) ->
     Raises:
         ValueError: graphs with different columns, or cells that are empty or no number.
     """
-    report = Report(findings=findings)
     names, features = _numbers(tables, "nodes", ("label", "split"), findings)
     _, values = _numbers(tables, "edges", (), findings)
     labels, classes = _labels([table.nodes.get("label", table.label) for table in tables])
     raw = [
-        RawGraph(x, table.edges, value, label, table.name, len(table.ids))
+        RawGraph(x, table.edges, value, label, table.name, len(table.ids), table.undirected)
         for table, x, value, label in zip(tables, features, values, labels, strict=True)
     ]
-    report.num_classes = len(classes)
-    samples = collect(raw, directed, report, names)
     if len(tables) > 1 and any("split" in table.nodes for table in tables):
         findings.note(NOT_READ, "`split`")
     masks = _masks(tables[0]) if len(tables) == 1 and "label" in tables[0].nodes else {}
-    return Graphs(samples, report, classes, masks)
+    return RawGraphs(raw, classes, masks, names)
 
 
 def read_csv(edges: Path, nodes: Path | None, findings: Findings) -> list[Table]:
@@ -126,7 +123,7 @@ def read_csv(edges: Path, nodes: Path | None, findings: Findings) -> list[Table]
     return tables
 
 
-def read_graphml(path: Path, directed: bool, findings: Findings) -> Table:
+def read_graphml(path: Path) -> Table:
     """The graph of a GraphML file.
 
     Raises:
@@ -139,14 +136,12 @@ def read_graphml(path: Path, directed: bool, findings: Findings) -> Table:
     ids = list(graph)
     number_of = {name: number for number, name in enumerate(ids)}
     joined = list(graph.edges(data=True))
-    if directed and not graph.is_directed():
-        findings.note(ONE_WAY, path.name)
-        joined += [(b, a, told) for a, b, told in joined]
     edges = np.array([[number_of[a] for a, _, _ in joined], [number_of[b] for _, b, _ in joined]], dtype=np.int64)
     cells = _columns([graph.nodes[name] for name in ids])
     return Table(
-        path.name, ids, cells, edges.reshape(2, -1), _columns([x for _, _, x in joined]), graph.graph.get("label")
-    )
+        path.name, ids, cells, edges.reshape(2, -1), _columns([x for _, _, x in joined]), graph.graph.get("label"),
+        undirected=not graph.is_directed(),
+    )  # fmt: skip
 
 
 def _read(path: Path, option: str, findings: Findings) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch_geometric.data.separate import separate
 from unmask.api import quoted
 from unmask.data import Findings, find_files, no_such, read_torch
 from unmask_graph.data.columns import graphs_of_tables, read_csv, read_graphml
-from unmask_graph.data.graphs import Graphs
+from unmask_graph.data.graphs import RawGraphs
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.pyg import SAFE, graphs_of
+from unmask_graph.data.sources import GraphSource
 
 ENDINGS = (".pt", ".graphml", ".csv", ".tsv")
 PICKLES = (".pickle", ".pkl", ".gpickle", ".p")
@@ -62,14 +64,19 @@ class GraphFilesData(GraphData):
         num_kinds: int | None = None,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        self.paths = [paths] if isinstance(paths, str) else list(paths)
-        self.nodes = nodes
-        self.num_kinds = num_kinds
+        super().__init__(source=GraphFilesSource(paths, nodes=nodes, num_kinds=num_kinds), **shared)
 
-    def read(self) -> Graphs:
-        findings = Findings()
-        files = _files(self.paths, findings)
+
+@dataclass
+class GraphFilesSource(GraphSource):
+    """Those files; the fields are options of `GraphFilesData`."""
+
+    paths: str | list[str]
+    nodes: str | None = None
+    num_kinds: int | None = None
+
+    def read(self, findings: Findings) -> RawGraphs:
+        files = _files([self.paths] if isinstance(self.paths, str) else self.paths, findings)
         kinds = sorted({path.suffix.lower() for path in files})
         tables = [kind for kind in kinds if kind in (".csv", ".tsv")]
         if len(kinds) > 1:
@@ -86,12 +93,11 @@ class GraphFilesData(GraphData):
                 for path in files
                 for number, data in enumerate(read_pt(path))
             ]
-            return graphs_of(named, self.directed, num_kinds=self.num_kinds, findings=findings)
+            return graphs_of(named, findings, num_kinds=self.num_kinds)
         if tables:
             nodes = None if self.nodes is None else Path(self.nodes).expanduser()
-            return graphs_of_tables(read_csv(files[0], nodes, findings), self.directed, findings)
-        graphs = [read_graphml(path, self.directed, findings) for path in files]
-        return graphs_of_tables(graphs, self.directed, findings)
+            return graphs_of_tables(read_csv(files[0], nodes, findings), findings)
+        return graphs_of_tables([read_graphml(path) for path in files], findings)
 
 
 def read_pt(path: Path) -> list[Any]:

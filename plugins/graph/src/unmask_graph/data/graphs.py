@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ KINDS = (
     "features are whole numbers of few values, read as real numbers; where they stand for kinds, give one column of 0 "
     "and 1 for each kind (one-hot)"
 )
+ONE_WAY = "files hold undirected graphs, whose edges run both ways in spite of `directed`"
 MOST_WITHOUT_FEATURES = 100_000_000
 """Nodes of a graph whose features are degrees: some 400 numbers a node."""
 
@@ -37,6 +38,7 @@ class RawGraph:
             where there is none; a float is a number to predict; or None.
         name: what errors call it.
         num_nodes: N, where there are no features that tell.
+        undirected: whether each edge is named once and runs both ways.
     """
 
     x: Any
@@ -45,6 +47,25 @@ class RawGraph:
     label: Any = None
     name: str = "The graph"
     num_nodes: int | None = None
+    undirected: bool = False
+
+
+class RawGraphs(NamedTuple):
+    """What a source has.
+
+    Args:
+        graphs: one or more.
+        classes: names of labels 0, 1, 2, ...; empty: labels are numbers to predict, or there are none.
+        masks: see `Graphs`.
+        names: of the features' columns; empty: they are called by their numbers.
+        features: what the features are, in the report.
+    """
+
+    graphs: Sequence[RawGraph]
+    classes: Sequence[str] = ()
+    masks: Mapping[str, Tensor] = {}
+    names: Sequence[str] = ()
+    features: str = "features"
 
 
 @dataclass
@@ -70,19 +91,20 @@ class Graphs:
         return isinstance(self.samples[0].get("label"), Tensor)
 
 
-def collect(raw: Sequence[RawGraph], directed: bool, report: Report, names: Sequence[str] = ()) -> list[Sample]:
-    """Samples of all graphs; where none has features, those of a node are its degree, see `degree_features`.
+def collect(given: RawGraphs, directed: bool, report: Report) -> Graphs:
+    """All graphs, clean; where none has features, those of a node are its degree, see `degree_features`.
 
     Args:
-        raw: graphs as their source has them.
+        given: graphs as their source has them.
         directed: whether edges keep their direction.
         report: counts what is odd.
-        names: of the features' columns; empty: they are called by their numbers.
 
     Raises:
         ValueError: a graph with features beside one without, of another width or without labels where others
             have some; a graph without features of more than 100 million nodes; or as `clean`.
     """
+    raw = given.graphs
+    report.num_classes, report.features = len(given.classes), given.features
     if raw and all(graph.x is None for graph in raw):
         for graph in raw:
             if (graph.num_nodes or 0) > MOST_WITHOUT_FEATURES:
@@ -105,8 +127,8 @@ def collect(raw: Sequence[RawGraph], directed: bool, report: Report, names: Sequ
                 raise ValueError(f"All graphs or none must have `{what}`, but {raw[0].name} and {graph.name} differ.")
     cleaned = [clean(graph, directed, report) for graph in raw]
     samples = [sample for sample in cleaned if sample is not None]
-    _note_kinds(samples, names, report)
-    return samples
+    _note_kinds(samples, given.names, report)
+    return Graphs(samples, report, list(given.classes), dict(given.masks))
 
 
 def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
@@ -136,6 +158,10 @@ def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
         report.num_empty_graphs += 1
         return None
 
+    if directed and graph.undirected:
+        report.findings.note(ONE_WAY, graph.name)
+        edges = torch.cat([edges, edges.flip(0)], dim=1)
+        values = None if values is None else torch.cat([values, values])
     edges, values = _tidy(edges, values, num_nodes, directed, report)
     report.num_graphs += 1
     report.num_nodes += num_nodes

@@ -8,17 +8,19 @@ import sysconfig
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from unmask.api import IGNORED
+from unmask.api import IGNORED, at_least
+from unmask.data import Findings
 from unmask_graph.data.cache import cached
-from unmask_graph.data.graphs import Graphs, RawGraph, clean
+from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.module import GraphData
-from unmask_graph.data.report import Report
+from unmask_graph.data.sources import GraphSource
 
 PACKAGES = ("lightning", "networkx", "numpy", "scipy", "sklearn", "torch_geometric", "torchmetrics")
 """Packages that this one needs, so they are there; of them as many as stay within the cap."""
@@ -54,7 +56,7 @@ class ImportsData(GraphData):
     Further arguments are those of `GraphData`.
     """
 
-    sample_name: ClassVar[str] = "graphs"
+    source: ImportsSource
 
     def __init__(
         self,
@@ -67,30 +69,37 @@ class ImportsData(GraphData):
         train_ratio: float = 0.3,
         **shared: Any,
     ) -> None:
-        super().__init__(scale=scale, train_ratio=train_ratio, **shared)
-        for name, value, minimum in (("max_modules", max_modules, 2), ("num_words", num_words, 1), ("least", least, 2)):
-            if value < minimum:
-                raise ValueError(f"`{name}` must be at least {minimum}, but is {value}.")
-        if isinstance(packages, str) or not packages:
-            raise ValueError(f"`packages` must be a list of at least one package, but is {packages!r}.")
-        self.packages = tuple(packages)
-        self.max_modules = max_modules
-        self.num_words = num_words
-        self.least = least
-        self.cache_folder = cache_folder
+        source = ImportsSource(
+            packages, max_modules=max_modules, num_words=num_words, least=least, cache_folder=cache_folder
+        )
+        super().__init__(source=source, scale=scale, train_ratio=train_ratio, **shared)
 
-    def prepare_data(self) -> None:
+
+@dataclass
+class ImportsSource(GraphSource):
+    """That graph; the fields are options of `ImportsData`."""
+
+    packages: Sequence[str] = PACKAGES
+    max_modules: int = 3000
+    num_words: int = 1000
+    least: int = 20
+    cache_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least(2, max_modules=self.max_modules)
+        at_least(1, num_words=self.num_words)
+        at_least(2, least=self.least)
+        if isinstance(self.packages, str) or not self.packages:
+            raise ValueError(f"`packages` must be a list of at least one package, but is {self.packages!r}.")
+
+    def prepare(self) -> None:
         self._stored()  # one process builds it, before all others read it
 
-    def read(self) -> Graphs:
+    def read(self, findings: Findings) -> RawGraphs:
         stored = self._stored()
-        label = stored["label"]
-        classes = [str(name) for name in stored["classes"]]
-        report = Report(num_classes=len(classes), features="words")
         x = np.unpackbits(stored["words"], axis=1, count=self.num_words).astype(np.float32)
-        sample = clean(RawGraph(x, stored["edges"], label=label, name="The import graph"), self.directed, report)
-        assert sample is not None
-        return Graphs([sample], report, classes)
+        graph = RawGraph(x, stored["edges"], label=stored["label"], name="The import graph")
+        return RawGraphs([graph], [str(name) for name in stored["classes"]], features="words")
 
     @property
     def modules(self) -> list[str]:

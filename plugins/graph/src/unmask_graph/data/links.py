@@ -34,7 +34,7 @@ class LinkData(GraphData):
         split_seed: int = 0,
         steps_per_epoch: int = 1,
     ) -> None:
-        super().__init__(directed=data.directed, steps_per_epoch=steps_per_epoch)
+        super().__init__(source=data.source, directed=data.directed, steps_per_epoch=steps_per_epoch)
         if data.sampling is not None:
             raise ValueError("`data` must be whole, without `sampling`, for links to be held out of it.")
         self.data = data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -14,14 +13,16 @@ from unmask import seeds
 from unmask.api import IGNORED, at_least, inside
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_graph.data.batches import Chosen, pack
-from unmask_graph.data.graphs import Graphs
+from unmask_graph.data.graphs import Graphs, collect
+from unmask_graph.data.report import Report
 from unmask_graph.data.sampling import Sampling
+from unmask_graph.data.sources import GraphSource
 
 SCALES = ("none", "rows", "columns")
 
 
 class GraphData(MaskedDataModule):
-    """Graphs; a subclass says where they come from (`read`).
+    """Graphs of a source.
 
     A batch is packed: ``x [T, F]``, ``edges [2, E]`` between its T rows (source, target), ``offsets [B + 1]``,
     ``index [B]``, ``edge_values [E, V]`` and ``label`` where there are any: ``[B]`` of graphs, or ``[T]`` of nodes,
@@ -35,6 +36,7 @@ class GraphData(MaskedDataModule):
     shown once before training. Features that are not finite are an error.
 
     Args:
+        source: where the graphs come from.
         directed: whether edges keep their direction; False: each one runs both ways.
         scale: ``none``; ``rows``: features of a node divided by the sum of their sizes, as Cora, CiteSeer and PubMed
             are in GraphMAE's reference code (DGL's data sets); ``columns``: each feature with mean 0 and standard
@@ -58,6 +60,7 @@ class GraphData(MaskedDataModule):
 
     def __init__(
         self,
+        source: GraphSource,
         directed: bool = False,
         scale: Literal["none", "rows", "columns"] = "none",
         sampling: Sampling | None = None,
@@ -77,6 +80,7 @@ class GraphData(MaskedDataModule):
         at_least(1, steps_per_epoch=steps_per_epoch)
         if steps_per_epoch > 1 and sampling is not None:
             raise ValueError(f"`steps_per_epoch` must be 1 where `sampling` makes samples, but is {steps_per_epoch}.")
+        self.source = source
         self.directed = directed
         self.scale = scale
         self.sampling = sampling
@@ -84,9 +88,13 @@ class GraphData(MaskedDataModule):
         self.val_ratio = val_ratio
         self.steps_per_epoch = steps_per_epoch
 
-    @abstractmethod
+    def prepare_data(self) -> None:
+        self.source.prepare()
+
     def read(self) -> Graphs:
         """The graphs, clean; called once, on every device's process."""
+        report = Report()
+        return collect(self.source.read(report.findings), self.directed, report)
 
     @cached_property
     def graphs(self) -> Graphs:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 import torch
 
 from unmask.api import IGNORED, nearest, quoted
-from unmask.data import read_pickle
-from unmask_graph.data.graphs import Graphs, RawGraph, clean
+from unmask.data import Findings, read_pickle
+from unmask_graph.data.graphs import RawGraph, RawGraphs, ends
 from unmask_graph.data.module import GraphData
-from unmask_graph.data.report import Report
+from unmask_graph.data.sources import GraphSource
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 NUM_VAL = 500
@@ -41,8 +42,6 @@ class PlanetoidData(GraphData):
     Further arguments are those of `GraphData`, without shares of the split, which is the data set's own.
     """
 
-    sample_name: ClassVar[str] = "graphs"
-
     def __init__(
         self,
         folder: str,
@@ -51,25 +50,31 @@ class PlanetoidData(GraphData):
         **shared: Any,
     ) -> None:
         # The split is the data set's own, so no shares of it can be chosen.
-        super().__init__(scale=scale, train_ratio=0.5, val_ratio=0.1, **shared)
-        self.folder = folder
-        self.set_name = name
+        super().__init__(source=PlanetoidSource(folder, name), scale=scale, train_ratio=0.5, val_ratio=0.1, **shared)
 
-    def read(self) -> Graphs:
+
+@dataclass
+class PlanetoidSource(GraphSource):
+    """That graph; the fields are options of `PlanetoidData`."""
+
+    folder: str
+    name: str | None = None
+
+    def read(self, findings: Findings) -> RawGraphs:
         folder = Path(self.folder).expanduser()
         if not folder.is_dir():
             raise ValueError(f"`folder` must be a folder, but there is no {str(folder)!r}.")
         there = sorted(path.name.split(".")[1] for path in folder.glob("ind.*.graph"))
         if not there:
             raise ValueError(f"`folder` must have files such as `ind.cora.graph`, but {str(folder)!r} has none.")
-        if self.set_name is None and len(there) > 1:
+        if self.name is None and len(there) > 1:
             raise ValueError(f"`name` must say which of {quoted(there)} to read, but is None.")
-        name = (self.set_name or there[0]).lower()
+        name = (self.name or there[0]).lower()
         if name not in there:
             raise ValueError(f"`name` must be one of {quoted(there)}, but is {name!r}; nearest: {_near(name, there)}.")
         parts = {part: _part(folder / f"ind.{name}.{part}") for part in PARTS}
         try:
-            return _graphs(parts, name, self.directed)
+            return _graphs(parts, name)
         except Exception as error:  # parts that do not fit raise whatever arrays do
             raise ValueError(
                 f"The files of {name!r} in {str(folder)!r} do not fit together: {str(error).rstrip('.')}."
@@ -91,7 +96,7 @@ def _part(path: Path) -> Any:
         raise ValueError(f"`{path}` must hold whole numbers, but does not: {error!s:.100}.") from error
 
 
-def _graphs(parts: dict[str, Any], name: str, directed: bool) -> Graphs:
+def _graphs(parts: dict[str, Any], name: str) -> RawGraphs:
     order, numbers = parts["test.index"], np.sort(parts["test.index"])
     features, answers = (_dense(parts[part], part) for part in ("tx", "ty"))
     seen, known = (_dense(parts[part], part) for part in ("allx", "ally"))
@@ -109,14 +114,13 @@ def _graphs(parts: dict[str, Any], name: str, directed: bool) -> Graphs:
     label = np.where(hot.any(1), hot.argmax(1), IGNORED)
     graph = {int(node): [int(other) for other in others] for node, others in parts["graph"].items()}
     edges = np.array([(node, other) for node, others in graph.items() for other in others]).reshape(-1, 2).T
-    report = Report(num_classes=hot.shape[1])
-    sample = clean(RawGraph(x, edges, label=label, name=name), directed, report)
-    assert sample is not None
+    raw = RawGraph(x, edges, label=label, name=name)
+    raw.edges = ends(raw, num_nodes)  # here, where an error names the files
     masks = {part: torch.zeros(num_nodes, dtype=torch.bool) for part in ("train", "val", "test")}
     masks["train"][:num_train] = True
     masks["val"][num_train : num_train + NUM_VAL] = True
     masks["test"][torch.from_numpy(numbers)] = True
-    return Graphs([sample], report, [str(i) for i in range(hot.shape[1])], masks)
+    return RawGraphs([raw], [str(i) for i in range(hot.shape[1])], masks)
 
 
 def _dense(values: Any, part: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage
 
 from unmask.api import nearest, quoted
 from unmask.data import Findings, data_alone
-from unmask_graph.data.graphs import Graphs, RawGraph, collect
+from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.module import GraphData
-from unmask_graph.data.report import Report
+from unmask_graph.data.sources import GraphSource
 
 SAFE: list[type] = [
     Data, HeteroData, TemporalData, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage, NodeStorage, EdgeStorage,
@@ -66,59 +67,60 @@ class PyGData(GraphData):
         num_kinds: int | None = None,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        self.set_name = name
-        self.root = root
-        self.options = options or {}
-        self.download = download
-        self.split = split
-        self.num_kinds = num_kinds
+        source = PyGSource(name, root, options=options, download=download, split=split, num_kinds=num_kinds)
+        super().__init__(source=source, **shared)
 
-    def prepare_data(self) -> None:
+
+@dataclass
+class PyGSource(GraphSource):
+    """That data set; the fields are options of `PyGData`."""
+
+    name: str
+    root: str
+    options: dict[str, Any] | None = None
+    download: bool = False
+    split: int = 0
+    num_kinds: int | None = None
+
+    def prepare(self) -> None:
         self._opened(whole=False)  # one process fetches and processes it, before all others read it
 
-    def read(self) -> Graphs:
+    def read(self, findings: Findings) -> RawGraphs:
         named = [(f"Graph {number}", data) for number, data in enumerate(self._opened())]
-        return graphs_of(named, self.directed, self.split, self.num_kinds)
+        return graphs_of(named, findings, split=self.split, num_kinds=self.num_kinds)
 
     def _opened(self, whole: bool = True) -> list[Any]:
         known = {name for name in dir(torch_geometric.datasets) if name[0].isupper()}
-        if self.set_name not in known:
-            near = quoted(nearest(self.set_name, known) or sorted(known)[:3])
+        if self.name not in known:
+            near = quoted(nearest(self.name, known) or sorted(known)[:3])
             raise ValueError(
-                f"`name` must be a class of `torch_geometric.datasets`, but is {self.set_name!r}; nearest: {near}."
+                f"`name` must be a class of `torch_geometric.datasets`, but is {self.name!r}; nearest: {near}."
             )
-        kind = getattr(torch_geometric.datasets, self.set_name)
+        kind = getattr(torch_geometric.datasets, self.name)
+        options = self.options or {}
         root = str(Path(self.root).expanduser())
         if not self.download:
             kind = type(kind.__name__, (kind,), {"download": _refuse, "__module__": kind.__module__})
         try:
-            inspect.signature(kind).bind(root, **self.options)
+            inspect.signature(kind).bind(root, **options)
             with data_alone(SAFE):
-                dataset = kind(root, **self.options)
+                dataset = kind(root, **options)
                 return list(dataset) if whole else []
         except (TypeError, AssertionError) as error:  # some classes assert what they take
             told = f": {error}" if str(error) else ""
-            raise ValueError(
-                f"`options` must be arguments of `{self.set_name}`, but are {self.options}{told}."
-            ) from error
+            raise ValueError(f"`options` must be arguments of `{self.name}`, but are {options}{told}.") from error
         except ValueError:
             raise
         except Exception as error:  # PyG checks no file
             told = " ".join(str(error).split())[:160] or type(error).__name__
             raise ValueError(
-                f"`root` must hold the files of {self.set_name}, but those in {root!r} cannot be read: "
-                f"{told.rstrip('.')}."
+                f"`root` must hold the files of {self.name}, but those in {root!r} cannot be read: {told.rstrip('.')}."
             ) from error
 
 
 def graphs_of(
-    named: Iterable[tuple[str, Any]],
-    directed: bool,
-    split: int = 0,
-    num_kinds: int | None = None,
-    findings: Findings | None = None,
-) -> Graphs:
+    named: Iterable[tuple[str, Any]], findings: Findings, split: int = 0, num_kinds: int | None = None
+) -> RawGraphs:
     """Graphs of PyG's ``Data`` objects: ``x``, ``edge_index``, ``edge_attr``, ``y``, ``train_mask``, ...
 
     ``y`` of one row is the class of the graph, of as many as nodes (in every graph) that of the nodes; floating point
@@ -126,10 +128,9 @@ def graphs_of(
 
     Args:
         named: one or more, and what errors call them.
-        directed: see `GraphData`.
+        findings: is told of what is not read.
         split: column of masks.
         num_kinds: see `PyGData`.
-        findings: of finding the files.
 
     Raises:
         ValueError: another kind of object, no ``edge_index``, or labels of neither kind.
@@ -139,7 +140,7 @@ def graphs_of(
     labels = [data.y for data in datas if data.y is not None]
     per_node = bool(labels) and all(len(data.y) == data.num_nodes for data in datas if data.y is not None)
     per_node &= any(len(label) != 1 for label in labels)
-    report = Report(findings=findings or Findings())
+    features = "features"
     raw = [
         RawGraph(data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes)
         for name, data in checked
@@ -147,17 +148,12 @@ def graphs_of(
     if width := _kinds(raw, num_kinds):
         for graph in raw:
             graph.x = torch.nn.functional.one_hot(graph.x[:, 0].long(), width)
-        report.features = "kinds as features (`x` of whole numbers, one-hot)"
+        features = "kinds as features (`x` of whole numbers, one-hot)"
     masks = _masks(datas[0], split) if len(datas) == 1 and per_node else {}
     read = {*READ, *(MASKS if masks else ())}
     for key in sorted({str(key) for data in datas for key in data.keys()} - read):  # noqa: SIM118
-        report.findings.note(UNREAD, f"`{key}`")
-    samples = collect(raw, directed, report)
-    found = [torch.as_tensor(sample["label"]) for sample in samples if "label" in sample]
-    if found and not found[0].is_floating_point():
-        width = found[0].shape[-1] if found[0].ndim > 1 else 0
-        report.num_classes = width or max(int(one.max()) for one in found) + 1
-    return Graphs(samples, report, [str(number) for number in range(report.num_classes)], masks)
+        findings.note(UNREAD, f"`{key}`")
+    return RawGraphs(raw, _classes(raw), masks, features=features)
 
 
 def _refuse(self: Any) -> None:
@@ -240,6 +236,15 @@ def _label(data: Data, per_node: bool, name: str) -> Any:
     if y.numel() != 1:
         raise ValueError(f"{name} must have one label, or one per node, but `y` has the shape {tuple(y.shape)}.")
     return y.item()
+
+
+def _classes(raw: list[RawGraph]) -> list[str]:
+    """Numbers up to the largest label, or of columns where a node may have several; none of numbers to predict."""
+    labels = [torch.as_tensor(graph.label) for graph in raw if graph.label is not None and graph.num_nodes]
+    if not labels or labels[0].is_floating_point():
+        return []
+    num_classes = labels[0].shape[-1] if labels[0].ndim > 1 else max(int(label.max()) for label in labels) + 1
+    return [str(number) for number in range(num_classes)]
 
 
 def _masks(data: Data, split: int) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 
 from unmask.api import nearest, quoted
-from unmask.data import is_hidden
-from unmask_graph.data.graphs import Graphs, RawGraph, collect
+from unmask.data import Findings, is_hidden
+from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.module import GraphData
-from unmask_graph.data.report import Report
+from unmask_graph.data.sources import GraphSource
 
 NOT_READ = "parts of the labels of graphs are not read"
 FEATURES = ("auto", "tags", "attributes", "degrees")
@@ -54,17 +55,28 @@ class TUData(GraphData):
     ) -> None:
         # Whole graphs are the samples: nothing is sampled from one, and no nodes are chosen to train on.
         super().__init__(
-            batch_size=batch_size, val_ratio=val_ratio, sampling=None, train_ratio=0.5, steps_per_epoch=1, **shared
-        )
-        if features not in FEATURES:
-            near = quoted(nearest(features, FEATURES) or FEATURES)
-            raise ValueError(f"`features` must be one of {quoted(FEATURES)}, but is {features!r}; nearest: {near}.")
-        self.path = path
-        self.set_name = name
-        self.features = features
+            source=TUSource(path, name, features), batch_size=batch_size, val_ratio=val_ratio, sampling=None,
+            train_ratio=0.5, steps_per_epoch=1, **shared,
+        )  # fmt: skip
 
-    def read(self) -> Graphs:
-        prefix = _find(Path(self.path).expanduser(), self.set_name)
+
+@dataclass
+class TUSource(GraphSource):
+    """Those graphs; the fields are options of `TUData`."""
+
+    path: str
+    name: str | None = None
+    features: Literal["auto", "tags", "attributes", "degrees"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.features not in FEATURES:
+            near = quoted(nearest(self.features, FEATURES) or FEATURES)
+            raise ValueError(
+                f"`features` must be one of {quoted(FEATURES)}, but is {self.features!r}; nearest: {near}."
+            )
+
+    def read(self, findings: Findings) -> RawGraphs:
+        prefix = _find(Path(self.path).expanduser(), self.name)
         try:
             table = _read_gin(prefix) if prefix.suffix == ".txt" else _read_tu(prefix)
         except (ValueError, IndexError) as error:
@@ -73,9 +85,8 @@ class TUData(GraphData):
                 f"{str(prefix)!r} must be of TU Dortmund's or GIN's layout, but is not: {told}."
             ) from error
         columns, what = _features(table, self.features)
-        report = Report(features=what)
         for part in table.not_read:
-            report.findings.note(NOT_READ, part)
+            findings.note(NOT_READ, part)
         classes: list[str] = []
         labels: list[Any] = [None] * (len(table.offsets) - 1)
         if table.graph_labels is not None and table.graph_labels.dtype.kind == "f":
@@ -83,7 +94,6 @@ class TUData(GraphData):
         elif table.graph_labels is not None:
             names, numbers = np.unique(table.graph_labels, return_inverse=True)
             classes, labels = [str(one) for one in names], numbers.tolist()
-        report.num_classes = len(classes)
         raw = []
         for number, (start, end) in enumerate(zip(table.offsets, table.offsets[1:], strict=False)):
             first, last = table.edge_offsets[number], table.edge_offsets[number + 1]
@@ -91,8 +101,7 @@ class TUData(GraphData):
             values = None if table.edge_values is None else table.edge_values[first:last]
             edges = table.edges[:, first:last] - start
             raw.append(RawGraph(x, edges, values, labels[number], f"Graph {number}", int(end - start)))
-        samples = collect(raw, self.directed, report)
-        return Graphs(samples, report, classes)
+        return RawGraphs(raw, classes, features=what)
 
 
 class _Table(NamedTuple):

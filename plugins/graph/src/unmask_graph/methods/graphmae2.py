@@ -106,7 +106,7 @@ class GraphMAE2(Method):
             prediction = self.predictor(latent, tokens.places, mask, generator)  # values [M, F]
             rebuilt = self.loss(prediction, target)
             total, per_token = total + rebuilt.total, per_token + rebuilt.per_token / self.num_remasks
-        return Step(tokens, mask, target, latent, prediction, LossValue(total, per_token))
+        return self.with_terms(Step(tokens, mask, target, latent, prediction, LossValue(total, per_token)))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

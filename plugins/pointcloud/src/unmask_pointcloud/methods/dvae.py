@@ -113,7 +113,7 @@ class DVAE(Method):
         if self._trainer is not None and self.training:
             self.log("train/kl", divergence.detach(), sync_dist=True, batch_size=tokens.num_samples)
         loss = LossValue(total, fine_loss.per_token + coarse_loss.detach())
-        return Step(tokens, mask, target, latent, prediction, loss)
+        return self.with_terms(Step(tokens, mask, target, latent, prediction, loss))
 
     def _entries(self, scores: Tensor, generator: torch.Generator | None) -> Tensor:
         """Entries of the book ``[B, G, D]``: in training mixed by a Gumbel softmax (Jang et al. 2017, equation 2)."""

@@ -130,7 +130,7 @@ class PointBERT(Method):
         ids = self.target.ids(tokens)  # [B, G]
         step = self._named(tokens, ids, generator)
         if self.contrast is None:
-            return step
+            return self.with_terms(step)
 
         # The same for mixtures of a cloud with that at the batch's other end.
         first = torch.arange(tokens.num_samples, device=ids.device)
@@ -147,7 +147,7 @@ class PointBERT(Method):
         if self.training:
             self.contrast.remember(keys)
         total = step.loss.total + mixture.loss.total + contrast
-        return step._replace(loss=LossValue(total, step.loss.per_token))
+        return self.with_terms(step._replace(loss=LossValue(total, step.loss.per_token)))
 
     def _named(self, tokens: Tokens, ids: Tensor, generator: torch.Generator | None) -> Step:
         """Codes of hidden patches, given those of all patches ``[B, G]``."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from unmask.data import OTHER, Findings
 from unmask_text.data.reading import Found, Options, Segment, files_of, read_file
 from unmask_text.data.report import Report
-from unmask_text.data.text import Moved, TextData
+from unmask_text.data.sources import Moved, TextSource
+from unmask_text.data.text import TextData
 
 
 class TextFilesData(TextData):
@@ -54,53 +56,70 @@ class TextFilesData(TextData):
         encoding: str = "utf-8",
         **shared: Any,
     ) -> None:
-        if document not in ("file", "paragraph", "line"):
-            raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {document!r}.")
-        try:
-            of_text = codecs.lookup(encoding)._is_text_encoding
-        except LookupError as error:
-            raise ValueError(f"`encoding` must be one that Python knows, but is {encoding!r}.") from error
-        if not of_text:
-            raise ValueError(f"`encoding` must be one of text, such as utf-8, but is {encoding!r}.")
-        if (probe_paths is None) != (probe_test_paths is None):
-            raise ValueError("`probe_paths` and `probe_test_paths` must be given together.")
-        if probe_paths is not None and labels is None:
-            raise ValueError("`labels` must say where the classes of `probe_paths` are, but is None.")
-        super().__init__(**shared)
-        self.paths = {"train": paths, "val": val_paths, "probe_train": probe_paths, "probe_test": probe_test_paths}
-        self.options = Options(document, text_column, labels, encoding)
+        source = TextFilesSource(
+            paths, val_paths=val_paths, probe_paths=probe_paths, probe_test_paths=probe_test_paths, document=document,
+            text_column=text_column, labels=labels, encoding=encoding,
+        )  # fmt: skip
+        super().__init__(source=source, **shared)
 
-    def sources(self) -> dict[str, Any]:
-        probed = self.paths["probe_train"] is not None
-        sources: dict[str, Any] = {}
-        for part, given in self.paths.items():
+
+@dataclass
+class TextFilesSource(TextSource):
+    """Those files; the fields are options of `TextFilesData`."""
+
+    paths: str | list[str]
+    val_paths: str | list[str] | None = None
+    probe_paths: str | list[str] | None = None
+    probe_test_paths: str | list[str] | None = None
+    document: Literal["file", "paragraph", "line"] = "file"
+    text_column: str | None = None
+    labels: str | None = None
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        if self.document not in ("file", "paragraph", "line"):
+            raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {self.document!r}.")
+        try:
+            of_text = codecs.lookup(self.encoding)._is_text_encoding
+        except LookupError as error:
+            raise ValueError(f"`encoding` must be one that Python knows, but is {self.encoding!r}.") from error
+        if not of_text:
+            raise ValueError(f"`encoding` must be one of text, such as utf-8, but is {self.encoding!r}.")
+        if (self.probe_paths is None) != (self.probe_test_paths is None):
+            raise ValueError("`probe_paths` and `probe_test_paths` must be given together.")
+        if self.probe_paths is not None and self.labels is None:
+            raise ValueError("`labels` must say where the classes of `probe_paths` are, but is None.")
+
+    def parts(self) -> dict[str, dict[str, Any]]:
+        parts: dict[str, dict[str, Any]] = {}
+        for name, option in _OPTIONS.items():
+            given = getattr(self, option)
             if given is not None:
-                listed = [given] if isinstance(given, str) else list(given)
                 findings = Findings()
-                files = files_of(listed, findings, _OPTIONS[part])
-                labels = None if probed and not part.startswith("probe") else self.options.labels
-                sources[part] = {
+                files = files_of([given] if isinstance(given, str) else given, findings, option)
+                labels = self.labels if self.probe_paths is None or name.startswith("probe") else None
+                parts[name] = {
                     "files": [
                         [str(one.path.absolute()), str(one.root.absolute()), status.st_size, status.st_mtime_ns]
                         for one in files
                         for status in [one.path.stat()]
                     ],
-                    "options": self.options._replace(labels=labels)._asdict(),
+                    "options": Options(self.document, self.text_column, labels, self.encoding)._asdict(),
                     "num_ignored_files": findings.count(OTHER),
                     "named": [one.named for one in files],
                     "findings": findings.as_dict(),
                 }
-        _note_shared(sources)
-        return sources
+        _note_shared(parts)
+        return parts
 
-    def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
-        report.findings.add(Findings.of(source["findings"]))
-        total = max(sum(size for _, _, size, _ in source["files"]), 1)
+    def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
+        report.findings.add(Findings.of(part["findings"]))
+        total = max(sum(size for _, _, size, _ in part["files"]), 1)
         done = 0
-        for (path, root, size, _), named in zip(source["files"], source["named"], strict=True):
+        for (path, root, size, _), named in zip(part["files"], part["named"], strict=True):
             so_far = done
             yield from read_file(
-                Found(Path(path), Path(root), named), Options(**source["options"]), report,
+                Found(Path(path), Path(root), named), Options(**part["options"]), report,
                 lambda read: moved((so_far + read) / total),  # noqa: B023  called before the next file is opened
             )  # fmt: skip
             done += size
@@ -110,13 +129,13 @@ class TextFilesData(TextData):
 _OPTIONS = {"train": "paths", "val": "val_paths", "probe_train": "probe_paths", "probe_test": "probe_test_paths"}
 
 
-def _note_shared(sources: dict[str, Any]) -> None:
+def _note_shared(parts: dict[str, dict[str, Any]]) -> None:
     """Notes files that are trained on, and validated or scored on as well."""
     for part, other in (("val", "train"), ("probe_test", "probe_train")):
-        if part in sources and other in sources:
-            known = {os.path.realpath(path) for path, *_ in sources[other]["files"]}
-            shared = [path for path, *_ in sources[part]["files"] if os.path.realpath(path) in known]
-            findings = Findings.of(sources[part]["findings"])
+        if part in parts and other in parts:
+            known = {os.path.realpath(path) for path, *_ in parts[other]["files"]}
+            shared = [path for path, *_ in parts[part]["files"] if os.path.realpath(path) in known]
+            findings = Findings.of(parts[part]["findings"])
             for path in shared:
                 findings.note(f"files of `{_OPTIONS[part]}` are in `{_OPTIONS[other]}` as well", path)
-            sources[part]["findings"] = findings.as_dict()
+            parts[part]["findings"] = findings.as_dict()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from unmask.data import chosen_splits, open_splits
 from unmask_text.data.reading import UNLABELLED, Segment, class_of, clean, cut
 from unmask_text.data.report import Report
+from unmask_text.data.sources import Moved, TextSource
 from unmask_text.data.tables import column_of
-from unmask_text.data.text import Moved, TextData
+from unmask_text.data.text import TextData
 
 _BATCH = 256
 
@@ -47,36 +50,45 @@ class HubTextData(TextData):
         streaming: bool = False,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        self.set_name = name
-        self.config = config
-        self.split = split
-        self.val_split = val_split
-        self.text_column = text_column
-        self.label_column = label_column
-        self.streaming = streaming
-        self._parts: Any = None
+        source = HubTextSource(
+            name, config=config, split=split, val_split=val_split, text_column=text_column, label_column=label_column,
+            streaming=streaming,
+        )  # fmt: skip
+        super().__init__(source=source, **shared)
 
-    def sources(self) -> dict[str, Any]:
-        parts, sources = self.parts, {}
-        for part, split in zip(("train", "val"), chosen_splits(parts, self.split, self.val_split), strict=True):
+
+@dataclass
+class HubTextSource(TextSource):
+    """Those rows; the fields are options of `HubTextData`."""
+
+    name: str
+    config: str | None = None
+    split: str = "train"
+    val_split: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    streaming: bool = False
+
+    def parts(self) -> dict[str, dict[str, Any]]:
+        parts = {}
+        for part, split in zip(("train", "val"), chosen_splits(self.splits, self.split, self.val_split), strict=True):
             if split is None:
                 continue
-            rows = parts[split]
+            rows = self.splits[split]
             same = getattr(rows, "_fingerprint", None) or str(getattr(rows.info, "version", ""))
-            sources[part] = {
-                "name": self.set_name, "config": self.config, "split": split, "fingerprint": same,
+            parts[part] = {
+                "name": self.name, "config": self.config, "split": split, "fingerprint": same,
                 "text": self.text_column, "label": self.label_column,
             }  # fmt: skip
-        return sources
+        return parts
 
-    def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
-        rows = self.parts[source["split"]]
+    def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
+        rows = self.splits[part["split"]]
         columns = rows.column_names
         if columns is None:  # a stream may only tell by its first row
             columns = list(next(iter(rows)))
-        text = column_of(columns, "text_column", source["text"])
-        label, names = _labels(rows, columns, source["label"], report)
+        text = column_of(columns, "text_column", self.text_column)
+        label, names = _labels(rows, columns, self.label_column, report)
         rows = rows.select_columns([text] + ([label] if label else []))
         total, done = len(rows) if hasattr(rows, "__len__") else 0, 0
         for batch in rows.iter(batch_size=_BATCH):
@@ -93,12 +105,10 @@ class HubTextData(TextData):
             done += len(batch[text])
             moved(done / total if total else 0)
 
-    @property
-    def parts(self) -> Any:
-        """All parts of the data set by their names, opened when first asked for."""
-        if self._parts is None:
-            self._parts = open_splits(self.set_name, self.config, "text.datasets", self.streaming)
-        return self._parts
+    @cached_property
+    def splits(self) -> Mapping[str, Any]:
+        """All splits of the data set by their names, opened when first asked for."""
+        return open_splits(self.name, self.config, "text.datasets", self.streaming)
 
 
 def _labels(rows: Any, columns: list[str], name: str | None, report: Report) -> tuple[str | None, list[str]]:

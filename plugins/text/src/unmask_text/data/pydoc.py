@@ -10,6 +10,7 @@ import sysconfig
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import util
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 
 from unmask_text.data.reading import Segment, clean, cut
 from unmask_text.data.report import Report
-from unmask_text.data.text import Moved, TextData
+from unmask_text.data.sources import Moved, TextSource
+from unmask_text.data.text import TextData
 
 REFERENCE = "language reference"
 """The class of the language reference's topics."""
@@ -49,20 +51,28 @@ class PydocData(TextData):
         val_ratio: float = 0.1,
         **shared: Any,
     ) -> None:
-        if least < 2:
-            raise ValueError(f"`least` must be at least 2 documents, but is {least}.")
-        super().__init__(vocab_size=vocab_size, val_ratio=val_ratio, **shared)
-        self.least = least
+        super().__init__(source=PydocSource(least), vocab_size=vocab_size, val_ratio=val_ratio, **shared)
 
-    def sources(self) -> dict[str, Any]:
+
+@dataclass
+class PydocSource(TextSource):
+    """Those documents; the field is an option of `PydocData`."""
+
+    least: int = 60
+
+    def __post_init__(self) -> None:
+        if self.least < 2:
+            raise ValueError(f"`least` must be at least 2 documents, but is {self.least}.")
+
+    def parts(self) -> dict[str, dict[str, Any]]:
         return {"train": {"python": sys.version, "on": platform.platform(), "least": self.least}}
 
-    def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
+    def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
         documents = _documents(report, moved)
         sizes = Counter(package for package, _ in documents)
         for number, (package, text) in enumerate(documents):
             text = _RULE.sub(" ", clean(text, report))
-            yield from cut(text, package if sizes[package] >= source["least"] else None, report)
+            yield from cut(text, package if sizes[package] >= self.least else None, report)
             moved(0.9 + 0.1 * number / len(documents))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -18,8 +17,8 @@ from unmask.api import inside, progress
 from unmask.data import MaskedDataModule, ResumableLoader, Splits
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
-from unmask_text.data.reading import Segment
 from unmask_text.data.report import Report
+from unmask_text.data.sources import TextSource
 from unmask_text.data.store import Chosen, Store
 from unmask_text.training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
@@ -28,8 +27,6 @@ VERSION = 2
 """Raised when tokens are written to the cache in another way."""
 SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
-
-Moved = Callable[[float], None]
 
 
 class Expected(NamedTuple):
@@ -47,7 +44,7 @@ class Expected(NamedTuple):
 
 
 class TextData(MaskedDataModule):
-    """Documents as token ids; a subclass says where they come from (`sources`).
+    """Documents of a source as token ids.
 
     A corpus is cut into tokens once, into memory-mapped files in ``cache_folder``, whatever its size. Documents
     are cut, at words, into pieces of at most ``max_length - 2`` tokens, as even as possible: an encoder
@@ -59,6 +56,7 @@ class TextData(MaskedDataModule):
     training and kept in `report`.
 
     Args:
+        source: where the documents come from.
         tokenizer: a ``tokenizer.json``, or a folder with one or with another that transformers reads (``vocab.txt``);
             None: that of the pretrained model that is trained, or else trained on the corpus itself, once.
         vocab_size: ids of the vocabulary that is trained, see `train_tokenizer`.
@@ -86,6 +84,7 @@ class TextData(MaskedDataModule):
 
     def __init__(
         self,
+        source: TextSource,
         tokenizer: str | None = None,
         vocab_size: int = 8000,
         kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece",
@@ -113,6 +112,7 @@ class TextData(MaskedDataModule):
             )
         if tokens_per_batch is not None and not pack:
             raise ValueError("`tokens_per_batch` must be None where `pack` is False; use `batch_size`.")
+        self.source = source
         self.given_tokenizer = tokenizer
         self.vocab_size = vocab_size
         self.kind = kind
@@ -125,23 +125,6 @@ class TextData(MaskedDataModule):
         self.expected: Expected | None = None
         self._tokenizer: str | None = None
 
-    @abstractmethod
-    def sources(self) -> dict[str, Any]:
-        """By part (``train``; ``val``, ``probe_train`` and ``probe_test`` where given) what it is read from.
-
-        Told apart by their JSON: a source that has changed must look different.
-        """
-
-    @abstractmethod
-    def read(self, source: Any, report: Report, moved: Moved) -> Iterator[Segment]:
-        """The segments of one source.
-
-        Args:
-            source: one of `sources`.
-            report: counts what is odd.
-            moved: called with the share that is read, in [0, 1].
-        """
-
     @property
     def tokenizer(self) -> str:
         """Path of the ``tokenizer.json``; trained when first asked for.
@@ -153,7 +136,7 @@ class TextData(MaskedDataModule):
             if self.given_tokenizer is not None:
                 file = vocabulary(self.given_tokenizer, self.cache).path
             else:
-                file = self._expected_file() or str(self._trained(self.sources()["train"]))
+                file = self._expected_file() or str(self._trained(self.source.parts()["train"]))
             self._compare(file)
             self._tokenizer = file
         return self._tokenizer
@@ -185,7 +168,7 @@ class TextData(MaskedDataModule):
             return None
         if vocabulary(self.expected.file).meaning != self.expected.meaning:
             return None
-        if Path(self.expected.file) != self._trained_file(self.sources()["train"]):
+        if Path(self.expected.file) != self._trained_file(self.source.parts()["train"]):
             rank_zero_only(print)(
                 f"The data is read with the vocabulary of {self.expected.whose}, {self.expected.file}.", flush=True
             )
@@ -207,7 +190,7 @@ class TextData(MaskedDataModule):
     @cached_property
     def stores(self) -> dict[str, Store]:
         """The token caches by part, built when first asked for."""
-        return {name: self._store(source) for name, source in self.sources().items()}
+        return {name: self._store(part) for name, part in self.source.parts().items()}
 
     @property
     def classes(self) -> list[str]:
@@ -221,6 +204,7 @@ class TextData(MaskedDataModule):
     def prepare_data(self) -> None:
         if self.trainer is not None and self.trainer.lightning_module is not None:
             agreements.check(self.trainer.lightning_module, self, loaded=False)  # before anything is cut into tokens
+        self.source.prepare()
         self.stores  # noqa: B018  one process builds them, before all others read them
 
     def load(self) -> Splits:
@@ -279,30 +263,31 @@ class TextData(MaskedDataModule):
             sets.append(self._chosen(store, index))
         return sets if all(len(one) for one in sets if one is not None) else [None, None]
 
-    def _store(self, source: Any) -> Store:
-        key = _key(VERSION, source, vocabulary(self.tokenizer).fingerprint, self.max_length)
+    def _store(self, part: dict[str, Any]) -> Store:
+        key = _key(VERSION, part, vocabulary(self.tokenizer).fingerprint, self.max_length)
         folder = self.cache / "tokens" / key
         if not (folder / "about.json").is_file():
             report = Report()
             with progress("Cutting text into tokens", 1) as moved:
-                build(folder, self.read(source, report, moved), self.tokenizer, self.max_length - SPECIAL, report)
+                segments = self.source.read(part, report, moved)
+                build(folder, segments, self.tokenizer, self.max_length - SPECIAL, report)
         return Store(folder)
 
-    def _trained(self, source: Any) -> Path:
-        path = self._trained_file(source)
+    def _trained(self, part: dict[str, Any]) -> Path:
+        path = self._trained_file(part)
         if not path.is_file():
             with progress("Training the tokenizer", 1) as moved:
                 trained = train_tokenizer(
-                    lambda: (segment.text for segment in self.read(source, Report(), moved)),
+                    lambda: (segment.text for segment in self.source.read(part, Report(), moved)),
                     self.vocab_size, self.kind, self.lowercase,
                 )  # fmt: skip
             save_tokenizer(trained, path)
         return path
 
-    def _trained_file(self, source: Any) -> Path:
+    def _trained_file(self, part: dict[str, Any]) -> Path:
         # neither the version nor what was found decides: a vocabulary is kept while its corpus is the same
-        source = {name: value for name, value in source.items() if name not in ("named", "findings")}
-        return self.cache / "tokenizers" / _key(1, source, self.vocab_size, self.kind, self.lowercase) / FILE
+        corpus = {name: value for name, value in part.items() if name not in ("named", "findings")}
+        return self.cache / "tokenizers" / _key(1, corpus, self.vocab_size, self.kind, self.lowercase) / FILE
 
     @property
     def cache(self) -> Path:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-
-from unmask import LossValue, MaskSampler, Step
+from unmask import MaskSampler
 from unmask.masks import RandomMask
-from unmask_text.heads.bag_of_words import BagOfWordsHead, Pool
 from unmask_text.methods.mlm import MLM
+from unmask_text.terms.bag_of_words import BagOfWordsTerm, Pool
 
 
 class BagOfWords(MLM):
@@ -19,30 +15,22 @@ class BagOfWords(MLM):
 
     A masked language model alone need not keep in a code which words it has read, and one trained for a short time
     keeps less of them than an untrained encoder does. What the second term asks for is what searching and telling
-    documents apart by one vector live on (section 2). See `BagOfWordsHead` for the term.
+    documents apart by one vector live on (section 2). See `BagOfWordsTerm` for the term.
 
     Args:
-        style: kind of transformers' model, as in `MLM`; None: ``bert``.
-        size: as in `MLM`; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1.
         pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from; the paper
             goes on from BERT.
         weight: of the bag-of-words loss, above 0. Paper: 1.
         pool: what the one code is: ``cls`` (paper), or ``mean`` where means are what will be used.
         mask: 30% of the tokens at random. Released code: 30% in whole words (``text.whole-word``).
-        encoder: None: of that style and size.
         predictor: None: the vocabulary head of that kind of model, tied to the embeddings.
-        target: the hidden tokens.
         loss: cross-entropy over the vocabulary.
         corruption: of the hidden tokens, 80% are shown as [MASK], 10% as random ones and 10% as they are.
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW, as in `MLM`.
 
     A distinct token counts once, with a share of one over their number, as in the released code (ma787639046/bowdpr).
     That code differs in five ways. It hides whole words. It leaves stop words out of the bag. Its weight falls from 1
-    to 0.1 by a cosine over the run. Its head is the vocabulary head, see `BagOfWordsHead`. Its rate is 3e-4, with
+    to 0.1 by a cosine over the run. Its head is the vocabulary head, see `BagOfWordsTerm`. Its rate is 3e-4, with
     4,000 warm-up steps and a cosine to 10% of it.
 
     Raises:
@@ -57,14 +45,4 @@ class BagOfWords(MLM):
         if not self.weight > 0:
             raise ValueError(f"`weight` must be above 0, but is {self.weight:g}.")
         super().complete()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        vocab_size, width = self.encoder.embedding.shape
-        self.bag = BagOfWordsHead(self.encoder.width, vocab_size, width, self.pool)
-
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """The step of every method, and then the second answer, from one code per document."""
-        step = super().step(batch, generator)
-        bag = self.bag(step.latent, step.tokens, self.encoder.embedding)
-        return step._replace(loss=LossValue(step.loss.total + self.weight * bag, step.loss.per_token))
+        self.terms = {"bag_of_words": BagOfWordsTerm(self.weight, self.pool)} | dict(self.terms)

@@ -28,10 +28,6 @@ class ELECTRA(TextMethod):
     Tokens that the generator guesses rightly count as original. No gradient passes through the drawn tokens.
 
     Args:
-        size: of the encoder, as in `MLM`; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1.
         pretrained: a folder of transformers' (or a name of its hub) whose discriminator to go on from, without
             its head.
         generator_ratio: width of the generator as a share of the encoder's, in (0, 1]. Paper: a quarter to a half
@@ -45,7 +41,6 @@ class ELECTRA(TextMethod):
         loss: of the discriminator: cross-entropy of original against replaced.
         corruption: of the hidden tokens, 85% are shown to the generator as [MASK] and 15% as they are,
             as in the released code.
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW of table 6, base: rate 2e-4 at batch 256, 10,000 warm-up steps, decay 0.01.
 
     Differs from the released code in that special tokens are not judged, as no mask can hide them, and in the decay
@@ -100,4 +95,4 @@ class ELECTRA(TextMethod):
         prediction = self.predictor(latent, tokens.places, asked)  # [T, 2]
         judged = self.loss(prediction, target)
         loss = LossValue(guess_loss.total + self.weight * judged.total, judged.per_token)
-        return Step(tokens, asked, target, latent, prediction, loss)
+        return self.with_terms(Step(tokens, asked, target, latent, prediction, loss))

@@ -18,19 +18,11 @@ class MAELM(TextMethod):
 
     Args:
         style: kind of transformers' model, as in `MLM`, but not ``deberta-v2``; None: ``bert``.
-        size: as in `MLM`; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1.
-        pretrained: a folder of transformers' (or a name of its hub) whose encoder to go on from.
         decoder_layers: of the decoder, at least 1. Ours; shallow as in section 3.
         mask: 15% of the tokens at random (section 4.1).
-        encoder: None: of that style and size.
         predictor: None: the decoder, as wide as the encoder, with a vocabulary head tied to the embeddings.
-        target: the hidden tokens.
         loss: cross-entropy over the vocabulary.
         corruption: hidden tokens are dropped (section 3).
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW: rate 1e-4 at batch 256, 10,000 warm-up steps, decay 0.01, as in `MLM`.
 
     Raises:

@@ -20,19 +20,10 @@ class MDLM(TextMethod):
     `unmask_text.generate` writes with it.
 
     Args:
-        style: kind of transformers' model, as in `MLM`; None: ``bert``.
-        size: as in `MLM`; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1.
-        pretrained: a folder of transformers' (or a name of its hub) whose encoder to go on from.
         mask: each token with probability t, times spread evenly over the batch.
-        encoder: None: of that style and size.
         predictor: None: a vocabulary head, tied to the embeddings, that never answers [MASK].
-        target: the hidden tokens.
         loss: weighted cross-entropy over the vocabulary.
         corruption: hidden tokens are shown as [MASK].
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW of appendix C: rate 3e-4 at batch 512 (1.5e-4 per 256), 2,500 warm-up steps, no decay.
 
     Differs from the paper in the encoder (there a diffusion transformer with rotary positions) and in the decay of

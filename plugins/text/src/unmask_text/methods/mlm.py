@@ -17,24 +17,13 @@ class MLM(TextMethod):
     arXiv:1907.11692). With ``pretrained``, or an encoder loaded from a path, training goes on from there.
 
     Args:
-        style: kind of transformers' model: ``bert``, ``roberta``, ``modernbert``, ``electra`` or ``deberta-v2``;
-            None: ``bert``.
-        size: ``tiny`` (2 layers of 128), ``mini`` (4 of 256), ``small`` (4 of 512), ``medium`` (8 of 512), ``base``
-            or ``large``; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522, BERT's.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1 (appendix A.2).
-        pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from, and whose
-            tokenizer the data is read with. It has its own style and sizes: others given beside it, by a recipe say,
-            are not used, which a run tells. Beside an encoder, of the same sizes.
+        pretrained: a folder of transformers' (or a name of its hub) whose encoder and head to go on from, as in
+            `TextMethod`; or, of the same sizes as an ``encoder`` that is given, to be loaded into it.
         mask: 15% of the tokens at random (section 3.1).
-        encoder: None: of that style and size.
         predictor: None: the vocabulary head of that kind of model, tied to the embeddings.
-        target: the hidden tokens.
         loss: cross-entropy over the vocabulary.
         corruption: of the hidden tokens, 80% are shown as [MASK], 10% as random ones and 10% as they are
             (section 3.1).
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW of appendix A.2: rate 1e-4 at batch 256, 10,000 warm-up steps, decay 0.01. RoBERTa-base
             (table 9): 6e-4 at batch 8,192 (1.9e-5 per 256), betas (0.9, 0.98), 24,000 warm-up steps.
 

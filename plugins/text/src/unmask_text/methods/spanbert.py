@@ -16,20 +16,11 @@ class SpanBERT(TextMethod):
     ``loss = mean of -log p(token | its code) + mean of -log p(token | codes around the span, place in it)``
 
     Args:
-        style: kind of transformers' model, as in `MLM`; None: ``bert``.
-        size: as in `MLM`; None: ``base``.
-        vocab_size: of the tokenizer; None: 30,522.
-        max_length: tokens of the longest document with its two special tokens; None: 512.
-        dropout: in [0, 1); None: 0.1.
-        pretrained: a folder of transformers' (or a name of its hub) whose encoder to go on from.
         mask: 15% of the tokens in spans of whole words, their number geometric(0.2) of at most 10 (section 3.1).
-        encoder: None: of that style and size.
         predictor: None: a vocabulary head and the span boundary head (section 3.2), tied to the embeddings.
-        target: the hidden tokens.
         loss: the sum of both cross-entropies (section 3.4).
         corruption: 80% of the spans are shown as [MASK], 10% as random tokens, 10% as they are, all
             tokens of a span alike (section 3.1).
-        tokenizer: None: takes token ids as the data has them.
         optim: AdamW of appendix A: rate 1e-4 at batch 256, 10,000 warm-up steps, decay 0.1.
 
     Differs from the paper in the decay of the rate, which is linear there and a cosine here. As there, there is

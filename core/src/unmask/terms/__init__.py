@@ -1,0 +1,6 @@
+"""Terms: further summands of the loss, made of the finished step."""
+
+from unmask.terms.uniformity import Uniformity
+from unmask.terms.variance_covariance import VarianceCovariance
+
+__all__ = ["Uniformity", "VarianceCovariance"]

@@ -1,0 +1,1 @@
+"""Terms: further summands of the loss of any method on documents."""
