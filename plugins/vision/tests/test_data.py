@@ -407,3 +407,43 @@ def test_data_sets_need_their_library(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"pip install datasets"):
         HubImagesData(str(tmp_path)).setup("fit")
+
+
+def test_a_folder_has_labels_by_a_pattern_or_a_table(tmp_path):
+    for number in range(6):
+        _gray(tmp_path / f"{'cat' if number % 2 else 'dog'}-{number}.png", number)
+    pattern = ImageFolderData(str(tmp_path), image_size=8, labels="pattern", pattern=r"(?P<label>[a-z]+)-\d")
+    assert list(pattern.classes) == ["cat", "dog"]
+    rows = "".join(f"{'cat' if n % 2 else 'dog'}-{n},{'odd' if n % 2 else 'even'}\n" for n in range(6))
+    (tmp_path / "table.csv").write_text("file,label\n" + rows)
+    table = ImageFolderData(str(tmp_path), image_size=8, labels="table", table=str(tmp_path / "table.csv"))
+    assert list(table.classes) == ["even", "odd"]
+    items = table.splits.train.items
+    assert all(item.label == int(item.name.startswith("cat")) for item in items)
+
+
+def test_a_part_without_labels_is_probed_on_the_part_that_has_some(tmp_path, monkeypatch):
+    """As STL10, whose part `unlabeled` has the label -1."""
+
+    class Parted:
+        classes = ("cat", "dog")
+
+        def __init__(self, root, split):
+            count = {"train": 4, "unlabeled": 9, "test": 3}[split]
+            self.labels = [-1] * count if split == "unlabeled" else [place % 2 for place in range(count)]
+
+        def __len__(self):
+            return len(self.labels)
+
+        def __getitem__(self, place):
+            return Image.new("RGB", (8, 8), (place, 0, 0)), self.labels[place]
+
+    monkeypatch.setattr("unmask_vision.data.torchvision_sets._class", lambda name: Parted)
+    splits = TorchvisionData("STL10", str(tmp_path), split="unlabeled").splits
+    assert [len(part) for part in splits] == [9, 3, 4, 3]
+    assert [sample["label"] for sample in (splits.probe_train[i] for i in range(4))] == [0, 1, 0, 1]
+    assert "label" not in splits.train[0]
+
+
+def _gray(path, value):
+    Image.new("L", (8, 8), 20 * value).save(path)

@@ -102,9 +102,9 @@ class SourceDataModule(MaskedDataModule):
             kept = self.collect(track(part, f"reading {self.item}s"))
             if not kept.items:
                 named = [self.report.findings.named(what) for what in self.left_out]
-                told = "; ".join(names for names in named if names)
+                why = "; ".join(names for names in named if names)
                 raise ValueError(
-                    f"The data must have a {self.item_name} that can be used, but has none{told and ': ' + told}."
+                    f"The data must have a {self.item_name} that can be used, but has none{why and ': ' + why}."
                 )
             parts.append(kept)
         items = [item for kept in parts for item in kept.items]

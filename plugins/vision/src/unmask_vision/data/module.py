@@ -119,7 +119,7 @@ class ImageData(SourceDataModule):
                 self.report.fine |= is_fine
                 fine.extend([number] * is_fine)
             elif number not in files:
-                self.report.sizes[tuple(image.shape[1:])] += 1
+                self.report.sizes[image.shape[1], image.shape[2]] += 1
             findings.add(own)
             odd.update([name] * bool(own.odd))
 
