@@ -2,7 +2,7 @@
 
 import pytest
 
-from unmask_text.training import save_tokenizer, train_tokenizer
+from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog and runs away.",

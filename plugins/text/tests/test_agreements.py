@@ -25,7 +25,7 @@ from unmask_text.methods.mdlm import MDLM
 from unmask_text.methods.mlm import MLM
 from unmask_text.methods.spanbert import SpanBERT
 from unmask_text.tokenizer import TextTokenizer
-from unmask_text.training import save_tokenizer, train_tokenizer
+from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import vocabulary
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "near", "old", "stone", "bridges", "every"]

@@ -28,7 +28,7 @@ from unmask_text.data.store import Store
 from unmask_text.layout import Words
 from unmask_text.masks import FunctionWordMask, InforMask, PMIMask, SalientMask, WholeWordMask, WordSpanMask
 from unmask_text.masks.units import weighted
-from unmask_text.training import save_tokenizer, train_tokenizer
+from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import vocabulary
 
 PLAIN = [f"w{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]

@@ -14,7 +14,7 @@ from unmask_text.data import TextFilesData
 from unmask_text.data.reading import SEGMENT
 from unmask_text.masks import WholeWordMask, WordSpanMask
 from unmask_text.tokenizer import TextTokenizer
-from unmask_text.training import save_tokenizer, train_tokenizer
+from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import vocabulary
 
 ODD = "مرحبا بالعالم שלום עולם 👩‍👩‍👧‍👦 😀 日本語のテキスト"

@@ -17,8 +17,8 @@ from unmask_text.commands import data_of
 from unmask_text.counting.__main__ import run as count
 from unmask_text.layout import Words
 from unmask_text.tokenizer import TextTokenizer
+from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 from unmask_text.train_tokenizer import run as train
-from unmask_text.training import save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import Vocabulary, vocabulary
 
 TEXT = "She said that New York is unbelievable , in 1984"

@@ -29,7 +29,7 @@ def run(command: str, arguments: list[str]) -> int:
     from unmask.api import progress
     from unmask_text.data.files import TextFilesSource
     from unmask_text.data.report import Report
-    from unmask_text.training import save_tokenizer, train_tokenizer
+    from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 
     report = Report()
     try:

@@ -20,7 +20,7 @@ from unmask_text.data.cutting import build
 from unmask_text.data.report import Report
 from unmask_text.data.sources import TextSource
 from unmask_text.data.store import Chosen, Store
-from unmask_text.training import KINDS, LEAST, save_tokenizer, train_tokenizer
+from unmask_text.tokenizer_training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
 
 VERSION = 2
