@@ -132,8 +132,8 @@ def test_a_folder_of_all_sorts_trains(capsys):
         "--trainer.accelerator", "cpu",
     ]  # fmt: skip
     assert main(command) == 0
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if "cannot be read" in line]
-    assert told.startswith("  2 cannot be read and are left out: cut.png (")
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "cannot be used" in line]
+    assert told.startswith("  2 cannot be used and are left out: cut.png (")
     assert "no-image.png" in told
 
     assert main([*command, "--data.on_unreadable", "stop"]) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def model(encoder, **terms):
 
 @pytest.fixture
 def parts(toys):
-    import toy_modality
+    toy_modality = import_module("toy_modality")
 
     class Parts:
         tokenizer, encoder = toy_modality.Rows(), toy_modality.Mixer()

@@ -139,11 +139,11 @@ def test_commands_refuse_in_a_line(command, words, said, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("method", [AudioMAE, AJEPA])
 def test_patches_are_the_tokenizers(method):
     tokenizer = SpectrogramTokenizer(Fbank(num_bins=64), 96, (8, 8))
-    assert method("tiny", tokenizer=tokenizer).encoder.embed.in_features == 64
-    assert method("tiny", patch=(8, 8), tokenizer=tokenizer).encoder.embed.in_features == 64
-    assert method("tiny", patch=(8, 8)).tokenizer.patch == (8, 8)
+    assert method(size="tiny", tokenizer=tokenizer).encoder.embed.in_features == 64
+    assert method(size="tiny", patch=(8, 8), tokenizer=tokenizer).encoder.embed.in_features == 64
+    assert method(size="tiny", patch=(8, 8)).tokenizer.patch == (8, 8)
     with pytest.raises(ValueError, match=r"^`patch` must be that of `tokenizer`, \[8, 8\], but is \[4, 16\]\.$"):
-        method("tiny", patch=(4, 16), tokenizer=tokenizer)
+        method(size="tiny", patch=(4, 16), tokenizer=tokenizer)
 
 
 def test_features_of_tera_are_the_tokenizers():
