@@ -178,7 +178,7 @@ class TestFolder:
     @pytest.mark.parametrize(("by_value", "classes"), [(True, ["c", "9", "10"]), (False, ["10", "9", "c"])])
     def test_folders_are_classes_in_one_of_two_orders(self, folder, by_value, classes):
         findings = Findings()
-        train, val, found, _ = FolderSource(str(folder), (".x",), by_value=by_value).read(findings).numbered()
+        train, val, found, *_ = FolderSource(str(folder), (".x",), by_value=by_value).read(findings).numbered()
         assert found == classes and val is None
         assert {item.name: found[item.label] for item in train} == {"9/a.x": "9", "10/b.x": "10", "c/d.x": "c"}
         assert [item.read().read_text() for item in train] == [item.name for item in train]
@@ -187,7 +187,7 @@ class TestFolder:
     def test_files_beside_folders_and_in_both(self, folder):
         (folder / "f.x").write_text("")
         findings = Findings()
-        train, val, classes, _ = FolderSource(str(folder), (".x",), val_folder=str(folder / "c")).read(findings)
+        train, val, classes, *_ = FolderSource(str(folder), (".x",), val_folder=str(folder / "c")).read(findings)
         assert classes == [] and [item.label for item in (*train, *val)] == [None] * 5
         assert list(findings.lines())[-2:] == [
             "2 files lie beside the folders, which are therefore no classes: f.x, d.x.",
@@ -196,7 +196,7 @@ class TestFolder:
 
     def test_a_pattern_tells_classes_and_groups(self, folder):
         source = FolderSource(str(folder), (".x",), labels="pattern", pattern=r"(?P<label>\d+)/(?P<who>\w)")
-        train, _, classes, _ = source.read(Findings()).numbered()
+        train, _, classes, *_ = source.read(Findings()).numbered()
         told = {item.name: (item.label, item.groups) for item in train}
         assert classes == ["9", "10"]
         assert told == {"9/a.x": (0, {"who": "a"}), "10/b.x": (1, {"who": "b"}), "c/d.x": (None, {"who": ""})}

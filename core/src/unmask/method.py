@@ -6,7 +6,7 @@ A method names its options and what its paper chooses; the arguments that all me
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 
@@ -102,15 +102,10 @@ def chosen(option: str, name: str, known: Mapping[str, Value]) -> Value:
         ValueError: an unknown name.
     """
     if name not in known:
-        raise ValueError(unknown(option, name, known))
+        near = nearest(name, known, 1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise ValueError(f"`{option}` must be one of {', '.join(known)}, but is {name!r}{hint}.")
     return known[name]
-
-
-def unknown(option: str, name: object, known: Collection[str]) -> str:
-    """The error for a name that is none of those known."""
-    near = nearest(str(name), known, 1)
-    hint = f"; nearest: {near[0]}" if near else ""
-    return f"`{option}` must be one of {', '.join(known)}, but is {name!r}{hint}."
 
 
 def _describe(cls: type) -> None:

@@ -210,8 +210,8 @@ class MaskedModel(L.LightningModule):
 
         # The teacher follows the encoder once per optimiser step, not once per accumulated batch.
         numbers = self.target.update(self.encoder, self.progress)
-        for term in self.terms.values():
-            numbers |= term.update(self, self.progress)
+        for name, term in self.terms.items():
+            numbers |= {f"{name}_{what}": value for what, value in term.update(self, self.progress).items()}
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -266,7 +266,7 @@ class Term(Remembered, nn.Module, ABC):
         """Called once by the model, which has its parts by then: layers of its sizes are made here."""
 
     def update(self, model: Any, progress: Progress) -> dict[str, float]:
-        """Called after every optimiser step; returns numbers worth logging."""
+        """Called after every optimiser step; returns numbers worth logging, behind the term's name."""
         return {}
 
     @abstractmethod

@@ -439,7 +439,9 @@ def test_a_part_without_labels_is_probed_on_the_part_that_has_some(tmp_path, mon
             return Image.new("RGB", (8, 8), (place, 0, 0)), self.labels[place]
 
     monkeypatch.setattr("unmask_vision.data.torchvision_sets._class", lambda name: Parted)
-    splits = TorchvisionData("STL10", str(tmp_path), split="unlabeled").splits
+    data = TorchvisionData("STL10", str(tmp_path), split="unlabeled")
+    splits = data.splits
+    assert "nothing can be probed" not in data.found() and "No labels" not in data.found()
     assert [len(part) for part in splits] == [9, 3, 4, 3]
     assert [sample["label"] for sample in (splits.probe_train[i] for i in range(4))] == [0, 1, 0, 1]
     assert "label" not in splits.train[0]

@@ -94,8 +94,8 @@ class SourceDataModule(MaskedDataModule):
         return self._read[1]
 
     @cached_property
-    def _read(self) -> tuple[list[Any], list[str], bool]:
-        """Parts, names of the labels, and whether labels tell something."""
+    def _read(self) -> tuple[list[Any], list[str], bool, Any]:
+        """Parts, names of the labels, whether labels tell something, and what probes are fitted on where it is none."""
         found = self.source.read(self.report.findings).numbered()
         parts: list[Any] = []
         for part in found.parts:
@@ -112,8 +112,10 @@ class SourceDataModule(MaskedDataModule):
         if taken:
             own = ", ".join(map(repr, self.keys))
             raise ValueError(f"What {self.item}s are grouped by must not be called {own}, but one is {min(taken)!r}.")
+        probe = None if found.probe is None else self.collect(track(found.probe, f"reading {self.item}s"))
+        fitted = parts[0].items if probe is None else probe.items
         trained, classes = (
-            {one.label for one in some if isinstance(one.label, int)} for some in (parts[0].items, items)
+            {one.label for one in some if isinstance(one.label, int)} for some in (fitted, [*items, *fitted])
         )
         for item in parts[-1].items if len(parts) > 1 and trained else ():
             unseen = isinstance(item.label, int) and item.label != IGNORED and item.label not in trained
@@ -123,14 +125,14 @@ class SourceDataModule(MaskedDataModule):
         self.report.num_classes = len(classes - {IGNORED})
         told = self.report.num_classes > 1 or any(not isinstance(item.label, int | None) for item in items)
         self.report.classes, self.report.about = list(found.classes) if told else [], found.about
-        return parts, self.report.classes, told
+        return parts, self.report.classes, told, probe
 
     def found(self) -> str:
         counts = super().found()  # loads the data, which fills the report
         return f"{self.report}\n  {counts}"
 
     def load(self) -> Splits:
-        train, val, told = self.parts[0], self.parts[-1], self._read[2]
+        train, val, (_, _, told, probe) = self.parts[0], self.parts[-1], self._read
         if len(self.parts) > 1:
             chosen = list(range(len(train.items))), list(range(len(val.items)))
         elif len(train.items) > 1:
@@ -141,15 +143,17 @@ class SourceDataModule(MaskedDataModule):
             raise ValueError(
                 f"The data must have at least 2 {self.item_name}s, to train and to validate on, but has 1{reason}."
             )
-        with_class = tuple(
-            [place for place in own if kept.items[place].label is not None]
-            for kept, own in zip((train, val), chosen, strict=True)
-        )
+
+        def labelled_in(kept: Any, own: Iterable[int]) -> list[int]:
+            return [place for place in own if kept.items[place].label is not None]
+
+        fitted, own = (train, chosen[0]) if probe is None else (probe, list(range(len(probe.items))))
+        with_class = labelled_in(fitted, own), labelled_in(val, chosen[1])
         for name, own in zip(("to train on", "to validate on"), with_class, strict=True):
             unprobed = told and not own
             self.report.findings.note(UNPROBED.format(self.item), name, int(unprobed))
         probed = told and all(with_class)
-        labelled = probed and with_class == chosen
+        labelled = probed and (labelled_in(train, chosen[0]), with_class[1]) == chosen
         splits = Splits(
             self.samples(train, chosen[0], labelled, trained=True),
             self.samples(val, chosen[1], labelled, trained=False),
@@ -157,6 +161,6 @@ class SourceDataModule(MaskedDataModule):
         if not probed:
             return splits
         probe_train, probe_test = (
-            self.samples(kept, own, True, trained=False) for kept, own in zip((train, val), with_class, strict=True)
+            self.samples(kept, own, True, trained=False) for kept, own in zip((fitted, val), with_class, strict=True)
         )
         return splits._replace(probe_train=probe_train, probe_test=probe_test)

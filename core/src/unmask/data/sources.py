@@ -52,12 +52,14 @@ class Found(NamedTuple):
         classes: names of labels 0, 1, 2, ...; words of items that are not among them follow, numbers by value, then
             words by their letters.
         about: a sentence on the labels, for the report.
+        probe: labelled items that probes are fitted on; None: those of ``train``.
     """
 
     train: Sequence[Item]
     val: Sequence[Item] | None = None
     classes: Sequence[str] = ()
     about: str = ""
+    probe: Sequence[Item] | None = None
 
     @property
     def parts(self) -> list[Sequence[Item]]:
@@ -72,14 +74,16 @@ class Found(NamedTuple):
 
     def numbered(self) -> Found:
         """With ``classes`` whole, and labels that are places in them."""
-        words = {item.label for part in self.parts for item in part if isinstance(item.label, str)}
+        every = [*self.parts, self.probe or []]
+        words = {item.label for part in every for item in part if isinstance(item.label, str)}
         classes = list(dict.fromkeys([*self.classes, *ordered(words)]))
         ids = {word: number for number, word in enumerate(classes)}
         parts = [
             [item._replace(label=ids[item.label]) if isinstance(item.label, str) else item for item in part]
-            for part in self.parts
+            for part in every
         ]
-        return Found.of(parts, classes, self.about)
+        *parts, probe = parts
+        return Found.of(parts, classes, self.about)._replace(probe=None if self.probe is None else probe)
 
 
 class Origin(Remembered):

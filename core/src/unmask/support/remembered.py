@@ -26,9 +26,7 @@ def as_config(value: Any) -> Any:
     if isinstance(value, Remembered):
         args, kwargs = value._given
         given = inspect.signature(kind).bind(*args, **kwargs).arguments if args else kwargs
-    elif is_dataclass(value) and not all(
-        map(is_dataclass, kind.__mro__[:-1])
-    ):  # others are plain values to jsonargparse
+    elif is_dataclass(value) and not all(map(is_dataclass, kind.__mro__[:-1])):  # jsonargparse inlines the others
         given = {one.name: getattr(value, one.name) for one in fields(value)}
     else:
         return value

@@ -127,6 +127,8 @@ class HuBERT(Method):
             source = LayerCodes(older, self.teacher_layer)
         self.predictor = self.predictor or ClusterHead(self.encoder.width, counts)
         self.target = ClusterTarget(source, counts)
+        self.teacher_has_weights = self.teacher is not None and self.teacher_run is None
+        self.teacher = None  # the target has it
 
     def _of_both_iterations(self) -> dict[str, Any]:
         """Options that the first iteration is trained with as well."""
@@ -195,7 +197,7 @@ class HuBERT(Method):
     def _take_teacher(self) -> None:
         """Reads the encoder of the finished first iteration."""
         source = self.target.source
-        if not isinstance(source, LayerCodes) or (self.teacher is not None and self.teacher_run is None):
+        if not isinstance(source, LayerCodes) or self.teacher_has_weights:
             return
         found = self.first_stage.weights()
         if found is None:

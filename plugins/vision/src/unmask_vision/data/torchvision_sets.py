@@ -21,7 +21,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from unmask.api import nearest, track
-from unmask.data import Findings, Found, Item, Sample, Source, Splits, find_files
+from unmask.data import Findings, Found, Item, Sample, Source, find_files
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.reading import check_image
 
@@ -69,17 +69,6 @@ class TorchvisionData(ImageData):
         source = TorchvisionSource(name, root, download, split, val_split)
         super().__init__(source=source, image_size=image_size, channels=channels, augment=augment, **shared)
 
-    def load(self) -> Splits:
-        splits, source = super().load(), self.source
-        assert isinstance(source, TorchvisionSource)
-        if source.split == "train" or "split" not in inspect.signature(_class(source.name)).parameters:
-            return splits
-        # what is trained on may have no labels (STL10's `unlabeled`): probes are fitted on the part that has
-        labelled = TorchvisionData(
-            source.name, source.root, val_split=source.val_split, image_size=self.image_size, channels=self.channels
-        ).splits
-        return splits._replace(probe_train=labelled.probe_train, probe_test=labelled.probe_test)
-
 
 @dataclass
 class TorchvisionSource(Source):
@@ -105,13 +94,14 @@ class TorchvisionSource(Source):
         else:
             parts = self._opened(cls, findings, download=False)
             classes = _words(parts[0])
-        items = [
-            [Item(f"image {n}", partial(_image, part, n), label) for n, label in enumerate(_labels(part))]
-            for part in parts
-        ]
-        labelled = any(item.label is not None for item in items[0])
+        items = [_items(part) for part in parts]
+        # what is trained on may have no labels (STL10's `unlabeled`): probes are fitted on the part that has
+        names = inspect.signature(cls).parameters
+        apart = self.split != "train" and "split" in names
+        probe = _items(self._part(cls, names, "train", findings, download=False)) if apart else None
+        labelled = any(item.label is not None for item in probe or items[0])
         about = "Labels have no words." if labelled else "No labels, for the data set gives no class numbers."
-        return Found.of(items, classes, "" if labelled and classes else about)
+        return Found.of(items, classes, "" if labelled and classes else about)._replace(probe=probe)
 
     def _opened(self, cls: type, findings: Findings, download: bool) -> list[Any]:
         """Pairs to train on, and to validate on where the data set knows such."""
@@ -174,6 +164,10 @@ def _load(path: str) -> Image.Image:
         if check_image(Path(path)).fine:
             raise ValueError(f"{path} is finer than 8 bits, which `ImageFolder` cannot read; take `vision.folder`.")
         return image.convert("RGB")
+
+
+def _items(pairs: Any) -> list[Item]:
+    return [Item(f"image {n}", partial(_image, pairs, n), label) for n, label in enumerate(_labels(pairs))]
 
 
 def _image(pairs: Any, place: int) -> Any:
