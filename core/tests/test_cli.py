@@ -30,7 +30,7 @@ from unmask.schedules import Schedule
 class {Fruit}Rows(MaskSampler):
     """Hides rows."""
 
-    def __init__(self, ratio: float | Schedule = 0.6) -> None:
+    def __init__(self, ratio: Ratio = 0.6) -> None:
         super().__init__(ratio)
 
     def sample(self, valid, counts, layout, generator):
@@ -40,7 +40,7 @@ class {Fruit}Rows(MaskSampler):
 class {Fruit}Columns({Fruit}Rows):
     """Hides columns."""
 
-    def __init__(self, ratio: float | Schedule = 0.6, num_columns: int = 1) -> None:
+    def __init__(self, ratio: Ratio = 0.6, num_columns: int = 1) -> None:
         super().__init__(ratio)
         self.num_columns = num_columns
 

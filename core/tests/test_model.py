@@ -18,7 +18,8 @@ from unmask.optim import Optimization
 from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.schedules import Linear
-from unmask.structures import Corruption, Latent, Mask, Sequence, Tokens
+from unmask.parts import Corruption
+from unmask.structures import Latent, Mask, Sequence, Tokens
 from unmask.targets import EMATeacher, ValueTarget
 
 

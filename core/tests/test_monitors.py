@@ -23,7 +23,8 @@ from unmask.masks.random import RandomMask
 from unmask.parts import Encoder, Target, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.runs.records import MetricsFile
-from unmask.structures import Corruption, Mask, Prediction
+from unmask.parts import Corruption
+from unmask.structures import Mask, Prediction
 from unmask.targets import EMATeacher, ValueTarget
 from unmask.tools.health import measures as health
 from unmask.tools.health.examine import check_up

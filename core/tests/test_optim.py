@@ -19,7 +19,8 @@ from unmask.optim import Optimization, parameter_groups
 from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
 from unmask.schedules import Linear
-from unmask.structures import Corruption, Latent, Mask, Sequence, Tokens
+from unmask.parts import Corruption
+from unmask.structures import Latent, Mask, Sequence, Tokens
 from unmask.targets import EMATeacher
 
 

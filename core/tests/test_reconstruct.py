@@ -14,7 +14,8 @@ from unmask.data import MaskedDataModule, Splits
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks import RandomMask
 from unmask.parts import Encoder, MaskSampler, Predictor, Target, Tokenizer
-from unmask.structures import RANDOM, TOKEN, Corruption, Mask, Prediction
+from unmask.parts import Corruption
+from unmask.structures import RANDOM, TOKEN, Mask, Prediction
 from unmask.targets import ValueTarget
 from unmask.tools.pictures.drawing import draw, views
 from unmask.tools.pictures.picture_grid import GAP, LINE

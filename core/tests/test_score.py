@@ -18,7 +18,8 @@ from unmask.masks import RandomMask
 from unmask.model import MaskedModel
 from unmask.parts import Encoder, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
-from unmask.structures import Corruption, Grid, Latent, Layout, Sequence, Set, Tokens
+from unmask.parts import Corruption
+from unmask.structures import Grid, Latent, Layout, Sequence, Set, Tokens
 from unmask.targets import ValueTarget
 from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
 from unmask.tools.report.tables import comparison

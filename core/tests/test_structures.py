@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unmask.structures import DROPPED, KEPT, RANDOM, TOKEN, Corruption, Latent, Mask, Places, Sequence, Set, Tokens
+from unmask.parts import Corruption
+from unmask.structures import DROPPED, KEPT, RANDOM, TOKEN, Latent, Mask, Places, Sequence, Set, Tokens
 
 
 def bools(*rows: str) -> torch.Tensor:

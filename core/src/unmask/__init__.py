@@ -13,38 +13,51 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Agreement": "agreements",
+    "Answer": "step",
+    "Candidates": "parts",
     "Constant": "schedules",
-    "Corruption": "structures",
+    "Corruption": "parts",
     "Cosine": "schedules",
+    "CosineSpread": "schedules",
+    "Draws": "draws",
     "Encoder": "parts",
+    "Given": "step",
     "Grid": "structures",
+    "Joint": "structures",
     "KEPT": "structures",
     "Latent": "structures",
     "Layout": "structures",
     "Linear": "schedules",
     "Loss": "parts",
-    "LossValue": "parts",
+    "LossValue": "step",
     "MADE": "method",
     "Mask": "structures",
     "MaskSampler": "parts",
     "MaskedDataModule": "data",
     "MaskedModel": "model",
     "Method": "method",
+    "Objective": "objectives",
     "Optimization": "optim",
+    "Part": "parts",
     "Places": "structures",
     "Prediction": "structures",
     "Predictor": "parts",
     "Progress": "schedules",
     "RANDOM": "structures",
+    "Ratio": "schedules",
     "Schedule": "schedules",
     "Sequence": "structures",
     "Set": "structures",
-    "Step": "parts",
+    "Shown": "step",
+    "Spread": "schedules",
+    "Step": "step",
     "TOKEN": "structures",
     "Target": "parts",
     "Term": "parts",
     "Tokenizer": "parts",
     "Tokens": "structures",
+    "TruncatedNormal": "schedules",
+    "Uniform": "schedules",
     "at": "schedules",
     "chosen": "method",
     "fused": "optim",
@@ -56,30 +69,71 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from unmask.agreements import Agreement
-    from unmask.data import MaskedDataModule
-    from unmask.method import MADE, Method, chosen, left_to
-    from unmask.model import MaskedModel
-    from unmask.optim import Optimization, fused, parameter_groups
+    from unmask.agreements import (
+        Agreement,
+    )
+    from unmask.data import (
+        MaskedDataModule,
+    )
+    from unmask.draws import (
+        Draws,
+    )
+    from unmask.method import (
+        MADE,
+        Method,
+        chosen,
+        left_to,
+    )
+    from unmask.model import (
+        MaskedModel,
+    )
+    from unmask.objectives import (
+        Objective,
+    )
+    from unmask.optim import (
+        Optimization,
+        fused,
+        parameter_groups,
+    )
     from unmask.parts import (
+        Candidates,
+        Corruption,
         Encoder,
         Loss,
-        LossValue,
         MaskSampler,
+        Part,
         Predictor,
-        Step,
         Target,
         Term,
         Tokenizer,
         num_to_hide,
     )
-    from unmask.schedules import Constant, Cosine, Linear, Progress, Schedule, at
+    from unmask.schedules import (
+        Constant,
+        Cosine,
+        CosineSpread,
+        Linear,
+        Progress,
+        Ratio,
+        Schedule,
+        Spread,
+        TruncatedNormal,
+        Uniform,
+        at,
+    )
+    from unmask.step import (
+        Answer,
+        Given,
+        LossValue,
+        Shown,
+        Step,
+    )
     from unmask.structures import (
         KEPT,
         RANDOM,
         TOKEN,
-        Corruption,
         Grid,
+        Joint,
         Latent,
         Layout,
         Mask,

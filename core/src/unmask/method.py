@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 
 from unmask.model import MaskedModel
+from unmask.objectives import Objective
 from unmask.optim import Optimization
-from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Target, Term, Tokenizer
-from unmask.structures import Corruption
+from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Predictor, Target, Term, Tokenizer
 from unmask.support.nearest import nearest
 from unmask.support.remembered import as_config
 
 Value = TypeVar("Value")
+ASKED = ("predictor", "target", "loss")
+"""Parts that a method lacks which predicts nothing."""
 MADE: Any = None
 """The default of a part that `Method.complete` makes where it is not given."""
 
@@ -39,7 +41,8 @@ class Method(MaskedModel):
         target: the right answers.
         loss: compares the two.
         corruption: how hidden places are shown to the encoder.
-        terms: further summands of the loss, by the names that they are logged under.
+        objectives: what else is asked of the codes, by the names that they are logged under.
+        terms: further summands of the loss, by their names likewise.
         optim: optimiser and schedules.
 
     Raises:
@@ -56,6 +59,7 @@ class Method(MaskedModel):
     target: Target
     loss: Loss
     corruption: Corruption = Corruption(drop=1)
+    objectives: dict[str, Objective] = field(default_factory=dict)
     terms: dict[str, Term] = field(default_factory=dict)
     optim: Optimization = Optimization()
 
@@ -71,7 +75,7 @@ class Method(MaskedModel):
             left_to("encoder", **{name: getattr(self, name, None) for name in self.encoder_options})
         self.complete()
         parts: dict[str, Any] = {name: getattr(self, name, None) for name in _SHARED}
-        if missing := [f"`{name}`" for name, part in parts.items() if part is None]:
+        if missing := [f"`{name}`" for name, part in parts.items() if part is None and name not in ASKED]:
             raise TypeError(f"`{type(self).__name__}.complete` must make {' and '.join(missing)}.")
         super().__init__(**parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning as L
@@ -13,41 +13,49 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from unmask import agreements, seeds
+from unmask.draws import Draws
+from unmask.joint import encoded
+from unmask.objectives import Objective, Question, asking
 from unmask.optim import Optimization, Planned, keeps_its_options
-from unmask.parts import Encoder, Loss, MaskSampler, Predictor, Step, Target, Term, Tokenizer
+from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, at
-from unmask.structures import Corruption
+from unmask.step import NOTHING, Answer, Given, Step
+from unmask.structures import Latent, Mask, Tokens
 from unmask.training.batch_norm import BatchNormNote
 from unmask.training.compiled import names_for, plain_names
 from unmask.training.guard import FiniteGuard
 from unmask.training.resuming import ExactResume
 
 LOGGED = ("loss", "lr")
-"""Names of what every run logs, which no term may have."""
+"""Names of what every run logs, which no term and no objective may have."""
 
 
 class MaskedModel(L.LightningModule):
-    """Six parts and one step. A method subclasses this to give the parts its paper's defaults.
+    """Seven parts and one step. A method subclasses this to give the parts its paper's defaults.
 
-    Random numbers of a training step (mask, dropout) are keyed by the run's seed, the epoch and the
-    batch (and the device), so a resumed run equals an uninterrupted one; those of validation by the
-    batch alone, so losses of different runs compare.
+    What is drawn for a sample (its mask, its stand-ins) is keyed by the run's seed, the epoch and the sample's
+    ``index``, so it is the same in any batch, on any number of devices; in validation by the index alone, so losses
+    of different runs compare. Batches without an ``index`` are keyed by their number and the device, as dropout is.
 
     Args:
         tokenizer: cuts a batch into tokens.
         mask: chooses what is hidden. Copied, as are ``target`` and ``loss``: instances given as
             defaults in a signature are shared between models.
         encoder: makes codes of what it is shown.
-        predictor: answers at the asked places.
+        predictor: answers at the asked places; None, with ``target`` and ``loss``: nothing is predicted.
         target: the right answers.
         loss: compares the two.
         corruption: how hidden places are shown to the encoder.
-        terms: further summands of the loss, by the names that they are logged under.
+        objectives: what else is asked of the codes, by the names that they are logged under.
+        terms: further summands of the loss, made of the finished step, by their names likewise.
         optim: optimiser and schedules.
 
     Raises:
-        ValueError: a term of a name that is taken.
+        ValueError: a term or objective of a name that is taken, or neither a loss nor a term.
     """
+
+    ask: str | float = "hidden"
+    """Where the model's own predictor is asked: see `Objective`."""
 
     def __init__(
         self,
@@ -55,60 +63,85 @@ class MaskedModel(L.LightningModule):
         tokenizer: Tokenizer,
         mask: MaskSampler,
         encoder: Encoder,
-        predictor: Predictor,
-        target: Target,
-        loss: Loss,
+        predictor: Predictor | None = None,
+        target: Target | None = None,
+        loss: Loss | None = None,
         corruption: Corruption = Corruption(drop=1),
+        objectives: Mapping[str, Objective] | None = None,
         terms: Mapping[str, Term] | None = None,
         optim: Optimization = Optimization(),
     ) -> None:
         super().__init__()
+        if not (predictor and target and loss) and (predictor or target or loss or not terms):
+            raise ValueError("`predictor`, `target` and `loss` must be given, or none of them and at least one term.")
         self.tokenizer = tokenizer
         self.mask = copy.deepcopy(mask)
         self.encoder = encoder
-        self.predictor = predictor
-        self.target = copy.deepcopy(target)
-        self.loss = copy.deepcopy(loss)
-        self.corruption = corruption
-        for name in terms or {}:
-            if name in LOGGED or hasattr(nn.ModuleDict, name) or not name.isidentifier():
-                raise ValueError(
-                    f"A term must have a name of its own, of letters, digits and underscores, but one is {name!r}."
-                )
-        own_terms = copy.deepcopy(dict(terms or {}))
-        self.terms: Any = nn.ModuleDict(own_terms)
+        self.predictor: Any = predictor
+        self.target: Any = copy.deepcopy(target)
+        self.loss: Any = copy.deepcopy(loss)
+        self.corruption = copy.deepcopy(corruption)
+        self.objectives: Any = nn.ModuleDict(_named("An objective", objectives or {}))
+        self.terms: Any = nn.ModuleDict(_named("A term", terms or {}))
+        for name in self.terms:
+            if name in self.objectives:
+                raise ValueError(f"A term and an objective must not have the same name, but both are {name!r}.")
         self.optim = optim
         self.agreed: dict[str, Any] = {}  # what agreements keep with the weights
         self.seed: int | None = None
-        self.target.start(encoder)
-        for term in own_terms.values():
-            term.start(self)
+        for _, part in self._parts():
+            part.start(self)
 
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Hide, encode, predict. Masks are drawn from ``generator``, on the model's device."""
-        # Cut the batch into what may be hidden, and choose what is.
+    def step(self, batch: Any, seed: int | None = None) -> Step:
+        """Hide, encode, predict. Samples draw from streams keyed by ``seed``; None: by torch's own generator."""
+        # Cut the batch into what may be hidden, and choose what is, and what the encoder sees in its place.
         tokens = self.tokenizer(batch)  # values [B, N, V]
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)  # hidden [B, N]
+        hidden = self.mask(tokens, self.progress, _draws(batch, tokens, seed))  # hidden [B, N]
+        shown = self.corruption(tokens, hidden)
 
         # What should be predicted is fixed before anything is encoded.
+        given = Given(batch, shown)
+        questions = self.questions(shown.mask)
         with torch.no_grad():
-            target = self.target(tokens, mask)  # [B, M, T]
+            fixed = {name: question.fixed(tokens, given) for name, question in questions.items()}  # [B, M, T]
 
-        # The encoder sees nothing that is hidden; the predictor knows only where hidden places lie.
-        latent = self.encoder(tokens, mask)  # values [B, K, D]
-        prediction = self.predictor(latent, tokens.places, mask)  # values [B, M, T]
+        # The encoder sees nothing that is hidden; a predictor knows only where hidden places lie.
+        latent = encoded(self.encoder, shown.tokens, shown.mask)  # values [B, K, D]
+        answers = {name: one.answered(latent, tokens, given, fixed[name]) for name, one in questions.items()}
 
-        return self.with_terms(Step(tokens, mask, target, latent, prediction, self.loss(prediction, target)))
+        return self.summed(tokens, latent, given, answers)
 
-    def with_terms(self, step: Step) -> Step:
-        """The finished step with its terms in the loss; a method with a step of its own ends in this, too."""
-        if not self.terms:
+    def questions(self, mask: Mask) -> dict[str, Question]:
+        """What is asked of the codes: by the model's own parts, under no name, and by each further objective."""
+        own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
+        parts = {name: (one.predictor, one.target, one.loss) for name, one in own.items()}
+        mine = self.predictor, self.target, self.loss
+        return {
+            name: Question(asking(mask, own[name].ask), *(part or other for part, other in zip(one, mine, strict=True)))
+            for name, one in parts.items()
+        }
+
+    def summed(self, tokens: Tokens, latent: Latent, given: Given, answers: dict[str, Answer]) -> Step:
+        """The finished step, its objectives and terms in the loss; a method with a step of its own ends in this, too."""
+        own = answers.pop("", NOTHING)
+        step = Step(
+            tokens, own.mask or given.shown.mask, own.target, latent, own.prediction, own.loss, {}, given, answers
+        )
+        values = {name: answer.loss.total for name, answer in answers.items()}
+        values |= {name: term(step, self) for name, term in self.terms.items()}
+        if not values:
             return step
-        values = {name: term(step, self) for name, term in self.terms.items()}
-        weights = {name: at(term.weight, self.progress) for name, term in self.terms.items()}
+        weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
         total = step.loss.total + sum(weights[name] * value for name, value in values.items())
         terms = {name: value.detach() for name, value in values.items()}
         return step._replace(loss=step.loss._replace(total=total), terms=terms)
+
+    def _parts(self) -> Iterator[tuple[str, Part]]:
+        """All parts, those in other parts as well, with what their numbers are logged behind."""
+        for path, module in list(self.named_modules()):
+            if isinstance(module, Part):
+                family, _, rest = path.partition(".")
+                yield (f"{rest.partition('.')[0]}_" if family in ("terms", "objectives") else ""), module
 
     @property
     def embedder(self) -> Encoder:
@@ -132,23 +165,28 @@ class MaskedModel(L.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         assert self.seed is not None  # set when the fit starts
-        key = (self.seed, "train", self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(seeds.mix(*key, "dropout"))
-        return self._logged("train", batch, *key)
+        key = (self.seed, "train", self.current_epoch)
+        torch.manual_seed(seeds.mix(*key, batch_idx, self.global_rank, "dropout"))
+        step = self._logged("train", batch, batch_idx, *key)
+        for _, part in self._parts():
+            part.observe(step, self)
+        return step.loss.total
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self._logged("val", batch, "validate", batch_idx, self.global_rank)
+        return self._logged("val", batch, batch_idx, "validate").loss.total
 
     def test_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self._logged("test", batch, "test", batch_idx, self.global_rank)
+        return self._logged("test", batch, batch_idx, "test").loss.total
 
-    def _logged(self, stage: str, batch: Any, *key: Any) -> Tensor:
-        """The loss of a step whose random numbers have this key; it and its terms are logged."""
-        step = self.step(batch, seeds.generator(self.device, *key))
+    def _logged(self, stage: str, batch: Any, batch_idx: int, *key: Any) -> Step:
+        """A step whose random numbers have this key; its loss and what else is summed are logged."""
+        if _index(batch) is None:
+            key = (*key, batch_idx, self.global_rank)
+        step = self.step(batch, seeds.mix(*key))
         options: dict[str, Any] = {"sync_dist": True, "batch_size": step.tokens.num_samples}
         self.log(f"{stage}/loss", step.loss.total, prog_bar=stage != "test", **options)
         self.log_dict({f"{stage}/{name}": value for name, value in step.terms.items()}, **options)
-        return step.loss.total
+        return step
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
@@ -208,10 +246,10 @@ class MaskedModel(L.LightningModule):
 
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
-        # The teacher follows the encoder once per optimiser step, not once per accumulated batch.
-        numbers = self.target.update(self.encoder, self.progress)
-        for name, term in self.terms.items():
-            numbers |= {f"{name}_{what}": value for what, value in term.update(self, self.progress).items()}
+        # A teacher follows the encoder once per optimiser step, not once per accumulated batch.
+        numbers: dict[str, float] = {}
+        for name, part in self._parts():
+            numbers |= {f"{name}{what}": value for what, value in part.update(self, self.progress).items()}
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -226,6 +264,36 @@ class MaskedModel(L.LightningModule):
         self.agreed.update(checkpoint.get("agreed", {}))  # one of an earlier version has none
         data = getattr(self._trainer, "datamodule", None)
         agreements.check(self, data, loaded=True, resumed=True)
+
+
+def _named(what: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of these parts.
+
+    Raises:
+        ValueError: a name that is taken, or no name.
+    """
+    for name in parts:
+        if name in LOGGED or hasattr(nn.ModuleDict, name) or not name.isidentifier():
+            raise ValueError(
+                f"{what} must have a name of its own, of letters, digits and underscores, but one is {name!r}."
+            )
+    return copy.deepcopy(dict(parts))
+
+
+def _index(batch: Any) -> Tensor | None:
+    """Which samples of the data set a batch is made of ``[B]`` int64; None where it does not say."""
+    index = batch.get("index") if isinstance(batch, Mapping) else None
+    return index if isinstance(index, Tensor) and index.ndim == 1 else None
+
+
+def _draws(batch: Any, tokens: Tokens, seed: int | None) -> Draws:
+    """The samples' streams of random numbers."""
+    if seed is None:
+        return Draws.fresh(tokens.num_samples, tokens.device)
+    index = _index(batch)
+    if index is None or len(index) != tokens.num_samples:
+        index = torch.arange(tokens.num_samples)
+    return Draws.of(seed, index.to(tokens.device))
 
 
 def _batch_size(trainer: L.Trainer) -> int:

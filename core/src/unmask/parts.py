@@ -8,20 +8,40 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unmask.schedules import Progress, Schedule, at
-from unmask.structures import Grid, Latent, Layout, Mask, Prediction, Sequence, Set, Tokens
+from unmask.draws import Draws
+from unmask.schedules import Progress, Schedule, Spread, at
+from unmask.step import Given, LossValue, Shown, Step
+from unmask.structures import KEPT, RANDOM, TOKEN, Grid, Latent, Layout, Mask, Prediction, Sequence, Set, Tokens
+from unmask.support.checks import inside
 from unmask.support.remembered import Remembered
 
 
-class Tokenizer(Remembered, nn.Module, ABC):
+class Part(Remembered, nn.Module, ABC):
+    """What all parts have: a life beside the step. Methods here do nothing; a part has those it needs."""
+
+    joint: ClassVar[bool] = False
+    """Whether this part takes joint hand-offs as they are; one that does not is called for each of their parts."""
+
+    def start(self, model: Any) -> None:
+        """Called once by the model, which has its parts by then: layers of its sizes and copies are made here."""
+
+    def observe(self, step: Step, model: Any) -> None:
+        """Called with every finished step of training, before the gradient."""
+
+    def update(self, model: Any, progress: Progress) -> dict[str, float]:
+        """Called after every optimiser step; returns numbers worth logging, behind the name of a term or objective."""
+        return {}
+
+
+class Tokenizer(Part):
     """Cuts a batch of raw samples into the units that may be hidden."""
 
     @abstractmethod
@@ -50,15 +70,46 @@ class Tokenizer(Remembered, nn.Module, ABC):
         return None
 
 
-class MaskSampler(Remembered, nn.Module, ABC):
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What a mask chooses from, in dense form whatever form the tokens have.
+
+    Args:
+        tokens: with their values: a mask may look at what it hides.
+        valid: ``[B, N]`` bool, False at padding, which must never be hidden.
+        counts: ``[B]`` int64, how many places to hide in each sample: what `MaskSampler.count` said.
+        progress: where the run stands.
+    """
+
+    tokens: Tokens
+    valid: Tensor
+    counts: Tensor
+    progress: Progress = Progress()
+
+    @property
+    def layout(self) -> Layout:
+        """How a sample's tokens lie to each other."""
+        return self.tokens.layout
+
+    def dense(self, of_tokens: Tensor, fill: float = 0) -> Tensor:
+        """What is known of each token, ``[B, N, ...]`` or packed ``[T, ...]``, as ``[B, N, ...]``, ``fill`` at padding."""
+        if self.tokens.offsets is None:
+            wide = self.valid.view(*self.valid.shape, *[1] * (of_tokens.ndim - 2))
+            return of_tokens.masked_fill(~wide, fill)
+        rows = of_tokens.new_full((*self.valid.shape, *of_tokens.shape[1:]), fill)
+        rows[self.valid] = of_tokens
+        return rows
+
+
+class MaskSampler(Part):
     """Chooses what is hidden, per sample, for the whole batch at once and on its device.
 
     Hides ``num_hidden = N - floor(N * (1 - ratio))`` of a sample's N real tokens, the rule of MAE's
-    reference code, but never all and never none. The same generator state gives the same mask.
+    reference code, but never all and never none. What is drawn for a sample depends on its own stream alone.
 
     Args:
-        ratio: share of a sample's tokens to hide, in (0, 1), or a schedule of it; None for a mask
-            whose geometry tells the count.
+        ratio: share of a sample's tokens to hide, in (0, 1), a schedule of it, or a spread that it is drawn
+            from for each sample; None for a mask whose geometry tells the count.
 
     Raises:
         ValueError: a ratio outside (0, 1), a sample of fewer than two tokens, or a layout that
@@ -71,34 +122,39 @@ class MaskSampler(Remembered, nn.Module, ABC):
     grid_sides: ClassVar[tuple[int, ...]] = (2, 3)
     """How many sides a grid may have."""
 
-    def __init__(self, ratio: float | Schedule | None = None) -> None:
+    def __init__(self, ratio: float | Schedule | Spread | None = None) -> None:
         super().__init__()
-        if ratio is not None and not isinstance(ratio, Schedule) and not 0 < ratio < 1:
+        if ratio is not None and not isinstance(ratio, Schedule | Spread) and not 0 < ratio < 1:
             raise ValueError(f"`ratio` must be in (0, 1), but is {ratio}.")
         self.ratio = ratio
 
-    def forward(
-        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
-    ) -> Mask:
-        """A mask for ``tokens``; dense and packed tokens alike."""
+    def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
+        """A mask for ``tokens``, dense, packed or joint, drawn from ``draws``; None: from torch's own generator."""
+        if tokens.parts is not None and not self.joint:
+            draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
+            return Mask.join({name: self(part, progress, draws.named(name)) for name, part in tokens.parts.items()})
         valid = _dense_valid(tokens)  # [B, N]
         ragged = tokens.valid is not None or tokens.offsets is not None
         self.check(tokens.layout, valid.shape[1], valid if ragged else None)
 
         progress = progress or Progress()
-        num_hidden = None if ragged else self.count(valid.shape[1], tokens.layout, progress)
+        draws = draws or Draws.fresh(len(valid), valid.device)
+        ratios = self._ratios(progress, draws)
+        num_hidden = None if ragged or isinstance(ratios, list) else self.count(valid.shape[1], tokens.layout, ratios)
         if num_hidden is None:
             lengths = valid.sum(-1).tolist()
-            per_sample = [self.count(length, tokens.layout, progress) for length in lengths]
+            each = ratios if isinstance(ratios, list) else [ratios] * len(lengths)
+            per_sample = [self.count(*one) for one in zip(lengths, repeat(tokens.layout), each, strict=False)]
             counts = torch.tensor(per_sample, device=valid.device)  # [B]
         else:
             counts = torch.full((len(valid),), num_hidden, device=valid.device)
 
-        drawn = self.sample(valid, counts, tokens.layout, generator)
+        drawn = self.sample(Candidates(tokens, valid, counts, progress), draws)
         mask = drawn if isinstance(drawn, Mask) else Mask(drawn, num_hidden=num_hidden)
         if tokens.offsets is not None:
-            return Mask(mask.hidden[valid], None if mask.predict is None else mask.predict[valid])
-        return replace(mask, valid=tokens.valid)
+            asked = mask.predict[valid] if isinstance(mask.predict, Tensor) else mask.predict
+            return Mask(mask.hidden[valid], asked, draws=draws)
+        return replace(mask, valid=tokens.valid, draws=draws)
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
         """Refuses what this mask cannot work on.
@@ -123,32 +179,94 @@ class MaskSampler(Remembered, nn.Module, ABC):
                 f"A sample on a {layout} must have {math.prod(layout.shape)} tokens, but has {num_tokens}."
             )
 
-    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+    def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         """How many of a sample's ``num_tokens`` real tokens to hide; 0 where `sample` counts for itself."""
-        if self.ratio is None:
-            return 0
-        ratio = at(self.ratio, progress)
-        if not 0 < ratio < 1:
-            raise ValueError(f"The scheduled `ratio` must be in (0, 1), but is {ratio:g}.")
-        return num_to_hide(num_tokens, ratio)
+        return 0 if ratio is None else num_to_hide(num_tokens, ratio)
 
     @abstractmethod
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor | Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
         """Which places are hidden.
 
         Args:
-            valid: ``[B, N]`` bool, False at padding, which must never be hidden.
-            counts: ``[B]`` int64, how many places to hide in each sample: what `count` said.
-            layout: how a sample's tokens lie to each other.
-            generator: on the device of ``valid``.
+            among: what may be hidden, and how many of it.
+            draws: a stream for each sample, on the device of the tokens.
 
         Returns:
-            ``hidden`` ``[B, N]`` bool with exactly ``counts`` True places a row; or a whole `Mask`
+            ``hidden`` ``[B, N]`` bool with exactly ``among.counts`` True places a row; or a whole `Mask`
             from a sampler that counts by a rule of its own or says where answers are asked.
         """
 
+    def _ratios(self, progress: Progress, draws: Draws) -> float | list[float] | None:
+        """The ratio that `count` gets, or one for each sample."""
+        if self.ratio is None or isinstance(self.ratio, float):
+            return self.ratio
+        if isinstance(self.ratio, Spread):
+            share: Tensor = draws.named("ratio").uniform()  # [B]
+            ratios: list[float] = self.ratio(share).clamp(1e-6, 1 - 1e-6).tolist()
+            return ratios
+        ratio = at(self.ratio, progress)
+        if not 0 < ratio < 1:
+            raise ValueError(f"The scheduled `ratio` must be in (0, 1), but is {ratio:g}.")
+        return ratio
 
-class Encoder(Remembered, nn.Module, ABC):
+
+class Corruption(Part):
+    """How hidden places are shown to the encoder, as shares that sum to 1.
+
+    Either all are dropped (``drop=1``: the encoder never sees a trace, MAE), or each is
+    independently replaced by the mask token, replaced by a visible place of its sample, or kept
+    (BERT: ``Corruption(token=0.8, random=0.1, keep=0.1)``). A subclass may change values as well, of any place:
+    targets are always of the clean ones.
+
+    Raises:
+        ValueError: a share outside [0, 1], a sum other than 1, or ``drop`` other than 0 or 1.
+    """
+
+    def __init__(self, drop: float = 0.0, token: float = 0.0, random: float = 0.0, keep: float = 0.0) -> None:
+        super().__init__()
+        shares = {"drop": drop, "token": token, "random": random, "keep": keep}
+        inside("[0, 1]", **shares)
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError(f"The shares must sum to 1, but {shares} sum to {sum(shares.values()):g}.")
+        if drop not in (0, 1):
+            raise ValueError(f"`drop` must be 0 or 1 (all hidden places or none), but is {drop}.")
+        self.drop, self.token, self.random, self.keep = drop, token, random, keep
+
+    def extra_repr(self) -> str:
+        shares = {name: getattr(self, name) for name in ("drop", "token", "random", "keep")}
+        return ", ".join(f"{name}={share:g}" for name, share in shares.items() if share)
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        """What the encoder is given of ``tokens``: here all values, and a mask with ``show`` and ``donor`` filled in."""
+        return Shown(tokens, self.shown(tokens, mask))
+
+    def shown(self, tokens: Tokens, mask: Mask) -> Mask:
+        """The mask with ``show`` and ``donor`` filled in, for dense, packed and joint tokens."""
+        if mask.parts is not None:
+            parts = {name: self.shown(tokens.part(name), part) for name, part in mask.parts.items()}
+            return replace(Mask.join(parts), draws=mask.draws)
+        if self.drop:
+            return mask
+        if self.token == 1:
+            return replace(mask, show=torch.full_like(mask.hidden, TOKEN, dtype=torch.int8))
+        draws = mask.streams().named("corruption").over(tokens)
+        draw = draws.uniform()
+        show = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
+        show[draw < self.token + self.random] = RANDOM
+        show[draw < self.token] = TOKEN
+        return replace(mask, show=show, donor=self.donors(mask, draws) if self.random else None)
+
+    def donors(self, mask: Mask, draws: Draws) -> Tensor:
+        """For each place, one drawn evenly from the visible places of its sample: no hidden value leaks."""
+        if mask.hidden.ndim == 1:
+            raise ValueError("`random` must be 0 for packed tokens; use a dense batch.")
+        visible = ~mask.hidden if mask.valid is None else ~mask.hidden & mask.valid
+        order = visible.byte().argsort(dim=1, descending=True, stable=True)  # visible places first
+        which = draws.uniform() * visible.sum(1, keepdim=True)
+        return order.gather(1, which.long().clamp(max=order.shape[1] - 1))
+
+
+class Encoder(Part):
     """Turns the tokens it is shown into codes. Nothing of a hidden value may reach its output."""
 
     width: int
@@ -170,7 +288,7 @@ class Encoder(Remembered, nn.Module, ABC):
         return layer or self.num_layers
 
 
-class Predictor(Remembered, nn.Module, ABC):
+class Predictor(Part):
     """Answers at the asked places, from codes and from where things lie, never from hidden values."""
 
     @abstractmethod
@@ -178,33 +296,28 @@ class Predictor(Remembered, nn.Module, ABC):
         """Answers at ``mask.asked``; ``places`` are the tokens without their values."""
 
 
-class Target(Remembered, nn.Module, ABC):
-    """What should be predicted, fixed before encoding and without gradient."""
+class Target(Part):
+    """What should be predicted, fixed before encoding and without gradient, unless it is learned."""
 
-    def start(self, encoder: Encoder) -> None:
-        """Called once by the model with its encoder, for targets that follow it."""
-
-    def update(self, encoder: Encoder, progress: Progress) -> dict[str, float]:
-        """Called after every optimiser step; returns numbers worth logging."""
-        return {}
+    learned: ClassVar[bool] = False
+    """Whether the answers are trained with the encoder: then they are made after its codes, with gradient."""
 
     @abstractmethod
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        """The right answers in the order of ``mask.asked``: ``[B, M, T]``, or class ids ``[B, M]``."""
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
+        """The right answers in the order of ``mask.asked``: ``[B, M, T]``, or class ids ``[B, M]``.
+
+        Args:
+            tokens: with their clean values.
+            mask: where answers are asked.
+            given: the raw batch, what the encoder is shown and, for a learned target, its codes.
+        """
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor | None:
         """Predicted token values ``[B, M, V]``, for pictures; None when answers are not values."""
         return None
 
 
-class LossValue(NamedTuple):
-    """A scalar to minimise, and what each asked place contributed ``[B, M]`` (detached)."""
-
-    total: Tensor
-    per_token: Tensor
-
-
-class Loss(Remembered, nn.Module, ABC):
+class Loss(Part):
     """Compares answers with targets: the mean over all asked places of the batch."""
 
     @abstractmethod
@@ -217,7 +330,8 @@ class Loss(Remembered, nn.Module, ABC):
             valid: ``[B, M]`` bool, False where a short row was filled up; None: all are real.
         """
 
-    def forward(self, prediction: Prediction, target: Tensor) -> LossValue:
+    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
+        """The mean over asked places; ``draws`` are the samples' streams, for losses that draw."""
         if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
             raise ValueError(
                 f"`target_width` of the predictor must be {target.shape[-1]}, the width of the target "
@@ -231,20 +345,13 @@ class Loss(Remembered, nn.Module, ABC):
         return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())
 
 
-class Step(NamedTuple):
-    """All that one step made, for terms, pictures and monitors."""
-
-    tokens: Tokens
-    mask: Mask
-    target: Tensor
-    latent: Latent
-    prediction: Prediction
-    loss: LossValue
-    terms: Mapping[str, Tensor] = {}
-    """What each term came to, by its name, detached and without its weight; the total holds them."""
+def check_weight(weight: float | Schedule) -> None:
+    """Refuses a weight below 0."""
+    if not isinstance(weight, Schedule) and not weight >= 0:
+        raise ValueError(f"`weight` must be at least 0, but is {weight}.")
 
 
-class Term(Remembered, nn.Module, ABC):
+class Term(Part):
     """One more summand of the loss, made of the finished step: of its codes, answers or masks.
 
     Any method takes terms: ``loss = loss of the answers + sum of weight * term``.
@@ -258,16 +365,8 @@ class Term(Remembered, nn.Module, ABC):
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         super().__init__()
-        if not isinstance(weight, Schedule) and not weight >= 0:
-            raise ValueError(f"`weight` must be at least 0, but is {weight}.")
+        check_weight(weight)
         self.weight = weight
-
-    def start(self, model: Any) -> None:
-        """Called once by the model, which has its parts by then: layers of its sizes are made here."""
-
-    def update(self, model: Any, progress: Progress) -> dict[str, float]:
-        """Called after every optimiser step; returns numbers worth logging, behind the term's name."""
-        return {}
 
     @abstractmethod
     def forward(self, step: Step, model: Any) -> Tensor:

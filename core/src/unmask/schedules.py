@@ -10,7 +10,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,78 @@ class Cosine(_Ramp):
 def at(value: float | Schedule, progress: Progress) -> float:
     """The number that ``value`` stands for at ``progress``."""
     return value(progress) if isinstance(value, Schedule) else float(value)
+
+
+class Spread(ABC):
+    """A number drawn for each sample by itself: what a share of the samples, spread evenly, stands for."""
+
+    @abstractmethod
+    def __call__(self, share: Tensor) -> Tensor:
+        """The numbers below which these shares of all samples lie, ``[B]`` in [0, 1)."""
+
+
+@dataclass(frozen=True)
+class Uniform(Spread):
+    """Evenly between two bounds.
+
+    Args:
+        low: the least.
+        high: the greatest, at least ``low``.
+
+    Raises:
+        ValueError: bounds in the wrong order.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"`high` must be at least `low`, {self.low}, but is {self.high}.")
+
+    def __call__(self, share: Tensor) -> Tensor:
+        return self.low + share.double() * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal(Spread):
+    """From a normal distribution, between two bounds (MAGE, Li et al. 2023, section 3.1, for ratios).
+
+    Args:
+        mean: of the normal distribution. MAGE: 0.55.
+        std: its standard deviation, above 0. MAGE: 0.25.
+        low: the least. MAGE: 0.5.
+        high: the greatest, above ``low``. MAGE: 1.
+
+    Raises:
+        ValueError: a deviation or bounds outside their ranges.
+    """
+
+    mean: float = 0.55
+    std: float = 0.25
+    low: float = 0.5
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"`std` must be above 0, but is {self.std}.")
+        if not self.low < self.high:
+            raise ValueError(f"`high` must be above `low`, {self.low}, but is {self.high}.")
+
+    def __call__(self, share: Tensor) -> Tensor:
+        normal = NormalDist(self.mean, self.std)
+        low, high = normal.cdf(self.low), normal.cdf(self.high)
+        quantile = torch.special.ndtri(low + share.double() * (high - low))
+        return (self.mean + self.std * quantile).clamp(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class CosineSpread(Spread):
+    """The cosine of an even angle, ``cos(pi / 2 * u)``: mostly high (MaskGIT, Chang et al. 2022, section 3.3)."""
+
+    def __call__(self, share: Tensor) -> Tensor:
+        return torch.cos(math.pi / 2 * share.double())
+
+
+Ratio = float | Schedule | Spread
+"""A number in (0, 1), one that changes during a run, or one that is drawn for each sample."""

@@ -1,19 +1,24 @@
 """What the stages of `MaskedModel.step` hand to each other: Tokens, Mask, Latent, Prediction.
 
+Each of them may be joint: made of named parts, modalities or views of the same samples, each exactly what its own
+plugin knows. What stands beside the parts is derived from them, where it can be: parts one after the other.
+
 Letters used in shapes, here and everywhere: B batch, N tokens, K tokens the encoder sees,
 M places where an answer is asked, G groups of such places, D width, V value width, T target width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from unmask.support.checks import inside
+if TYPE_CHECKING:
+    from unmask.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,34 @@ class Grid(Layout):
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Joint(Layout):
+    """Parts of a sample one after the other: their layouts, by name."""
+
+    layouts: tuple[tuple[str, Layout], ...]
+
+
+def _in_line(tensors: list[Any]) -> Any:
+    """Tensors ``[B, N, ...]`` of several parts as one, or None where they do not fit together."""
+    if any(one is None or one.ndim < 2 or one.shape[2:] != tensors[0].shape[2:] for one in tensors):
+        return None
+    return torch.cat(tensors, dim=1)
+
+
+def _filled(parts: Mapping[str, Any], read: Callable[[Any], Tensor | None], like: Callable[[Any], Tensor]) -> Any:
+    """What some dense parts have and others lack ``[B, N]``, all true where it lacks; None where none has it."""
+    found = [read(part) for part in parts.values()]
+    if all(one is None for one in found):
+        return None
+    return torch.cat(
+        [
+            torch.ones(like(part).shape[:2], dtype=torch.bool, device=like(part).device) if one is None else one
+            for one, part in zip(found, parts.values(), strict=True)
+        ],
+        dim=1,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """What may be hidden, and where it lies.
@@ -51,6 +84,7 @@ class Tokens:
         positions: ``[B, N, P]`` coordinates where the layout alone does not tell them.
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         offsets: ``[B + 1]`` int64 in the packed form, else None.
+        parts: tokens of each part by its name, where they are joint.
     """
 
     values: Any
@@ -58,16 +92,55 @@ class Tokens:
     positions: Tensor | None = None
     valid: Tensor | None = None
     offsets: Tensor | None = None
+    parts: Mapping[str, Tokens] | None = None
+
+    @classmethod
+    def join(cls, parts: Mapping[str, Tokens]) -> Tokens:
+        """Tokens of several parts of the same samples. ``values`` and ``valid`` are those of all parts, if dense."""
+        layout = Joint(tuple((name, part.layout) for name, part in parts.items()))
+        dense = all(part.offsets is None for part in parts.values())
+        values = _in_line([part.values for part in parts.values()]) if dense else None
+        valid = _filled(parts, lambda part: part.valid, lambda part: part.values) if dense else None
+        return cls(values, layout, valid=valid, parts=dict(parts))
+
+    def part(self, name: str) -> Tokens:
+        """The part of this name; tokens of one part are every part."""
+        return self if self.parts is None else self.parts[name]
 
     @property
     def num_samples(self) -> int:
         """B."""
+        if self.parts is not None:
+            return next(iter(self.parts.values())).num_samples
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        if self.parts is not None:
+            return next(iter(self.parts.values())).device
+        known = [one for one in (self.values, self.offsets, self.valid, self.positions) if one is not None]
+        return known[0].device
+
+    @property
+    def num_tokens(self) -> int:
+        """N, padding included; of packed tokens, that of the longest sample."""
+        if self.offsets is not None:
+            return int(self.offsets.diff().max())
+        return self.valid.shape[1] if self.valid is not None else self.values.shape[1]
+
+    @property
+    def owner(self) -> Tensor:
+        """Which sample each packed token belongs to: ``[T]`` int64."""
+        assert self.offsets is not None
+        lengths = self.offsets.diff()
+        return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
     @property
     def places(self) -> Tokens:
         """The same tokens without their values: all that a predictor may know of hidden ones."""
-        return replace(self, values=None)
+        parts = self.parts and {name: part.places for name, part in self.parts.items()}
+        return replace(self, values=None, parts=parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +199,7 @@ class Places:
 
 
 DROPPED, TOKEN, RANDOM, KEPT = range(4)
-"""How a hidden place is shown to the encoder: see `Corruption`."""
+"""How a hidden place is shown to the encoder: see `unmask.parts.Corruption`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +208,7 @@ class Mask:
 
     Args:
         hidden: ``[B, N]`` (packed ``[T]``) bool, True = hidden. False at padding.
-        predict: places where an answer is asked, ``[B, N]`` or in groups ``[B, G, N]`` bool;
+        predict: places where an answer is asked, ``[B, N]`` or in groups ``[B, G, N]`` bool, or as indices;
             None: wherever hidden.
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         num_hidden: hidden places per sample, when all samples have as many.
@@ -143,15 +216,51 @@ class Mask:
         show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT at hidden places; None: all are dropped.
         donor: ``[B, N]`` int64, what stands in where ``show`` is RANDOM: for tokens with values, those of this
             visible place of the same sample; for tokens that are ids, this id. None when nothing is.
+        draws: the samples' streams of random numbers, for whoever comes after the mask.
+        parts: masks of each part by its name, where it is joint: of joint tokens, or several of the same tokens.
     """
 
     hidden: Tensor
-    predict: Tensor | None = None
+    predict: Tensor | Places | None = None
     valid: Tensor | None = None
     num_hidden: int | None = None
     num_predict: int | None = None
     show: Tensor | None = None
     donor: Tensor | None = None
+    draws: Draws | None = None
+    parts: Mapping[str, Mask] | None = None
+
+    @classmethod
+    def join(cls, parts: Mapping[str, Mask]) -> Mask:
+        """Masks of several parts of the same samples. ``hidden`` and ``valid`` are those of all parts, if dense."""
+        masks = list(parts.values())
+        dense = all(mask.hidden.ndim == 2 for mask in masks)
+        valid = _filled(parts, lambda mask: mask.valid, lambda mask: mask.hidden) if dense else None
+        known = [mask.num_hidden for mask in masks]
+        return cls(
+            torch.cat([mask.hidden for mask in masks], dim=1 if dense else 0),
+            valid=valid,
+            num_hidden=None if None in known or not dense else sum(known),  # type: ignore[arg-type]
+            draws=masks[0].draws,
+            parts=dict(parts),
+        )
+
+    def part(self, name: str) -> Mask:
+        """The part of this name; a mask of one part is every part."""
+        return self if self.parts is None else self.parts[name]
+
+    @property
+    def asks(self) -> bool:
+        """Whether any answer is asked for, as far as is known without counting."""
+        if isinstance(self.predict, Places):
+            return self.predict.index.shape[-1] > 0
+        return (self.num_hidden if self.predict is None else self.num_predict) != 0
+
+    def streams(self) -> Draws:
+        """The samples' streams of random numbers; fresh ones where the mask was not drawn."""
+        from unmask.draws import Draws
+
+        return self.draws or Draws.fresh(len(self.hidden), self.hidden.device)
 
     @cached_property
     def visible(self) -> Places:
@@ -165,6 +274,8 @@ class Mask:
         """Places where an answer is asked."""
         if self.predict is None:
             return Places.of(self.hidden, self.num_hidden)
+        if isinstance(self.predict, Places):
+            return self.predict
         return Places.of(self.predict, self.num_predict)
 
     @cached_property
@@ -172,52 +283,6 @@ class Mask:
         """Places that the encoder is given: the visible ones when the hidden are dropped, else
         None for all of them."""
         return self.visible if self.show is None else None
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """How hidden places are shown to the encoder, as shares that sum to 1.
-
-    Either all are dropped (``drop=1``: the encoder never sees a trace, MAE), or each is
-    independently replaced by the mask token, replaced by a visible place of its sample, or kept
-    (BERT: ``Corruption(token=0.8, random=0.1, keep=0.1)``).
-
-    Raises:
-        ValueError: a share outside [0, 1], a sum other than 1, or ``drop`` other than 0 or 1.
-    """
-
-    drop: float = 0.0
-    token: float = 0.0
-    random: float = 0.0
-    keep: float = 0.0
-
-    def __post_init__(self) -> None:
-        shares = {"drop": self.drop, "token": self.token, "random": self.random, "keep": self.keep}
-        inside("[0, 1]", **shares)
-        if abs(sum(shares.values()) - 1) > 1e-6:
-            raise ValueError(f"The shares must sum to 1, but {shares} sum to {sum(shares.values()):g}.")
-        if self.drop not in (0, 1):
-            raise ValueError(f"`drop` must be 0 or 1 (all hidden places or none), but is {self.drop}.")
-
-    def __call__(self, mask: Mask, generator: torch.Generator | None = None) -> Mask:
-        """The mask with ``show`` and ``donor`` filled in."""
-        if self.drop:
-            return mask
-        if self.token == 1:
-            return replace(mask, show=torch.full_like(mask.hidden, TOKEN, dtype=torch.int8))
-        draw = torch.rand(mask.hidden.shape, generator=generator, device=mask.hidden.device)
-        show = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
-        show[draw < self.token + self.random] = RANDOM
-        show[draw < self.token] = TOKEN
-        return replace(mask, show=show, donor=self._donors(mask, generator) if self.random else None)
-
-    @staticmethod
-    def _donors(mask: Mask, generator: torch.Generator | None) -> Tensor:
-        """For each place, one drawn evenly from the visible places of its sample: no hidden value leaks."""
-        if mask.hidden.ndim == 1:
-            raise ValueError("`random` must be 0 for packed tokens; use a dense batch.")
-        visible = ~mask.hidden if mask.valid is None else ~mask.hidden & mask.valid
-        return torch.multinomial(visible.float(), mask.hidden.shape[-1], replacement=True, generator=generator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,11 +293,30 @@ class Latent:
         values: ``[B, K, D]``, one code per place seen.
         seen: which places those are; None: all of them, in order (an encoder may make K fewer than N).
         prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
+        features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
+        parts: codes of each part by its name, where they are joint.
     """
 
     values: Tensor
     seen: Places | None = None
     prefix: Tensor | None = None
+    features: Tensor | None = None
+    parts: Mapping[str, Latent] | None = None
+
+    @classmethod
+    def join(cls, parts: Mapping[str, Latent]) -> Latent:
+        """Codes of several parts of the same samples. ``values`` are those of all parts, if dense and of one width."""
+        return cls(_in_line([part.values for part in parts.values()]), parts=dict(parts))
+
+    @property
+    def codes(self) -> Latent:
+        """The same without the stem's features, which know of hidden values: all that a predictor may have."""
+        parts = self.parts and {name: part.codes for name, part in self.parts.items()}
+        return self if self.features is None and parts is None else replace(self, features=None, parts=parts)
+
+    def part(self, name: str) -> Latent:
+        """The part of this name; codes of one part are every part."""
+        return self if self.parts is None else self.parts[name]
 
     def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.
@@ -249,6 +333,9 @@ class Latent:
         """
         if how not in ("cls", "mean", "max", "mean+max"):
             raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
+        if self.parts is not None:  # every part counts as much
+            each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
+            return torch.stack(each).mean(0)
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(
@@ -275,7 +362,19 @@ class Prediction:
     Args:
         values: ``[B, M, T]`` or, in groups, ``[B, G, M, T]``, in the order of ``asked``.
         asked: which places those are.
+        parts: answers of each part by its name, where they are joint; ``values`` and ``asked`` are then the first's.
     """
 
     values: Tensor
     asked: Places
+    parts: Mapping[str, Prediction] | None = None
+
+    @classmethod
+    def join(cls, parts: Mapping[str, Prediction]) -> Prediction:
+        """Answers of several parts of the same samples."""
+        first = next(iter(parts.values()))
+        return cls(first.values, first.asked, dict(parts))
+
+    def part(self, name: str) -> Prediction:
+        """The part of this name; answers of one part are every part."""
+        return self if self.parts is None else self.parts[name]

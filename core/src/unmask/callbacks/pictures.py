@@ -76,7 +76,7 @@ class Pictures(L.Callback):
                 if self._batch is None:  # collated once and kept on the CPU
                     self._batch = fixed_batch(trainer, self.num_samples, spread=False)
                 batch = trainer.strategy.batch_to_device(self._batch, dataloader_idx=0)
-                step = pl_module.step(batch, seeds.generator(pl_module.device, "pictures"))  # type: ignore[operator]
+                step = pl_module.step(batch, seeds.mix("pictures"))  # type: ignore[operator]
             if trainer.is_global_zero:
                 self._write(trainer, draw(pl_module, step), epoch)  # type: ignore[arg-type]
         except NotImplementedError as error:

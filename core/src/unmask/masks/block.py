@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from unmask.draws import Draws
 from unmask.masks.random import lowest
-from unmask.parts import MaskSampler
-from unmask.schedules import Schedule
-from unmask.structures import Grid, Layout, Sequence
+from unmask.parts import Candidates, MaskSampler
+from unmask.schedules import Ratio
+from unmask.structures import Grid, Sequence
 
 _ATTEMPTS = 12
 """Blocks drawn per sample. Each takes half of what is left on average, so few are ever needed."""
@@ -25,7 +26,7 @@ class BlockMask(MaskSampler):
     its border, so that the count is exact and nothing is hidden in isolation.
 
     Args:
-        ratio: share to hide, in (0, 1), or a schedule of it. BEiT's default (section 2.3).
+        ratio: share to hide, in (0, 1), a schedule or a spread of it. BEiT's default (section 2.3).
         min_block: smallest area of a block in places, at least 1; on a small grid at most half of
             the places to hide.
         aspect: least and greatest rows / columns of a block, both above 0.
@@ -42,7 +43,7 @@ class BlockMask(MaskSampler):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.4,
+        ratio: Ratio = 0.4,
         min_block: int = 16,
         aspect: tuple[float, float] = (0.3, 1 / 0.3),
     ) -> None:
@@ -54,18 +55,19 @@ class BlockMask(MaskSampler):
         self.min_block = min_block
         self.aspect = aspect
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
-        rows, columns = layout.shape if isinstance(layout, Grid) else (1, valid.shape[1])
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        valid, counts = among.valid, among.counts
+        rows, columns = among.layout.shape if isinstance(among.layout, Grid) else (1, valid.shape[1])
         real = valid.reshape(-1, rows, columns)  # [B, R, C]
         first, length = _extent(real)  # [2, B] each: rows, columns
         least = torch.clamp(counts // 2, 1, self.min_block)  # [B]
         low, high = (math.log(bound) for bound in self.aspect)
-        draws = torch.rand(_ATTEMPTS + 1, 4, len(valid), generator=generator, device=valid.device)
+        tries = draws.uniform(_ATTEMPTS + 1, 4).permute(1, 2, 0)  # [tries, 4, B]
 
         hidden = torch.zeros_like(real)
         # Should no block be used, a single place is what grows.
-        last = torch.stack([first + (length * draws[-1, :2]).long(), torch.ones_like(first)])  # [2, 2, B]
-        for draw in draws[:-1]:
+        last = torch.stack([first + (length * tries[-1, :2]).long(), torch.ones_like(first)])  # [2, 2, B]
+        for draw in tries[:-1]:
             left = counts - hidden.sum((1, 2))  # [B]
             area = least + (left - least + 1).clamp(min=1) * draw[0]
             height = (area.floor() * torch.exp(low + (high - low) * draw[1])).sqrt().round()
@@ -80,7 +82,7 @@ class BlockMask(MaskSampler):
             last = torch.where(used, block, last)
 
         # Growth takes the places nearest to the last block, those at one side of it first.
-        angle = 2 * math.pi * draws[-1, 2]
+        angle = 2 * math.pi * tries[-1, 2]
         at_row = torch.arange(rows, device=valid.device)[:, None] / rows - 0.5
         at_column = torch.arange(columns, device=valid.device) / columns - 0.5
         side = at_row * angle.sin()[:, None, None] + at_column * angle.cos()[:, None, None]  # in (-1, 1)

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unmask.draws import Draws
 from unmask.masks.random import lowest
-from unmask.parts import MaskSampler
-from unmask.schedules import Schedule
-from unmask.structures import Grid, Layout, Sequence
+from unmask.parts import Candidates, MaskSampler
+from unmask.schedules import Ratio
+from unmask.structures import Grid, Sequence
 
 COLORS = ("red", "blue", "green", "purple")
 
@@ -24,7 +25,7 @@ class ColorNoiseMask(MaskSampler):
     (a band: small patches evenly scattered), ``purple = W - green / peak`` (all but that band).
 
     Args:
-        ratio: share to hide, in (0, 1), or a schedule of it.
+        ratio: share to hide, in (0, 1), a schedule or a spread of it.
         color: the filter; green is the paper's best (table 1).
 
     Raises:
@@ -41,7 +42,7 @@ class ColorNoiseMask(MaskSampler):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.75,
+        ratio: Ratio = 0.75,
         color: Literal["red", "blue", "green", "purple"] = "green",
     ) -> None:
         super().__init__(ratio)
@@ -49,17 +50,18 @@ class ColorNoiseMask(MaskSampler):
             raise ValueError(f"`color` must be one of {', '.join(COLORS)}, but is {color!r}.")
         self.color = color
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
-        sides = layout.shape if isinstance(layout, Grid) else (valid.shape[1],)
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        valid = among.valid
+        sides = among.layout.shape if isinstance(among.layout, Grid) else (valid.shape[1],)
         # A filter by Fourier transform wraps around: the margin keeps opposite borders unrelated.
         padded = tuple(side + _MARGIN for side in sides)
-        white = torch.randn(len(valid), *padded, generator=generator, device=valid.device)
+        white = draws.normal(*padded)  # [B, *padded]
         axes = tuple(range(1, len(padded) + 1))
         spectrum = torch.fft.rfftn(white, dim=axes) * self._response(padded, valid.device)
         noise = torch.fft.irfftn(spectrum, s=padded, dim=axes)
         for axis, side in enumerate(sides, start=1):
             noise = noise.narrow(axis, 0, side)
-        return lowest(noise.flatten(1), counts, valid)
+        return lowest(noise.flatten(1), among.counts, valid)
 
     def _response(self, sides: tuple[int, ...], device: torch.device) -> Tensor:
         """What the filter multiplies each frequency by."""

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.parts import MaskSampler
-from unmask.schedules import Progress
+from unmask.draws import Draws
+from unmask.parts import Candidates, MaskSampler
 from unmask.structures import Grid, Layout, Sequence
 from unmask.support.checks import at_least
 
@@ -41,15 +41,16 @@ class GridMask(MaskSampler):
         if valid is not None and isinstance(layout, Grid):
             raise ValueError("GridMask works on padded sequences but not on padded grids.")
 
-    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+    def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         if num_tokens < 2:
             raise ValueError(f"A sample must have at least 2 tokens to hide one, but has {num_tokens}.")
         sides = layout.shape if isinstance(layout, Grid) else (num_tokens,)
         return num_tokens - math.prod(math.ceil(side / self.stride) for side in sides)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        valid, layout = among.valid, among.layout
         sides = layout.shape if isinstance(layout, Grid) else (valid.shape[1],)
-        phases = torch.randint(self.stride, (len(sides), len(valid)), generator=generator, device=valid.device)
+        phases = draws.integers(self.stride, len(sides)).T  # [sides, B]
         if isinstance(layout, Sequence):  # counted from a sample's first real place to its last
             at = valid.cumsum(1) - 1  # [B, N]
             return valid & ~self._kept(at, valid.sum(1), phases[0])

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from unmask.draws import Draws
 from unmask.masks.random import lowest
-from unmask.parts import MaskSampler
+from unmask.parts import Candidates, MaskSampler
 from unmask.structures import Grid, Layout, Mask
 from unmask.support.checks import at_least
 
@@ -91,11 +92,12 @@ class MultiBlockMask(MaskSampler):
             for own in sides.unique(dim=0).tolist():
                 self.check(Grid(tuple(own)), math.prod(own), None)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
+        valid, layout = among.valid, among.layout
         assert isinstance(layout, Grid)  # `check` let nothing else pass
         batch, device = len(valid), valid.device
-        u, v = torch.rand(2, generator=generator, device=device).tolist()
-        spots = torch.rand(2, batch, _ATTEMPTS, self.num_targets + 1, generator=generator, device=device)
+        [[u, v]] = draws.shared(among.progress.step).uniform(2).tolist()
+        spots = draws.uniform(2, _ATTEMPTS, self.num_targets + 1).transpose(0, 1)  # [2, B, tries, blocks]
 
         # What blocks measure on each of the grids of this batch: one, unless samples are padded.
         sides, which = _own_sides(valid, layout).unique(dim=0, return_inverse=True)  # [kinds, 2], [B]
@@ -124,8 +126,7 @@ class MultiBlockMask(MaskSampler):
             return Mask(~shown & valid, predict=targets)
         counts = shown.sum(1)
         num_kept = int(counts.min())
-        noise = torch.rand(valid.shape, generator=generator, device=device)
-        visible = lowest(noise, torch.full_like(counts, num_kept), shown)
+        visible = lowest(draws.uniform(valid.shape[1]), torch.full_like(counts, num_kept), shown)
         [(size, _, num_tokens)] = sizes
         return Mask(~visible & valid, predict=targets, num_hidden=num_tokens - num_kept, num_predict=math.prod(size))
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from unmask.parts import MaskSampler
-from unmask.schedules import Progress, Schedule
+from unmask.draws import Draws
+from unmask.parts import Candidates, MaskSampler
+from unmask.schedules import Ratio
 from unmask.structures import Grid, Layout, Set
 from unmask.support.checks import at_least
 
@@ -19,7 +20,7 @@ class RandomMask(MaskSampler):
     Of U units it hides ``U - floor(U * (1 - ratio))``, which is ``ceil(U * ratio)``.
 
     Args:
-        ratio: share to hide, in (0, 1), or a schedule of it. MAE's default (figure 5).
+        ratio: share to hide, in (0, 1), a schedule or a spread of it. MAE's default (figure 5).
         unit: side of the square (cube on a 3-D grid, run on a sequence) of places that are hidden
             together, at least 1. SimMIM (section 3.2) hides units of 32 pixels whatever the size
             of a place.
@@ -29,7 +30,7 @@ class RandomMask(MaskSampler):
             length) that is not a multiple of ``unit``, units of a set, or padding that cuts a unit.
     """
 
-    def __init__(self, ratio: float | Schedule = 0.75, unit: int = 1) -> None:
+    def __init__(self, ratio: Ratio = 0.75, unit: int = 1) -> None:
         super().__init__(ratio)
         at_least(1, unit=unit)
         self.unit = unit
@@ -47,7 +48,7 @@ class RandomMask(MaskSampler):
             if not torch.equal(valid, valid[:, corners][:, unit_of]):
                 raise ValueError(f"Padding must leave units of {self.unit} places a side whole, but cuts some.")
 
-    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+    def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         unit_size = self.unit ** len(_sides(layout, num_tokens))
         if not isinstance(layout, Grid):
             self._check_divides(num_tokens, f"a length of {num_tokens}")
@@ -56,14 +57,14 @@ class RandomMask(MaskSampler):
                 f"`unit` must leave at least 2 units to hide one, but {self.unit} places a side leave "
                 f"{num_tokens // unit_size} of {num_tokens} tokens; nearest: 1."
             )
-        return super().count(num_tokens // unit_size, layout, progress) * unit_size
+        return super().count(num_tokens // unit_size, layout, ratio) * unit_size
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
-        unit_of, corners = self._units(layout, valid.shape[1], valid.device)
-        unit_size = self.unit ** len(_sides(layout, valid.shape[1]))
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        valid = among.valid
+        unit_of, corners = self._units(among.layout, valid.shape[1], valid.device)
+        unit_size = self.unit ** len(_sides(among.layout, valid.shape[1]))
         unit_valid = valid[:, corners]  # [B, U]
-        noise = torch.rand(unit_valid.shape, generator=generator, device=valid.device)
-        return lowest(noise, counts // unit_size, unit_valid)[:, unit_of]
+        return lowest(draws.uniform(len(corners)), among.counts // unit_size, unit_valid)[:, unit_of]
 
     def _check_divides(self, number: int, what: str) -> None:
         if number % self.unit:
@@ -86,9 +87,12 @@ class RandomMask(MaskSampler):
 
 def lowest(keys: Tensor, counts: Tensor, valid: Tensor) -> Tensor:
     """The ``counts`` ``[B]`` valid places with the lowest ``keys`` ``[B, N]`` of each row, as a bool."""
-    order = keys.masked_fill(~valid, float("inf")).argsort(dim=-1, stable=True)
-    first = torch.arange(keys.shape[1], device=keys.device) < counts[:, None]
-    return torch.zeros_like(valid).scatter(1, order, first)
+    keys = keys.masked_fill(~valid, float("inf"))
+    last = keys.sort(dim=-1).values.gather(1, (counts[:, None] - 1).clamp(min=0))  # [B, 1]
+    below, equal = keys < last, keys == last
+    # Of places that are equal to the last one, the first are taken.
+    left = counts[:, None] - below.sum(1, keepdim=True)
+    return below | (equal & (equal.cumsum(1) <= left))
 
 
 def _sides(layout: Layout, num_tokens: int) -> tuple[int, ...]:

@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from unmask.draws import Draws
 from unmask.masks.random import lowest
-from unmask.parts import MaskSampler
-from unmask.schedules import Schedule
-from unmask.structures import Layout, Sequence
+from unmask.parts import Candidates, MaskSampler
+from unmask.schedules import Ratio
+from unmask.structures import Sequence
 
 
 class SpanMask(MaskSampler):
@@ -20,7 +21,7 @@ class SpanMask(MaskSampler):
     span is cut short where the count says so.
 
     Args:
-        ratio: share to hide, in (0, 1), or a schedule of it. SpanBERT's default (section 3.1).
+        ratio: share to hide, in (0, 1), a schedule or a spread of it. SpanBERT's default (section 3.1).
         length: places in a span, at least 1; the longest of them when ``geometric`` is set. A
             span is never longer than what is to be hidden. wav2vec 2.0's default (section 4.2).
         geometric: p in (0, 1) of SpanBERT (0.2, with ``length`` 10): a span has l places with
@@ -36,7 +37,7 @@ class SpanMask(MaskSampler):
 
     layouts = (Sequence,)
 
-    def __init__(self, ratio: float | Schedule = 0.15, length: int = 10, geometric: float | None = None) -> None:
+    def __init__(self, ratio: Ratio = 0.15, length: int = 10, geometric: float | None = None) -> None:
         super().__init__(ratio)
         if length < 1:
             raise ValueError(f"`length` must be at least 1 place, but is {length}.")
@@ -45,16 +46,17 @@ class SpanMask(MaskSampler):
         self.length = length
         self.geometric = geometric
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        valid, counts = among.valid, among.counts
         num_tokens = valid.shape[1]
         length = min(self.length, num_tokens)
-        draws = torch.rand(2, *valid.shape, generator=generator, device=valid.device)
+        share, order = draws.uniform(2, num_tokens).unbind(1)  # [B, N]
         # One span may start at every place; these are their lengths and the order they come in.
-        lengths = self._lengths(draws[0], length).minimum(counts[:, None])  # [B, N]
+        lengths = self._lengths(share, length).minimum(counts[:, None])  # [B, N]
         places = torch.arange(num_tokens, device=valid.device)
         end = torch.where(valid, places, -1).amax(1, keepdim=True) + 1  # [B, 1]
         # Spans that would run over the end come last, so that no ratio is out of reach.
-        turn = draws[1] + (places + lengths > end)
+        turn = order + (places + lengths > end)
         turn = turn.masked_fill(~valid, float("inf")).argsort(1).argsort(1)  # [B, N]
 
         # A place is hidden in the turn of the first span that covers it, places of a span in order.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unmask.draws import Draws
 from unmask.masks.random import lowest
-from unmask.parts import MaskSampler
-from unmask.schedules import Progress, Schedule
+from unmask.parts import Candidates, MaskSampler
+from unmask.schedules import Ratio
 from unmask.structures import Grid, Layout
 
 
@@ -18,7 +19,7 @@ class TubeMask(MaskSampler):
     places of the plane it hides ``P - floor(P * (1 - ratio))``.
 
     Args:
-        ratio: share to hide, in (0, 1), or a schedule of it. VideoMAE's default (table 1 b).
+        ratio: share to hide, in (0, 1), a schedule or a spread of it. VideoMAE's default (table 1 b).
 
     Raises:
         ValueError: ``ratio`` outside its range, a layout that is no 3-D grid, or padding that leaves
@@ -28,7 +29,7 @@ class TubeMask(MaskSampler):
     layouts = (Grid,)
     grid_sides = (3,)
 
-    def __init__(self, ratio: float | Schedule = 0.9) -> None:
+    def __init__(self, ratio: Ratio = 0.9) -> None:
         super().__init__(ratio)
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
@@ -38,15 +39,14 @@ class TubeMask(MaskSampler):
             if not torch.equal(planes.any(-1), planes.all(-1)):
                 raise ValueError("Padding must leave out whole planes of a 3-D grid, but leaves out parts.")
 
-    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+    def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         plane = _plane(layout)
-        return super().count(plane, layout, progress) * (num_tokens // plane)
+        return super().count(plane, layout, ratio) * (num_tokens // plane)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
-        planes = valid.unflatten(1, (-1, _plane(layout)))  # [B, depth, P]
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        planes = among.valid.unflatten(1, (-1, _plane(among.layout)))  # [B, depth, P]
         depths = planes.any(-1).sum(-1).clamp(min=1)  # [B]
-        noise = torch.rand(planes.shape[0], planes.shape[2], generator=generator, device=valid.device)
-        plane = lowest(noise, counts // depths, planes.any(1))  # [B, P]
+        plane = lowest(draws.uniform(planes.shape[2]), among.counts // depths, planes.any(1))  # [B, P]
         return (plane[:, None] & planes).flatten(1)
 
 

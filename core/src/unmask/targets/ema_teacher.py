@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from unmask.parts import Encoder, Target
 from unmask.schedules import Linear, Progress, Schedule, at
+from unmask.step import Given
 from unmask.structures import Mask, Tokens
 
 
@@ -40,29 +42,29 @@ class EMATeacher(Target):
         self.momentum = momentum
         self.normalize = normalize
 
-    def start(self, encoder: Encoder) -> None:
-        self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()
+    def start(self, model: Any) -> None:
+        self.teacher = copy.deepcopy(model.encoder).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> EMATeacher:
         return super().train(False)
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         codes = self.teacher(tokens).values  # [B, N, D]
         if self.normalize:
             codes = F.layer_norm(codes.float(), codes.shape[-1:])
         return mask.asked.gather(codes)  # [B, M, D]
 
     @torch.no_grad()
-    def update(self, encoder: Encoder, progress: Progress) -> dict[str, float]:
+    def update(self, model: Any, progress: Progress) -> dict[str, float]:
         momentum = at(self.momentum, progress)
         teacher: list[Tensor] = list(self.teacher.parameters())
-        student: list[Tensor] = list(encoder.parameters())
+        student: list[Tensor] = list(model.encoder.parameters())
         if teacher[0].dtype in (torch.bfloat16, torch.float16):
             raise ValueError(
                 "`trainer.precision` must keep weights in float32 for an EMA teacher, whose small steps would be "
                 f"rounded away in {teacher[0].dtype}; nearest: 'bf16-mixed'."
             )
         torch._foreach_lerp_(teacher, student, 1 - momentum)
-        for mine, theirs in zip(self.teacher.buffers(), encoder.buffers(), strict=True):
+        for mine, theirs in zip(self.teacher.buffers(), model.encoder.buffers(), strict=True):
             mine.copy_(theirs)
         return {"momentum": momentum}

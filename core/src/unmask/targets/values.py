@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from unmask.parts import Target
+from unmask.step import Given
 from unmask.structures import Mask, Prediction, Tokens
 
 EPSILON = 1e-6
@@ -25,7 +26,7 @@ class ValueTarget(Target):
         super().__init__()
         self.normalize = normalize
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         values = mask.asked.gather(tokens.values)  # [B, M, V]
         if not self.normalize:
             return values

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
+from unmask.draws import Draws
 from unmask.masks import RandomMask
-from unmask.parts import MaskSampler
+from unmask.parts import Corruption, MaskSampler
 from unmask.schedules import Progress
-from unmask.structures import KEPT, Corruption, Mask, Tokens
+from unmask.structures import KEPT, Mask, Tokens
 from unmask.support.nearest import nearest, quoted
 
 
@@ -65,8 +66,12 @@ class PartContract(Contract):
 
 def masked(tokens: Tokens, sampler: Any, corruption: Corruption, seed: int = 0) -> Mask:
     """The mask of ``sampler`` for ``tokens``, with what ``corruption`` shows of it, from a seed."""
-    rng = seeds.generator("cpu", "contract", seed)
-    return corruption(sampler(tokens, Progress(), rng), rng)
+    return corruption(tokens, sampler(tokens, Progress(), streams(tokens, seed))).mask
+
+
+def streams(tokens: Tokens, seed: int = 0) -> Draws:
+    """Random numbers of the samples of ``tokens``, from a seed."""
+    return Draws.of(seeds.mix("contract", seed), torch.arange(tokens.num_samples, device=tokens.device))
 
 
 def disturbed(tokens: Tokens, places: Tensor) -> Tokens:

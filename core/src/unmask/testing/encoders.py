@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmask.parts import Encoder
-from unmask.structures import Corruption, Grid, Latent, Mask, Sequence, Set, Tokens
+from unmask.parts import Corruption, Encoder
+from unmask.structures import Grid, Latent, Mask, Sequence, Set, Tokens
 from unmask.testing.contract import PartContract, disturbed, masked, unseen
 
 

@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from unmask.parts import MaskSampler
-from unmask.structures import Layout, Mask
+from unmask.draws import Draws
+from unmask.parts import Candidates, MaskSampler
+from unmask.structures import Mask
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -24,7 +25,8 @@ class GivenMask(MaskSampler):
         super().__init__(ratio=0.5)
         self.hidden = hidden
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
+        valid = among.valid
         if self.hidden.ndim == 1:
             return Mask(torch.zeros_like(valid).masked_scatter(valid, self.hidden))
         return Mask(self.hidden & valid)

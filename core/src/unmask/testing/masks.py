@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence as Several
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from unmask import seeds
 from unmask.parts import MaskSampler, num_to_hide
-from unmask.schedules import Linear, Progress, at
+from unmask.schedules import Linear, Progress, Uniform, at
 from unmask.structures import Grid, Layout, Mask, Sequence, Set, Tokens
-from unmask.testing.contract import Contract
+from unmask.testing.contract import Contract, streams
 
 
 class MaskContract(Contract):
@@ -32,12 +32,14 @@ class MaskContract(Contract):
         refused: layouts that must be refused.
         num_tokens: longest set or sequence to try, a multiple of 4.
         ragged: kinds of layout on which samples may be padded.
+        together: whether all samples of a batch hide as many places as the one that hides fewest.
     """
 
     layouts: ClassVar[Several[Layout]]
     refused: ClassVar[Several[Layout]] = ()
     num_tokens: ClassVar[int] = 48
     ragged: ClassVar[tuple[type[Layout], ...]] = (Set, Sequence)
+    together: ClassVar[bool] = False
 
     @abstractmethod
     def make(self, **options: Any) -> MaskSampler:
@@ -106,11 +108,17 @@ class MaskContract(Contract):
                 assert torch.equal(first.predict, again.predict), layout
             assert not torch.equal(first.hidden, other.hidden), layout
 
-    def test_draws_from_the_generator_alone(self) -> None:
+    def test_draws_from_the_samples_own_streams_alone(self) -> None:
+        """Neither torch's generator nor the other samples of the batch enter a mask."""
         sampler = self.make()
         before = torch.get_rng_state()
         for layout in self.layouts:
-            self._draw(sampler, self._dense(layout, 16))
+            tokens = self._dense(layout, 16)
+            whole = self._draw(sampler, tokens)
+            if self.together:
+                continue
+            part = sampler(replace(tokens, values=tokens.values[4:7]), Progress(), streams(tokens)[4:7])
+            assert torch.equal(part.hidden, whole.hidden[4:7]), layout
         assert torch.equal(before, torch.get_rng_state())
 
     def test_samples_of_a_batch_differ(self) -> None:
@@ -153,6 +161,19 @@ class MaskContract(Contract):
             packed = self._draw(sampler, self._packed(dense))
             assert torch.equal(packed.hidden, self._draw(sampler, dense).hidden[dense.valid]), layout
 
+    def test_the_ratio_may_be_drawn_for_each_sample(self) -> None:
+        sampler = self.make()
+        if sampler.ratio is None:
+            return
+        for layout in self.layouts:
+            tokens = self._dense(layout, 16)
+            sampler.ratio = Uniform(0.5, 0.5)
+            assert len(self._draw(sampler, tokens).hidden.sum(1).unique()) == 1, layout
+            sampler.ratio = Uniform(0.1, 0.9)
+            mask = self._draw(sampler, tokens)
+            assert mask.num_hidden is None, layout
+            assert len(mask.hidden.sum(1).unique()) > 1, layout
+
     def test_the_ratio_may_be_scheduled(self) -> None:
         sampler = self.make()
         if sampler.ratio is None:
@@ -189,7 +210,7 @@ class MaskContract(Contract):
 
     @staticmethod
     def _draw(sampler: MaskSampler, tokens: Tokens, seed: int = 0, progress: Progress | None = None) -> Mask:
-        return sampler(tokens, progress or Progress(), seeds.generator("cpu", "contract", seed))
+        return sampler(tokens, progress or Progress(), streams(tokens, seed))
 
     def _dense(self, layout: Layout, batch: int) -> Tokens:
         num_tokens = math.prod(layout.shape) if isinstance(layout, Grid) else self.num_tokens

@@ -11,8 +11,10 @@ import torch
 
 from unmask import seeds
 from unmask.model import MaskedModel, Step
+from unmask.objectives import asking
+from unmask.schedules import Progress
 from unmask.structures import Prediction
-from unmask.testing.contract import Contract, disturbed, masked, unseen
+from unmask.testing.contract import Contract, disturbed, streams, unseen
 
 
 class MethodContract(Contract):
@@ -54,7 +56,7 @@ class MethodContract(Contract):
         assert step.loss.per_token.shape == step.mask.asked.index.shape
         assert not step.target.requires_grad
 
-    def test_the_generator_decides_the_step(self) -> None:
+    def test_the_seed_decides_the_step(self) -> None:
         model = self._ready()
         first, again, other = (self._step(model, seed) for seed in (0, 0, 1))
         assert torch.equal(first.loss.total, again.loss.total)
@@ -65,11 +67,13 @@ class MethodContract(Contract):
         model, batch = self._ready(), self._fixed()
         with torch.no_grad():
             tokens = model.tokenizer(batch)
-            mask = masked(tokens, model.mask, model.corruption)
+            hidden = model.mask(tokens, Progress(), streams(tokens))
+            unknown = unseen(model.corruption(tokens, hidden).mask)
             answers: list[Prediction] = []
-            for given in (tokens, disturbed(tokens, unseen(mask))):
-                latent = model.encoder(given, mask)
-                answers.append(model.predictor(latent, given.places, mask))
+            for given in (tokens, disturbed(tokens, unknown)):
+                shown = model.corruption(given, hidden)
+                latent = model.encoder(shown.tokens, shown.mask)
+                answers.append(model.predictor(latent.codes, given.places, asking(shown.mask, model.ask)))
         first, again = answers
         assert torch.equal(first.values, again.values), "a hidden value reaches the answers"
 
@@ -121,4 +125,4 @@ class MethodContract(Contract):
     def _step(self, model: MaskedModel, seed: int = 0) -> Step:
         batch = self._fixed()
         torch.manual_seed(2)  # dropout's, where there is any
-        return model.step(batch, seeds.generator("cpu", "contract", seed))
+        return model.step(batch, seeds.mix("contract", seed))

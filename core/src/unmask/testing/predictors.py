@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import torch
 
-from unmask.parts import Predictor
-from unmask.structures import Corruption, Latent, Mask, Tokens
+from unmask.parts import Corruption, Predictor
+from unmask.structures import Latent, Mask, Tokens
 from unmask.testing.contract import PartContract, masked
 
 

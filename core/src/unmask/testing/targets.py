@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
 
-from unmask.parts import Encoder, Target
+from unmask.parts import Corruption, Encoder, Target
 from unmask.schedules import Progress
-from unmask.structures import Corruption, Mask, Prediction, Tokens
+from unmask.structures import Mask, Prediction, Tokens
 from unmask.testing.contract import PartContract, masked
+
+
+class _Following(NamedTuple):
+    """What a target may follow of a model."""
+
+    encoder: Encoder
 
 
 class TargetContract(PartContract):
@@ -58,7 +65,7 @@ class TargetContract(PartContract):
         encoder = self.encoder()
         if encoder is None:
             return
-        numbers = target.update(encoder, Progress(step=1, total_steps=10))
+        numbers = target.update(_Following(encoder), Progress(step=1, total_steps=10))
         assert all(isinstance(number, float) for number in numbers.values())
         assert not any(parameter.grad is not None for parameter in target.parameters())
 
@@ -74,7 +81,7 @@ class TargetContract(PartContract):
         torch.manual_seed(0)
         target, encoder = self.make(), self.encoder()
         if encoder is not None:
-            target.start(encoder)
+            target.start(_Following(encoder))
         torch.manual_seed(1)
         tokens = self.tokens()
         return target, tokens, masked(tokens, self.mask(), Corruption(drop=1))

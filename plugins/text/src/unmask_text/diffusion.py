@@ -32,7 +32,7 @@ class DiffusionMask(MaskSampler):
         self.shortest = shortest
 
     def forward(
-        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
+        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
     ) -> WeightedMask:
         if tokens.offsets is not None:
             lengths = tokens.offsets.diff()  # [B]
@@ -57,6 +57,6 @@ class DiffusionMask(MaskSampler):
         spread = (start + torch.randperm(batch, generator=generator, device=device)) / batch
         return self.shortest + (1 - self.shortest) * spread
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor | Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
         """Not used: documents have times, not counts."""
         raise NotImplementedError

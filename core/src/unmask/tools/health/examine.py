@@ -53,7 +53,7 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
         batch: of the model's tokenizer.
     """
     with evaluating(model):
-        step = model.step(batch, seeds.generator(model.device, "health"))
+        step = model.step(batch, seeds.mix("health"))
         latent = model.embedder(step.tokens)
         target, loss_visible = _beyond_the_step(model, step)
     pooled = Spread.of(latent.pool("mean", step.tokens.places).float())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unmask import seeds as keyed
 from unmask.data import MaskedDataModule
+from unmask.draws import Draws
 from unmask.model import MaskedModel
 from unmask.parts import Tokenizer
 from unmask.schedules import Progress
@@ -87,7 +88,14 @@ def preview(
     with evaluating(model.to(device)), torch.no_grad():
         batch, samples = some(datamodule, split, num_samples, device)
         tokens = model.tokenizer(batch)
-        masks = {seed: model.mask(tokens, Progress(), keyed.generator(device, "preview", seed)) for seed in seeds}
+        masks = {
+            seed: model.mask(
+                tokens,
+                Progress(),
+                Draws.of(keyed.mix("preview", seed), torch.arange(tokens.num_samples, device=device)),
+            )
+            for seed in seeds
+        }
         num_tokens = count_per_sample(real_tokens(tokens), tokens)  # [B]
         made = Preview(
             mask=type(model.mask).__name__,

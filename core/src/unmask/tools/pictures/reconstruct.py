@@ -65,7 +65,7 @@ def reconstruct(
     """
     with evaluating(model.to(device)), torch.no_grad():
         batch, samples = some(datamodule, split, num_samples, device)
-        step = model.step(batch, seeds.generator(device, "reconstruct", seed))
+        step = model.step(batch, seeds.mix("reconstruct", seed))
         shown = views(model, step)
         error, accuracy = _scores(model, step)
         try:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
+from unmask.draws import Draws
 from unmask.masks.random import RandomMask
-from unmask.parts import Encoder
+from unmask.parts import Corruption, Encoder
 from unmask.schedules import Progress
-from unmask.structures import Corruption, Grid, Layout, Mask, Sequence, Tokens
+from unmask.structures import Grid, Layout, Mask, Sequence, Tokens
 from unmask.tools.features.labels import real_tokens
 
 RATIO = 0.5
@@ -34,13 +35,14 @@ class FixedMask(RandomMask):
         super().__init__(RATIO)
         self.number = 0
 
-    def forward(
-        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
-    ) -> Mask:
+    def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
         valid, offsets = (None if x is None else x.cpu() for x in (tokens.valid, tokens.offsets))
         twin = Tokens(torch.empty(real_tokens(tokens).shape), tokens.layout, valid=valid, offsets=offsets)
-        mask = super().forward(twin, None, seeds.generator("cpu", "score", self.number))
-        return Mask(mask.hidden.to(tokens.values.device), valid=tokens.valid, num_hidden=mask.num_hidden)
+        draws = Draws.of(seeds.mix("score", self.number), torch.arange(tokens.num_samples))
+        mask = super().forward(twin, None, draws)
+        device = tokens.values.device
+        draws = Draws(draws.keys.to(device), draws.seed)
+        return Mask(mask.hidden.to(device), valid=tokens.valid, num_hidden=mask.num_hidden, draws=draws)
 
 
 @dataclass(frozen=True, eq=False)

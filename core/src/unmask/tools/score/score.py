@@ -145,7 +145,7 @@ def score(
             if by_place:
                 whole.append((tokens.values.flatten(2).float().cpu().numpy(), ~mask.hidden.cpu().numpy()))
             chosen = choose(tokens, mask, first, max(NUM_ANSWERS // count, 1), fixed=by_place)
-            seen = how(mask, seeds.generator(device, "score", number, "corruption"))
+            seen = how(tokens, mask).mask
             rows[RAW].append(raw(tokens, chosen).cpu().numpy())
             for name, one in models.items():
                 rows[name].append(coded(one.embedder, tokens, seen, chosen).cpu().numpy())
@@ -184,7 +184,7 @@ def _own_loss(model: MaskedModel, masks: FixedMask, batch: Any, number: int) -> 
     """The loss of a step under the fixed masks, however the model's step uses its mask."""
     own, model.mask = model.mask, masks
     try:
-        return float(model.step(batch, seeds.generator(model.device, "score", number, "step")).loss.total)
+        return float(model.step(batch, seeds.mix("score", number, "step")).loss.total)
     finally:
         model.mask = own
 

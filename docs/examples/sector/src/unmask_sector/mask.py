@@ -14,7 +14,7 @@ class SectorMask(MaskSampler):
     """Hides the places whose direction from the middle is nearest to one drawn evenly: a slice of a round cake.
 
     Args:
-        ratio: share of the places to hide, in (0, 1), or a schedule of it; 0.25 is a right angle.
+        ratio: share of the places to hide, in (0, 1), a schedule or a spread of it; 0.25 is a right angle.
 
     Raises:
         ValueError: a ratio outside (0, 1), padded samples, or tokens that do not lie on a 2-D grid.
@@ -23,7 +23,7 @@ class SectorMask(MaskSampler):
     layouts = (Grid,)
     grid_sides = (2,)
 
-    def __init__(self, ratio: float | Schedule = 0.25) -> None:
+    def __init__(self, ratio: Ratio = 0.25) -> None:
         super().__init__(ratio)
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
@@ -31,10 +31,10 @@ class SectorMask(MaskSampler):
         if valid is not None:
             raise ValueError("SectorMask works on samples of one size, but these are padded.")
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
         assert isinstance(layout, Grid)
         rows, columns = (torch.linspace(-1, 1, side, device=valid.device) for side in layout.shape)
         angle = torch.atan2(rows[:, None], columns).flatten()  # [N], in [-pi, pi]
-        middle = 2 * math.pi * torch.rand(len(valid), 1, generator=generator, device=valid.device)
+        middle = 2 * math.pi * draws.uniform(1)
         away = 1 - torch.cos(angle - middle)  # [B, N], 0 in the direction of the sector's middle
         return lowest(away, counts, valid)

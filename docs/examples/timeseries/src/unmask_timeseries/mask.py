@@ -12,7 +12,7 @@ class ChannelMask(MaskSampler):
     """Hides the same number of places in every row of a grid, independently of each other.
 
     Args:
-        ratio: share of a row to hide, in (0, 1), or a schedule of it. The paper's (section 4.2).
+        ratio: share of a row to hide, in (0, 1), a schedule or a spread of it. The paper's (section 4.2).
 
     Raises:
         ValueError: a ratio outside (0, 1), padded samples, or tokens that do not lie on a 2-D grid.
@@ -21,7 +21,7 @@ class ChannelMask(MaskSampler):
     layouts = (Grid,)
     grid_sides = (2,)
 
-    def __init__(self, ratio: float | Schedule = 0.4) -> None:
+    def __init__(self, ratio: Ratio = 0.4) -> None:
         super().__init__(ratio)
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
@@ -29,12 +29,12 @@ class ChannelMask(MaskSampler):
         if valid is not None:
             raise ValueError("ChannelMask works on samples of one size, but these are padded.")
 
-    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+    def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         assert isinstance(layout, Grid)
         rows, columns = layout.shape
         return rows * super().count(columns, layout, progress)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
         assert isinstance(layout, Grid)
         rows, columns = layout.shape
         keys = torch.rand(len(valid) * rows, columns, generator=generator, device=valid.device)

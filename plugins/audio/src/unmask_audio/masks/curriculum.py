@@ -37,11 +37,13 @@ class CurriculumMask(MaskSampler):
         self.share = share
 
     def forward(
-        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
+        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
     ) -> Mask:
-        share = at(self.share, progress or Progress())
-        draw = float(torch.rand((), generator=generator, device=generator.device if generator else "cpu"))
-        return (self.second if draw < share else self.first)(tokens, progress, generator)
+        progress = progress or Progress()
+        share = at(self.share, progress)
+        draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
+        lot = float(draws.named("turn").shared(progress.step).uniform())
+        return (self.second if lot < share else self.first)(tokens, progress, draws)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
         raise TypeError("CurriculumMask draws nothing itself: call it, and the mask whose turn it is draws.")

@@ -23,7 +23,7 @@ class EnergyMask(MaskSampler):
     are alike nothing is, and every place is as likely.
 
     Args:
-        ratio: share of the places to hide, in (0, 1), or a schedule of it.
+        ratio: share of the places to hide, in (0, 1), a schedule or a spread of it.
         preference: how many times as likely, at least 1, which is no preference.
         tokens: what the numbers of a token are: those of a log-``spectrum``, or samples of a ``wave``.
 
@@ -39,7 +39,7 @@ class EnergyMask(MaskSampler):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.8,
+        ratio: Ratio = 0.8,
         preference: float = 4.0,
         tokens: Literal["spectrum", "wave"] = "spectrum",
     ) -> None:
@@ -52,7 +52,7 @@ class EnergyMask(MaskSampler):
         self.tokens = tokens
 
     def forward(
-        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
+        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
     ) -> Mask:
         values = tokens.values
         if not values.is_floating_point() or values.ndim != (3 if tokens.offsets is None else 2):
@@ -61,7 +61,6 @@ class EnergyMask(MaskSampler):
                 f"{list(values.shape)} {values.dtype}."
             )
         values = values.float()
-        # A mask is told of a layout only: levels are brought along with it.
         power = values.square().mean(-1) if self.tokens == "wave" else None
         level = values.mean(-1) if power is None else power.clamp(min=1e-10).log()  # [B, N], packed [T]
         return super().forward(replace(tokens, layout=_Levels(tokens.layout, level)), progress, generator)
@@ -69,7 +68,7 @@ class EnergyMask(MaskSampler):
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
         super().check(layout.inner if isinstance(layout, _Levels) else layout, num_tokens, valid)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
         assert isinstance(layout, _Levels)  # `forward` brings nothing else
         level = layout.level
         if level.ndim == 1:
@@ -80,7 +79,7 @@ class EnergyMask(MaskSampler):
             mean = (level.unflatten(1, sides) * real).sum(2) / real.sum(2).clamp(min=1)
             level = mean[:, :, None].expand(-1, *sides).flatten(1)
         weight = torch.where(sounding(level, valid), self.preference, 1.0)
-        draw = torch.rand(valid.shape, generator=generator, device=valid.device)
+        draw = draws.uniform(valid.shape[1])
         # Places in the order of waiting times at these rates: drawn without replacement (Efraimidis & Spirakis 2006).
         return lowest(-torch.log1p(-draw) / weight, counts, valid)
 

@@ -21,7 +21,7 @@ class TimeFrequencyMask(MaskSampler):
     count says, from one end on.
 
     Args:
-        ratio: share of the patches to hide, in (0, 1), or a schedule of it; the default is the paper's.
+        ratio: share of the patches to hide, in (0, 1), a schedule or a spread of it; the default is the paper's.
         axes: hide times, frequencies or ``both``.
         time_chunk: neighbouring times that are hidden together, at least 1.
         frequency_chunk: neighbouring frequencies that are hidden together, at least 1.
@@ -39,7 +39,7 @@ class TimeFrequencyMask(MaskSampler):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.8,
+        ratio: Ratio = 0.8,
         axes: Literal["both", "time", "frequency"] = "both",
         time_chunk: int = 1,
         frequency_chunk: int = 1,
@@ -61,28 +61,28 @@ class TimeFrequencyMask(MaskSampler):
             if not torch.equal(times.any(-1), times.all(-1)):
                 raise ValueError("Padding must leave out whole times of the grid, but leaves out parts.")
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
-        assert isinstance(layout, Grid)  # `check` let nothing else pass
-        real = valid.unflatten(1, layout.shape)  # [B, T, F]
-        times = _turns(real.any(2), self.time_chunk, generator)[:, :, None]  # [B, T, 1]
-        frequencies = _turns(real.any(1), self.frequency_chunk, generator)[:, None]  # [B, 1, F]
-        never = torch.tensor(2.0, device=valid.device)
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        assert isinstance(among.layout, Grid)  # `check` let nothing else pass
+        real = among.valid.unflatten(1, among.layout.shape)  # [B, T, F]
+        times = _turns(real.any(2), self.time_chunk, draws)[:, :, None]  # [B, T, 1]
+        frequencies = _turns(real.any(1), self.frequency_chunk, draws)[:, None]  # [B, 1, F]
+        never = torch.tensor(2.0, device=real.device)
         if self.axes != "both":
             times, frequencies = (times, never) if self.axes == "time" else (never, frequencies)
         # A patch is hidden in the turn of the first line that covers it.
-        return lowest(torch.minimum(times, frequencies).expand(real.shape).flatten(1), counts, valid)
+        return lowest(torch.minimum(times, frequencies).expand(real.shape).flatten(1), among.counts, among.valid)
 
 
-def _turns(real: Tensor, chunk: int, generator: torch.Generator | None) -> Tensor:
+def _turns(real: Tensor, chunk: int, draws: Draws) -> Tensor:
     """When each line of an axis is hidden, in [0, 1): lines ``[B, L]`` of a chunk one after the other.
 
     Lines of padding come after that.
     """
-    batch, num_lines = real.shape
+    num_lines = real.shape[1]
     num_chunks = -(-num_lines // chunk) + 1  # the phase may cut one
-    draws = torch.rand(batch, num_chunks + 1, generator=generator, device=real.device)
-    place = torch.arange(num_lines, device=real.device) + (draws[:, -1:] * chunk).long()  # [B, L]
-    used = torch.zeros_like(draws[:, :-1]).scatter_add(1, place // chunk, real.float()) > 0
-    order = draws[:, :-1].masked_fill(~used, 2).argsort(1).argsort(1)  # [B, C]
+    phase, lots = draws.uniform(1), draws.uniform(num_chunks)
+    place = torch.arange(num_lines, device=real.device) + (phase * chunk).long()  # [B, L]
+    used = torch.zeros_like(lots).scatter_add(1, place // chunk, real.float()) > 0
+    order = lots.masked_fill(~used, 2).argsort(1).argsort(1)  # [B, C]
     turn = order.gather(1, place // chunk) + (place % chunk) / chunk
     return turn / used.sum(1, keepdim=True)

@@ -41,17 +41,18 @@ class TimeSpanMask(MaskSampler):
         self.length = length
         self.min_spans = min_spans
 
-    def count(self, num_tokens: int, layout: Layout, progress: Progress) -> int:
+    def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         if num_tokens < 2:
             raise ValueError(f"A sample must have at least 2 tokens to hide one, but has {num_tokens}.")
         return 0
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
+        valid = among.valid
         places = torch.arange(valid.shape[1], device=valid.device)
         num_places = valid.sum(1)  # [B]
         length = (num_places - 1).clamp(max=self.length)  # [B]
-        noise = torch.rand(2, *valid.shape, generator=generator, device=valid.device)
-        rounding = torch.rand(len(valid), generator=generator, device=valid.device)
+        noise = draws.uniform(2, valid.shape[1]).transpose(0, 1)  # [2, B, N]
+        rounding = draws.uniform()  # [B]
 
         # Starts are drawn among those from which the whole run lies inside the sample.
         num_spans = (self.start_ratio * num_places + rounding).long().clamp(min=self.min_spans)

@@ -24,7 +24,7 @@ class SectorMask(MaskSampler):
     one edge on, so that every cloud hides exactly as many as other masks do.
 
     Args:
-        ratio: share of a cloud's patches to hide, in (0, 1), or a schedule of it. R-MAE hides 0.8 of the sectors.
+        ratio: share of a cloud's patches to hide, in (0, 1), a schedule or a spread of it. R-MAE hides 0.8 of the sectors.
         num_sectors: at least 2.
         axis: which way is up, and the axis of the sectors.
         about: the axis goes through the ``origin`` (the sensor, in a sweep of LiDAR) or through the mean of the
@@ -41,7 +41,7 @@ class SectorMask(MaskSampler):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.8,
+        ratio: Ratio = 0.8,
         num_sectors: int = 16,
         axis: Literal["x", "y", "z"] = "z",
         about: Literal["origin", "centres"] = "origin",
@@ -55,14 +55,15 @@ class SectorMask(MaskSampler):
         self.axis = axis
         self.about = about
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+        valid, layout = among.valid, among.layout
         assert isinstance(layout, Points)  # `check` has seen to it
         centres = layout.dense(valid).float()[..., list(AXES[self.axis])]  # [B, N, 2]
         if self.about == "centres":
             centres = centres - centres.sum(1, keepdim=True) / valid.sum(1)[:, None, None]
-        draw = torch.rand(len(valid), self.num_sectors + 1, generator=generator, device=valid.device)
+        draw = draws.uniform(self.num_sectors + 1)
         angle = torch.atan2(centres[..., 1], centres[..., 0]) / (2 * math.pi) + draw[:, :1]  # [B, N], in turns
         place = angle.frac().add(1).frac() * self.num_sectors
         sector = place.long().clamp(max=self.num_sectors - 1)
         turn = draw[:, 1:].argsort(1).argsort(1)  # [B, S], when each sector's turn comes
-        return lowest(turn.gather(1, sector) + (place - sector), counts, valid)
+        return lowest(turn.gather(1, sector) + (place - sector), among.counts, valid)

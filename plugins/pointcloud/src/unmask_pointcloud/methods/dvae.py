@@ -136,6 +136,6 @@ class Nothing(MaskSampler):
 
     layouts = (Points,)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
         num_places = valid.shape[1] if bool(valid.all()) else None
         return Mask(torch.zeros_like(valid), predict=valid, num_hidden=0, num_predict=num_places)

@@ -19,7 +19,7 @@ class FunctionWordMask(UnitMask):
     masking ratio is ``Linear(0.3, 0.15)``.
 
     Args:
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it.
         weight: of function words against other words, at least 0 (0: only where no other word fits), or
             a schedule of it. Default: function words come later.
         words: the function words, in any case; None: scikit-learn's list of 318 English stop words.
@@ -33,7 +33,7 @@ class FunctionWordMask(UnitMask):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.15,
+        ratio: Ratio = 0.15,
         weight: float | Schedule = Linear(0.0, 1.0),
         words: list[str] | None = None,
     ) -> None:

@@ -21,7 +21,7 @@ class InforMask(UnitMask):
 
     Args:
         counts: the file that the count has written.
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it.
         num_candidates: masks drawn per document, at least 2.
 
     Raises:
@@ -34,7 +34,7 @@ class InforMask(UnitMask):
     pairs: Tensor
     pmi: Tensor
 
-    def __init__(self, counts: str, ratio: float | Schedule = 0.15, num_candidates: int = 30) -> None:
+    def __init__(self, counts: str, ratio: Ratio = 0.15, num_candidates: int = 30) -> None:
         super().__init__(ratio)
         at_least(2, num_candidates=num_candidates)
         self.num_candidates = num_candidates
@@ -49,7 +49,7 @@ class InforMask(UnitMask):
         number = words.dense(valid).repeat(self.num_candidates, 1)
         return Units(number, torch.rand(number.shape, generator=generator, device=valid.device))
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
         assert isinstance(layout, Seen)
         self.table.check(layout.vocabulary)
         times = self.num_candidates

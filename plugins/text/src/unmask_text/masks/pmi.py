@@ -19,13 +19,13 @@ class PMIMask(UnitMask):
 
     Args:
         counts: the file that the count has written.
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it. The paper's.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it. The paper's.
 
     Raises:
         ValueError: no such file, or one counted with another vocabulary than the batch's.
     """
 
-    def __init__(self, counts: str, ratio: float | Schedule = 0.15) -> None:
+    def __init__(self, counts: str, ratio: Ratio = 0.15) -> None:
         super().__init__(ratio)
         self.table = read_table(counts, "collocations")
         self.orders = sorted((int(name[1:]) for name in self.table.arrays if name[0] == "n"), reverse=True)
@@ -42,7 +42,7 @@ class PMIMask(UnitMask):
         # A document that is one collocation from end to end is taken word by word.
         begins |= (begins.sum(1) < 2)[:, None]
         number = (begins.cumsum(1) - 1).gather(1, unit)
-        return Units(number, torch.rand(valid.shape, generator=generator, device=valid.device))
+        return Units(number, draws.uniform(valid.shape[1]))
 
     def _begins(self, hashes: Tensor, num_words: Tensor) -> Tensor:
         """Which words begin a unit ``[B, U]``, when the longest collocation is always taken."""

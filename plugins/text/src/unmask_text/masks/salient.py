@@ -21,7 +21,7 @@ class SalientMask(UnitMask):
     tokens, so a vocabulary that has thrown case away cannot be searched for capitals.
 
     Args:
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it.
         pattern: a regular expression, such as ``\\d+|[A-Z]\\w+``; searched in the document's text.
         scorer: takes the words of a document and returns a score of at least 0 for each; given by its
             import path (``my_package.my_function``). Exactly one of the two must be given.
@@ -36,7 +36,7 @@ class SalientMask(UnitMask):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.15,
+        ratio: Ratio = 0.15,
         pattern: str | None = None,
         scorer: Callable[[list[str]], Sequence[float]] | None = None,
     ) -> None:

@@ -21,7 +21,7 @@ class WordSpanMask(SpanMask):
     which it lies inside the document. Spans that overlap or touch make a longer one.
 
     Args:
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it. The paper's.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it. The paper's.
         length: words in a span at most, at least 1.
         geometric: p, in (0, 1); None: all spans have ``length`` words.
         unit: ``word``, or ``token``: as core's `SpanMask`.
@@ -35,7 +35,7 @@ class WordSpanMask(SpanMask):
 
     def __init__(
         self,
-        ratio: float | Schedule = 0.15,
+        ratio: Ratio = 0.15,
         length: int = 10,
         geometric: float | None = 0.2,
         unit: Literal["word", "token"] = "word",
@@ -50,9 +50,7 @@ class WordSpanMask(SpanMask):
         if self.unit == "word" and not isinstance(layout, Words):
             raise ValueError(f"`unit` must be 'token' for tokens on a {layout}, which has no words, but is 'word'.")
 
-    def sample(  # type: ignore[override]  # a mask that counts by a rule of its own
-        self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None
-    ) -> Tensor | Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
         if self.unit == "token":
             return super().sample(valid, counts, layout, generator)
         assert isinstance(layout, Words)

@@ -33,7 +33,7 @@ class UnitMask(MaskSampler):
     is hidden, so a row never is left as it was; it never is hidden as a whole.
 
     Args:
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it.
 
     Raises:
         ValueError: a ratio outside (0, 1), tokens without word numbers, or a document of one word.
@@ -52,7 +52,7 @@ class UnitMask(MaskSampler):
         """
 
     def forward(
-        self, tokens: Tokens, progress: Progress | None = None, generator: torch.Generator | None = None
+        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
     ) -> Mask:
         """A mask for ``tokens``. Their ids are seen here, and nowhere else than by the choice of what is hidden."""
         words = tokens.layout
@@ -60,7 +60,7 @@ class UnitMask(MaskSampler):
             tokens = replace(tokens, layout=Seen(words.number, words.vocabulary, tokens.values, progress or Progress()))
         return super().forward(tokens, progress, generator)
 
-    def sample(self, valid: Tensor, counts: Tensor, layout: Layout, generator: torch.Generator | None) -> Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
         assert isinstance(layout, Seen)  # `forward` made it
         return as_mask(whole_units(*self.units(layout, valid, generator), counts, valid))
 

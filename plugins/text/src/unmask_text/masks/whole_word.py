@@ -13,11 +13,11 @@ class WholeWordMask(UnitMask):
     """Hides words drawn evenly without replacement; how many is said in `UnitMask`.
 
     Args:
-        ratio: share of a document's tokens to hide, in (0, 1), or a schedule of it: BERT's 15 %.
+        ratio: share of a document's tokens to hide, in (0, 1), a schedule or a spread of it: BERT's 15 %.
     """
 
-    def __init__(self, ratio: float | Schedule = 0.15) -> None:
+    def __init__(self, ratio: Ratio = 0.15) -> None:
         super().__init__(ratio)
 
     def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
-        return Units(words.dense(valid), torch.rand(valid.shape, generator=generator, device=valid.device))
+        return Units(words.dense(valid), draws.uniform(valid.shape[1]))

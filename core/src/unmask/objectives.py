@@ -1,0 +1,108 @@
+"""Objectives: several things asked of one encoding, each at its own places."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from unmask.joint import answered, compared, wanted
+from unmask.parts import Loss, Part, Predictor, Target, check_weight
+from unmask.schedules import Schedule
+from unmask.step import Answer, Given
+from unmask.structures import Latent, Mask, Places, Tokens
+from unmask.support.checks import inside
+
+
+class Objective(Part):
+    """One more thing asked of the same codes: where, of whom, what is right there, and how far off an answer is.
+
+    ``loss = loss of the model's own predictor and target + sum of weight * objective``
+
+    Args:
+        ask: where answers are asked: ``hidden`` places (or where the mask says), ``visible`` ones, ``all``, one answer
+            per ``sample``, or a share of the hidden ones in (0, 1).
+        predictor: answers; None: the model's own.
+        target: the right answers; None: the model's own.
+        loss: compares the two; None: the model's own.
+        weight: of this summand, at least 0, or a schedule of it.
+
+    Raises:
+        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0.
+    """
+
+    def __init__(
+        self,
+        ask: str | float = "hidden",
+        predictor: Predictor | None = None,
+        target: Target | None = None,
+        loss: Loss | None = None,
+        weight: float | Schedule = 1.0,
+    ) -> None:
+        super().__init__()
+        check_ask(ask)
+        check_weight(weight)
+        self.ask, self.weight = ask, weight
+        self.predictor, self.target, self.loss = predictor, target, loss
+
+    def forward(self, *args: Any) -> Any:
+        """Not called: `MaskedModel.step` calls the parts."""
+        raise NotImplementedError
+
+
+class Question(NamedTuple):
+    """What one objective asks in one step: where, of whom, what is right there, and how far off an answer is."""
+
+    mask: Mask
+    predictor: Predictor
+    target: Target
+    loss: Loss
+
+    def fixed(self, tokens: Tokens, given: Given) -> Any:
+        """The right answers, which nothing of the codes enters; None where they are learned with the codes."""
+        return None if self.target.learned else wanted(self.target, tokens, self.mask, given)
+
+    def answered(self, latent: Latent, tokens: Tokens, given: Given, right: Any) -> Answer:
+        """Answers from codes and places alone, and how far they are from the right ones."""
+        prediction = answered(self.predictor, latent.codes, tokens.places, self.mask)  # values [B, M, T]
+        if right is None:
+            right = wanted(self.target, tokens, self.mask, given._replace(latent=latent))
+        return Answer(self.mask, prediction, right, compared(self.loss, prediction, right, self.mask.streams()))
+
+
+ASKS = ("hidden", "visible", "all", "sample")
+"""Where answers may be asked, besides at a share of the hidden places."""
+
+
+def check_ask(ask: str | float) -> None:
+    """Refuses what names no places."""
+    if isinstance(ask, str) and ask not in ASKS:
+        raise ValueError(f"`ask` must be one of {', '.join(ASKS)} or a share in (0, 1), but is {ask!r}.")
+    if not isinstance(ask, str):
+        inside("(0, 1)", ask=ask)
+
+
+def asking(mask: Mask, ask: str | float) -> Mask:
+    """The mask with the places where answers are asked; those of each part where it is joint."""
+    if ask == "hidden":
+        return mask
+    if mask.parts is not None:
+        return replace(mask, parts={name: asking(part, ask) for name, part in mask.parts.items()})
+    real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
+    known = mask.num_hidden if mask.valid is None and mask.hidden.ndim == 2 else None
+    if ask == "all":
+        return replace(mask, predict=real, num_predict=mask.hidden.shape[1] if mask.valid is None and known else None)
+    if ask == "visible":
+        return replace(mask, predict=~mask.hidden & real, num_predict=known and mask.hidden.shape[1] - known)
+    if ask == "sample":
+        if mask.hidden.ndim == 1:
+            raise ValueError("`ask` must not be 'sample' for packed tokens; use a dense batch.")
+        return replace(mask, predict=Places(real.byte().argmax(1, keepdim=True)))
+    if mask.hidden.ndim == 1:
+        raise ValueError(f"`ask` must be one of {', '.join(ASKS)} for packed tokens, but is {ask}.")
+    counts = mask.hidden.sum(1)
+    count = torch.clamp((counts * float(ask)).round().long(), min=1)
+    keys = mask.streams().named("ask").uniform(mask.hidden.shape[1]).masked_fill(~mask.hidden, 2)
+    chosen = keys.argsort(dim=1).argsort(dim=1) < count[:, None]
+    return replace(mask, predict=chosen, num_predict=None if known is None else max(round(known * float(ask)), 1))
