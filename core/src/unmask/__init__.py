@@ -53,6 +53,7 @@ _HOMES = {
     "Step": "step",
     "TOKEN": "structures",
     "Target": "parts",
+    "streams_of": "model",
     "Term": "parts",
     "Tokenizer": "parts",
     "Tokens": "structures",

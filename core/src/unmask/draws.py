@@ -79,6 +79,11 @@ class Draws:
         radius = (-2 * torch.log1p(-self.uniform(*shape))).sqrt_()
         return radius.mul_(torch.cos(2 * math.pi * self.uniform(*shape)))
 
+    def gumbel(self, *shape: int) -> Tensor:
+        """Float32 of a standard Gumbel distribution, ``-log(-log(u))``: ``[*streams, *shape]``."""
+        waits = -torch.log1p(-self.uniform(*shape))  # exponential, and 0 once in 2^24 draws
+        return waits.clamp_(min=2.0**-25).log_().neg_()
+
     def integers(self, high: int | Tensor, *shape: int) -> Tensor:
         """Int64 in [0, high), ``high`` at most 2^31, or one for each stream: ``[*streams, *shape]``."""
         bits = self._bits(shape).long().bitwise_and_(2**32 - 1)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unmask.draws import Draws
 from unmask.parts import Encoder, Loss, Predictor, Target
 from unmask.step import Given, LossValue, Shown
 from unmask.structures import Latent, Mask, Prediction, Tokens
@@ -48,13 +47,13 @@ def answered(predictor: Predictor, latent: Latent, places: Tokens, mask: Mask) -
     )
 
 
-def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, Tensor], draws: Draws) -> LossValue:
+def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, Tensor], given: Given) -> LossValue:
     """The loss, the mean over parts where there are several."""
     if loss.joint or prediction.parts is None:
         right = target if prediction.parts is not None or isinstance(target, Tensor) else next(iter(target.values()))
-        return loss(prediction, right, draws)
+        return loss(prediction, right, given)
     assert not isinstance(target, Tensor)
-    values = [loss(part, target[name], draws.named(name)) for name, part in prediction.parts.items()]
+    values = [loss(part, target[name], _part(given, name)) for name, part in prediction.parts.items()]
     per_token = [value.per_token.flatten(1) if value.per_token.ndim > 1 else value.per_token for value in values]
     total = torch.stack([value.total for value in values]).mean()
     return LossValue(total, torch.cat(per_token, dim=-1))

@@ -89,6 +89,10 @@ class MaskedModel(L.LightningModule):
         self.optim = optim
         self.agreed: dict[str, Any] = {}  # what agreements keep with the weights
         self.seed: int | None = None
+        self.start_parts()
+
+    def start_parts(self) -> None:
+        """Lets every part begin: teachers as copies of the encoder. Called again when the encoder gets other weights."""
         for _, part in self._parts():
             part.start(self)
 
@@ -96,11 +100,11 @@ class MaskedModel(L.LightningModule):
         """Hide, encode, predict. Samples draw from streams keyed by ``seed``; None: by torch's own generator."""
         # Cut the batch into what may be hidden, and choose what is, and what the encoder sees in its place.
         tokens = self.tokenizer(batch)  # values [B, N, V]
-        hidden = self.mask(tokens, self.progress, _draws(batch, tokens, seed))  # hidden [B, N]
+        hidden = self.mask(tokens, self.progress, streams_of(batch, tokens, seed))  # hidden [B, N]
         shown = self.corruption(tokens, hidden)
 
         # What should be predicted is fixed before anything is encoded.
-        given = Given(batch, shown)
+        given = Given(batch, shown, self.progress)
         questions = self.questions(shown.mask)
         with torch.no_grad():
             fixed = {name: question.fixed(tokens, given) for name, question in questions.items()}  # [B, M, T]
@@ -117,7 +121,9 @@ class MaskedModel(L.LightningModule):
         parts = {name: (one.predictor, one.target, one.loss) for name, one in own.items()}
         mine = self.predictor, self.target, self.loss
         return {
-            name: Question(asking(mask, own[name].ask), *(part or other for part, other in zip(one, mine, strict=True)))
+            name: Question(
+                asking(mask, own[name].ask, name), *(part or other for part, other in zip(one, mine, strict=True))
+            )
             for name, one in parts.items()
         }
 
@@ -286,7 +292,7 @@ def _index(batch: Any) -> Tensor | None:
     return index if isinstance(index, Tensor) and index.ndim == 1 else None
 
 
-def _draws(batch: Any, tokens: Tokens, seed: int | None) -> Draws:
+def streams_of(batch: Any, tokens: Tokens, seed: int | None) -> Draws:
     """The samples' streams of random numbers."""
     if seed is None:
         return Draws.fresh(tokens.num_samples, tokens.device)

@@ -11,7 +11,7 @@ from unmask.joint import answered, compared, wanted
 from unmask.parts import Loss, Part, Predictor, Target, check_weight
 from unmask.schedules import Schedule
 from unmask.step import Answer, Given
-from unmask.structures import Latent, Mask, Places, Tokens
+from unmask.structures import Latent, Mask, Tokens
 from unmask.support.checks import inside
 
 
@@ -67,8 +67,9 @@ class Question(NamedTuple):
         """Answers from codes and places alone, and how far they are from the right ones."""
         prediction = answered(self.predictor, latent.codes, tokens.places, self.mask)  # values [B, M, T]
         if right is None:
-            right = wanted(self.target, tokens, self.mask, given._replace(latent=latent))
-        return Answer(self.mask, prediction, right, compared(self.loss, prediction, right, self.mask.streams()))
+            given = given._replace(latent=latent)
+            right = wanted(self.target, tokens, self.mask, given)
+        return Answer(self.mask, prediction, right, compared(self.loss, prediction, right, given))
 
 
 ASKS = ("hidden", "visible", "all", "sample")
@@ -83,12 +84,17 @@ def check_ask(ask: str | float) -> None:
         inside("(0, 1)", ask=ask)
 
 
-def asking(mask: Mask, ask: str | float) -> Mask:
-    """The mask with the places where answers are asked; those of each part where it is joint."""
+def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
+    """The mask with the places where answers are asked, and with streams of random numbers of that name.
+
+    A joint mask has those of each part.
+    """
+    if mask.draws is not None and name:
+        mask = replace(mask, draws=mask.draws.named(name))
+    if mask.parts is not None:
+        return replace(mask, parts={part: asking(mask.parts[part], ask, name) for part in mask.parts})
     if ask == "hidden":
         return mask
-    if mask.parts is not None:
-        return replace(mask, parts={name: asking(part, ask) for name, part in mask.parts.items()})
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
     known = mask.num_hidden if mask.valid is None and mask.hidden.ndim == 2 else None
     if ask == "all":
@@ -98,7 +104,7 @@ def asking(mask: Mask, ask: str | float) -> Mask:
     if ask == "sample":
         if mask.hidden.ndim == 1:
             raise ValueError("`ask` must not be 'sample' for packed tokens; use a dense batch.")
-        return replace(mask, predict=Places(real.byte().argmax(1, keepdim=True)))
+        return replace(mask, predict=real & (real.cumsum(1) == 1), num_predict=1)
     if mask.hidden.ndim == 1:
         raise ValueError(f"`ask` must be one of {', '.join(ASKS)} for packed tokens, but is {ask}.")
     counts = mask.hidden.sum(1)

@@ -152,7 +152,7 @@ class MaskSampler(Part):
         drawn = self.sample(Candidates(tokens, valid, counts, progress), draws)
         mask = drawn if isinstance(drawn, Mask) else Mask(drawn, num_hidden=num_hidden)
         if tokens.offsets is not None:
-            asked = mask.predict[valid] if isinstance(mask.predict, Tensor) else mask.predict
+            asked = None if mask.predict is None else mask.predict[valid]
             return Mask(mask.hidden[valid], asked, draws=draws)
         return replace(mask, valid=tokens.valid, draws=draws)
 
@@ -254,16 +254,18 @@ class Corruption(Part):
         show = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
         show[draw < self.token + self.random] = RANDOM
         show[draw < self.token] = TOKEN
-        return replace(mask, show=show, donor=self.donors(mask, draws) if self.random else None)
+        return replace(mask, show=show, donor=self.donors(tokens, mask, draws) if self.random else None)
 
-    def donors(self, mask: Mask, draws: Draws) -> Tensor:
+    def donors(self, tokens: Tokens, mask: Mask, draws: Draws) -> Tensor:
         """For each place, one drawn evenly from the visible places of its sample: no hidden value leaks."""
-        if mask.hidden.ndim == 1:
-            raise ValueError("`random` must be 0 for packed tokens; use a dense batch.")
         visible = ~mask.hidden if mask.valid is None else ~mask.hidden & mask.valid
-        order = visible.byte().argsort(dim=1, descending=True, stable=True)  # visible places first
-        which = draws.uniform() * visible.sum(1, keepdim=True)
-        return order.gather(1, which.long().clamp(max=order.shape[1] - 1))
+        if tokens.offsets is None:
+            order = visible.byte().argsort(dim=1, descending=True, stable=True)  # visible places first
+            return order.gather(1, draws.integers(visible.sum(1, keepdim=True).expand_as(visible)))
+        order = visible.nonzero().squeeze(1)  # sample by sample
+        owner = tokens.owner  # [T]
+        counts = owner[order].bincount(minlength=tokens.num_samples)  # [B]
+        return order[(counts.cumsum(0) - counts)[owner] + draws.integers(counts[owner])]
 
 
 class Encoder(Part):
@@ -330,15 +332,18 @@ class Loss(Part):
             valid: ``[B, M]`` bool, False where a short row was filled up; None: all are real.
         """
 
-    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
-        """The mean over asked places; ``draws`` are the samples' streams, for losses that draw."""
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
+        """The mean over asked places; ``given`` is what the target was given, for losses that read or draw."""
         if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
             raise ValueError(
                 f"`target_width` of the predictor must be {target.shape[-1]}, the width of the target "
                 f"{tuple(target.shape)}, but its answers are {tuple(prediction.values.shape)}."
             )
         valid = prediction.asked.valid
-        per_token = self.per_token(prediction.values, target, valid)
+        return self.averaged(self.per_token(prediction.values, target, valid), valid)
+
+    def averaged(self, per_token: Tensor, valid: Tensor | None) -> LossValue:
+        """The mean over real asked places of one number for each ``[B, M]``."""
         if valid is None:
             return LossValue(per_token.mean(), per_token.detach())
         per_token = per_token.masked_fill(~valid, 0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from unmask.schedules import Progress
 from unmask.structures import Latent, Mask, Prediction, Tokens
 
 
@@ -28,16 +29,18 @@ class Shown:
 
 
 class Given(NamedTuple):
-    """What a target may read besides clean tokens and the mask.
+    """What a target, and a loss, may read besides clean tokens and the mask.
 
     Args:
         batch: raw samples, as the data module made them.
         shown: what the encoder is given.
+        progress: where the run stands.
         latent: what it made of it, for a learned target; None for one that is fixed before.
     """
 
     batch: Any
     shown: Shown
+    progress: Progress = Progress()
     latent: Latent | None = None
 
 

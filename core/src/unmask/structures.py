@@ -175,6 +175,11 @@ class Places:
             return cls(index)
         return cls(index.masked_fill(~valid, 0), valid)
 
+    def repeated(self, times: int) -> Places:
+        """The same places ``[B, K]`` once for each of several groups: ``[B, G, K]``."""
+        index, valid = (one if one is None else one[:, None].expand(-1, times, -1) for one in (self.index, self.valid))
+        return Places(index, valid)  # type: ignore[arg-type]
+
     def gather(self, values: Tensor) -> Tensor:
         """Values ``[B, N, ...]`` at the chosen places: ``[B, K, ...]`` or ``[B, G, K, ...]``."""
         if self.index.ndim == 1:
@@ -208,7 +213,7 @@ class Mask:
 
     Args:
         hidden: ``[B, N]`` (packed ``[T]``) bool, True = hidden. False at padding.
-        predict: places where an answer is asked, ``[B, N]`` or in groups ``[B, G, N]`` bool, or as indices;
+        predict: places where an answer is asked, ``[B, N]`` or in groups ``[B, G, N]`` bool;
             None: wherever hidden.
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         num_hidden: hidden places per sample, when all samples have as many.
@@ -221,7 +226,7 @@ class Mask:
     """
 
     hidden: Tensor
-    predict: Tensor | Places | None = None
+    predict: Tensor | None = None
     valid: Tensor | None = None
     num_hidden: int | None = None
     num_predict: int | None = None
@@ -252,8 +257,6 @@ class Mask:
     @property
     def asks(self) -> bool:
         """Whether any answer is asked for, as far as is known without counting."""
-        if isinstance(self.predict, Places):
-            return self.predict.index.shape[-1] > 0
         return (self.num_hidden if self.predict is None else self.num_predict) != 0
 
     def streams(self) -> Draws:
@@ -274,8 +277,6 @@ class Mask:
         """Places where an answer is asked."""
         if self.predict is None:
             return Places.of(self.hidden, self.num_hidden)
-        if isinstance(self.predict, Places):
-            return self.predict
         return Places.of(self.predict, self.num_predict)
 
     @cached_property

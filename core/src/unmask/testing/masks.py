@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unmask.parts import MaskSampler, num_to_hide
-from unmask.schedules import Linear, Progress, Uniform, at
+from unmask.schedules import Linear, Progress, Spread, Uniform, at
 from unmask.structures import Grid, Layout, Mask, Sequence, Set, Tokens
 from unmask.testing.contract import Contract, streams
 
@@ -48,7 +48,9 @@ class MaskContract(Contract):
     def expected(self, sampler: MaskSampler, num_tokens: int, layout: Layout, progress: Progress) -> int | None:
         """Places to hide among ``num_tokens`` by the documented rule; None: it is drawn anew for
         every batch (and is then only checked to be what the mask says)."""
-        assert sampler.ratio is not None, "a mask without a ratio must override `expected`"
+        assert sampler.ratio is not None and not isinstance(sampler.ratio, Spread), (
+            "a mask without a ratio must override `expected`"
+        )
         return num_to_hide(num_tokens, at(sampler.ratio, progress))
 
     # What follows are the tests.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unmask import Mask
+from unmask import KEPT, Corruption, Draws, Mask, Shown, Tokens
 from unmask.api import inside
 
 
-@dataclass(frozen=True)
-class Alteration:
+class Alteration(Corruption):
     """Frames as the encoder is shown them; each of the three alterations is drawn for every sample by itself.
 
     Time: all hidden frames are zero (which is the mean, of normalised frames), or replaced by neighbouring visible
@@ -32,59 +31,68 @@ class Alteration:
     unless all are kept, and in that one is taken after the other from a single random start.
 
     Raises:
-        ValueError: a number outside its range; in the call, tokens that are no multiple of ``num_features`` wide.
+        ValueError: a number outside its range; when called, tokens that are no multiple of ``num_features`` wide.
     """
 
-    zero: float = 0.8
-    random: float = 0.1
-    keep: float = 0.1
-    frequency_ratio: float = 0.2
-    noise_chance: float = 0.15
-    noise_std: float = 0.2
-    num_features: int | None = None
+    def __init__(
+        self,
+        zero: float = 0.8,
+        random: float = 0.1,
+        keep: float = 0.1,
+        frequency_ratio: float = 0.2,
+        noise_chance: float = 0.15,
+        noise_std: float = 0.2,
+        num_features: int | None = None,
+    ) -> None:
+        inside("[0, 1]", zero=zero, random=random, keep=keep, noise_chance=noise_chance)
+        if abs(zero + random + keep - 1) > 1e-6:
+            raise ValueError(f"`zero`, `random` and `keep` must sum to 1, but sum to {zero + random + keep:g}.")
+        inside("[0, 1)", frequency_ratio=frequency_ratio)
+        if not noise_std >= 0:
+            raise ValueError(f"`noise_std` must be at least 0, but is {noise_std}.")
+        if num_features is not None and num_features < 1:
+            raise ValueError(f"`num_features` must be at least 1, but is {num_features}.")
+        super().__init__(token=zero, random=random, keep=keep)  # who shows frames without altering them reads these
+        self.zero = zero
+        self.frequency_ratio = frequency_ratio
+        self.noise_chance = noise_chance
+        self.noise_std = noise_std
+        self.num_features = num_features
 
-    def __post_init__(self) -> None:
-        for name in ("zero", "random", "keep", "noise_chance"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1], but is {getattr(self, name)}.")
-        total = self.zero + self.random + self.keep
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"`zero`, `random` and `keep` must sum to 1, but sum to {total:g}.")
-        inside("[0, 1)", frequency_ratio=self.frequency_ratio)
-        if not self.noise_std >= 0:
-            raise ValueError(f"`noise_std` must be at least 0, but is {self.noise_std}.")
-        if self.num_features is not None and self.num_features < 1:
-            raise ValueError(f"`num_features` must be at least 1, but is {self.num_features}.")
+    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        """Altered frames, all of which the encoder is given as they are then."""
+        values = self.altered(tokens.values, mask, mask.streams().named("alteration"))
+        shown = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
+        return Shown(replace(tokens, values=values), replace(mask, show=shown))
 
-    def __call__(self, values: Tensor, mask: Mask, generator: torch.Generator | None = None) -> Tensor:
+    @torch.no_grad()
+    def altered(self, values: Tensor, mask: Mask, draws: Draws) -> Tensor:
         """Altered frames ``[B, N, V]`` of ``values`` ``[B, N, V]``."""
-        values = self._time(values, mask, generator)
-        values = self._frequency(values, generator)
-        return self._magnitude(values, generator)
+        values = self._time(values, mask, draws)
+        values = self._frequency(values, draws)
+        return self._magnitude(values, draws)
 
-    def _time(self, values: Tensor, mask: Mask, generator: torch.Generator | None) -> Tensor:
-        draw = torch.rand(2, len(values), 1, generator=generator, device=values.device)
-        others = values.gather(1, _stand_ins(mask, draw[1])[..., None].expand_as(values))
+    def _time(self, values: Tensor, mask: Mask, draws: Draws) -> Tensor:
+        way, start = draws.uniform(2, 1).unbind(1)  # [B, 1]
+        others = values.gather(1, _stand_ins(mask, start)[..., None].expand_as(values))
         # Zeros and others are chosen, not multiplied: a hidden value that is not a number stays hidden.
-        shown = others.where((draw[0] >= self.zero)[..., None], 0)
-        altered = mask.hidden & (draw[0] < self.zero + self.random)  # [B, N]
+        shown = others.where((way >= self.zero)[..., None], 0)
+        altered = mask.hidden & (way < self.zero + self.random)  # [B, N]
         return shown.where(altered[..., None], values)
 
-    def _frequency(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _frequency(self, values: Tensor, draws: Draws) -> Tensor:
         width = self.num_features or values.shape[-1]
         if values.shape[-1] % width:
             raise ValueError(f"`num_features` must divide {values.shape[-1]}, the width of a token, but is {width}.")
-        draw = torch.rand(2, len(values), 1, generator=generator, device=values.device)
-        band = (draw[0] * (int(width * self.frequency_ratio) + 1)).long()  # [B, 1], features in the band
-        start = (draw[1] * (width - band + 1)).long()
+        band = draws.integers(int(width * self.frequency_ratio) + 1, 1)  # [B, 1], features in the band
+        start = (draws.uniform(1) * (width - band + 1)).long()
         at = torch.arange(width, device=values.device)
         inside = (at >= start) & (at < start + band)  # [B, F]
         return values.masked_fill(inside.repeat(1, values.shape[-1] // width)[:, None], 0)
 
-    def _magnitude(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        draw = torch.rand(len(values), 1, 1, generator=generator, device=values.device)
-        noise = torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
-        return torch.where(draw < self.noise_chance, values + self.noise_std * noise, values)
+    def _magnitude(self, values: Tensor, draws: Draws) -> Tensor:
+        noise = draws.normal(*values.shape[1:]).to(values.dtype)
+        return torch.where(draws.uniform(1, 1) < self.noise_chance, values + self.noise_std * noise, values)
 
 
 def _stand_ins(mask: Mask, draw: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def _fill(
             hint = f"; `--resize_positions` resamples nothing of `{reading.name}`, but of another `--format` it may"
         raise ValueError(f"{str(error)[:-1]}; read as {reading}{hint}.") from None
     report = match.load(model.predictor, predictor, 0.0) if holds_predictor else None
-    model.target.start(model.encoder)  # a teacher begins as the encoder
+    model.start_parts()  # a teacher begins as the encoder
     if model.embedder is not model.encoder:
         model.embedder.load_state_dict(model.encoder.state_dict())
     model.load_state_dict(others, strict=False)

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from unmask import Grid, Layout, MaskSampler, Schedule
+from unmask import Candidates, Draws, Grid, Layout, MaskSampler, Ratio
 from unmask.masks import lowest
 
 
@@ -32,9 +32,9 @@ class SectorMask(MaskSampler):
             raise ValueError("SectorMask works on samples of one size, but these are padded.")
 
     def sample(self, among: Candidates, draws: Draws) -> Tensor:
-        assert isinstance(layout, Grid)
-        rows, columns = (torch.linspace(-1, 1, side, device=valid.device) for side in layout.shape)
+        assert isinstance(among.layout, Grid)
+        rows, columns = (torch.linspace(-1, 1, side, device=draws.device) for side in among.layout.shape)
         angle = torch.atan2(rows[:, None], columns).flatten()  # [N], in [-pi, pi]
         middle = 2 * math.pi * draws.uniform(1)
         away = 1 - torch.cos(angle - middle)  # [B, N], 0 in the direction of the sector's middle
-        return lowest(away, counts, valid)
+        return lowest(away, among.counts, among.valid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from unmask import Grid, Layout, MaskSampler, Progress, Schedule
+from unmask import Candidates, Draws, Grid, Layout, MaskSampler, Ratio
 from unmask.masks import lowest
 
 
@@ -32,11 +32,11 @@ class ChannelMask(MaskSampler):
     def count(self, num_tokens: int, layout: Layout, ratio: float | None) -> int:
         assert isinstance(layout, Grid)
         rows, columns = layout.shape
-        return rows * super().count(columns, layout, progress)
+        return rows * super().count(columns, layout, ratio)
 
     def sample(self, among: Candidates, draws: Draws) -> Tensor:
-        assert isinstance(layout, Grid)
-        rows, columns = layout.shape
-        keys = torch.rand(len(valid) * rows, columns, generator=generator, device=valid.device)
-        per_row = (counts // rows).repeat_interleave(rows)  # [B * C]
-        return lowest(keys, per_row, torch.ones_like(keys, dtype=torch.bool)).view(valid.shape)
+        assert isinstance(among.layout, Grid)
+        rows, columns = among.layout.shape
+        keys = draws.uniform(rows, columns).flatten(0, 1)  # [B * C, columns]
+        per_row = (among.counts // rows).repeat_interleave(rows)  # [B * C]
+        return lowest(keys, per_row, torch.ones_like(keys, dtype=torch.bool)).view(among.valid.shape)

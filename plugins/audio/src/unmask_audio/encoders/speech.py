@@ -101,13 +101,13 @@ class SpeechEncoder(Encoder):
         elif valid is not None:
             x = x.clone()  # the model writes zeros at padding
         if layer is None:
-            return Latent(self._transformed(x, valid))
+            return Latent(self._transformed(x, valid), features=features)
         # Layers above need not run: the one that is asked for ends the forward pass.
         hook = self.model.encoder.layers[layer - 1].register_forward_hook(_stop)
         try:
             self._transformed(x, valid)
         except _Reached as reached:
-            return Latent(reached.codes)
+            return Latent(reached.codes, features=features)
         finally:
             hook.remove()
         raise ValueError(f"Codes of layer {layer} need evaluation mode: in training, `layerdrop` has left it out.")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from unmask import Layout, Mask, MaskSampler, Progress, Schedule, Tokens, at
+from unmask import Candidates, Draws, Mask, MaskSampler, Progress, Schedule, Tokens, at
 from unmask.masks import MultiBlockMask
 from unmask_audio.masks.time_frequency_block import TimeFrequencyBlockMask
 from unmask_audio.schedules import SquareRoot
@@ -36,9 +33,7 @@ class CurriculumMask(MaskSampler):
         self.second = second
         self.share = share
 
-    def forward(
-        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
-    ) -> Mask:
+    def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
         progress = progress or Progress()
         share = at(self.share, progress)
         draws = draws or Draws.fresh(tokens.num_samples, tokens.device)

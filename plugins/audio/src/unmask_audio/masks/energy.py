@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from unmask import Grid, Layout, Mask, MaskSampler, Progress, Schedule, Sequence, Tokens
+from unmask import Candidates, Draws, Grid, MaskSampler, Ratio, Sequence, Tokens
 from unmask.masks import lowest
 
 QUIET, LOUD = 0.1, 0.9
@@ -51,9 +50,8 @@ class EnergyMask(MaskSampler):
         self.preference = preference
         self.tokens = tokens
 
-    def forward(
-        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
-    ) -> Mask:
+    def level(self, tokens: Tokens) -> Tensor:
+        """How loud each token is: ``[B, N]``, packed ``[T]``."""
         values = tokens.values
         if not values.is_floating_point() or values.ndim != (3 if tokens.offsets is None else 2):
             raise ValueError(
@@ -62,26 +60,19 @@ class EnergyMask(MaskSampler):
             )
         values = values.float()
         power = values.square().mean(-1) if self.tokens == "wave" else None
-        level = values.mean(-1) if power is None else power.clamp(min=1e-10).log()  # [B, N], packed [T]
-        return super().forward(replace(tokens, layout=_Levels(tokens.layout, level)), progress, generator)
-
-    def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
-        super().check(layout.inner if isinstance(layout, _Levels) else layout, num_tokens, valid)
+        return values.mean(-1) if power is None else power.clamp(min=1e-10).log()
 
     def sample(self, among: Candidates, draws: Draws) -> Tensor:
-        assert isinstance(layout, _Levels)  # `forward` brings nothing else
-        level = layout.level
-        if level.ndim == 1:
-            level = level.new_zeros(valid.shape).masked_scatter(valid, level)
-        if isinstance(layout.inner, Grid):  # of all frequencies of a time
-            sides = layout.inner.shape
+        valid, level = among.valid, among.dense(self.level(among.tokens))  # [B, N]
+        if isinstance(among.layout, Grid):  # of all frequencies of a time
+            sides = among.layout.shape
             real = valid.unflatten(1, sides)
             mean = (level.unflatten(1, sides) * real).sum(2) / real.sum(2).clamp(min=1)
             level = mean[:, :, None].expand(-1, *sides).flatten(1)
         weight = torch.where(sounding(level, valid), self.preference, 1.0)
         draw = draws.uniform(valid.shape[1])
         # Places in the order of waiting times at these rates: drawn without replacement (Efraimidis & Spirakis 2006).
-        return lowest(-torch.log1p(-draw) / weight, counts, valid)
+        return lowest(-torch.log1p(-draw) / weight, among.counts, valid)
 
 
 def sounding(level: Tensor, valid: Tensor) -> Tensor:
@@ -89,11 +80,3 @@ def sounding(level: Tensor, valid: Tensor) -> Tensor:
     known = level.masked_fill(~valid, float("nan"))
     bounds = torch.nanquantile(known, known.new_tensor([QUIET, LOUD]), dim=1)  # [2, B]
     return level > bounds.mean(0)[:, None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Levels(Layout):
-    """A layout, and how loud each token is."""
-
-    inner: Layout
-    level: Tensor

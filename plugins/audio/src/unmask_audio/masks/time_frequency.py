@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask import Grid, Layout, MaskSampler, Schedule
+from unmask import Candidates, Draws, Grid, Layout, MaskSampler, Ratio
 from unmask.masks import lowest
 
 AXES = ("both", "time", "frequency")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unmask import Layout, Mask, MaskSampler, Progress, Sequence
+from unmask import Candidates, Draws, Layout, Mask, MaskSampler, Sequence
 from unmask.api import at_least, inside
 from unmask.masks import lowest
 

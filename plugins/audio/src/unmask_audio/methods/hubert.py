@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.utilities import move_data_to_device
-from torch import Tensor
 
 from unmask import (
     MADE,
     Corruption,
     Encoder,
     Loss,
-    LossValue,
-    Mask,
     MaskSampler,
     Method,
+    Objective,
     Optimization,
-    Prediction,
-    Step,
     Tokens,
     seeds,
 )
@@ -35,7 +30,7 @@ from unmask_audio.methods.speech_sizes import SpeechSize, Style, check_frames, s
 from unmask_audio.speech.cluster_head import ClusterHead
 from unmask_audio.speech.clusters import ClusterTarget
 from unmask_audio.speech.sources import Cepstra, LayerCodes
-from unmask_audio.speech.stem import penalty
+from unmask_audio.speech.terms import FeaturePenalty
 from unmask_audio.speech.tokenizer import WaveTokenizer
 
 _FRAMES = ("window", "hop", "sample_rate", "normalize")
@@ -127,6 +122,10 @@ class HuBERT(Method):
             source = LayerCodes(older, self.teacher_layer)
         self.predictor = self.predictor or ClusterHead(self.encoder.width, counts)
         self.target = ClusterTarget(source, counts)
+        if self.visible_weight:
+            self.objectives = {"visible": Objective("visible", weight=self.visible_weight), **self.objectives}
+        if self.feature_penalty:
+            self.terms = {"feature_penalty": FeaturePenalty(self.feature_penalty), **self.terms}
         self.teacher_has_weights = self.teacher is not None and self.teacher_run is None
         self.teacher = None  # the target has it
 
@@ -142,44 +141,6 @@ class HuBERT(Method):
                 "init_args": {name: getattr(self.tokenizer, name) for name in _FRAMES},
             }
         return settings
-
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Hide, encode, name. Masks are drawn from ``generator``."""
-        tokens = self.tokenizer(batch)  # values [B, N, W]
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)  # hidden [B, N]
-        mask = self._asked(mask)
-        with torch.no_grad():
-            target = self.target(tokens, mask)  # [B, (C,) M]
-
-        # The stem sees the whole wave; the encoder and the predictor see nothing of its hidden frames.
-        features = self.encoder.features(tokens)  # [B, N, C]
-        latent = self.encoder.contextual(features, tokens.valid, mask)  # values [B, N, D]
-        prediction = self.predictor(latent, tokens.places, mask)  # values [B, (C,) M, K]
-
-        loss = self._weighed(prediction, target, mask) if self.visible_weight else self.loss(prediction, target)
-        if self.feature_penalty:
-            loss = loss._replace(total=loss.total + self.feature_penalty * penalty(features, tokens.valid))
-        return self.with_terms(Step(tokens, mask, target, latent, prediction, loss))
-
-    def _asked(self, mask: Mask) -> Mask:
-        """Answers are asked at hidden frames, or at all where visible ones count; by each of several codebooks."""
-        chosen, num_chosen = mask.hidden, mask.num_hidden
-        if self.visible_weight:
-            chosen = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
-            num_chosen = mask.hidden.shape[1] if mask.valid is None else None
-        num_codebooks = len(self.target.num_clusters)
-        if num_codebooks > 1:
-            chosen = chosen[:, None].expand(-1, num_codebooks, -1)
-        return replace(mask, predict=chosen, num_predict=num_chosen)
-
-    def _weighed(self, prediction: Prediction, target: Tensor, mask: Mask) -> LossValue:
-        """The mean over hidden frames, and that over visible ones by its weight, where all are asked for."""
-        asked = mask.asked
-        per_token = self.loss.per_token(prediction.values, target, asked.valid)  # [B, (C,) N]
-        hidden = asked.gather(mask.hidden)
-        real = torch.ones_like(hidden) if asked.valid is None else asked.valid  # the rest fills up short rows
-        total = per_token[hidden & real].mean() + self.visible_weight * per_token[~hidden & real].mean()
-        return LossValue(total, per_token.masked_fill(~real, 0).detach())
 
     # Lightning calls what follows.
 

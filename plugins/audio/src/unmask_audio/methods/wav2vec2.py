@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
 
 import torch
 
 from unmask import (
     MADE,
     Corruption,
-    LossValue,
     MaskSampler,
     Method,
     Optimization,
     Schedule,
-    Step,
-    at,
 )
 from unmask.api import at_least
 from unmask.predictors import LinearPredictor
@@ -27,7 +23,7 @@ from unmask_audio.speech.contrast import ContrastiveLoss
 from unmask_audio.speech.quantized_target import QuantizedTarget
 from unmask_audio.speech.quantizer import GumbelQuantizer
 from unmask_audio.speech.schedule import Exponential
-from unmask_audio.speech.stem import penalty
+from unmask_audio.speech.terms import Diversity, FeaturePenalty
 from unmask_audio.speech.tokenizer import WaveTokenizer
 
 
@@ -98,33 +94,8 @@ class Wav2Vec2(Method):
         dropout = getattr(self.encoder.model.config, "feat_quantizer_dropout", 0.0)
         quantizer = GumbelQuantizer(self.encoder.stem_width, self.num_codebooks, self.num_entries, self.codebook_width)
         self.predictor = self.predictor or LinearPredictor(self.encoder.width, self.target_width)
-        self.target = QuantizedTarget(quantizer, self.codebook_width, self.target_width, dropout)
-
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Hide, encode, quantise, contrast. Masks, noise and other frames are drawn from ``generator``."""
-        tokens = self.tokenizer(batch)  # values [B, N, W]
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)  # hidden [B, N]
-        asked = mask.asked
-
-        # The stem sees the whole wave; the encoder and the predictor see nothing of its hidden frames.
-        features = self.encoder.features(tokens)  # [B, N, C]
-        latent = self.encoder.contextual(features, tokens.valid, mask)  # values [B, N, D]
-        prediction = self.predictor(latent, tokens.places, mask)  # values [B, M, T]
-
-        # Quantised features of hidden frames are the right answers, and the wrong ones of each other.
-        hidden = asked.gather(self.encoder.normed(features))  # [B, M, C]
-        quantized = self.target.quantized(hidden, asked.valid, at(self.temperature, self.progress), generator)
-        target = self.target.proj(quantized.values)  # [B, M, T]
-        negatives = self.loss.draw(quantized.ids.shape, asked.valid, generator, features.device)
-        contrast = self.loss.against(prediction.values, target, quantized.ids, negatives)  # [B, M]
-        real = torch.ones_like(contrast, dtype=torch.bool) if asked.valid is None else asked.valid
-        contrast = contrast.masked_fill(~real, 0)
-
-        diversity = 1 - quantized.perplexity / self.target.num_entries
-        total = contrast.sum() / real.sum() + self.diversity_weight * diversity
+        self.target = QuantizedTarget(quantizer, self.codebook_width, self.target_width, self.temperature, dropout)
+        if self.diversity_weight:
+            self.terms = {"diversity": Diversity(self.diversity_weight), **self.terms}
         if self.feature_penalty:
-            total = total + self.feature_penalty * penalty(features, tokens.valid)
-        if self._trainer is not None and self.training:
-            self.log("train/perplexity", quantized.perplexity.detach(), sync_dist=True, batch_size=tokens.num_samples)
-        loss = LossValue(total, contrast.detach())
-        return self.with_terms(Step(tokens, mask, target.detach(), latent, prediction, loss))
+            self.terms = {"feature_penalty": FeaturePenalty(self.feature_penalty), **self.terms}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unmask import Latent, Mask, Places, Prediction, Predictor, Tokens
+from unmask import Latent, Mask, Prediction, Predictor, Tokens
 
 
 class ClusterHead(Predictor):
@@ -24,8 +24,7 @@ class ClusterHead(Predictor):
         temperature: above 0. Paper: 0.1.
 
     Raises:
-        ValueError: a temperature not above 0; in `forward`, codes of the visible places only, or other groups of asked
-            places than codebooks.
+        ValueError: a temperature not above 0; when called, codes of the visible places only.
     """
 
     padding: Tensor
@@ -46,13 +45,11 @@ class ClusterHead(Predictor):
         if latent.seen is not None:
             raise ValueError("ClusterHead needs a code at every place, but `corruption` drops the hidden ones.")
         asked, num_codebooks = mask.asked, len(self.embeddings)
-        grouped = asked.index.ndim == 3
-        if (asked.index.shape[1] if grouped else 1) != num_codebooks:
-            raise ValueError(f"Each of the {num_codebooks} codebooks must have a group of asked places, but has not.")
-        places_asked = Places(asked.index[:, 0]) if grouped else asked  # the same in every group
-        codes = self.proj(places_asked.gather(latent.values)).unflatten(-1, (num_codebooks, -1))  # [B, M, C, W]
+        codes = self.proj(asked.gather(latent.values)).unflatten(-1, (num_codebooks, -1))  # [B, M, C, W]
         with torch.autocast(codes.device.type, enabled=False):  # bfloat16 is too coarse over a temperature
             embeddings = F.normalize(self.embeddings.float(), dim=-1)
             cosines = torch.einsum("bmcw,ckw->bcmk", F.normalize(codes.float(), dim=-1), embeddings)
             scores = (cosines / self.temperature).masked_fill(self.padding[:, None], float("-inf"))  # [B, C, M, K]
-        return Prediction(scores if grouped else scores[:, 0], asked)
+        if num_codebooks == 1:
+            return Prediction(scores[:, 0], asked)
+        return Prediction(scores, asked.repeated(num_codebooks))

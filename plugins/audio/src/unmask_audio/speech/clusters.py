@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask import Mask, Target, Tokens
+from unmask import Given, Mask, Target, Tokens
 from unmask.api import UserError
 from unmask_audio.speech.kmeans import CHUNK, fit_codebooks, nearest_centres
 from unmask_audio.speech.sources import Cepstra, LayerCodes
@@ -24,15 +24,12 @@ FEATURES = "unmask.features"
 class ClusterTarget(Target):
     """The cluster whose centre is nearest to a frame's features: ids ``[B, M]``, of several codebooks ``[B, C, M]``.
 
-    Several codebooks are groups of asked places, one each.
-
     Args:
         source: makes features ``[B, N, F]`` of tokens.
         num_clusters: of each codebook, in [2, 10,000].
 
     Raises:
-        ValueError: a number outside its range; in `forward`, clusters that were never fitted, or other groups of asked
-            places than codebooks.
+        ValueError: a number outside its range; when called, clusters that were never fitted.
     """
 
     centres: Tensor
@@ -49,12 +46,9 @@ class ClusterTarget(Target):
         self.register_buffer("counts", torch.tensor(num_clusters), persistent=False)
         self.register_buffer("fitted", torch.tensor(False))
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        index, ids = mask.asked.index, self.ids(tokens).transpose(1, 2)  # [B, (C,) M], [B, C, N]
-        grouped = index.ndim == 3
-        if (index.shape[1] if grouped else 1) != ids.shape[1]:
-            raise ValueError(f"Each of the {ids.shape[1]} codebooks must have a group of asked places, but has not.")
-        return ids.gather(2, index) if grouped else ids[:, 0].gather(1, index)
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
+        ids = mask.asked.gather(self.ids(tokens))  # [B, M, C]
+        return ids[..., 0] if ids.shape[-1] == 1 else ids.transpose(1, 2)
 
     @torch.no_grad()
     def ids(self, tokens: Tokens) -> Tensor:

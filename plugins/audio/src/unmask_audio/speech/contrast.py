@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask import Loss, seeds
+from unmask import Draws, Given, Loss, LossValue, Prediction
 from unmask.api import at_least
 
 
@@ -37,16 +37,25 @@ class ContrastiveLoss(Loss):
         shape = prediction.shape[:-1]  # [B, (G,) M]: each group is on its own
         prediction, target = (x.flatten(0, -3) for x in (prediction, target))
         valid = None if valid is None else valid.flatten(0, -2)
-        ids, generator = _ids(target), seeds.generator(target.device, "negatives")
-        negatives = self.draw(ids.shape, valid, generator, ids.device)
-        return self.against(prediction, target, ids, negatives).view(shape)
+        ids = _ids(target)
+        draws = Draws.of(0, torch.arange(len(ids), device=ids.device))
+        return self.against(prediction, target, ids, self.draw(ids.shape, valid, draws)).view(shape)
+
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
+        """Against others that the samples' own streams draw, and ids that a quantiser has left, where there are any."""
+        ids = None if given is None else given.shown.made.get("ids")
+        if given is None or ids is None or prediction.values.ndim != 3:
+            return super().forward(prediction, target, given)
+        valid = prediction.asked.valid
+        draws = given.shown.mask.streams().named("negatives")
+        contrast = self.against(prediction.values, target, ids, self.draw(ids.shape, valid, draws))  # [B, M]
+        return self.averaged(contrast, valid)
 
     def draw(
         self,
         shape: tuple[int, ...] | torch.Size,
         valid: Tensor | None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
+        draws: Draws,
     ) -> Tensor:
         """Others for each asked place: indices ``[B, M, K]`` into the sample's asked places, never its own.
 
@@ -55,13 +64,12 @@ class ContrastiveLoss(Loss):
         Args:
             shape: ``[B, M]``.
             valid: ``[B, M]`` bool, False where a row was filled up at its end; None: nowhere.
-            generator: None: torch's own.
-            device: of the generator.
+            draws: ``[B]`` streams.
         """
-        places = torch.arange(shape[1], device=device)
-        others = torch.full((shape[0],), shape[1], device=device) if valid is None else valid.sum(1)
+        places = torch.arange(shape[1], device=draws.device)
+        others = torch.full((shape[0],), shape[1], device=draws.device) if valid is None else valid.sum(1)
         others = (others - 1).clamp(min=0)[:, None, None]  # [B, 1, 1]
-        draw = torch.rand(*shape, self.num_negatives, generator=generator, device=device)
+        draw = draws.uniform(shape[1], self.num_negatives)
         index = (draw * others).long().minimum((others - 1).clamp(min=0))  # the product may be rounded up
         return (index + (index >= places[:, None])).minimum(others)
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask import Draws
 from unmask.api import at_least
 
 
@@ -59,7 +60,7 @@ class GumbelQuantizer(nn.Module):
         features: Tensor,
         valid: Tensor | None = None,
         temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
     ) -> Quantized:
         """Entries for features.
 
@@ -67,14 +68,14 @@ class GumbelQuantizer(nn.Module):
             features: ``[B, M, C]``.
             valid: ``[B, M]`` bool, False where a row was filled up: of no account for the perplexity.
             temperature: of the softmax, above 0; lower ones are nearer to the forward pass.
-            generator: of the noise; not read in evaluation mode, where there is none.
+            draws: ``[B]`` streams of the noise; not read in evaluation mode, where there is none.
         """
         num_codebooks, num_entries, _ = self.entries.shape
         scores = self.score(features).float().unflatten(-1, (num_codebooks, num_entries))  # [B, M, G, V]
         noisy = scores
         if self.training:
-            waits = torch.empty_like(scores).exponential_(generator=generator).clamp(min=torch.finfo(scores.dtype).tiny)
-            noisy = scores - waits.log()
+            draws = draws or Draws.fresh(len(scores), scores.device)
+            noisy = scores + draws.gumbel(*scores.shape[1:])
         best = noisy.argmax(-1)  # [B, M, G]
         chosen = F.one_hot(best, num_entries).to(scores.dtype)  # [B, M, G, V]
         used = chosen

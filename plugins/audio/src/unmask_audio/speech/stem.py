@@ -50,12 +50,6 @@ def run_stem(layers: nn.ModuleList, wave: Tensor, num_samples: Tensor | None = N
     return x.transpose(1, 2)
 
 
-def penalty(features: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean square of features ``[B, N, C]`` of real frames: what keeps a stem's answers small (wav2vec 2.0, 4.2)."""
-    squares = features.float().square().mean(-1)  # [B, N]
-    return squares.mean() if valid is None else squares.masked_fill(~valid, 0).sum() / valid.sum()
-
-
 def _outputs(conv: Any, num_inputs: Tensor) -> Tensor:
     """How many outputs of a convolution without padding depend on the first ``num_inputs`` alone."""
     return (num_inputs - conv.kernel_size[0]) // conv.stride[0] + 1

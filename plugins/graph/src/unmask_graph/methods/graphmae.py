@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from unmask import Loss, MaskSampler, Method, Target, chosen
+from unmask import Corruption, Loss, MaskSampler, Method, Target, chosen
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
 from unmask.targets import ValueTarget
-from unmask_graph.corruption import NodeCorruption
 from unmask_graph.methods.sizes import KINDS, Kind, decoder_for, graph_encoder
 from unmask_graph.nn.norms import Norm
 from unmask_graph.optim import Adam
@@ -37,7 +36,7 @@ class GraphMAE(Method):
         tokenizer: None: nodes of packed graphs.
         optim: Adam with rate 1e-3 and a cosine to 0, decay 2e-4 in the gradient.
 
-    Differs from the released code in how stand-ins are drawn (`NodeCorruption`).
+    Differs from the released code in stand-ins, which are visible nodes of the same graph.
 
     Raises:
         ValueError: sizes beside an encoder, no ``num_features`` without one, or a number outside its range.
@@ -51,7 +50,7 @@ class GraphMAE(Method):
     mask: MaskSampler = RandomMask(ratio=0.5)
     target: Target = ValueTarget()
     loss: Loss = ScaledCosineLoss(gamma=3.0)
-    corruption: NodeCorruption = NodeCorruption(token=0.95, random=0.05)
+    corruption: Corruption = Corruption(token=0.95, random=0.05)
     optim: Adam = Adam(base_lr=1e-3, scale_lr=False, weight_decay=2e-4, betas=(0.9, 0.999))
 
     encoder_options = ("kind", "width", "num_layers", "norm")

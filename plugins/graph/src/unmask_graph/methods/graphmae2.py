@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-import torch
-
-from unmask import MADE, Loss, LossValue, MaskSampler, Method, Schedule, Step, Target
+from unmask import MADE, Corruption, Loss, MaskSampler, Method, Objective, Schedule, Target
 from unmask.api import at_least
-from unmask.losses import ScaledCosineLoss
+from unmask.losses import CosineLoss, ScaledCosineLoss
 from unmask.masks import RandomMask
 from unmask.targets import ValueTarget
-from unmask_graph.corruption import NodeCorruption
 from unmask_graph.encoders.gat import GATEncoder
 from unmask_graph.methods.sizes import graph_encoder
 from unmask_graph.optim import Adam
-from unmask_graph.predictors.latent_head import LatentHead
+from unmask_graph.predictors.latent_head import LatentHead, ProjectedTeacher
 from unmask_graph.predictors.random_remask import RandomRemaskDecoder
 from unmask_graph.tokenizer import GraphTokenizer
 
@@ -65,7 +61,7 @@ class GraphMAE2(Method):
     predictor: RandomRemaskDecoder = MADE
     target: Target = ValueTarget()
     loss: Loss = ScaledCosineLoss(gamma=6.0)
-    corruption: NodeCorruption = NodeCorruption(token=1.0)
+    corruption: Corruption = Corruption(token=1.0)
     optim: Adam = Adam(base_lr=2.5e-3, scale_lr=False, weight_decay=0.06, betas=(0.9, 0.999))
 
     encoder_options = ("width", "num_layers", "num_heads")
@@ -86,28 +82,7 @@ class GraphMAE2(Method):
         self.tokenizer = self.tokenizer or GraphTokenizer()
         self.encoder = encoder
         self.predictor = self.predictor or RandomRemaskDecoder(encoder.width, encoder.num_features)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.latent_head = LatentHead(self.encoder, self.momentum)
-
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Hide, encode, rebuild several times, compare with the teacher. Re-masks are drawn from ``generator``."""
-        tokens = self.tokenizer(batch)  # values [T, F]
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)
-        with torch.no_grad():
-            target = self.target(tokens, mask)  # [M, F]
-        wanted = self.latent_head.wanted(tokens)  # [T, D]
-
-        latent = self.encoder(tokens, mask)  # values [T, D]
-        total = self.latent_weight * self.latent_head(latent.values, wanted)
-        per_token = torch.zeros(len(target), device=target.device)
-        for _ in range(self.num_remasks):
-            prediction = self.predictor(latent, tokens.places, mask, generator)  # values [M, F]
-            rebuilt = self.loss(prediction, target)
-            total, per_token = total + rebuilt.total, per_token + rebuilt.per_token / self.num_remasks
-        return self.with_terms(Step(tokens, mask, target, latent, prediction, LossValue(total, per_token)))
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
-        self.latent_head.update(self.encoder, self.progress)  # as core's teachers: once per optimiser step
+        head = LatentHead(encoder.width)
+        latent = Objective("all", head, ProjectedTeacher(head, self.momentum), CosineLoss(), self.latent_weight)
+        again = {f"remask_{number}": Objective() for number in range(2, self.num_remasks + 1)}
+        self.objectives = {"latent": latent, **again, **self.objectives}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from unmask import Latent, Mask, Prediction, Predictor, Tokens, num_to_hide
+from unmask import Latent, Mask, Prediction, Predictor, Tokens
 from unmask.api import inside
+from unmask.masks import RandomMask
 from unmask_graph.nn.dropout import dropout, share
 from unmask_graph.predictors.gat_decoder import GATAnswers
 
@@ -17,7 +18,7 @@ class RandomRemaskDecoder(Predictor):
     Args:
         encoder_width: D, width of the codes.
         target_width: T, width of an answer.
-        ratio: share of all nodes of the batch that are re-masked, in (0, 1).
+        ratio: share of each graph's nodes that are re-masked, in (0, 1).
         dropout: of what the layer is given, in [0, 1).
         attention_dropout: of the shares of attention, in [0, 1).
         negative_slope: of the leaky rectifier of the scores.
@@ -39,7 +40,7 @@ class RandomRemaskDecoder(Predictor):
     ) -> None:
         super().__init__()
         inside("(0, 1)", ratio=ratio)
-        self.ratio = ratio
+        self.remask = RandomMask(ratio)
         self.dropout = share("dropout", dropout)
         self.project = nn.Linear(encoder_width, encoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.empty(1, encoder_width))
@@ -47,16 +48,12 @@ class RandomRemaskDecoder(Predictor):
         nn.init.xavier_normal_(self.mask_token)
         self.answers = GATAnswers(encoder_width, target_width, attention_dropout, negative_slope, edge_width)
 
-    def forward(
-        self, latent: Latent, places: Tokens, mask: Mask, generator: torch.Generator | None = None
-    ) -> Prediction:
-        """Answers at asked nodes; which codes are replaced is drawn from ``generator``."""
+    def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
+        """Answers at asked nodes; which codes are replaced is drawn anew for each objective."""
         if latent.seen is not None:
             raise ValueError("RandomRemaskDecoder needs a code at every node, but `corruption` drops the hidden ones.")
         codes = latent.values
-        count = num_to_hide(len(codes), self.ratio)
-        order = torch.rand(len(codes), generator=generator, device=codes.device).argsort()
-        replaced = torch.zeros(len(codes), dtype=torch.bool, device=codes.device).index_fill(0, order[:count], True)
+        replaced = self.remask(places, None, mask.streams().named("remask")).hidden  # [T]
         given = self.project(codes)
         given = torch.where(replaced[:, None], self.mask_token.to(given.dtype), given)
         given = dropout(given, self.dropout, self.training)

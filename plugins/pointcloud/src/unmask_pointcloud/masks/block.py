@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from unmask import Layout, Mask, MaskSampler, Schedule
+from unmask import Candidates, Draws, Mask, MaskSampler, Ratio
 from unmask.masks import lowest
 from unmask_pointcloud.layout import Points
 
@@ -15,14 +14,12 @@ class PatchBlockMask(MaskSampler):
 
     Args:
         ratio: share of a cloud's patches to hide, in (0, 1), a schedule or a spread of it. Point-MAE (table 6) compares
-            0.6 of this mask with 0.6 at random.
-        max_ratio: where given, each cloud's share is drawn evenly between ``ratio`` and this, in [ratio, 1).
-            Point-BERT's release: 0.25 and 0.45.
+            0.6 of this mask with 0.6 at random. Point-BERT's release draws it evenly from 0.25 to 0.45.
 
     Differs from the papers' code in that counts are rounded up, as everywhere here.
 
     Raises:
-        ValueError: a ratio outside its range, a schedule of it beside ``max_ratio``, or tokens without centres.
+        ValueError: a ratio outside its range, or tokens without centres.
     """
 
     layouts = (Points,)

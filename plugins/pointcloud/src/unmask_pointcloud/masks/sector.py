@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask import Layout, MaskSampler, Schedule
+from unmask import Candidates, Draws, MaskSampler, Ratio
 from unmask.api import at_least
 from unmask.masks import lowest
 from unmask_pointcloud.layout import Points

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from unmask import (
+    Answer,
+    Candidates,
     Corruption,
     Cosine,
+    Draws,
+    Given,
     Latent,
-    Layout,
     LossValue,
     Mask,
     MaskSampler,
@@ -23,6 +26,7 @@ from unmask import (
     Schedule,
     Step,
     at,
+    streams_of,
 )
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.layout import Points
@@ -93,15 +97,17 @@ class DVAE(Method):
         self.encoder = DVAEEncoder(self.num_codes, self.width, self.channels, self.hidden_width, self.score_scale)
         self.predictor = FoldingDecoder(self.width, self.patch_size, self.width, self.hidden_width)
 
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Name every patch, rebuild it. Codes are drawn from ``generator``."""
+    def step(self, batch: Any, seed: int | None = None) -> Step:
+        """Name every patch, rebuild it. Codes are drawn from streams keyed by ``seed``."""
         tokens = self.tokenizer(batch)  # values [B, G, k, 3 + C]
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)  # hides nothing
+        draws = streams_of(batch, tokens, seed)
+        mask = self.mask(tokens, self.progress, draws)  # hides nothing
+        given = Given(batch, self.corruption(tokens, mask), self.progress)
         target = self.target(tokens, mask)  # [B, G, 3 k]
 
         # One code of the book for each patch: drawn in training, else the likeliest.
         scores = self.encoder.scores(tokens).float()  # [B, G, V]
-        latent = Latent(self._entries(scores, generator))  # values [B, G, D]
+        latent = Latent(self._entries(scores, draws))  # values [B, G, D]
 
         # Its points, few and then all.
         coarse, fine = self.predictor.points(latent, tokens.places)
@@ -113,15 +119,15 @@ class DVAE(Method):
         if self._trainer is not None and self.training:
             self.log("train/kl", divergence.detach(), sync_dist=True, batch_size=tokens.num_samples)
         loss = LossValue(total, fine_loss.per_token + coarse_loss.detach())
-        return self.with_terms(Step(tokens, mask, target, latent, prediction, loss))
+        return self.summed(tokens, latent, given, {"": Answer(mask, prediction, target, loss)})
 
-    def _entries(self, scores: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _entries(self, scores: Tensor, draws: Draws) -> Tensor:
         """Entries of the book ``[B, G, D]``: in training mixed by a Gumbel softmax (Jang et al. 2017, equation 2)."""
         book = self.encoder.book
         if not self.training:
             return book[scores.argmax(-1)]
-        waits = torch.empty_like(scores).exponential_(generator=generator).clamp(min=torch.finfo(scores.dtype).tiny)
-        noisy = (scores - waits.log()) / at(self.temperature, self.progress)
+        noise = draws.named("codes").gumbel(*scores.shape[1:])
+        noisy = (scores + noise) / at(self.temperature, self.progress)
         return noisy.softmax(-1) @ book
 
 
@@ -137,5 +143,6 @@ class Nothing(MaskSampler):
     layouts = (Points,)
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
+        valid = among.valid
         num_places = valid.shape[1] if bool(valid.all()) else None
         return Mask(torch.zeros_like(valid), predict=valid, num_hidden=0, num_predict=num_places)

@@ -10,14 +10,20 @@ from torch import Tensor
 
 from unmask import (
     MADE,
+    Answer,
     Corruption,
+    Draws,
+    Given,
+    Latent,
     LossValue,
     MaskSampler,
     Method,
     Optimization,
     Step,
     Tokens,
+    Uniform,
     chosen,
+    streams_of,
 )
 from unmask.api import FirstStage, load_weights
 from unmask.losses import CrossEntropyLoss
@@ -87,7 +93,7 @@ class PointBERT(Method):
     queue_size: int = 16_384
     momentum: float = 0.999
     temperature: float = 0.07
-    mask: MaskSampler = PatchBlockMask(ratio=0.25, max_ratio=0.45)
+    mask: MaskSampler = PatchBlockMask(ratio=Uniform(0.25, 0.45))
     encoder: PointTransformer = MADE
     predictor: LinearPredictor = field(init=False)
     target: CodeTarget = field(init=False)
@@ -124,38 +130,43 @@ class PointBERT(Method):
         rest = {"queue_size": self.queue_size, "momentum": self.momentum, "temperature": self.temperature}
         self.contrast = MomentumContrast(self.encoder, **rest) if self.mixing else None  # type: ignore[arg-type]
 
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Hide, encode, name. Masks and mixtures are drawn from ``generator``."""
+    def step(self, batch: Any, seed: int | None = None) -> Step:
+        """Hide, encode, name. Masks and mixtures are drawn from streams keyed by ``seed``."""
         tokens = self.tokenizer(batch)  # values [B, G, k, 3 + C]
+        draws = streams_of(batch, tokens, seed)
         ids = self.target.ids(tokens)  # [B, G]
-        step = self._named(tokens, ids, generator)
+        own, latent, given = self._named(batch, tokens, ids, draws)
         if self.contrast is None:
-            return self.with_terms(step)
+            return self.summed(tokens, latent, given, {"": own})
 
         # The same for mixtures of a cloud with that at the batch's other end.
         first = torch.arange(tokens.num_samples, device=ids.device)
-        share = torch.rand(tokens.num_samples, generator=generator, device=ids.device)
-        own = torch.rand(ids.shape, generator=generator, device=ids.device) < share[:, None]  # [B, G]
-        mixture = self._named(mixed(tokens, own), torch.where(own, ids, ids.flip(0)), generator)
+        lots = draws.named("mixture")
+        share = lots.uniform()  # [B]
+        kept = lots.uniform(ids.shape[1]) < share[:, None]  # [B, G]
+        names = torch.where(kept, ids, ids.flip(0))
+        mixture, mixed_latent, _ = self._named(batch, mixed(tokens, kept), names, draws.named("mixed"))
 
         # Which two a mixture is of, among this batch's clouds and earlier ones.
-        unseen = self.corruption(self.mask(tokens, self.progress, generator), generator)
+        unseen = self.corruption(tokens, self.mask(tokens, self.progress, draws.named("keys"))).mask
         keys = self.contrast.keys(tokens, unseen)
-        assert mixture.latent.prefix is not None
-        queries = self.contrast.queries(mixture.latent.prefix[:, 0])
+        assert mixed_latent.prefix is not None
+        queries = self.contrast.queries(mixed_latent.prefix[:, 0])
         contrast = self.contrast.loss(queries, keys, first, first.flip(0), share)
         if self.training:
             self.contrast.remember(keys)
-        total = step.loss.total + mixture.loss.total + contrast
-        return self.with_terms(step._replace(loss=LossValue(total, step.loss.per_token)))
+        total = own.loss.total + mixture.loss.total + contrast
+        own = own._replace(loss=LossValue(total, own.loss.per_token))
+        return self.summed(tokens, latent, given, {"": own})
 
-    def _named(self, tokens: Tokens, ids: Tensor, generator: torch.Generator | None) -> Step:
+    def _named(self, batch: Any, tokens: Tokens, ids: Tensor, draws: Draws) -> tuple[Answer, Latent, Given]:
         """Codes of hidden patches, given those of all patches ``[B, G]``."""
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)
-        target = mask.asked.gather(ids)  # [B, M]
-        latent = self.encoder(tokens, mask)
-        prediction = self.predictor(latent, tokens.places, mask)  # values [B, M, V]
-        return Step(tokens, mask, target, latent, prediction, self.loss(prediction, target))
+        shown = self.corruption(tokens, self.mask(tokens, self.progress, draws))
+        target = shown.mask.asked.gather(ids)  # [B, M]
+        latent = self.encoder(shown.tokens, shown.mask)
+        prediction = self.predictor(latent, tokens.places, shown.mask)  # values [B, M, V]
+        answer = Answer(shown.mask, prediction, target, self.loss(prediction, target))
+        return answer, latent, Given(batch, shown, self.progress)
 
     # Lightning calls what follows.
 

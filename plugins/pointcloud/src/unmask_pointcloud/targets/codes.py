@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Mask, Target, Tokens
+from unmask import Given, Mask, Target, Tokens
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 
 
@@ -23,7 +23,7 @@ class CodeTarget(Target):
     def train(self, mode: bool = True) -> CodeTarget:
         return super().train(False)
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         return mask.asked.gather(self.ids(tokens))
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Mask, Target, Tokens
+from unmask import Given, Mask, Target, Tokens
 from unmask.api import at_least
 from unmask_pointcloud.ops import local_pca
 
@@ -15,7 +15,7 @@ class CentroidTarget(Target):
 
     width = 3
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         return _asked(tokens, mask).mean(-2)
 
 
@@ -46,7 +46,7 @@ class OccupancyTarget(Target):
         self.size = size
         self.width = cells**3
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         points = _asked(tokens, mask).float()  # [B, M, k, 3]
         cell = ((points / self.size + 0.5) * self.cells).floor()
         inside = ((cell >= 0) & (cell < self.cells)).all(-1)  # [B, M, k]
@@ -64,7 +64,7 @@ class NormalTarget(Target):
 
     width = 3
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         return local_pca(_asked(tokens, mask)).normal
 
 
@@ -76,7 +76,7 @@ class CurvatureTarget(Target):
 
     width = 3
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         values = local_pca(_asked(tokens, mask)).eigenvalues
         total = values.sum(-1, keepdim=True)
         return torch.where(total > 0, values / total, 0)

@@ -6,13 +6,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from unmask import Mask, Prediction, Target, Tokens
+from unmask import Given, Mask, Prediction, Target, Tokens
 
 
 class PointTarget(Target):
     """Coordinates of the points of asked patches, relative to their centres ``[B, M, 3 k]``; channels are not asked."""
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         return mask.asked.gather(tokens.values[..., :3]).flatten(2)
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor:
