@@ -93,8 +93,8 @@ class MaskedModel(L.LightningModule):
 
     def start_parts(self) -> None:
         """Lets every part begin: teachers as copies of the encoder. Called again when the encoder gets other weights."""
-        for _, part in self._parts():
-            part.start(self)
+        for _, part in sorted(self._parts(), key=lambda one: isinstance(one[1], MaskSampler)):
+            part.start(self)  # masks last: they may look at a teacher
 
     def step(self, batch: Any, seed: int | None = None) -> Step:
         """Hide, encode, predict. Samples draw from streams keyed by ``seed``; None: by torch's own generator."""
