@@ -92,7 +92,7 @@ class MaskedModel(L.LightningModule):
         self.start_parts()
 
     def start_parts(self) -> None:
-        """Lets every part begin: teachers as copies of the encoder. Called again when the encoder gets other weights."""
+        """Lets every part begin, teachers as copies of the encoder; again when the encoder gets other weights."""
         for _, part in sorted(self._parts(), key=lambda one: isinstance(one[1], MaskSampler)):
             part.start(self)  # masks last: they may look at a teacher
 
@@ -128,7 +128,7 @@ class MaskedModel(L.LightningModule):
         }
 
     def summed(self, tokens: Tokens, latent: Latent, given: Given, answers: dict[str, Answer]) -> Step:
-        """The finished step, its objectives and terms in the loss; a method with a step of its own ends in this, too."""
+        """The finished step, with objectives and terms in the loss; a method with a step of its own ends here, too."""
         own = answers.pop("", NOTHING)
         step = Step(
             tokens, own.mask or given.shown.mask, own.target, latent, own.prediction, own.loss, {}, given, answers

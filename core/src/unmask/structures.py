@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from unmask.draws import Draws
+from unmask.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ class Mask:
         valid = _filled(parts, lambda mask: mask.valid, lambda mask: mask.hidden) if dense else None
         known = [mask.num_hidden for mask in masks]
         return cls(
-            torch.cat([mask.hidden for mask in masks], dim=1 if dense else 0),
+            torch.cat([mask.hidden if dense else mask.hidden.flatten() for mask in masks], dim=1 if dense else 0),
             valid=valid,
             num_hidden=None if None in known or not dense else sum(known),  # type: ignore[arg-type]
             draws=masks[0].draws,
@@ -261,8 +260,6 @@ class Mask:
 
     def streams(self) -> Draws:
         """The samples' streams of random numbers; fresh ones where the mask was not drawn."""
-        from unmask.draws import Draws
-
         return self.draws or Draws.fresh(len(self.hidden), self.hidden.device)
 
     @cached_property

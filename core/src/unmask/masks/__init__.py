@@ -4,6 +4,7 @@ from unmask.masks.block import BlockMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.grid import GridMask
+from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
 from unmask.masks.random import RandomMask, lowest
@@ -14,6 +15,7 @@ __all__ = [
     "BlockMask",
     "ColorNoiseMask",
     "GridMask",
+    "HardMask",
     "MaskByPart",
     "MultiBlockMask",
     "NoMask",
