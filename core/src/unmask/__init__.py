@@ -12,6 +12,9 @@ from unmask.support.lazy import lazily
 __version__ = "0.1.0"
 
 _HOMES = {
+    "TokenizerByPart": "joint",
+    "PredictorByPart": "joint",
+    "EncoderByPart": "joint",
     "Agreement": "agreements",
     "Answer": "step",
     "Candidates": "parts",
@@ -70,6 +73,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.agreements import (
         Agreement,
     )

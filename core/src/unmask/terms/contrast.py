@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unmask.parts import Term
 from unmask.schedules import Progress, Schedule
 from unmask.step import Step
+from unmask.structures import Latent, Tokens
 
 
 class Contrast(Term):
@@ -61,20 +62,20 @@ class Contrast(Term):
             widths = [encoders[name].width for name in self.names]
         self.projects = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
 
-    def codes(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Projected codes of both parts, of length 1: ``[B, W]``."""
-        both = []
-        for name, pool, project in zip(self.names, self.pools, self.projects, strict=True):
-            pooled = step.latent.part(name).pool(pool, step.tokens.part(name).places)
-            both.append(F.normalize(project(pooled).float(), dim=-1))
-        return both[0], both[1]
-
     def forward(self, step: Step, model: Any) -> Tensor:
-        first, second = self.codes(step)
+        first, second = self.pooled(step.latent, step.tokens)
         with torch.autocast(first.device.type, enabled=False):  # bfloat16 is too coarse over a temperature
             scores = self.log_scale.exp().clamp(max=100.0) * first @ second.mT  # [B, B]
         own = torch.arange(len(scores), device=scores.device)
         return (F.cross_entropy(scores, own) + F.cross_entropy(scores.mT, own)) / 2
+
+    def pooled(self, latent: Latent, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Projected codes of both parts, of length 1: ``[B, W]`` each."""
+        both = []
+        for name, pool, project in zip(self.names, self.pools, self.projects, strict=True):
+            code = latent.part(name).pool(pool, tokens.part(name).places)
+            both.append(F.normalize(project(code).float(), dim=-1))
+        return both[0], both[1]
 
     def update(self, model: Any, progress: Progress) -> dict[str, float]:
         with torch.no_grad():
