@@ -58,7 +58,7 @@ class Rows(Tokenizer):
 class Forbidden(MaskSampler):
     """No inference path may come here."""
 
-    def forward(self, tokens, progress=None, generator=None):
+    def forward(self, tokens, progress=None, draws=None):
         raise AssertionError("a mask was drawn")
 
     sample = None

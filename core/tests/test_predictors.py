@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unmask.nn import sincos
-from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.parts import Corruption
+from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.structures import TOKEN, Grid, Latent, Layout, Mask, Places, Sequence, Set, Tokens
 
 SAME = {"rtol": 1e-5, "atol": 1e-6}

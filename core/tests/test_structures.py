@@ -7,6 +7,7 @@ import torch
 
 from unmask.parts import Corruption
 from unmask.structures import DROPPED, KEPT, RANDOM, TOKEN, Latent, Mask, Places, Sequence, Set, Tokens
+from unmask.testing.contract import shown_as
 
 
 def bools(*rows: str) -> torch.Tensor:
@@ -162,7 +163,7 @@ def test_replacing_all_shows_every_place_to_the_encoder() -> None:
 def test_shares_are_bert_s() -> None:
     hidden = torch.ones(40, 500, dtype=torch.bool)
     hidden[:, 0] = False
-    mask = Corruption(token=0.8, random=0.1, keep=0.1)(Mask(hidden), torch.Generator().manual_seed(1))
+    mask = shown_as(Corruption(token=0.8, random=0.1, keep=0.1), Mask(hidden), 1)
     assert mask.show is not None
     counts = torch.stack([(mask.show[hidden] == how).sum() for how in (TOKEN, RANDOM, KEPT)]).double()
     expected = hidden.sum() * torch.tensor([0.8, 0.1, 0.1], dtype=torch.double)
@@ -175,7 +176,7 @@ def test_shares_are_bert_s() -> None:
 def test_corruption_depends_on_the_generator_alone() -> None:
     mask = Mask(torch.arange(50).expand(4, 50) < 30)
     corruption = Corruption(token=0.5, random=0.5)
-    first, again, other = (corruption(mask, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (shown_as(corruption, mask, seed) for seed in (1, 1, 2))
     assert first.show is not None
     assert first.donor is not None
     assert torch.equal(first.show, again.show)
@@ -187,7 +188,7 @@ def test_corruption_depends_on_the_generator_alone() -> None:
 def test_donors_are_drawn_evenly_from_the_visible_places() -> None:
     valid = torch.arange(1000) < torch.tensor([[1000], [20]])
     hidden = (torch.arange(1000) >= torch.tensor([[950], [10]])) & valid
-    mask = Corruption(token=0.8, random=0.2)(Mask(hidden, valid=valid), torch.Generator().manual_seed(0))
+    mask = shown_as(Corruption(token=0.8, random=0.2), Mask(hidden, valid=valid), 0)
     assert mask.donor is not None
     assert mask.donor.shape == (2, 1000)
     assert mask.donor[1].max() < 10

@@ -16,11 +16,10 @@ from torch import nn
 
 from unmask import (
     KEPT,
-    CosineSpread,
     Corruption,
+    CosineSpread,
     Encoder,
     Latent,
-    Loss,
     Mask,
     MaskedModel,
     MaskSampler,

@@ -73,7 +73,6 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.agreements import (
         Agreement,
     )
@@ -83,6 +82,7 @@ if TYPE_CHECKING:
     from unmask.draws import (
         Draws,
     )
+    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.method import (
         MADE,
         Method,

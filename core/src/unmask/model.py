@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -18,7 +19,7 @@ from unmask.joint import encoded
 from unmask.objectives import Objective, Question, asking
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
-from unmask.schedules import Progress, at
+from unmask.schedules import Progress, Schedule, at
 from unmask.step import NOTHING, Answer, Given, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.training.batch_norm import BatchNormNote
@@ -56,6 +57,8 @@ class MaskedModel(L.LightningModule):
 
     ask: str | float = "hidden"
     """Where the model's own predictor is asked: see `Objective`."""
+    weight: float | Schedule = 1.0
+    """What the model's own loss counts in the total."""
 
     def __init__(
         self,
@@ -138,7 +141,9 @@ class MaskedModel(L.LightningModule):
         if not values:
             return step
         weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
-        total = step.loss.total + sum(weights[name] * value for name, value in values.items())
+        total = at(self.weight, self.progress) * step.loss.total + sum(
+            weights[name] * value for name, value in values.items()
+        )
         terms = {name: value.detach() for name, value in values.items()}
         return step._replace(loss=step.loss._replace(total=total), terms=terms)
 
@@ -158,6 +163,11 @@ class MaskedModel(L.LightningModule):
     def embedding_tokenizer(self) -> Tokenizer:
         """What cuts a batch for `embedder`: another tokenizer where what is hidden has no codes of its own."""
         return self.tokenizer
+
+    def embed(self, batch: Any, layer: int | None = None) -> Latent:
+        """Codes of a raw batch, nothing hidden, by what is used once training is done; ``layer`` as in `Encoder`."""
+        tokens = self.embedding_tokenizer(batch)
+        return replace(encoded(self.embedder, tokens, None, layer), places=tokens.places)
 
     @property
     def progress(self) -> Progress:
@@ -196,8 +206,7 @@ class MaskedModel(L.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
-        tokens = self.embedding_tokenizer(batch)
-        return self.embedder(tokens).pool("mean", tokens.places)
+        return self.embed(batch).pool("mean")
 
     def configure_callbacks(self) -> list[L.Callback]:
         return [FiniteGuard(), ExactResume(), BatchNormNote()]

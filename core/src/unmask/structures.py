@@ -10,7 +10,7 @@ M places where an answer is asked, G groups of such places, D width, V value wid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -293,6 +293,7 @@ class Latent:
         prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
+        places: where the codes lie, the tokens without their values; None: not told.
     """
 
     values: Tensor
@@ -300,6 +301,7 @@ class Latent:
     prefix: Tensor | None = None
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
+    places: Tokens | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Latent]) -> Latent:
@@ -321,7 +323,8 @@ class Latent:
 
         Args:
             how: the pooling.
-            places: the tokens when all places were seen and some are padding, or when they are packed.
+            places: the tokens when all places were seen and some are padding, or when they are packed; None: the
+                codes' own.
 
         Returns:
             ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``.
@@ -331,6 +334,7 @@ class Latent:
         """
         if how not in ("cls", "mean", "max", "mean+max"):
             raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
+        places = places or self.places
         if self.parts is not None:  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
             return torch.stack(each).mean(0)
@@ -365,13 +369,13 @@ class Prediction:
 
     values: Tensor
     asked: Places
-    parts: Mapping[str, Prediction] | None = None
+    parts: Mapping[str, Prediction] | None = field(default=None, kw_only=True)
 
     @classmethod
     def join(cls, parts: Mapping[str, Prediction]) -> Prediction:
         """Answers of several parts of the same samples."""
         first = next(iter(parts.values()))
-        return cls(first.values, first.asked, dict(parts))
+        return cls(first.values, first.asked, parts=dict(parts))
 
     def part(self, name: str) -> Prediction:
         """The part of this name; answers of one part are every part."""

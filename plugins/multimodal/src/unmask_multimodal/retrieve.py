@@ -42,13 +42,13 @@ def run(command: str, arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     device = checked_device(given.device)
 
-    from unmask.api import batches, load_run
+    from unmask.api import load_run
 
     trained = load_run(given.run)
     for name, model in (("untrained", trained.untrained), ("pretrained", trained.model)):
         if "contrast" not in getattr(model, "terms", {}):
             raise UserError(f"`run` must be one of `multimodal.flip`, but is one of {type(model).__name__}.")
-        images, texts, same = codes(model.to(device), batches(trained.datamodule, "val", device))
+        images, texts, same = codes(model.to(device), trained.datamodule.val_dataloader())
         for what, found in (
             ("image to text", retrieval(images, texts, same)),
             ("text to image", retrieval(texts, images, same)),
@@ -63,6 +63,7 @@ def codes(model: Any, batches: Any) -> tuple[Tensor, Tensor, Tensor]:
     model.eval()
     both, texts = [], []
     for batch in batches:
+        batch = {name: one.to(model.device) if isinstance(one, Tensor) else one for name, one in batch.items()}
         tokens = model.tokenizer(batch)
         latent = model.encoder(tokens)
         both.append(model.terms["contrast"].pooled(latent, tokens))

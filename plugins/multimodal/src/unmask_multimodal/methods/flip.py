@@ -1,11 +1,21 @@
-"""FLIP: an image of which half is hidden, and its text, have codes near to each other (Li et al. 2022, arXiv:2212.00794)."""
+"""FLIP: codes of half-hidden images are near to those of their texts (Li et al. 2022, arXiv:2212.00794)."""
 
 from __future__ import annotations
 
 from dataclasses import field
 from typing import Literal
 
-from unmask import Corruption, Embedder, MADE, MaskSampler, Method, Optimization, TokenizerByPart, EncoderByPart
+from unmask import (
+    MADE,
+    Corruption,
+    Encoder,
+    EncoderByPart,
+    MaskSampler,
+    Method,
+    Optimization,
+    Tokenizer,
+    TokenizerByPart,
+)
 from unmask.masks import MaskByPart, NoMask, RandomMask
 from unmask.terms import Contrast
 
@@ -59,6 +69,12 @@ class FLIP(Method):
         self.terms = {"contrast": contrast, **self.terms}
 
     @property
-    def embedder(self) -> Embedder:
+    def embedder(self) -> Encoder:
         """The encoder of one part, which sees it whole."""
-        return Embedder(self.tokenizer.tokenizers[self.used], self.encoder.encoders[self.used])
+        encoder: Encoder = self.encoder.encoders[self.used]
+        return encoder
+
+    @property
+    def embedding_tokenizer(self) -> Tokenizer:
+        tokenizer: Tokenizer = self.tokenizer.tokenizers[self.used]
+        return tokenizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, Embedder, MaskSampler, chosen
+from unmask import Corruption, MaskSampler, Tokenizer, chosen
 from unmask.masks import MaskByPart, NoMask, RandomMask
 from unmask.predictors import CrossAttentionPredictor
 from unmask_vision.encoders import ViTEncoder
@@ -45,6 +45,6 @@ class CropMAE(MAE):
         )
 
     @property
-    def embedder(self) -> Embedder:
-        """The encoder, on whole images alone."""
-        return Embedder(self.tokenizer.patches, self.encoder)
+    def embedding_tokenizer(self) -> Tokenizer:
+        """Cuts whole images alone."""
+        return self.tokenizer.patches if isinstance(self.tokenizer, CropTokenizer) else self.tokenizer
