@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "TokenizerByPart": "joint",
     "PredictorByPart": "joint",
+    "Embedder": "embedder",
     "EncoderByPart": "joint",
     "Agreement": "agreements",
     "Answer": "step",
@@ -73,7 +74,6 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.agreements import (
         Agreement,
     )
@@ -83,6 +83,10 @@ if TYPE_CHECKING:
     from unmask.draws import (
         Draws,
     )
+    from unmask.embedder import (
+        Embedder,
+    )
+    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.method import (
         MADE,
         Method,

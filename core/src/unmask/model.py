@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unmask import agreements, seeds
 from unmask.draws import Draws
+from unmask.embedder import Embedder
 from unmask.joint import encoded
 from unmask.objectives import Objective, Question, asking
 from unmask.optim import Optimization, Planned, keeps_its_options
@@ -150,14 +151,14 @@ class MaskedModel(L.LightningModule):
                 yield (f"{rest.partition('.')[0]}_" if family in ("terms", "objectives") else ""), module
 
     @property
-    def embedder(self) -> Encoder:
-        """The encoder whose codes are used once training is done."""
-        return self.encoder
+    def embedder(self) -> Embedder:
+        """What is used once training is done. A method whose codes are those of another encoder (a teacher), or of
+        other tokens (nodes where edges are hidden), overrides this alone."""
+        return Embedder(self.tokenizer, self.encoder)
 
-    @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        """What cuts a batch for `embedder`: another tokenizer where what is hidden has no codes of its own."""
-        return self.tokenizer
+    def embed(self, batch: Any, layer: int | None = None) -> Latent:
+        """Codes of everything ``[B, N, D]``, nothing hidden; ``layer`` as in `Encoder.forward`."""
+        return self.embedder(batch, layer)
 
     @property
     def progress(self) -> Progress:
@@ -196,8 +197,7 @@ class MaskedModel(L.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
-        tokens = self.embedding_tokenizer(batch)
-        return self.embedder(tokens).pool("mean", tokens.places)
+        return self.embed(batch).pool("mean")
 
     def configure_callbacks(self) -> list[L.Callback]:
         return [FiniteGuard(), ExactResume(), BatchNormNote()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unmask import Corruption, Embedder, MaskSampler, chosen
 from unmask.masks import MaskByPart, NoMask, RandomMask
 from unmask.predictors import CrossAttentionPredictor
@@ -47,4 +49,5 @@ class CropMAE(MAE):
     @property
     def embedder(self) -> Embedder:
         """The encoder, on whole images alone."""
-        return Embedder(self.tokenizer.patches, self.encoder)
+        tokenizer: Any = self.tokenizer
+        return Embedder(tokenizer.patches, self.encoder)
