@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "TokenizerByPart": "joint",
     "PredictorByPart": "joint",
+    "Embedder": "embedder",
     "EncoderByPart": "joint",
     "Agreement": "agreements",
     "Answer": "step",
@@ -81,6 +82,9 @@ if TYPE_CHECKING:
     )
     from unmask.draws import (
         Draws,
+    )
+    from unmask.embedder import (
+        Embedder,
     )
     from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.method import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from unmask import agreements, seeds
 from unmask.draws import Draws
+from unmask.embedder import Embedder
 from unmask.joint import encoded
 from unmask.objectives import Objective, Question, asking
 from unmask.optim import Optimization, Planned, keeps_its_options
@@ -155,19 +155,14 @@ class MaskedModel(L.LightningModule):
                 yield (f"{rest.partition('.')[0]}_" if family in ("terms", "objectives") else ""), module
 
     @property
-    def embedder(self) -> Encoder:
-        """The encoder whose codes are used once training is done."""
-        return self.encoder
-
-    @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        """What cuts a batch for `embedder`: another tokenizer where what is hidden has no codes of its own."""
-        return self.tokenizer
+    def embedder(self) -> Embedder:
+        """What is used once training is done. A method whose codes are those of another encoder (a teacher), or of
+        other tokens (nodes where edges are hidden), overrides this alone."""
+        return Embedder(self.tokenizer, self.encoder)
 
     def embed(self, batch: Any, layer: int | None = None) -> Latent:
-        """Codes of a raw batch, nothing hidden, by what is used once training is done; ``layer`` as in `Encoder`."""
-        tokens = self.embedding_tokenizer(batch)
-        return replace(encoded(self.embedder, tokens, None, layer), places=tokens.places)
+        """Codes of everything ``[B, N, D]``, nothing hidden; ``layer`` as in `Encoder.forward`."""
+        return self.embedder(batch, layer)
 
     @property
     def progress(self) -> Progress:

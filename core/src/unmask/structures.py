@@ -293,7 +293,7 @@ class Latent:
         prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
-        places: where the codes lie, the tokens without their values; None: not told.
+        places: the tokens without their values, where an `Embedder` made the codes; None: not told.
     """
 
     values: Tensor
@@ -323,8 +323,8 @@ class Latent:
 
         Args:
             how: the pooling.
-            places: the tokens when all places were seen and some are padding, or when they are packed; None: the
-                codes' own.
+            places: the tokens when all places were seen and some are padding, or when they are packed; None: those
+                that the codes came with, if any.
 
         Returns:
             ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``.
@@ -334,7 +334,7 @@ class Latent:
         """
         if how not in ("cls", "mean", "max", "mean+max"):
             raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
-        places = places or self.places
+        places = self.places if places is None else places
         if self.parts is not None:  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
             return torch.stack(each).mean(0)

@@ -116,7 +116,7 @@ def test_a_hidden_edge_is_known_from_nothing():
     hidden[0] = True
     gone = tokens.layout.ends[:, 0]
     left = ~((batch["edges"] == gone[:, None]).all(0) | (batch["edges"] == gone.flip(0)[:, None]).all(0))
-    without = model.encoder(model.embedding_tokenizer({**batch, "edges": batch["edges"][:, left]}))
+    without = model.embed({**batch, "edges": batch["edges"][:, left]})
     assert int(left.sum()) == batch["edges"].shape[1] - 2
     assert torch.allclose(model.encoder(tokens, Mask(hidden)).values, without.values, atol=1e-6)
 

@@ -98,7 +98,7 @@ def test_teacher_follows_the_schedule_and_gets_no_gradient():
     trainer.fit(ijepa, DataLoader(torch.rand(12, 3, 64, 64), batch_size=2))
     assert follow.done == 6
     assert not ijepa.target.teacher.training
-    assert ijepa.embedder is ijepa.target.teacher
+    assert ijepa.embedder.encoder is ijepa.target.teacher
 
 
 def test_two_models_do_not_share_a_teacher():

@@ -1,21 +1,11 @@
-"""FLIP: codes of half-hidden images are near to those of their texts (Li et al. 2022, arXiv:2212.00794)."""
+"""FLIP: an image of which half is hidden, and its text, have codes near to each other (Li et al. 2022, arXiv:2212.00794)."""
 
 from __future__ import annotations
 
 from dataclasses import field
 from typing import Literal
 
-from unmask import (
-    MADE,
-    Corruption,
-    Encoder,
-    EncoderByPart,
-    MaskSampler,
-    Method,
-    Optimization,
-    Tokenizer,
-    TokenizerByPart,
-)
+from unmask import MADE, Corruption, Embedder, EncoderByPart, MaskSampler, Method, Optimization, TokenizerByPart
 from unmask.masks import MaskByPart, NoMask, RandomMask
 from unmask.terms import Contrast
 
@@ -69,12 +59,6 @@ class FLIP(Method):
         self.terms = {"contrast": contrast, **self.terms}
 
     @property
-    def embedder(self) -> Encoder:
+    def embedder(self) -> Embedder:
         """The encoder of one part, which sees it whole."""
-        encoder: Encoder = self.encoder.encoders[self.used]
-        return encoder
-
-    @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        tokenizer: Tokenizer = self.tokenizer.tokenizers[self.used]
-        return tokenizer
+        return Embedder(self.tokenizer.tokenizers[self.used], self.encoder.encoders[self.used])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, MaskSampler, Tokenizer, chosen
+from typing import Any
+
+from unmask import Corruption, Embedder, MaskSampler, chosen
 from unmask.masks import MaskByPart, NoMask, RandomMask
 from unmask.predictors import CrossAttentionPredictor
 from unmask_vision.encoders import ViTEncoder
@@ -45,6 +47,7 @@ class CropMAE(MAE):
         )
 
     @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        """Cuts whole images alone."""
-        return self.tokenizer.patches if isinstance(self.tokenizer, CropTokenizer) else self.tokenizer
+    def embedder(self) -> Embedder:
+        """The encoder, on whole images alone."""
+        tokenizer: Any = self.tokenizer
+        return Embedder(tokenizer.patches, self.encoder)
