@@ -18,6 +18,7 @@ from unmask.plugins.registry import Component, find
 FIGURES = Path(__file__).parent / "figures.yaml"
 PLUGINS = {
     "vision": "Vision", "audio": "Audio", "text": "Text", "graph": "Graphs", "pointcloud": "Point clouds",
+    "multimodal": "Several modalities",
 }  # fmt: skip
 NONE = "not measured"
 

@@ -15,7 +15,12 @@ LAYERS = (
     ("configs",),
     ("method", "model", "optim", "training"),
     ("masks", "losses", "terms", "targets", "predictors", "nn", "data"),
-    ("parts", "structures", "schedules", "seeds", "agreements"),
+    ("embedder", "objectives"),
+    ("joint",),
+    ("parts", "frozen"),
+    ("step", "agreements"),
+    ("structures", "schedules"),
+    ("draws", "seeds"),
     ("plugins",),
     ("support",),
 )

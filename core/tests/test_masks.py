@@ -68,6 +68,7 @@ class TestBlockMask(MaskContract):
 
 
 class TestMultiBlockMask(MaskContract):
+    together = True
     layouts = [Grid((4, 4)), Grid((14, 14)), Grid((2, 2)), Grid((3, 8))]
     refused = [Set(), Sequence(), Grid((2, 4, 4))]
     ragged = (Grid,)
@@ -266,9 +267,10 @@ def test_blocks_are_shares_of_a_samples_own_part_of_the_grid():
 
 
 def test_equally_padded_samples_are_drawn_as_without_the_padding():
+    whole = Tokens(torch.zeros(8, 96, 1), Grid((12, 8)))
     mask, own = (
         blocks_of([12] * 8),
-        MultiBlockMask()(Tokens(torch.zeros(8, 96, 1), Grid((12, 8))), None, seeds.generator("cpu", 0)),
+        MultiBlockMask()(whole, None, streams(whole, 0)),
     )
     assert torch.equal(mask.predict[..., :96], own.predict)
     assert not mask.predict[..., 96:].any()
@@ -313,7 +315,8 @@ def test_grid_counts_a_cut_cell():
 def test_grid_follows_a_padded_sequence_from_its_own_start_to_its_own_end():
     valid = torch.zeros(64, 9, dtype=torch.bool)
     valid[:, 2:7] = True  # padded on both sides
-    mask = GridMask(2)(Tokens(torch.zeros(64, 9, 1), Sequence(), valid=valid), None, seeds.generator("cpu", 0))
+    tokens = Tokens(torch.zeros(64, 9, 1), Sequence(), valid=valid)
+    mask = GridMask(2)(tokens, None, streams(tokens, 0))
     kept = {tuple(row.nonzero().flatten().tolist()) for row in valid & ~mask.hidden}
     assert kept == {(2, 4, 6), (3, 5, 6)}
 

@@ -55,8 +55,8 @@ class Recorder(MaskedModel):
         super().__init__(**parts)
         self.kept: dict[str, list[tuple[int, Tensor, float]]] = {"train": [], "validate": [], "test": []}
 
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        step = super().step(batch, generator)
+    def step(self, batch: Any, seed: int | None = None) -> Step:
+        step = super().step(batch, seed)
         stage = "train" if self.training else "test" if self.trainer.testing else "validate"
         self.kept[stage].append((self.current_epoch, step.mask.hidden, step.loss.total.item()))
         return step

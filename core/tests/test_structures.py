@@ -173,7 +173,7 @@ def test_shares_are_bert_s() -> None:
     assert not (mask.show == DROPPED).any()
 
 
-def test_corruption_depends_on_the_generator_alone() -> None:
+def test_corruption_depends_on_the_streams_alone() -> None:
     mask = Mask(torch.arange(50).expand(4, 50) < 30)
     corruption = Corruption(token=0.5, random=0.5)
     first, again, other = (shown_as(corruption, mask, seed) for seed in (1, 1, 2))
@@ -211,9 +211,13 @@ def test_bad_shares_are_refused(shares: dict[str, float], message: str) -> None:
         Corruption(**shares)
 
 
-def test_random_replacement_of_packed_tokens_is_refused() -> None:
-    with pytest.raises(ValueError, match="`random` must be 0 for packed tokens"):
-        Corruption(random=1)(Mask(torch.ones(5, dtype=torch.bool)))
+def test_donors_of_packed_tokens_are_visible_places_of_the_same_sample() -> None:
+    hidden = torch.tensor([True, False, False, True, True, True, False])
+    offsets = torch.tensor([0, 3, 3, 7])  # the second sample has no token
+    donors = [shown_as(Corruption(random=1), Mask(hidden), seed, offsets).donor for seed in range(50)]
+    each = torch.stack(donors)  # type: ignore[arg-type]
+    assert set(each[:, 0].tolist()) == {1, 2}
+    assert set(each[:, 3:6].flatten().tolist()) == {6}
 
 
 def test_pooling_by_hand() -> None:

@@ -69,7 +69,8 @@ class Question(NamedTuple):
         if right is None:
             given = given._replace(latent=latent)
             right = wanted(self.target, tokens, self.mask, given)
-        return Answer(self.mask, prediction, right, compared(self.loss, prediction, right, given))
+        loss = compared(self.loss, prediction, right, given)
+        return Answer(self.mask, prediction, right.detach() if isinstance(right, torch.Tensor) else right, loss)
 
 
 ASKS = ("hidden", "visible", "all", "sample")

@@ -4,8 +4,9 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from unmask import Mask, Sequence, Tokens
+from unmask import Draws, Mask, Sequence, Tokens
 from unmask.masks import SpanMask
+from unmask.testing.contract import streams
 from unmask_audio.alteration import Alteration
 
 ONLY_TIME = {"frequency_ratio": 0.0, "noise_chance": 0.0}
@@ -17,16 +18,20 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def draws(mask, seed=0):
+    return Draws.of(seed, torch.arange(len(mask.hidden)))
+
+
 def spans(batch, num_frames, ratio=0.15, valid=None):
     tokens = Tokens(torch.zeros(batch, num_frames, 1), Sequence(), valid=valid)
-    return SpanMask(ratio, length=7)(tokens, generator=rng())
+    return SpanMask(ratio, length=7)(tokens, None, streams(tokens))
 
 
 def test_hidden_frames_are_zero_replaced_or_kept_by_their_chances():
     """Frames are numbered from 1, so what became of a sample's hidden frames can be read off them."""
     values = torch.arange(1.0, 41)[None, :, None].expand(3000, -1, 4)
     mask = spans(3000, 40)
-    altered = Alteration(**ONLY_TIME)(values, mask, rng(1))
+    altered = Alteration(**ONLY_TIME).altered(values, mask, draws(mask, 1))
     assert torch.equal(altered[~mask.hidden], values[~mask.hidden])
     hidden, before = altered[mask.hidden].view(3000, -1, 4), values[mask.hidden].view(3000, -1, 4)
     zero, kept = (hidden == 0).flatten(1), (hidden == before).flatten(1)
@@ -40,7 +45,7 @@ def test_hidden_frames_are_zero_replaced_or_kept_by_their_chances():
 def test_stand_ins_are_neighbouring_visible_frames_from_an_even_start():
     values = torch.arange(40.0)[None, :, None].expand(4000, -1, 1)
     mask = spans(4000, 40)
-    altered = Alteration(zero=0.0, random=1.0, keep=0.0, **ONLY_TIME)(values, mask, rng(1))
+    altered = Alteration(zero=0.0, random=1.0, keep=0.0, **ONLY_TIME).altered(values, mask, draws(mask, 1))
     starts = []
     for row, hidden in zip(altered[..., 0].long(), mask.hidden, strict=True):
         visible = (~hidden).nonzero().flatten()
@@ -55,7 +60,7 @@ def test_bands_have_an_even_width_at_an_even_place():
     """Of 20 features at most 4 (20%): widths 0 to 4 alike, starts alike given the width, one band in all frames."""
     values = torch.ones(20_000, 3, 20)
     mask = Mask(torch.zeros(20_000, 3, dtype=torch.bool))
-    zero = Alteration(noise_chance=0.0)(values, mask, rng()) == 0
+    zero = Alteration(noise_chance=0.0).altered(values, mask, draws(mask, 0)) == 0
     assert (zero == zero[:, :1]).all()
     widths, starts = zero[:, 0].sum(1), zero[:, 0].byte().argmax(1)
     assert chisquare(torch.bincount(widths, minlength=5).numpy()).pvalue > LIKELY
@@ -69,17 +74,19 @@ def test_bands_have_an_even_width_at_an_even_place():
 def test_a_band_is_of_each_frame_of_a_token():
     values = torch.ones(500, 2, 30)  # three frames of ten features
     mask = Mask(torch.zeros(500, 2, dtype=torch.bool))
-    zero = (Alteration(noise_chance=0.0, num_features=10)(values, mask, rng()) == 0).unflatten(2, (3, 10))
+    zero = (Alteration(noise_chance=0.0, num_features=10).altered(values, mask, draws(mask, 0)) == 0).unflatten(
+        2, (3, 10)
+    )
     assert (zero == zero[:, :1, :1]).all()
     assert zero[:, 0, 0].sum(1).max() == 2
     with pytest.raises(ValueError, match="`num_features` must divide 30, the width of a token, but is 7"):
-        Alteration(num_features=7)(values, mask)
+        Alteration(num_features=7).altered(values, mask, draws(mask))
 
 
 def test_noise_is_added_to_whole_samples_by_its_chance():
     values = torch.zeros(4000, 5, 6)
     mask = Mask(torch.zeros(4000, 5, dtype=torch.bool))
-    noise = Alteration(frequency_ratio=0.0)(values, mask, rng())
+    noise = Alteration(frequency_ratio=0.0).altered(values, mask, draws(mask, 0))
     noisy = (noise != 0).flatten(1)
     assert torch.equal(noisy.any(1), noisy.all(1))
     assert chisquare([int(noisy.any(1).sum()), int((~noisy.any(1)).sum())], [600, 3400]).pvalue > LIKELY
@@ -90,7 +97,7 @@ def test_the_three_are_independent_of_each_other():
     """In a table of time by noise, and of noise by band, counts are as chance has them."""
     values = torch.ones(20_000, 10, 20)
     mask = Mask(torch.arange(10).expand(20_000, -1) < 2, num_hidden=2)
-    altered = Alteration()(values, mask, rng())
+    altered = Alteration().altered(values, mask, draws(mask, 0))
     quiet = (altered[:, 5] == 1).any(1)  # a visible frame that has its own value somewhere
     changed = ((altered[:, 0] - altered[:, 5]).abs() > 0).any(1)  # hidden frames are unlike visible ones...
     zero = changed[quiet].float().mean()
@@ -106,12 +113,13 @@ def test_hidden_values_are_shown_only_where_all_are_kept():
     valid = torch.arange(30) < torch.tensor([30, 30, 30, 12])[:, None]
     mask = spans(4, 30, valid=valid)
     values = torch.randn(4, 30, 8, generator=rng())
-    before = alteration(values, mask, rng(3))
+    before = alteration.altered(values, mask, draws(mask, 3))
     for other in (torch.randn(4, 30, 8, generator=rng(9)), torch.full((4, 30, 8), float("nan"))):
-        assert torch.equal(alteration(other.where(mask.hidden[..., None], values), mask, rng(3)), before)
-    assert not torch.equal(alteration(values + (~mask.hidden[..., None]), mask, rng(3)), before)
+        changed = other.where(mask.hidden[..., None], values)
+        assert torch.equal(alteration.altered(changed, mask, draws(mask, 3)), before)
+    assert not torch.equal(alteration.altered(values + (~mask.hidden[..., None]), mask, draws(mask, 3)), before)
     padding = torch.full_like(values, 7.0).where(~valid[..., None], values)
-    assert torch.equal(alteration(padding, mask, rng(3))[valid], before[valid])
+    assert torch.equal(alteration.altered(padding, mask, draws(mask, 3))[valid], before[valid])
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class TestTimeOnly(TestTimeFrequency):
 
 
 class TestTimeFrequencyBlock(MaskContract):
+    together = True
     layouts = [Grid((16, 8)), Grid((5, 4))]
     refused = [Set(), Sequence(), Grid((2, 4, 4))]
     ragged = (Grid,)
@@ -155,7 +156,9 @@ def test_small_grids_have_a_context_however_blocks_fall():
 def test_a_short_clips_blocks_lie_within_it():
     mask = draw(TimeFrequencyBlockMask(), padded_grid(32, 8, (32, 8)))
     targets, visible = mask.predict.unflatten(2, (32, 8)), on_grid(~mask.hidden & mask.valid, 32, 8)
-    assert (targets.any(3).sum(2) == torch.tensor([[8], [2]])).all()  # a quarter of each clip's own times
+    num_times = targets.any(3).sum(2)  # about a quarter of each clip's own, 22% to 27%
+    assert set(num_times[0].tolist()) <= {7, 8, 9}
+    assert set(num_times[1].tolist()) == {2}
     times, frequencies = targets.any(1).any(2), targets.any(1).any(1)
     assert not (visible & (times[:, :, None] | frequencies[:, None])).any()
     assert visible.flatten(1).any(1).all()

@@ -9,7 +9,7 @@ from transformers import ASTConfig, ASTModel
 
 from unmask import Corruption, Grid, Latent, Mask, Places, Sequence, Set, Tokens
 from unmask.masks import RandomMask
-from unmask.testing.contract import streams
+from unmask.testing.contract import masked, streams
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.predictors import FramePredictor, LocalDecoder
 
@@ -177,8 +177,7 @@ def test_codes_do_not_depend_on_hidden_values(positions, learned, corruption, tr
     torch.manual_seed(0)
     encoder = SpectrogramViT(16, 2, 2, 12, positions, mask_token=learned).train(training)
     tokens = tokens_on(Grid((4, 3)), 12)
-    generator = torch.Generator().manual_seed(1)
-    mask = corruption(RandomMask(0.6)(tokens, generator=generator), generator)
+    mask = masked(tokens, RandomMask(0.6), corruption, 0).mask
 
     def codes(values):
         with torch.no_grad():
@@ -242,7 +241,7 @@ def test_without_a_learned_token_hidden_places_are_zeros():
     torch.manual_seed(0)
     encoder = shaken(SpectrogramViT(16, 2, 2, 12))
     tokens = tokens_on(Sequence(), 12)
-    mask = Corruption(token=1)(RandomMask(0.5)(tokens, None, streams(tokens, 0)))
+    mask = masked(tokens, RandomMask(0.5), Corruption(token=1), 0).mask
     zeros = replace(tokens, values=tokens.values.masked_fill(mask.hidden[..., None], 0))
     with torch.no_grad():
         torch.testing.assert_close(encoder(tokens, mask).values, encoder(zeros).values)

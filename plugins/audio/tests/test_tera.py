@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unmask import Corruption, Sequence, Tokenizer, Tokens
+from unmask import Draws, Sequence, Tokenizer, Tokens
 from unmask.masks import SpanMask
 from unmask_audio.alteration import Alteration
 from unmask_audio.encoders.vit import SpectrogramViT
@@ -36,21 +36,17 @@ def tera(valid=None, **options):
     return TERA(num_features=FEATURES, tokenizer=Frames(valid), encoder=encoder, **options)
 
 
-def rng():
-    return torch.Generator().manual_seed(3)
-
-
 @pytest.mark.parametrize("valid", [None, VALID], ids=["whole", "padded"])
 def test_a_step_is_the_alteration_then_the_absolute_error_of_all_frames(valid):
     model, given = tera(valid), frames()
-    step = model.step(given, rng())
+    step = model.step(given, 3)
     assert step.mask.hidden.sum(1).tolist() == ([5, 5, 5] if valid is None else [5, 5, 2])
     assert torch.equal(step.tokens.values, given)
 
-    # The same draws, in the same order: the mask, the alteration.
-    generator = rng()
-    mask = SpanMask(0.15, length=7)(step.tokens, generator=generator)
-    altered = Alteration()(given, mask, generator)
+    # The same draws: the mask, the alteration.
+    draws = Draws.of(3, torch.arange(3))
+    mask = SpanMask(0.15, length=7)(step.tokens, None, draws)
+    altered = Alteration().altered(given, mask, draws.named("alteration"))
     assert not torch.equal(altered, given)
     answers = model.predictor.head(
         model.predictor.norm(
@@ -67,14 +63,14 @@ def test_a_step_is_the_alteration_then_the_absolute_error_of_all_frames(valid):
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_answers_do_not_depend_on_hidden_frames_that_are_not_kept(training):
-    model = tera(VALID, alteration=Alteration(zero=0.5, random=0.5, keep=0.0)).train(training)
-    first = model.step(frames(), rng())
+    model = tera(VALID, corruption=Alteration(zero=0.5, random=0.5, keep=0.0)).train(training)
+    first = model.step(frames(), 3)
     hidden = first.mask.hidden[..., None]
-    other = model.step(torch.where(hidden, frames(9), frames()), rng())
+    other = model.step(torch.where(hidden, frames(9), frames()), 3)
     assert torch.equal(first.mask.hidden, other.mask.hidden)
     assert torch.equal(first.prediction.values, other.prediction.values)
     assert not torch.equal(first.target, other.target)
-    seen = model.step(torch.where(hidden, frames(), frames() + 0.1), rng())
+    seen = model.step(torch.where(hidden, frames(), frames() + 0.1), 3)
     assert not torch.equal(first.prediction.values, seen.prediction.values)
 
 
@@ -89,10 +85,11 @@ def test_paper_defaults():
     model = TERA(size="tiny")
     assert (model.encoder.num_layers, model.encoder.embed.in_features, model.encoder.cls_token) == (3, 80, None)
     assert (model.mask.ratio, model.mask.length) == (0.15, 7)
-    assert model.corruption == Corruption(token=0.8, random=0.1, keep=0.1)
-    assert model.alteration == Alteration(0.8, 0.1, 0.1, 0.2, 0.15, 0.2)
-    wave = torch.randn(2, 8000, generator=rng())
-    step = model.step({"wave": wave}, rng())
+    shown = model.corruption
+    assert (shown.zero, shown.token, shown.random, shown.keep) == (0.8, 0.8, 0.1, 0.1)
+    assert (shown.frequency_ratio, shown.noise_chance, shown.noise_std, shown.num_features) == (0.2, 0.15, 0.2, None)
+    wave = torch.randn(2, 8000, generator=torch.Generator().manual_seed(3))
+    step = model.step({"wave": wave}, 3)
     assert step.prediction.values.shape == step.tokens.values.shape == (2, 48, 80)
 
 

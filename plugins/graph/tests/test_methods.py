@@ -140,13 +140,13 @@ def test_adam_adds_decay_to_the_gradient():
 def test_the_teacher_follows_once_per_step():
     torch.manual_seed(0)
     model = GraphMAE2(num_features=5, width=16, num_layers=2, num_heads=4, momentum=0.75)
-    head = model.latent_head
-    before = [head.follower[0].weight.clone(), head.teacher.teacher.layers[0].conv.bias.clone()]
+    head, target = model.objectives["latent"].predictor, model.objectives["latent"].target
+    before = [target.follower[0].weight.clone(), target.teacher.layers[0].conv.bias.clone()]
     with torch.no_grad():
         head.project[0].weight.add_(1.0), model.encoder.layers[0].conv.bias.add_(2.0)
-    head.update(model.encoder, model.progress)
-    assert torch.allclose(head.follower[0].weight, before[0] + 0.25)
-    assert torch.allclose(head.teacher.teacher.layers[0].conv.bias, before[1] + 0.5)
+    target.update(model, model.progress)
+    assert torch.allclose(target.follower[0].weight, before[0] + 0.25)
+    assert torch.allclose(target.teacher.layers[0].conv.bias, before[1] + 0.5)
 
 
 def test_drop_edge_spares_self_loops_and_the_decoder():

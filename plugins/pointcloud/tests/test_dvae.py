@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unmask import Progress, Tokenizer
+from unmask import Draws, Progress, Tokenizer
 from unmask_pointcloud.encoders import DVAEEncoder
 from unmask_pointcloud.methods import DVAE
 from unmask_pointcloud.methods.dvae import from_uniform
@@ -98,7 +98,7 @@ def test_codes_are_drawn_in_training_by_their_chances():
     nn.init.zeros_(model.encoder.book)
     model.encoder.book.data[:, :4] = torch.eye(4)
     scores = torch.tensor([0.0, 1.0, 2.0, -1.0]).expand(1, 20_000, 4)
-    drawn = model._entries(scores, torch.Generator().manual_seed(0))[0, :, :4]
+    drawn = model._entries(scores, Draws.of(0, torch.arange(1)))[0, :, :4]
     assert torch.allclose(drawn.sum(-1), torch.ones(20_000), atol=1e-3)
     assert (drawn.mean(0) - scores[0, 0].softmax(-1)).abs().max() < 0.015
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unmask import Corruption
+from unmask import Corruption, Uniform
 from unmask.masks import RandomMask
+from unmask.testing.contract import masked
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.masks import PatchBlockMask, SectorMask
 from unmask_pointcloud.methods import PointBERT, PointMAE
@@ -22,14 +23,13 @@ def tokens_of(channels=0):
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=["drop", "token", "random"])
-@pytest.mark.parametrize("sampler", [RandomMask(0.6), PatchBlockMask(0.25, 0.45), SectorMask(0.5)], ids=repr)
+@pytest.mark.parametrize("sampler", [RandomMask(0.6), PatchBlockMask(Uniform(0.25, 0.45)), SectorMask(0.5)], ids=repr)
 def test_codes_do_not_depend_on_hidden_points(sampler, corruption, training):
     torch.manual_seed(0)
     encoder = PointTransformer(32, 2, 2, 1, 16, 8, drop_path_ratio=0.0, class_token=True, mask_token=True)
     encoder.train(training)
     tokens = tokens_of(channels=1)
-    generator = torch.Generator().manual_seed(1)
-    mask = corruption(sampler(tokens, generator=generator), generator)
+    mask = masked(tokens, sampler, corruption, 0).mask
 
     def codes(values):
         with torch.no_grad():

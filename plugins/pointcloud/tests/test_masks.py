@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from unmask import Grid, Linear, Sequence, Set, Tokens, num_to_hide
+from unmask import Grid, Sequence, Set, Tokens, Uniform, num_to_hide
 from unmask.masks import RandomMask
 from unmask.testing import MaskContract
 from unmask.testing.contract import streams
@@ -89,14 +89,14 @@ def test_twins_do_not_stand_in_for_the_middle():
 
 def test_a_range_of_ratios_is_drawn_evenly_for_each_cloud():
     centres = torch.randn(3000, 64, 3, generator=torch.Generator().manual_seed(0))
-    mask = draw(PatchBlockMask(0.25, 0.45), tokens_of(centres))
+    mask = draw(PatchBlockMask(Uniform(0.25, 0.45)), tokens_of(centres))
     counts = mask.hidden.sum(1)
     assert mask.num_hidden is None
     assert (counts.min(), counts.max()) == (17, 29)  # 64 - floor(64 * 0.75 - something), 64 - floor(64 * 0.55)
     often = torch.bincount(counts, minlength=30)[17:29].float()
     assert (often / 3000 * 12.8 - 1).abs().max() < 0.4  # each count stands for 1 / 64 of a range of 0.2
     valid = torch.arange(64) < torch.tensor([64, 2, 10]).repeat(1000)[:, None]
-    hidden = draw(PatchBlockMask(0.25, 0.45), tokens_of(centres, valid)).hidden
+    hidden = draw(PatchBlockMask(Uniform(0.25, 0.45)), tokens_of(centres, valid)).hidden
     assert not (hidden & ~valid).any()
     assert ((hidden.sum(1) > 0) & (hidden.sum(1) < valid.sum(1))).all()
 
@@ -132,9 +132,7 @@ def test_sectors_about_the_centres_do_not_move_with_the_cloud():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PatchBlockMask(0.5, 0.4), r"`max_ratio` must be in \[ratio = 0.5, 1\), but is 0.4"),
-        (lambda: PatchBlockMask(0.5, 1.0), "`max_ratio` must be in"),
-        (lambda: PatchBlockMask(Linear(0.2, 0.4), 0.5), "`ratio` must be a number"),
+        (lambda: PatchBlockMask(Uniform(0.5, 0.4)), "`high` must be at least `low`, 0.5, but is 0.4"),
         (lambda: SectorMask(num_sectors=1), "`num_sectors` must be at least 2, but is 1"),
         (lambda: SectorMask(axis="w"), "`axis` must be one of x, y, z, but is 'w'"),
         (lambda: SectorMask(about="it"), "`about` must be one of origin, centres, but is 'it'"),

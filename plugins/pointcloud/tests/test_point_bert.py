@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from unmask import Draws
 from unmask.masks import RandomMask
 from unmask_pointcloud.contrast import MomentumContrast
 from unmask_pointcloud.encoders import PointTransformer
@@ -32,10 +33,11 @@ def test_a_step_written_out():
         ids = model.target.dvae.scores(tokens).argmax(-1)
         assert torch.equal(step.target, ids[step.mask.hidden].view(5, 5))
 
-        # What `step` draws, in its order: mask, shares, patches, mask of mixtures, mask of keys.
-        rng = torch.Generator().manual_seed(2)
-        first = model.corruption(model.mask(tokens, generator=rng), rng)
-        share, noise = torch.rand(5, generator=rng), torch.rand(5, 10, generator=rng)
+        # What `step` draws: a mask, shares and patches, a mask of mixtures, a mask of keys.
+        draws = Draws.of(2, torch.arange(5))
+        first = model.mask(tokens, None, draws)
+        lots = draws.named("mixture")
+        share, noise = lots.uniform(), lots.uniform(10)
         patches, centres, names = tokens.values.clone(), tokens.positions.clone(), ids.clone()
         for cloud in range(5):
             for place in range(10):
@@ -48,7 +50,9 @@ def test_a_step_written_out():
         assert torch.equal(mixture.values, patches)
         assert torch.equal(mixture.positions, centres)
         assert torch.equal(mixture.layout.centres, centres)
-        second, third = (model.corruption(model.mask(one, generator=rng), rng) for one in (mixture, tokens))
+        second = model.mask(mixture, None, draws.named("mixed"))
+        third = model.mask(tokens, None, draws.named("keys"))
+        first, second, third = (model.corruption(tokens, mask).mask for mask in (first, second, third))
 
         named = []
         for cut, mask, truth in ((tokens, first, ids), (mixture, second, names)):

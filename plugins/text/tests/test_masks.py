@@ -18,7 +18,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide
+from unmask import Draws, Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide
 from unmask.testing import MaskContract
 from unmask.testing.contract import streams
 from unmask_text.counting import count_collocations, count_pairs
@@ -238,11 +238,11 @@ def test_spans_start_evenly() -> None:
 
 def test_weighted_draws_follow_their_weights() -> None:
     weights = torch.tensor([1.0, 2.0, 5.0, 0.0]).expand(80_000, -1)
-    first = weighted(weights, torch.Generator().manual_seed(0)).argmin(1)
+    first = weighted(weights, Draws.of(0, torch.arange(len(weights)))).argmin(1)
     counts = torch.bincount(first, minlength=4)
     assert counts[3] == 0
     assert chisquare(counts[:3].numpy(), np.array([1, 2, 5]) * 10_000).pvalue > 1e-3
-    assert (weighted(weights, None).argmax(1) == 3).all()
+    assert (weighted(weights, Draws.of(1, torch.arange(len(weights)))).argmax(1) == 3).all()
 
 
 def test_function_words_come_later(tokenizer_file) -> None:

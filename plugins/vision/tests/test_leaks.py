@@ -5,6 +5,7 @@ import torch
 
 from unmask import Corruption
 from unmask.masks import BlockMask, ColorNoiseMask, GridMask, MultiBlockMask, RandomMask
+from unmask.testing.contract import masked
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.methods import IJEPA, MAE, SimMIM
 from unmask_vision.tokenizer import PatchTokenizer
@@ -51,7 +52,7 @@ def test_vit_drops_hidden_patches(kind, sampler):
     encoder = ViTEncoder(name, SIDE, 4, options=options)
     tokenizer = PatchTokenizer(4)
     image = torch.rand(3, 3, SIDE, SIDE)
-    mask = Corruption(drop=1)(sampler(tokenizer(image), generator=torch.Generator().manual_seed(1)))
+    mask = masked(tokenizer(image), sampler, Corruption(drop=1), 1)
     assert_no_leak(encoder, tokenizer, mask, image)
 
 
@@ -65,7 +66,7 @@ def test_vit_replaces_hidden_patches(kind, corruption):
     encoder = ViTEncoder(name, SIDE, 4, mask_token=True, options=options)
     tokenizer = PatchTokenizer(4)
     image = torch.rand(3, 3, SIDE, SIDE)
-    mask = corruption(RandomMask(0.6)(tokenizer(image)))
+    mask = masked(tokenizer(image), RandomMask(0.6), corruption, 0)
     assert_no_leak(encoder, tokenizer, mask, image)
 
 
@@ -75,7 +76,7 @@ def test_swinv2_replaces_hidden_patches():
     encoder = SwinV2Encoder("swinv2_tiny_window8_256", 64, options=options)
     tokenizer = PatchTokenizer(4)
     image = torch.rand(2, 3, 64, 64)
-    mask = Corruption(token=1)(RandomMask(0.6, unit=8)(tokenizer(image)))
+    mask = masked(tokenizer(image), RandomMask(0.6, unit=8), Corruption(token=1), 0)
     assert_no_leak(encoder, tokenizer, mask, image)
 
 

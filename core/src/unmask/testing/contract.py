@@ -75,7 +75,7 @@ def streams(tokens: Tokens, seed: int = 0) -> Draws:
 
 
 def shown_as(corruption: Corruption, mask: Mask, seed: int = 0, offsets: Tensor | None = None) -> Mask:
-    """How ``corruption`` shows the places of ``mask`` ``[B, N]``, or packed ``[T]`` (one sample without ``offsets``)."""
+    """How ``corruption`` shows places of ``mask`` ``[B, N]``, or packed ``[T]`` (one sample without ``offsets``)."""
     if mask.hidden.ndim == 1 and offsets is None:
         offsets = torch.tensor([0, len(mask.hidden)])
     values = torch.zeros(*mask.hidden.shape, 1)

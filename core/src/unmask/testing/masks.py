@@ -118,8 +118,11 @@ class MaskContract(Contract):
             whole = self._draw(sampler, tokens)
             if self.together:
                 continue
-            part = sampler(replace(tokens, values=tokens.values[4:7]), Progress(), streams(tokens)[4:7])
-            assert torch.equal(part.hidden, whole.hidden[4:7]), layout
+            others = streams(tokens)
+            others.keys[:4] = streams(tokens, 1).keys[:4]
+            again = sampler(tokens, Progress(), others).hidden
+            assert torch.equal(again[4:], whole.hidden[4:]), f"{layout}: another sample changes a sample's mask"
+            assert not torch.equal(again[:4], whole.hidden[:4]), layout
         assert torch.equal(before, torch.get_rng_state())
 
     def test_samples_of_a_batch_differ(self) -> None:

@@ -52,8 +52,11 @@ class MethodContract(Contract):
         assert step.mask.hidden.any()
         assert step.loss.total.shape == ()
         assert torch.isfinite(step.loss.total)
-        assert torch.equal(step.prediction.asked.index, step.mask.asked.index)
-        assert step.loss.per_token.shape == step.mask.asked.index.shape
+        asked, index = step.prediction.asked.index, step.mask.asked.index
+        if asked.ndim > index.ndim:  # several answers at each place, in groups
+            index = index[:, None].expand_as(asked)
+        assert torch.equal(asked, index)
+        assert step.loss.per_token.shape == asked.shape
         assert not step.target.requires_grad
 
     def test_the_seed_decides_the_step(self) -> None:

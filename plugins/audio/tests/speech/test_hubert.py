@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unmask import Corruption
+from unmask import Corruption, Objective
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.methods.hubert import HuBERT
 from unmask_audio.speech import WaveTokenizer
+from unmask_audio.speech.terms import FeaturePenalty
 
 SHORT = {"conv_dim": (8,), "conv_kernel": (9,), "conv_stride": (4,)}
 
@@ -65,11 +66,12 @@ def test_a_step_written_out(counts, ragged, teacher, settings, clips, some_hidde
         assert step.prediction.values.shape[-1] == 6
         assert step.target.shape == step.prediction.values.shape[:-1]
 
-        model.visible_weight = 0.25
+        model.objectives["visible"] = Objective("visible", weight=0.25)
         both = model.step(batch, 0)
         torch.testing.assert_close(both.loss.total, hidden + 0.25 * visible, rtol=1e-4, atol=1e-5)
 
-        model.visible_weight, model.feature_penalty = 0.0, 10.0
+        del model.objectives["visible"]
+        model.terms["feature_penalty"] = FeaturePenalty(10.0)
         features = model.encoder.features(step.tokens)
         real = torch.ones(features.shape[:2], dtype=torch.bool) if step.tokens.valid is None else step.tokens.valid
         kept = model.step(batch, 0).loss.total

@@ -12,6 +12,7 @@ from unmask_audio.masks.time_span import TimeSpanMask
 
 
 class TestTimeSpanMask(MaskContract):
+    together = True
     layouts = [Sequence()]
     refused = [Set(), Grid((6, 8))]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unmask import Sequence, Tokens
+from unmask import Draws, Sequence, Tokens
+from unmask.testing.contract import streams
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.diffusion import DiffusionMask
 from unmask_text.encoders import TransformersEncoder
@@ -189,7 +190,7 @@ def test_the_loss_is_the_bound_by_hand(settings):
 
 def test_times_are_spread_evenly():
     sampler = DiffusionMask()
-    times = sampler.times(64, torch.device("cpu"), torch.Generator().manual_seed(0)).sort().values
+    times = sampler.times(Draws.of(0, torch.arange(64))).sort().values
     steps = times.diff()
     torch.testing.assert_close(steps, torch.full((63,), (1 - 1e-3) / 64), rtol=1e-3, atol=1e-6)
     assert times[0] >= 1e-3 and times[-1] < 1
@@ -206,7 +207,7 @@ def test_the_mask_hides_a_share_t_and_weighs_by_its_inverse(form, documents, den
     if form == "padded":
         repeated = dense(repeated)
     tokens = Tokens(repeated["ids"], Sequence(), valid=repeated.get("valid"), offsets=repeated.get("offsets"))
-    mask = DiffusionMask()(tokens, None, torch.Generator().manual_seed(0))
+    mask = DiffusionMask()(tokens, None, streams(tokens))
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
     assert not (mask.hidden & ~real).any()
     time = 1 / (mask.weight * real.sum())
@@ -233,10 +234,9 @@ def test_the_trained_model_writes_what_it_learned(settings):
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     texts = torch.tensor([[1, 2] * 3, [3, 4] * 3]).repeat(8, 1)
     batch = {"ids": texts.flatten(), "word": torch.arange(6).repeat(16), "offsets": torch.arange(17) * 6}
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(150):
+    for number in range(150):
         optimizer.zero_grad()
-        model.step(batch, generator).loss.total.backward()
+        model.step(batch, number).loss.total.backward()
         optimizer.step()
     model.eval()
     known = {(1, 2) * 3, (3, 4) * 3}

@@ -165,7 +165,7 @@ def test_electra_judges_every_token_and_nothing_else(settings, documents, dense)
 
 def test_no_gradient_passes_through_drawn_tokens(settings, documents):
     model = make("electra", settings)
-    head = model.generator.predictor
+    head = model.corruption.generator.predictor
     step = model.step(documents(), 0)
     (step.loss.total - model.weight * model.loss(step.prediction, step.target).total).backward(retain_graph=False)
     mlm_only = head.dense.weight.grad.clone()
@@ -245,7 +245,8 @@ def test_defaults_are_the_papers():
         return next(field.default for field in fields(method) if field.name == name)
 
     assert default(MLM, "mask").ratio == 0.15
-    assert default(MLM, "corruption") == VocabularyCorruption(token=0.8, random=0.1, keep=0.1)
+    shares = default(MLM, "corruption")
+    assert (shares.token, shares.random, shares.keep) == (0.8, 0.1, 0.1)
     assert default(SpanBERT, "corruption").per_span
     assert default(ELECTRA, "weight") == 50
     assert default(MAELM, "corruption").drop == 1

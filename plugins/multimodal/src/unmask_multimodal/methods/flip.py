@@ -1,4 +1,4 @@
-"""FLIP: an image of which half is hidden, and its text, have codes near to each other (Li et al. 2022, arXiv:2212.00794)."""
+"""FLIP: codes of half-hidden images are near to those of their texts (Li et al. 2022, arXiv:2212.00794)."""
 
 from __future__ import annotations
 
