@@ -56,8 +56,8 @@ class Recorder(MaskedModel):
         super().__init__(**parts)
         self.kept: dict[str, list[tuple[int, Tensor, float]]] = {"train": [], "validate": [], "test": []}
 
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        step = super().step(batch, generator)
+    def step(self, batch: Any, seed: int | None = None) -> Step:
+        step = super().step(batch, seed)
         stage = "train" if self.training else "test" if self.trainer.testing else "validate"
         self.kept[stage].append((self.current_epoch, step.mask.hidden, step.loss.total.item()))
         return step
@@ -141,7 +141,7 @@ def test_validation_and_test_masks_are_those_of_every_run() -> None:
 
 
 def test_half_of_the_places_is_hidden_and_the_step_hands_all_of_it_on() -> None:
-    made = make().step({"values": toy_rows(4)}, torch.Generator().manual_seed(0))
+    made = make().step({"values": toy_rows(4)}, 0)
     assert made.mask.hidden.sum(1).tolist() == [3] * 4
     assert made.prediction.values.shape == made.target.shape == (4, 3, 4)
     assert not made.target.requires_grad
