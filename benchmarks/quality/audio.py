@@ -221,9 +221,9 @@ def codes_of(model: Any) -> tuple[Callable[[Any], Tensor], nn.Module]:
         return lambda batch: model.codes(batch).flatten(2), model
 
     def codes(batch: Any) -> Tensor:
-        tokens = model.embedding_tokenizer(batch)
-        values = model.embedder(tokens).values
-        times = tokens.layout.shape[0] if isinstance(tokens.layout, Grid) else values.shape[1]
+        latent = model.embed(batch)
+        values, layout = latent.values, latent.places.layout
+        times = layout.shape[0] if isinstance(layout, Grid) else values.shape[1]
         return values.unflatten(1, (times, -1)).flatten(2)
 
     return codes, model

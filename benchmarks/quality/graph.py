@@ -32,10 +32,10 @@ import lightning as L
 import numpy as np
 from settings import Changeable
 
+from unmask import Corruption
 from unmask.losses import ScaledCosineLoss
 from unmask.masks import RandomMask
 from unmask.support.nearest import nearest, quoted
-from unmask_graph.corruption import NodeCorruption
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.planetoid import PlanetoidData
 from unmask_graph.data.tu import TUData
@@ -127,7 +127,7 @@ def model_of(data: GraphData, setting: Setting) -> GraphMAE:
         num_layers=setting.num_layers,
         mask=RandomMask(setting.mask_ratio),
         loss=ScaledCosineLoss(setting.gamma),
-        corruption=NodeCorruption(token=1 - setting.replace, random=setting.replace),
+        corruption=Corruption(token=1 - setting.replace, random=setting.replace),
         optim=Adam(
             base_lr=setting.lr,
             scale_lr=False,

@@ -34,7 +34,7 @@ from budget import fit
 from settings import Changeable, lines, prepare
 from sklearn.model_selection import StratifiedKFold
 
-from unmask import Encoder, MaskedModel, Optimization
+from unmask import Embedder, MaskedModel, Optimization
 from unmask.masks import RandomMask
 from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import raw_vectors, vectors
@@ -185,17 +185,13 @@ def trained(method: str, data: NpzCloudsData, setting: Setting, budget_s: float,
 
 
 def extracted(
-    model: MaskedModel, data: NpzCloudsData, raw: bool = False, encoder: Encoder | None = None
+    model: MaskedModel, data: NpzCloudsData, raw: bool = False, embedder: Embedder | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Features and labels of the clouds to fit on, and of those to score on; by the model's encoder or another."""
+    """Features and labels of the clouds to fit on, and of those to score on; by the model's embedder or another."""
     found = []
     for split in (data.splits.probe_train, data.splits.probe_test):
         loader = batches(data, split, 64)
-        got = (
-            raw_vectors(model.tokenizer, loader)
-            if raw
-            else vectors(encoder or model.embedder, model.embedding_tokenizer, loader, "mean+max")
-        )
+        got = raw_vectors(model.embedder, loader) if raw else vectors(embedder or model.embedder, loader, "mean+max")
         assert got.label is not None
         found.append((got.values, got.label))
     return found
@@ -205,9 +201,9 @@ def measured(
     model: MaskedModel, untrained: MaskedModel, data: NpzCloudsData, seed: int, num_episodes: int
 ) -> dict[str, dict[str, float]]:
     """By row and column, an accuracy."""
-    collected = with_statistics(untrained.embedder, untrained.embedding_tokenizer, data.train_dataloader())
+    collected = with_statistics(untrained.embedder, data.train_dataloader())
     parts = [
-        extracted(model, data, raw=True), extracted(untrained, data), extracted(untrained, data, encoder=collected),
+        extracted(model, data, raw=True), extracted(untrained, data), extracted(untrained, data, embedder=collected),
         extracted(model, data),
     ]  # fmt: skip
     columns = {name: (train[0], test[0]) for name, (train, test) in zip(COLUMNS, parts, strict=True)}

@@ -230,7 +230,7 @@ def probe(models: dict[str, MLM], data: TextFilesData, arguments: argparse.Names
     texts = [[named.decode(one[n]["ids"].tolist()) for n in range(len(one))] for one in sets]
     columns = {"TF-IDF": (words.fit_transform(texts[0]).toarray(), words.transform(texts[1]).toarray())}
     for name, one in models.items():
-        train, test = (vectors(one.encoder, one.tokenizer, loader, "mean", arguments.layer) for loader in loaders)
+        train, test = (vectors(one.embedder, loader, "mean", arguments.layer) for loader in loaders)
         columns[name] = (train.values, test.values)
     found = probe_columns(
         columns,

@@ -226,7 +226,7 @@ def extract(model: torch.nn.Module, data: FashionData) -> tuple[np.ndarray, np.n
     for dataset in (data.splits.probe_train, data.splits.probe_test):
         loader = DataLoader(dataset, batch_size=500)
         if isinstance(model, MAE):
-            matrices.append(vectors(model.embedder, model.tokenizer, loader).values)
+            matrices.append(vectors(model.embedder, loader).values)
             continue
         model.eval()
         config, codes = model.config, []

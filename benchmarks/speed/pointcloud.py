@@ -91,11 +91,11 @@ def step(device: str) -> dict[str, Pair]:
     points = 0.3 * cloud(16, 1024, device)
 
     def ours() -> Tensor:
-        loss = model.step({"points": points}, torch.Generator(device).manual_seed(0)).loss.total
+        loss = model.step({"points": points}, 0).loss.total
         return backward(loss, model)
 
     with torch.no_grad():
-        mask: Mask = model.step({"points": points}, torch.Generator(device).manual_seed(0)).mask
+        mask: Mask = model.step({"points": points}, 0).mask
 
     def plain() -> Tensor:
         return backward(plain_step(model, net, points, mask.hidden), model)

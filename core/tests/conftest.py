@@ -19,7 +19,9 @@ TOY = '''
 import torch
 from torch import nn
 
-from unmask import Corruption, Encoder, Latent, MaskedDataModule, MaskedModel, Optimization, Sequence, Tokenizer, Tokens
+from unmask import (
+    Corruption, Embedder, Encoder, Latent, MaskedDataModule, MaskedModel, Optimization, Sequence, Tokenizer, Tokens,
+)
 from unmask.data import Splits
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
@@ -74,7 +76,7 @@ class Taught(MaskedModel):
 
     @property
     def embedder(self):
-        return self.target.teacher
+        return Embedder(self.tokenizer, self.target.teacher)
 
 
 class Numbers(MaskedDataModule):

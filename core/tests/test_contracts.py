@@ -299,7 +299,7 @@ def test_a_target_with_a_gradient_is_found():
             super().__init__()
             self.scale = nn.Parameter(torch.ones(()))
 
-        def forward(self, tokens, mask):
+        def forward(self, tokens, mask, given=None):
             return super().forward(tokens, mask) * self.scale
 
     breaks(TargetContract, "test_one_answer_per_asked_place_and_none_has_a_gradient", make=Learned, tokens=rows)

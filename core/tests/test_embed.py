@@ -58,7 +58,7 @@ class Rows(Tokenizer):
 class Forbidden(MaskSampler):
     """No inference path may come here."""
 
-    def forward(self, tokens, progress=None, generator=None):
+    def forward(self, tokens, progress=None, draws=None):
         raise AssertionError("a mask was drawn")
 
     sample = None
@@ -130,7 +130,7 @@ def test_no_inference_path_masks_and_all_give_the_bare_codes(tmp_path):
     trained.encoder.masks.clear()
     embed.embed(trained, data, tmp_path / "f.npy")
     assert np.array_equal(np.load(tmp_path / "f.npy"), expected.detach().numpy())
-    assert np.array_equal(vectors(trained.encoder, trained.tokenizer, data.val_dataloader()).values, expected.detach())
+    assert np.array_equal(vectors(trained.embedder, data.val_dataloader()).values, expected.detach())
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
     assert torch.equal(torch.cat(trainer.predict(trained, data)), expected.detach())
     assert trained.encoder.masks == [None] * 15

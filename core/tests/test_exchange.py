@@ -65,7 +65,7 @@ class TestTorchExport(_Toys):
 
 def codes(run, pool="mean"):
     trained = load_run(run)
-    return vectors(trained.model.embedder, trained.model.tokenizer, trained.datamodule.val_dataloader(), pool).values
+    return vectors(trained.model.embedder, trained.datamodule.val_dataloader(), pool).values
 
 
 def test_a_report_by_hand():
@@ -108,9 +108,9 @@ def test_a_file_rebuilds_the_run_with_nothing_else(run, toys, capsys):
     assert "Predictor: none in these weights, left as initialised." in said
     assert np.array_equal(codes("runs/imported"), codes(run))
     model = load_run("runs/imported").model
-    assert model.embedder is not model.encoder or run == "toy"
+    assert model.embedder.encoder is not model.encoder or run == "toy"
     for name, tensor in model.encoder.state_dict().items():
-        assert torch.equal(tensor, model.embedder.state_dict()[name]), "a teacher begins as the encoder"
+        assert torch.equal(tensor, model.embedder.encoder.state_dict()[name]), "a teacher begins as the encoder"
 
 
 def test_the_metadata_tells_all(toys):
@@ -238,7 +238,7 @@ def test_programs_give_the_runs_features_at_any_batch_size(name, pool, toys):
     trained = load_run("toy")
     for size in (1, 3, 16):
         x = torch.stack([trained.datamodule.load().val[i]["x"] for i in range(size)])
-        expected = Pipeline(trained.model.tokenizer, trained.model.encoder, pool)({"x": x}).detach()
+        expected = Pipeline(trained.model.embedder, pool)({"x": x}).detach()
         if name == "onnx":
             import onnxruntime
 

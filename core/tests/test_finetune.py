@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
+from unmask.embedder import Embedder
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel
@@ -78,7 +79,7 @@ class Pointwise(Encoder):
 class Taught(MaskedModel):
     @property
     def embedder(self):
-        return self.target.teacher
+        return Embedder(self.tokenizer, self.target.teacher)
 
 
 def model_of(encoder=Attending, seed=0, cls=MaskedModel, target=None, **options):
@@ -315,8 +316,8 @@ def test_a_frozen_encoder_stays_as_it_is_and_drops_nothing(data):
 
 def test_a_teacher_is_trained_but_what_is_fixed_by_design_is_not(data):
     model = model_of(cls=Taught, target=EMATeacher())
-    assert not any(p.requires_grad for p in model.embedder.parameters())
-    flags = {name: p.requires_grad for name, p in trainable_embedder(model).named_parameters()}
+    assert not any(p.requires_grad for p in model.embedder.encoder.parameters())
+    flags = {name: p.requires_grad for name, p in trainable_embedder(model).encoder.named_parameters()}
     assert flags == {name: name != "pos_embed" for name in flags}
     result = finetune(data, pretrained=model, settings=replace(QUICK, epochs=8))
     assert result.rows[0].cells[PRETRAINED].mean > 0.8

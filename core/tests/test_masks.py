@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unmask import Draws, Grid, Linear, Progress, Sequence, Set, Tokens
+from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, seeds
 from unmask.masks import (
     BlockMask,
     ColorNoiseMask,
@@ -71,7 +71,6 @@ class TestMultiBlockMask(MaskContract):
     layouts = [Grid((4, 4)), Grid((14, 14)), Grid((2, 2)), Grid((3, 8))]
     refused = [Set(), Sequence(), Grid((2, 4, 4))]
     ragged = (Grid,)
-    together = True
 
     def make(self, **options):
         return MultiBlockMask(**options)
@@ -246,7 +245,7 @@ def blocks_of(num_rows, *, columns=8, rows=16):
     """A mask of samples that have so many rows of a grid."""
     valid = torch.arange(rows * columns) < columns * torch.tensor(num_rows)[:, None]
     tokens = Tokens(torch.zeros(*valid.shape, 1), Grid((rows, columns)), valid=valid)
-    return MultiBlockMask()(tokens, None, streams(tokens))
+    return MultiBlockMask()(tokens, None, streams(tokens, 0))
 
 
 def test_blocks_are_shares_of_a_samples_own_part_of_the_grid():
@@ -267,8 +266,10 @@ def test_blocks_are_shares_of_a_samples_own_part_of_the_grid():
 
 
 def test_equally_padded_samples_are_drawn_as_without_the_padding():
-    tokens = Tokens(torch.zeros(8, 96, 1), Grid((12, 8)))
-    mask, own = blocks_of([12] * 8), MultiBlockMask()(tokens, None, streams(tokens))
+    mask, own = (
+        blocks_of([12] * 8),
+        MultiBlockMask()(Tokens(torch.zeros(8, 96, 1), Grid((12, 8))), None, seeds.generator("cpu", 0)),
+    )
     assert torch.equal(mask.predict[..., :96], own.predict)
     assert not mask.predict[..., 96:].any()
     assert mask.num_hidden == own.num_hidden
@@ -284,7 +285,7 @@ def test_padding_amid_a_grid_is_refused():
 
 def test_targets_may_touch_every_border():
     tokens = Tokens(torch.zeros(500, 196, 1), Grid((14, 14)))
-    share = MultiBlockMask()(tokens, None, streams(tokens)).predict.double().mean((0, 1)).view(14, 14)
+    share = MultiBlockMask()(tokens, None, streams(tokens, 0)).predict.double().mean((0, 1)).view(14, 14)
     assert min(share[0].min(), share[-1].min(), share[:, 0].min(), share[:, -1].min()) > 0
 
 
@@ -312,8 +313,7 @@ def test_grid_counts_a_cut_cell():
 def test_grid_follows_a_padded_sequence_from_its_own_start_to_its_own_end():
     valid = torch.zeros(64, 9, dtype=torch.bool)
     valid[:, 2:7] = True  # padded on both sides
-    tokens = Tokens(torch.zeros(64, 9, 1), Sequence(), valid=valid)
-    mask = GridMask(2)(tokens, None, streams(tokens))
+    mask = GridMask(2)(Tokens(torch.zeros(64, 9, 1), Sequence(), valid=valid), None, seeds.generator("cpu", 0))
     kept = {tuple(row.nonzero().flatten().tolist()) for row in valid & ~mask.hidden}
     assert kept == {(2, 4, 6), (3, 5, 6)}
 
@@ -379,7 +379,7 @@ def test_spans_lie_evenly_away_from_the_ends():
 
 def test_geometric_spans_have_the_papers_mean():
     sampler = SpanMask(0.15, length=10, geometric=0.2)
-    lengths = sampler._lengths(Draws.of(0, torch.arange(1)).uniform(100_000)[0], 10)
+    lengths = sampler._lengths(torch.rand(100_000, generator=seeds.generator("cpu", 0)), 10)
     weights = 0.2 * 0.8 ** torch.arange(10.0)
     weights /= weights.sum()
     assert lengths.min() == 1
@@ -392,7 +392,7 @@ def test_spans_stay_within_a_ragged_sample():
     lengths = torch.tensor([50, 30, 12, 2])
     valid = torch.arange(50) < lengths[:, None]
     tokens = Tokens(torch.zeros(4, 50, 1), Sequence(), valid=valid)
-    hidden = SpanMask(0.4, length=8)(tokens, None, streams(tokens)).hidden
+    hidden = SpanMask(0.4, length=8)(tokens, None, streams(tokens, 0)).hidden
     assert hidden.sum(1).tolist() == [num_to_hide(int(n), 0.4) for n in lengths]
     assert max(runs(hidden[2].numpy())) == 5  # one span, no longer than what is to be hidden
 
@@ -413,7 +413,7 @@ def test_blocks_on_a_padded_grid_stay_in_one_piece_of_it():
     valid = torch.zeros(100, 8, 12, dtype=torch.bool)
     valid[:, 2:7, 3:] = True
     tokens = Tokens(torch.zeros(100, 96, 1), Grid((8, 12)), valid=valid.flatten(1))
-    mask = BlockMask(0.4)(tokens, None, streams(tokens))
+    mask = BlockMask(0.4)(tokens, None, streams(tokens, 0))
     assert not (mask.hidden & ~mask.valid).any()
     assert min(min(pieces(hidden.numpy())) for hidden in mask.hidden.view(100, 8, 12)) > 1
 

@@ -15,10 +15,9 @@ from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel, Step
 from unmask.optim import Optimization
-from unmask.parts import Encoder, Tokenizer
+from unmask.parts import Corruption, Encoder, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.schedules import Linear
-from unmask.parts import Corruption
 from unmask.structures import Latent, Mask, Sequence, Tokens
 from unmask.targets import EMATeacher, ValueTarget
 
@@ -56,8 +55,8 @@ class Recorder(MaskedModel):
         super().__init__(**parts)
         self.kept: dict[str, list[tuple[int, Tensor, float]]] = {"train": [], "validate": [], "test": []}
 
-    def step(self, batch: Any, seed: int | None = None) -> Step:
-        step = super().step(batch, seed)
+    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
+        step = super().step(batch, generator)
         stage = "train" if self.training else "test" if self.trainer.testing else "validate"
         self.kept[stage].append((self.current_epoch, step.mask.hidden, step.loss.total.item()))
         return step

@@ -20,10 +20,9 @@ from unmask.callbacks import CollapseMonitor, OnlineProbe
 from unmask.data import MaskedDataModule, Splits
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks.random import RandomMask
-from unmask.parts import Encoder, Target, Tokenizer
+from unmask.parts import Corruption, Encoder, Target, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.runs.records import MetricsFile
-from unmask.parts import Corruption
 from unmask.structures import Mask, Prediction
 from unmask.targets import EMATeacher, ValueTarget
 from unmask.tools.health import measures as health
@@ -193,7 +192,7 @@ class Each(Encoder):
 class Ids(Target):
     """The largest feature of a token."""
 
-    def forward(self, tokens, mask):
+    def forward(self, tokens, mask, given=None):
         return mask.asked.gather(tokens.values.argmax(-1)[..., None]).squeeze(-1)
 
 
@@ -203,7 +202,7 @@ class Online(Target):
     def start(self, encoder):
         self.__dict__["encoder"] = encoder
 
-    def forward(self, tokens, mask):
+    def forward(self, tokens, mask, given=None):
         with torch.enable_grad():
             return mask.asked.gather(self.__dict__["encoder"](tokens).values)
 

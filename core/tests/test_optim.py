@@ -16,10 +16,9 @@ from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel
 from unmask.optim import Optimization, parameter_groups
-from unmask.parts import Encoder, Tokenizer
+from unmask.parts import Corruption, Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
 from unmask.schedules import Linear
-from unmask.parts import Corruption
 from unmask.structures import Latent, Mask, Sequence, Tokens
 from unmask.targets import EMATeacher
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from unmask.data import MaskedDataModule, Splits
+from unmask.embedder import Embedder
 from unmask.losses import MSELoss
 from unmask.masks import RandomMask
 from unmask.model import MaskedModel
@@ -64,7 +65,7 @@ def samples(num=6, labels=True):
 def test_features_are_pooled_codes_of_everything_without_dropout():
     encoder = Doubling().train()
     encoder.frozen.eval()
-    X, y, _ = vectors(encoder, Rows(), DataLoader(samples(), 4))
+    X, y, _ = vectors(Embedder(Rows(), encoder), DataLoader(samples(), 4))
     expected = 2 * torch.arange(36.0).reshape(6, 3, 2).mean(1)
     assert X.dtype == np.float32
     np.testing.assert_array_equal(X, expected.numpy())
@@ -76,7 +77,7 @@ def test_features_are_pooled_codes_of_everything_without_dropout():
 
 
 def test_no_labels_no_y():
-    assert vectors(Doubling(), Rows(), DataLoader(samples(labels=False), 4))[1] is None
+    assert vectors(Embedder(Rows(), Doubling()), DataLoader(samples(labels=False), 4))[1] is None
 
 
 def test_random_states_are_put_back_even_after_an_error():
@@ -84,7 +85,7 @@ def test_random_states_are_put_back_even_after_an_error():
         return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
 
     before = states()
-    vectors(Doubling(), Rows(), DataLoader(samples(), 4, shuffle=True))
+    vectors(Embedder(Rows(), Doubling()), DataLoader(samples(), 4, shuffle=True))
     assert states() == before
     encoder = Doubling().train()
     with pytest.raises(RuntimeError), evaluating(encoder):  # noqa: PT012
@@ -95,16 +96,16 @@ def test_random_states_are_put_back_even_after_an_error():
 
 
 def test_raw_features_are_flat_values_or_means_of_ragged_ones():
-    X, *_ = raw_vectors(Rows(), DataLoader(samples(), 4))
+    X, *_ = raw_vectors(Embedder(Rows(), Doubling()), DataLoader(samples(), 4))
     np.testing.assert_array_equal(X, np.arange(36.0).reshape(6, 6))
     valid = torch.tensor([[True, True, False], [True, False, False]])
     x = torch.arange(12.0).reshape(2, 3, 2)
-    X, *_ = raw_vectors(Rows(), [{"x": x, "valid": valid}])
+    X, *_ = raw_vectors(Embedder(Rows(), Doubling()), [{"x": x, "valid": valid}])
     np.testing.assert_array_equal(X, [[1, 2], [6, 7]])
     with pytest.raises(ValueError, match="ids"):
-        raw_vectors(Rows(), [{"x": torch.zeros(2, 3, dtype=torch.long)}])
+        raw_vectors(Embedder(Rows(), Doubling()), [{"x": torch.zeros(2, 3, dtype=torch.long)}])
     with pytest.raises(ValueError, match="at least one batch"):
-        raw_vectors(Rows(), [])
+        raw_vectors(Embedder(Rows(), Doubling()), [])
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +186,15 @@ def test_raw_features_are_averaged_everywhere_as_soon_as_any_batch_is_ragged():
     x = torch.arange(12.0).reshape(2, 3, 2)
     whole, padded = {"x": x}, {"x": x, "valid": torch.tensor([[True, True, False], [True, False, False]])}
     means, short = [[2, 3], [8, 9]], [[1, 2], [6, 7]]
-    np.testing.assert_array_equal(raw_vectors(Rows(), [whole, padded])[0], means + short)
-    np.testing.assert_array_equal(raw_vectors(Rows(), [padded, whole])[0], short + means)
-    np.testing.assert_array_equal(raw_vectors(Rows(), [whole, {"x": x[:, :2]}])[0], [*means, [1, 2], [7, 8]])
+    np.testing.assert_array_equal(raw_vectors(Embedder(Rows(), Doubling()), [whole, padded])[0], means + short)
+    np.testing.assert_array_equal(raw_vectors(Embedder(Rows(), Doubling()), [padded, whole])[0], short + means)
+    np.testing.assert_array_equal(
+        raw_vectors(Embedder(Rows(), Doubling()), [whole, {"x": x[:, :2]}])[0], [*means, [1, 2], [7, 8]]
+    )
     packed = {"x": torch.arange(10.0).reshape(5, 2), "offsets": torch.tensor([0, 2, 5])}
-    np.testing.assert_array_equal(raw_vectors(Rows(), [whole, packed])[0], [*means, [1, 2], [6, 7]])
+    np.testing.assert_array_equal(
+        raw_vectors(Embedder(Rows(), Doubling()), [whole, packed])[0], [*means, [1, 2], [6, 7]]
+    )
 
 
 def test_a_tokenizer_may_have_raw_features_of_its_own():
@@ -198,18 +203,18 @@ def test_a_tokenizer_may_have_raw_features_of_its_own():
             return tokens.values.amax((1, 2))[:, None]
 
     ids = {"x": torch.arange(6).reshape(2, 3)[..., None]}
-    np.testing.assert_array_equal(raw_vectors(Own(), [ids])[0], [[2], [5]])
+    np.testing.assert_array_equal(raw_vectors(Embedder(Own(), Doubling()), [ids])[0], [[2], [5]])
 
 
 def test_flat_codes_keep_their_order_and_need_equal_lengths():
     batch = {"x": torch.arange(12.0).reshape(2, 3, 2)}
-    flat, *_ = vectors(Doubling(), Rows(), [batch], pool="flat")
+    flat, *_ = vectors(Embedder(Rows(), Doubling()), [batch], pool="flat")
     np.testing.assert_array_equal(flat, 2 * np.arange(12.0).reshape(2, 6))
     padded = batch | {"valid": torch.tensor([[True, True, False], [True, True, True]])}
     packed = {"x": batch["x"].flatten(0, 1), "offsets": torch.tensor([0, 2, 6])}
     for ragged in ([padded], [packed], [batch, {"x": batch["x"][:, :2]}]):
         with pytest.raises(ValueError, match="differ in length, but is 'flat'"):
-            vectors(Doubling(), Rows(), ragged, pool="flat")
+            vectors(Embedder(Rows(), Doubling()), ragged, pool="flat")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -220,20 +225,20 @@ def test_labels_per_token_make_a_row_of_each_token_that_has_one(packed):
     if packed:
         batch |= {"x": x[valid], "valid": None, "label": label[valid], "offsets": torch.tensor([0, 3, 5])}
     expected = [[0, 1], [4, 5], [6, 7], [8, 9]]
-    found = vectors(Doubling(), Rows(), [batch], groups="who")
+    found = vectors(Embedder(Rows(), Doubling()), [batch], groups="who")
     np.testing.assert_array_equal(found.values, 2 * np.array(expected))
     assert found.label.tolist() == [0, 1, 1, 0]
     assert found.group.tolist() == ["ann", "ann", "bob", "bob"]
-    np.testing.assert_array_equal(raw_vectors(Rows(), [batch]).values, expected)
+    np.testing.assert_array_equal(raw_vectors(Embedder(Rows(), Doubling()), [batch]).values, expected)
     with pytest.raises(ValueError, match="'mean' for labels per token"):
-        vectors(Doubling(), Rows(), [batch], pool="max")
+        vectors(Embedder(Rows(), Doubling()), [batch], pool="max")
     with pytest.raises(ValueError, match=r"`groups` must be a key of the samples \(x, .*, but is 'nobody'"):
-        vectors(Doubling(), Rows(), [batch], groups="nobody")
+        vectors(Embedder(Rows(), Doubling()), [batch], groups="nobody")
 
 
 def test_samples_without_a_class_are_left_out():
     batch = {"x": torch.arange(12.0).reshape(3, 2, 2), "label": torch.tensor([1, -100, 0])}
-    X, y, _ = vectors(Doubling(), Rows(), [batch], pool="flat")
+    X, y, _ = vectors(Embedder(Rows(), Doubling()), [batch], pool="flat")
     np.testing.assert_array_equal(X, 2 * np.array([[0, 1, 2, 3], [8, 9, 10, 11]]))
     assert y.tolist() == [1, 0]
 
@@ -420,7 +425,7 @@ def test_a_run_gets_three_columns_and_its_numbers_are_those_of_its_features():
     result = probe([(model(), model(2.0))], data, num_draws=2, labels_per_class=(5,))
     assert result.columns == [RAW, UNTRAINED, PRETRAINED]
     assert result.details["widths"] == {RAW: 6, UNTRAINED: 2, PRETRAINED: 2}
-    X, Z = (vectors(Scaled(), Rows(), DataLoader(one, 16)) for one in (data.splits.train, data.splits.val))
+    X, Z = (vectors(Embedder(Rows(), Scaled()), DataLoader(one, 16)) for one in (data.splits.train, data.splits.val))
     alone = probe_columns({"x": (X[0], Z[0])}, X[1], Z[1], num_draws=2, labels_per_class=(5,))
     assert [row.cells[PRETRAINED].scores for row in result.rows] == [row.cells["x"].scores for row in alone.rows]
     flat = probe([(model(), model())], data, pool="flat", probes=["knn"])
@@ -517,7 +522,7 @@ def test_encoders_with_batchnorm_get_a_column_with_statistics():
     encoder = Scaled(norm=True)
     before = copy.deepcopy(encoder.state_dict())
     loader = DataLoader(Data().splits.train, 10)
-    collected = with_statistics(encoder, Rows(), loader)
+    collected = with_statistics(Embedder(Rows(), encoder), loader).encoder
     x = torch.stack([sample["x"] for sample in Data().splits.train]) * 3
     torch.testing.assert_close(collected.norm.running_mean, x.flatten(0, 1).mean(0))
     batchwise = torch.stack([part.flatten(0, 1).var(0) for part in x.split(10)]).mean(0)

@@ -13,8 +13,7 @@ from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks import RandomMask
-from unmask.parts import Encoder, MaskSampler, Predictor, Target, Tokenizer
-from unmask.parts import Corruption
+from unmask.parts import Corruption, Encoder, MaskSampler, Predictor, Target, Tokenizer
 from unmask.structures import RANDOM, TOKEN, Mask, Prediction
 from unmask.targets import ValueTarget
 from unmask.tools.pictures.drawing import draw, views
@@ -102,7 +101,7 @@ class Hidden(Target):
         super().__init__()
         self.restores = restores
 
-    def forward(self, tokens, mask):
+    def forward(self, tokens, mask, given=None):
         return mask.asked.gather(tokens.values)
 
     def restore(self, prediction, tokens, mask):

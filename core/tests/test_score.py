@@ -16,9 +16,8 @@ from unmask.data import MaskedDataModule, Splits
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks import RandomMask
 from unmask.model import MaskedModel
-from unmask.parts import Encoder, Tokenizer
+from unmask.parts import Corruption, Encoder, Tokenizer
 from unmask.predictors import LinearPredictor, TransformerPredictor
-from unmask.parts import Corruption
 from unmask.structures import Grid, Latent, Layout, Sequence, Set, Tokens
 from unmask.targets import ValueTarget
 from unmask.tools.probe.probe import PRETRAINED, RAW, UNTRAINED
@@ -264,7 +263,7 @@ def test_ids_have_a_loss_but_nothing_to_explain():
             return Splits(samples, samples)
 
     class Same(ValueTarget):
-        def forward(self, tokens, mask):
+        def forward(self, tokens, mask, given=None):
             return mask.asked.gather(tokens.values)
 
     pair = [model(Embedded()), model(Embedded())]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from unmask.draws import Draws
 from unmask.parts import Corruption
 from unmask.structures import DROPPED, KEPT, RANDOM, TOKEN, Latent, Mask, Places, Sequence, Set, Tokens
+from unmask.testing.contract import shown_as
 
 
 def bools(*rows: str) -> torch.Tensor:
@@ -149,21 +147,13 @@ def test_places_of_tokens_hold_no_values() -> None:
     assert tokens.places.valid is tokens.valid
 
 
-def corrupted(corruption: Corruption, mask: Mask, seed: int = 0) -> Mask:
-    """The mask of dense tokens with what ``corruption`` shows of it."""
-    tokens = Tokens(torch.zeros(*mask.hidden.shape, 2), Sequence(), valid=mask.valid)
-    return corruption(tokens, replace(mask, draws=Draws.of(seed, torch.arange(len(mask.hidden))))).mask
-
-
 def test_dropping_leaves_the_mask_alone() -> None:
-    tokens, mask = Tokens(VALUES[:1], Set()), Mask(bools("x..x"))
-    shown = Corruption(drop=1)(tokens, mask)
-    assert shown.mask is mask
-    assert shown.tokens is tokens
+    mask = Mask(bools("x..x"))
+    assert Corruption(drop=1)(mask) is mask
 
 
 def test_replacing_all_shows_every_place_to_the_encoder() -> None:
-    shown = Corruption(token=1)(Tokens(VALUES[:1], Set()), Mask(bools("x..x"))).mask
+    shown = Corruption(token=1)(Mask(bools("x..x")))
     assert shown.show is not None
     assert (shown.show == TOKEN).all()
     assert shown.seen is None
@@ -173,7 +163,7 @@ def test_replacing_all_shows_every_place_to_the_encoder() -> None:
 def test_shares_are_bert_s() -> None:
     hidden = torch.ones(40, 500, dtype=torch.bool)
     hidden[:, 0] = False
-    mask = corrupted(Corruption(token=0.8, random=0.1, keep=0.1), Mask(hidden), seed=1)
+    mask = shown_as(Corruption(token=0.8, random=0.1, keep=0.1), Mask(hidden), 1)
     assert mask.show is not None
     counts = torch.stack([(mask.show[hidden] == how).sum() for how in (TOKEN, RANDOM, KEPT)]).double()
     expected = hidden.sum() * torch.tensor([0.8, 0.1, 0.1], dtype=torch.double)
@@ -183,10 +173,10 @@ def test_shares_are_bert_s() -> None:
     assert not (mask.show == DROPPED).any()
 
 
-def test_corruption_depends_on_the_streams_alone() -> None:
+def test_corruption_depends_on_the_generator_alone() -> None:
     mask = Mask(torch.arange(50).expand(4, 50) < 30)
     corruption = Corruption(token=0.5, random=0.5)
-    first, again, other = (corrupted(corruption, mask, seed) for seed in (1, 1, 2))
+    first, again, other = (shown_as(corruption, mask, seed) for seed in (1, 1, 2))
     assert first.show is not None
     assert first.donor is not None
     assert torch.equal(first.show, again.show)
@@ -198,7 +188,7 @@ def test_corruption_depends_on_the_streams_alone() -> None:
 def test_donors_are_drawn_evenly_from_the_visible_places() -> None:
     valid = torch.arange(1000) < torch.tensor([[1000], [20]])
     hidden = (torch.arange(1000) >= torch.tensor([[950], [10]])) & valid
-    mask = corrupted(Corruption(token=0.8, random=0.2), Mask(hidden, valid=valid))
+    mask = shown_as(Corruption(token=0.8, random=0.2), Mask(hidden, valid=valid), 0)
     assert mask.donor is not None
     assert mask.donor.shape == (2, 1000)
     assert mask.donor[1].max() < 10
@@ -221,39 +211,9 @@ def test_bad_shares_are_refused(shares: dict[str, float], message: str) -> None:
         Corruption(**shares)
 
 
-def test_donors_of_packed_tokens_are_visible_places_of_the_same_sample() -> None:
-    lengths = torch.tensor([900, 3, 700])
-    offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    place = torch.arange(1603) - offsets[:-1].repeat_interleave(lengths)
-    tokens = Tokens(torch.zeros(1603, 2), Sequence(), offsets=offsets)
-    hidden = (place >= 10) | ((place == 1) & (torch.arange(1603) < 903))  # visible: 9 places, 2 and 10
-    mask = Corruption(random=1)(tokens, Mask(hidden, draws=Draws.of(0, torch.arange(3)))).mask
-    assert mask.show is not None
-    assert mask.donor is not None
-    assert (mask.show == RANDOM).all()
-    assert not hidden[mask.donor].any()
-    assert torch.equal(tokens.owner[mask.donor], tokens.owner)
-    for first, last, visible in ((0, 900, 9), (903, 1603, 10)):
-        counts = mask.donor[first:last].bincount(minlength=1603)[first:last]
-        counts = counts[counts > 0].double()
-        expected = (last - first) / visible
-        assert len(counts) == visible
-        assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 1 in 1,000 with 8 degrees of freedom
-
-
-def test_packed_tokens_are_corrupted_as_dense_ones() -> None:
-    """What is drawn for a sample is the same in both forms, so its stand-ins are of the same places."""
-    valid = torch.arange(40) < torch.tensor([[40], [25], [7]])
-    dense = Tokens(torch.zeros(3, 40, 2), Sequence(), valid=valid)
-    offsets = torch.nn.functional.pad(valid.sum(1).cumsum(0), (1, 0))
-    packed = Tokens(torch.zeros(72, 2), Sequence(), offsets=offsets)
-    hidden = (torch.arange(40) % 3 == 1) & valid
-    corruption, draws = Corruption(token=0.3, random=0.5, keep=0.2), Draws.of(4, torch.arange(3))
-    first = corruption(dense, Mask(hidden, valid=valid, draws=draws)).mask
-    again = corruption(packed, Mask(hidden[valid], draws=draws)).mask
-    assert first.show is not None and first.donor is not None and again.show is not None and again.donor is not None
-    assert torch.equal(first.show[valid], again.show)
-    assert torch.equal((first.donor + offsets[:-1, None])[valid], again.donor)
+def test_random_replacement_of_packed_tokens_is_refused() -> None:
+    with pytest.raises(ValueError, match="`random` must be 0 for packed tokens"):
+        Corruption(random=1)(Mask(torch.ones(5, dtype=torch.bool)))
 
 
 def test_pooling_by_hand() -> None:

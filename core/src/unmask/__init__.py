@@ -12,6 +12,10 @@ from unmask.support.lazy import lazily
 __version__ = "0.1.0"
 
 _HOMES = {
+    "TokenizerByPart": "joint",
+    "PredictorByPart": "joint",
+    "Embedder": "embedder",
+    "EncoderByPart": "joint",
     "Agreement": "agreements",
     "Answer": "step",
     "Candidates": "parts",
@@ -79,6 +83,10 @@ if TYPE_CHECKING:
     from unmask.draws import (
         Draws,
     )
+    from unmask.embedder import (
+        Embedder,
+    )
+    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
     from unmask.method import (
         MADE,
         Method,

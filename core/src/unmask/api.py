@@ -38,6 +38,7 @@ _HOMES = {
     "support.arguments": "Arguments checked_device number one_of whole_number writable",
     "support.checks": "at_least inside",
     "support.progress": "progress track",
+    "support.remembered": "made_again",
     "plugins.registry": "FAMILIES RECIPES Component components find",
     "configs.errors": "message_of",
     "configs.building": "build build_data",
@@ -124,6 +125,7 @@ __all__ = [
     "load",
     "load_run",
     "load_weights",
+    "made_again",
     "main",
     "message_of",
     "nearest",
@@ -164,6 +166,7 @@ if TYPE_CHECKING:
     from unmask.support.errors import GOOD, INTERRUPTED, MISTAKE, UserError, complain
     from unmask.support.nearest import nearest, quoted
     from unmask.support.progress import progress, track
+    from unmask.support.remembered import made_again
     from unmask.tools.exchange.exporting import export
     from unmask.tools.exchange.format import Export, Format
     from unmask.tools.exchange.importing import import_weights

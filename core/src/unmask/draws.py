@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from unmask.seeds import mix
-
-if TYPE_CHECKING:
-    from unmask.structures import Tokens
 
 
 class Draws:
@@ -55,8 +52,8 @@ class Draws:
         """One stream ``[1]`` for all samples of an optimiser step, whatever batch each of them is in."""
         return Draws.of(mix(self.seed, "shared", step), torch.zeros(1, dtype=torch.long, device=self.device))
 
-    def over(self, tokens: Tokens) -> Draws:
-        """A stream for every token: ``[B, N]``, packed ``[T]``, of streams ``[B]``; those of padding are not used."""
+    def over(self, tokens: Any) -> Draws:
+        """A stream for each of `Tokens`, of streams ``[B]``: ``[B, N]``, those of padding unused, or packed ``[T]``."""
         if tokens.offsets is None:
             return Draws(_split(self.keys, tokens.num_tokens), self.seed)
         owner = tokens.owner  # [T]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unmask.parts import Encoder, Loss, Predictor, Target
+from unmask.parts import Encoder, Loss, Predictor, Target, Tokenizer
 from unmask.step import Given, LossValue, Shown
 from unmask.structures import Latent, Mask, Prediction, Tokens
 
@@ -66,6 +66,41 @@ def _asks(mask: Mask, name: str) -> bool:
 def _part(given: Given, name: str) -> Given:
     shown = Shown(given.shown.tokens.part(name), given.shown.mask.part(name), given.shown.made)
     return given._replace(shown=shown, latent=given.latent and given.latent.part(name))
+
+
+class TokenizerByPart(Tokenizer):
+    """Joint tokens: each part of a batch by a tokenizer of its own.
+
+    Args:
+        tokenizers: by the names of parts; all of them read the same batch.
+        inputs: what of the batch a tokenizer reads under another name: ``{part: {its key: the batch's}}``. A view
+            ``local`` of images is ``{"local": {"image": "local"}}``.
+
+    Raises:
+        ValueError: no tokenizer, or inputs of another part; when called, a batch without such a key.
+    """
+
+    def __init__(self, tokenizers: dict[str, Tokenizer], inputs: dict[str, dict[str, str]] | None = None) -> None:
+        super().__init__()
+        if not tokenizers:
+            raise ValueError("`tokenizers` must name at least one part, but is empty.")
+        for name in inputs or {}:
+            if name not in tokenizers:
+                raise ValueError(f"`inputs` must be of parts {', '.join(tokenizers)}, but one is {name!r}.")
+        self.tokenizers: Any = nn.ModuleDict(tokenizers)
+        self.inputs = dict(inputs or {})
+
+    def forward(self, batch: Any) -> Tokens:
+        return Tokens.join({name: one(self._read(name, batch)) for name, one in self.tokenizers.items()})
+
+    def _read(self, name: str, batch: Any) -> Any:
+        keys = self.inputs.get(name)
+        if not keys:
+            return batch
+        for key in keys.values():
+            if key not in batch:
+                raise ValueError(f"A batch must have `{key}` for the part `{name}`, but has {', '.join(batch)}.")
+        return {**batch, **{own: batch[key] for own, key in keys.items()}}
 
 
 class EncoderByPart(Encoder):

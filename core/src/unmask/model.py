@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from unmask import agreements, seeds
 from unmask.draws import Draws
+from unmask.embedder import Embedder
 from unmask.joint import encoded
 from unmask.objectives import Objective, Question, asking
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
-from unmask.schedules import Progress, at
+from unmask.schedules import Progress, Schedule, at
 from unmask.step import NOTHING, Answer, Given, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.training.batch_norm import BatchNormNote
@@ -56,6 +57,8 @@ class MaskedModel(L.LightningModule):
 
     ask: str | float = "hidden"
     """Where the model's own predictor is asked: see `Objective`."""
+    weight: float | Schedule = 1.0
+    """What the model's own loss counts in the total."""
 
     def __init__(
         self,
@@ -92,9 +95,9 @@ class MaskedModel(L.LightningModule):
         self.start_parts()
 
     def start_parts(self) -> None:
-        """Lets every part begin: teachers as copies of the encoder. Called again when the encoder gets other weights."""
-        for _, part in self._parts():
-            part.start(self)
+        """Lets every part begin, teachers as copies of the encoder; again when the encoder gets other weights."""
+        for _, part in sorted(self._parts(), key=lambda one: isinstance(one[1], MaskSampler)):
+            part.start(self)  # masks last: they may look at a teacher
 
     def step(self, batch: Any, seed: int | None = None) -> Step:
         """Hide, encode, predict. Samples draw from streams keyed by ``seed``; None: by torch's own generator."""
@@ -128,7 +131,7 @@ class MaskedModel(L.LightningModule):
         }
 
     def summed(self, tokens: Tokens, latent: Latent, given: Given, answers: dict[str, Answer]) -> Step:
-        """The finished step, its objectives and terms in the loss; a method with a step of its own ends in this, too."""
+        """The finished step, with objectives and terms in the loss; a method with a step of its own ends here, too."""
         own = answers.pop("", NOTHING)
         step = Step(
             tokens, own.mask or given.shown.mask, own.target, latent, own.prediction, own.loss, {}, given, answers
@@ -138,7 +141,9 @@ class MaskedModel(L.LightningModule):
         if not values:
             return step
         weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
-        total = step.loss.total + sum(weights[name] * value for name, value in values.items())
+        total = at(self.weight, self.progress) * step.loss.total + sum(
+            weights[name] * value for name, value in values.items()
+        )
         terms = {name: value.detach() for name, value in values.items()}
         return step._replace(loss=step.loss._replace(total=total), terms=terms)
 
@@ -150,14 +155,14 @@ class MaskedModel(L.LightningModule):
                 yield (f"{rest.partition('.')[0]}_" if family in ("terms", "objectives") else ""), module
 
     @property
-    def embedder(self) -> Encoder:
-        """The encoder whose codes are used once training is done."""
-        return self.encoder
+    def embedder(self) -> Embedder:
+        """What is used once training is done. A method whose codes are those of another encoder (a teacher), or of
+        other tokens (nodes where edges are hidden), overrides this alone."""
+        return Embedder(self.tokenizer, self.encoder)
 
-    @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        """What cuts a batch for `embedder`: another tokenizer where what is hidden has no codes of its own."""
-        return self.tokenizer
+    def embed(self, batch: Any, layer: int | None = None) -> Latent:
+        """Codes of everything ``[B, N, D]``, nothing hidden; ``layer`` as in `Encoder.forward`."""
+        return self.embedder(batch, layer)
 
     @property
     def progress(self) -> Progress:
@@ -196,8 +201,7 @@ class MaskedModel(L.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One vector per sample ``[B, D]``: the mean code, with nothing hidden."""
-        tokens = self.embedding_tokenizer(batch)
-        return self.embedder(tokens).pool("mean", tokens.places)
+        return self.embed(batch).pool("mean")
 
     def configure_callbacks(self) -> list[L.Callback]:
         return [FiniteGuard(), ExactResume(), BatchNormNote()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, ClassVar
 
@@ -84,7 +84,7 @@ class Candidates:
     tokens: Tokens
     valid: Tensor
     counts: Tensor
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def layout(self) -> Layout:
@@ -92,7 +92,7 @@ class Candidates:
         return self.tokens.layout
 
     def dense(self, of_tokens: Tensor, fill: float = 0) -> Tensor:
-        """What is known of each token, ``[B, N, ...]`` or packed ``[T, ...]``, as ``[B, N, ...]``, ``fill`` at padding."""
+        """What is known of each token, also packed ``[T, ...]``, as ``[B, N, ...]`` with ``fill`` at padding."""
         if self.tokens.offsets is None:
             wide = self.valid.view(*self.valid.shape, *[1] * (of_tokens.ndim - 2))
             return of_tokens.masked_fill(~wide, fill)
@@ -237,7 +237,7 @@ class Corruption(Part):
         return ", ".join(f"{name}={share:g}" for name, share in shares.items() if share)
 
     def forward(self, tokens: Tokens, mask: Mask) -> Shown:
-        """What the encoder is given of ``tokens``: here all values, and a mask with ``show`` and ``donor`` filled in."""
+        """What the encoder is given: here all values, and a mask with ``show`` and ``donor`` filled in."""
         return Shown(tokens, self.shown(tokens, mask))
 
     def shown(self, tokens: Tokens, mask: Mask) -> Mask:

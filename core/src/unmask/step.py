@@ -84,7 +84,7 @@ class Step(NamedTuple):
     prediction: Prediction
     loss: LossValue
     terms: Mapping[str, Tensor] = {}
-    """What each further objective and term came to, by its name, detached and without its weight; the total has them."""
+    """What each further objective and term came to, by name, detached, without its weight; the total has them."""
     given: Given | None = None
     """The raw batch, and what the encoder was shown."""
     objectives: Mapping[str, Answer] = {}

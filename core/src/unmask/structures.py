@@ -10,15 +10,14 @@ M places where an answer is asked, G groups of such places, D width, V value wid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from unmask.draws import Draws
+from unmask.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ class Mask:
         valid = _filled(parts, lambda mask: mask.valid, lambda mask: mask.hidden) if dense else None
         known = [mask.num_hidden for mask in masks]
         return cls(
-            torch.cat([mask.hidden for mask in masks], dim=1 if dense else 0),
+            torch.cat([mask.hidden if dense else mask.hidden.flatten() for mask in masks], dim=1 if dense else 0),
             valid=valid,
             num_hidden=None if None in known or not dense else sum(known),  # type: ignore[arg-type]
             draws=masks[0].draws,
@@ -261,8 +260,6 @@ class Mask:
 
     def streams(self) -> Draws:
         """The samples' streams of random numbers; fresh ones where the mask was not drawn."""
-        from unmask.draws import Draws
-
         return self.draws or Draws.fresh(len(self.hidden), self.hidden.device)
 
     @cached_property
@@ -296,6 +293,7 @@ class Latent:
         prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
+        places: the tokens without their values, where an `Embedder` made the codes; None: not told.
     """
 
     values: Tensor
@@ -303,6 +301,7 @@ class Latent:
     prefix: Tensor | None = None
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
+    places: Tokens | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Latent]) -> Latent:
@@ -324,7 +323,8 @@ class Latent:
 
         Args:
             how: the pooling.
-            places: the tokens when all places were seen and some are padding, or when they are packed.
+            places: the tokens when all places were seen and some are padding, or when they are packed; None: those
+                that the codes came with, if any.
 
         Returns:
             ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``.
@@ -334,6 +334,7 @@ class Latent:
         """
         if how not in ("cls", "mean", "max", "mean+max"):
             raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
+        places = self.places if places is None else places
         if self.parts is not None:  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
             return torch.stack(each).mean(0)
@@ -368,13 +369,13 @@ class Prediction:
 
     values: Tensor
     asked: Places
-    parts: Mapping[str, Prediction] | None = None
+    parts: Mapping[str, Prediction] | None = field(default=None, kw_only=True)
 
     @classmethod
     def join(cls, parts: Mapping[str, Prediction]) -> Prediction:
         """Answers of several parts of the same samples."""
         first = next(iter(parts.values()))
-        return cls(first.values, first.asked, dict(parts))
+        return cls(first.values, first.asked, parts=dict(parts))
 
     def part(self, name: str) -> Prediction:
         """The part of this name; answers of one part are every part."""

@@ -127,7 +127,7 @@ def test_a_step_with_the_local_decoder_by_hand():
     """80% of 36 patches are 29; each is normalised by its own mean and unbiased deviation; the mean of squares."""
     model = audio_mae()
     spectrogram = spectrograms()
-    step = model.step(spectrogram, torch.Generator().manual_seed(0))
+    step = model.step(spectrogram, 0)
     assert step.mask.hidden.sum(1).tolist() == [29, 29, 29]
     assert step.latent.values.shape == (3, 7, WIDTH)
     losses = []
@@ -168,10 +168,10 @@ def a_jepa_loss_by_hand(model, step):
 def test_a_jepa_compares_with_the_teachers_normed_codes():
     model = a_jepa(mask=TimeFrequencyBlockMask(min_keep=4))
     spectrogram = spectrograms(3, 48, 32)
-    step = model.step(spectrogram, torch.Generator().manual_seed(0))
+    step = model.step(spectrogram, 0)
     assert step.prediction.values.shape[:2] == (3, 3)
     assert isinstance(model.target, EMATeacher)
-    assert model.embedder is model.target.teacher
+    assert model.embedder.encoder is model.target.teacher
     torch.testing.assert_close(step.loss.total, a_jepa_loss_by_hand(model, step))
     # One step of the teacher by hand, at momentum 0.996.
     before = model.target.teacher.embed.weight.clone()
@@ -187,7 +187,7 @@ def test_a_jepa_asks_short_clips_for_blocks_of_their_own(share):
     """Clips of 8 and of 4 times: the loss is by hand the mean over what is asked, and padding has no part in it."""
     model = a_jepa(8, 4, mask=CurriculumMask(share=share, second=TimeFrequencyBlockMask(min_keep=2))).eval()
     spectrogram = spectrograms(2, 32, 32)
-    step = model.step(spectrogram, torch.Generator().manual_seed(0))
+    step = model.step(spectrogram, 0)
     valid = step.tokens.valid
     assert valid.sum(1).tolist() == [64, 32]
     assert not (step.mask.predict & ~valid[:, None]).any()
@@ -197,7 +197,7 @@ def test_a_jepa_asks_short_clips_for_blocks_of_their_own(share):
 
     other = spectrogram.clone()
     other[1, 16:] += 5.0
-    again = model.step(other, torch.Generator().manual_seed(0))
+    again = model.step(other, 0)
     assert torch.equal(again.mask.predict, step.mask.predict)
     torch.testing.assert_close(again.loss.total, step.loss.total)
 
@@ -222,7 +222,7 @@ def test_answers_do_not_depend_on_what_is_hidden(make, training):
 
     def step(values):
         with torch.no_grad():
-            return model.step(values, torch.Generator().manual_seed(5))
+            return model.step(values, 5)
 
     first = step(spectrogram)
     cells = first.mask.hidden.view(2, 8, 1, 8, 1).expand(-1, -1, PATCH, -1, PATCH).reshape(2, 32, 32)
@@ -238,7 +238,7 @@ def test_a_mask_that_reads_levels_shows_no_more_than_where_it_fell():
     model = audio_mae(mask=EnergyMask(0.6))
     spectrogram = spectrograms(2, 32, 32)
     spectrogram[:, 8:20] += 4.0
-    first = model.step(spectrogram, torch.Generator().manual_seed(0))
+    first = model.step(spectrogram, 0)
     assert first.mask.hidden.sum(1).tolist() == [39, 39]
     cells = first.mask.hidden.view(2, 8, 1, 8, 1).expand(-1, -1, PATCH, -1, PATCH).reshape(2, 32, 32)
     model.mask = GivenMask(first.mask.hidden)
@@ -255,7 +255,7 @@ def test_short_clips_are_hidden_and_answered_by_themselves():
 
     model = audio_mae(mask=RandomMask(0.5)).eval()
     model.tokenizer = Short()
-    step = model.step(spectrograms(), torch.Generator().manual_seed(0))
+    step = model.step(spectrograms(), 0)
     assert step.mask.hidden.sum(1).tolist() == [18, 6, 9]
     assert step.loss.total.isfinite()
     model.tokenizer, model.mask = Patches(), GivenMask(step.mask.hidden[1:2, :12])

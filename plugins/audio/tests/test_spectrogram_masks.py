@@ -6,9 +6,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from unmask import Grid, Progress, Sequence, Set, Tokens, num_to_hide, seeds
+from unmask import Grid, Progress, Sequence, Set, Tokens, num_to_hide
 from unmask.masks import MultiBlockMask, RandomMask
 from unmask.testing import MaskContract
+from unmask.testing.contract import streams
 from unmask_audio.masks import CurriculumMask, EnergyMask, TimeFrequencyBlockMask, TimeFrequencyMask
 from unmask_audio.schedules import SquareRoot
 
@@ -54,7 +55,7 @@ class TestEnergy(MaskContract):
 
 
 def draw(mask, tokens, seed=0, progress=None):
-    return mask(tokens, progress, seeds.generator("cpu", "test", seed))
+    return mask(tokens, progress, streams(tokens, seed))
 
 
 def grid(batch, *shape):

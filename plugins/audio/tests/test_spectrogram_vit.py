@@ -9,6 +9,7 @@ from transformers import ASTConfig, ASTModel
 
 from unmask import Corruption, Grid, Latent, Mask, Places, Sequence, Set, Tokens
 from unmask.masks import RandomMask
+from unmask.testing.contract import streams
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.predictors import FramePredictor, LocalDecoder
 
@@ -102,7 +103,7 @@ def test_only_what_is_shown_is_computed_and_order_does_not_matter():
     torch.manual_seed(0)
     encoder = shaken(SpectrogramViT(16, 2, 2, 12))
     tokens = tokens_on(Grid((4, 4)), 16)
-    mask = RandomMask(0.75)(tokens, generator=torch.Generator().manual_seed(0))
+    mask = RandomMask(0.75)(tokens, None, streams(tokens, 0))
     with torch.no_grad():
         latent = encoder(tokens, mask)
         assert latent.values.shape == (2, 4, 16)
@@ -140,7 +141,7 @@ def test_the_local_decoder_attends_within_windows_as_written_out(grid, window, s
     rows, columns = grid
     decoder = shaken(LocalDecoder(16, 12, 24, 4, 3, window, shift))
     tokens = tokens_on(Grid(grid), rows * columns)
-    mask = RandomMask(0.8)(tokens, generator=torch.Generator().manual_seed(0))
+    mask = RandomMask(0.8)(tokens, None, streams(tokens, 0))
     codes = torch.randn(2, mask.visible.index.shape[1], 16)
     with torch.no_grad():
         found = decoder(Latent(codes, mask.visible, None), tokens.places, mask).values
@@ -241,7 +242,7 @@ def test_without_a_learned_token_hidden_places_are_zeros():
     torch.manual_seed(0)
     encoder = shaken(SpectrogramViT(16, 2, 2, 12))
     tokens = tokens_on(Sequence(), 12)
-    mask = Corruption(token=1)(RandomMask(0.5)(tokens, generator=torch.Generator().manual_seed(0)))
+    mask = Corruption(token=1)(RandomMask(0.5)(tokens, None, streams(tokens, 0)))
     zeros = replace(tokens, values=tokens.values.masked_fill(mask.hidden[..., None], 0))
     with torch.no_grad():
         torch.testing.assert_close(encoder(tokens, mask).values, encoder(zeros).values)

@@ -12,6 +12,7 @@ from torch_geometric.nn import global_add_pool
 
 from unmask import Places, Prediction, Set
 from unmask.masks import RandomMask
+from unmask.testing.contract import streams
 from unmask_graph.drawing import COVER, HIDDEN_EDGE, MOST_NODES
 from unmask_graph.layout import Edges, Graph
 from unmask_graph.tokenizer import EdgeTokenizer, GraphTokenizer
@@ -32,7 +33,7 @@ def test_nodes_are_tokens() -> None:
     assert tokens.values is BATCH["x"]
     assert tokens.layout.edges is BATCH["edges"]
     assert tokens.num_samples == 2
-    mask = RandomMask(0.5)(tokens, generator=torch.Generator().manual_seed(0))
+    mask = RandomMask(0.5)(tokens, None, streams(tokens, 0))
     assert [int(part.sum()) for part in mask.hidden.split([3, 2])] == [2, 1]
     expected = global_add_pool(BATCH["x"], torch.tensor([0, 0, 0, 1, 1]))
     assert torch.equal(GraphTokenizer().raw(tokens), expected)

@@ -61,7 +61,7 @@ def test_predictions_of_a_whole_step_do_not_see_hidden_points(method, training, 
         monkeypatch.setattr(PointTokenizer, "forward", lambda self, batch, tokens=tokens: tokens)
         torch.manual_seed(5)  # drop path
         with torch.no_grad():
-            step = model.step(batch, torch.Generator().manual_seed(5))
+            step = model.step(batch, 5)
         seen.append(step)
         other = torch.where(step.mask.hidden[..., None, None], torch.randn_like(tokens.values), tokens.values)
         tokens = replace(tokens, values=other)

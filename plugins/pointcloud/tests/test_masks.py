@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from unmask import Grid, Linear, Sequence, Set, Tokens, num_to_hide, seeds
+from unmask import Grid, Linear, Sequence, Set, Tokens, num_to_hide
 from unmask.masks import RandomMask
 from unmask.testing import MaskContract
+from unmask.testing.contract import streams
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.masks import PatchBlockMask, SectorMask
 
@@ -58,7 +59,7 @@ def tokens_of(centres, valid=None):
 
 
 def draw(mask, tokens, seed=0):
-    return mask(tokens, generator=seeds.generator("cpu", "test", seed))
+    return mask(tokens, None, streams(tokens, seed))
 
 
 def test_a_block_is_a_ball_about_a_patch():

@@ -43,8 +43,7 @@ def test_a_point_has_codes_of_three_depths_of_the_whole_cloud_and_of_its_place(c
     model = small(class_token=class_token).eval()
     points = clouds()
     view = Pointwise(model)
-    tokens = view.embedding_tokenizer({"points": points})
-    codes = view.embedder(tokens).values
+    codes = view.embed({"points": points}).values
     assert codes.shape == (2, 60, view.embedder.width) == (2, 60, 5 * 16 + 3)
     patches = model.tokenizer({"points": points})
     for place, layer in enumerate((1, 2, 3)):
@@ -62,7 +61,7 @@ def test_padding_changes_no_code():
     points = clouds(1, 20)
     padded = torch.cat([points, torch.full((1, 9, 3), 7.0)], dim=1)
     batch = {"points": padded, "valid": torch.arange(29)[None] < 20}
-    alone, beside = (view.embedder(view.embedding_tokenizer(one)).values for one in ({"points": points}, batch))
+    alone, beside = (view.embed(one).values for one in ({"points": points}, batch))
     assert torch.allclose(alone, beside[:, :20], atol=1e-5)
 
 
@@ -144,4 +143,4 @@ def test_what_cannot_be_segmented_is_refused(tmp_path):
         _ = PartLabels(data).splits
     view = Pointwise(small())
     with pytest.raises(ValueError, match="must see every point"):
-        view.embedder(view.embedding_tokenizer({"points": clouds()}), object())
+        view.embedder.encoder(view.embedder.tokenizer({"points": clouds()}), object())

@@ -18,8 +18,9 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide, seeds
+from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide
 from unmask.testing import MaskContract
+from unmask.testing.contract import streams
 from unmask_text.counting import count_collocations, count_pairs
 from unmask_text.data.cutting import build
 from unmask_text.data.reading import Segment
@@ -59,7 +60,7 @@ def encoded(texts: list[str], tokenizer: str) -> Tokens:
 
 
 def draw(mask: Any, tokens: Tokens, seed: int = 0, progress: Progress | None = None) -> Tensor:
-    return mask(tokens, progress, seeds.generator("cpu", "test", seed)).hidden
+    return mask(tokens, progress, streams(tokens, seed)).hidden
 
 
 def random_tokens(num_documents: int, seed: int = 0, longest: int = 60) -> Tokens:

@@ -122,7 +122,7 @@ def test_timm_computes_the_same_bit_for_bit(method, tmp_path):
     model = shaken(METHODS[method]().eval())
     Timm().save(export(model), tmp_path / "out")
     read = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
-    trunk = getattr(model.embedder, "swin" if method == "swin" else "vit")
+    trunk = getattr(model.embedder.encoder, "swin" if method == "swin" else "vit")
     images = random_images(model, 3)
     with torch.no_grad():
         expected, got = (one.forward_features(normalized(model, images)) for one in (trunk, read))

@@ -26,7 +26,7 @@ class OnlineCodes(Target):
     def start(self, encoder):
         self.__dict__["encoder"] = encoder  # not a part of its own
 
-    def forward(self, tokens, mask):
+    def forward(self, tokens, mask, given=None):
         with torch.enable_grad():  # `MaskedModel.step` switches it off around targets
             codes = self.__dict__["encoder"](tokens).values
             return mask.asked.gather(F.layer_norm(codes, codes.shape[-1:]))

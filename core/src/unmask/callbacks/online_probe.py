@@ -46,7 +46,7 @@ class OnlineProbe(L.Callback):
         num_train: labelled samples to fit on, at most; at least 2. The same draw each time and in each run.
         num_test: samples to score on, at most; at least 1.
         pool: ``mean``, ``max``, ``mean+max`` or ``cls``, see `Latent.pool`.
-        layer: whose codes, in [1, encoder.num_layers]; None: the last one's.
+        layer: whose codes, in [1, embedder.num_layers]; None: the last one's.
 
     Raises:
         ValueError: a count below its minimum, no or unknown ``probes``; in `setup`, another model than a
@@ -112,7 +112,7 @@ class OnlineProbe(L.Callback):
         order = torch.randperm(total, generator=seeds.generator("cpu", "online probe", name))[:most]
         loader = batches(datamodule, Subset(dataset, order.sort().values.tolist()), datamodule.val_batch_size)
         converted = map(trainer.precision_plugin.convert_input, loader)
-        return vectors(model.embedder, model.embedding_tokenizer, converted, self.pool, self.layer, model.device)
+        return vectors(model.embedder, converted, self.pool, self.layer, model.device)
 
 
 def _problem(codes: np.ndarray, labels: np.ndarray | None, classes: Sequence[str]) -> str | None:

@@ -1,9 +1,12 @@
 """Masks by geometry: each works on any modality whose tokens lie that way."""
 
 from unmask.masks.block import BlockMask
+from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.grid import GridMask
+from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
+from unmask.masks.nothing import NoMask
 from unmask.masks.random import RandomMask, lowest
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
@@ -12,7 +15,10 @@ __all__ = [
     "BlockMask",
     "ColorNoiseMask",
     "GridMask",
+    "HardMask",
+    "MaskByPart",
     "MultiBlockMask",
+    "NoMask",
     "RandomMask",
     "SpanMask",
     "TubeMask",

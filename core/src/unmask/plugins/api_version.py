@@ -6,7 +6,7 @@ core of API 2.0 or 3.0. A distribution declares its version in one line of metad
 importing anything; one that works with several majors has a line for each::
 
     [project.entry-points."unmask.api"]
-    "2.0" = "unmask_mine"
+    "3.0" = "unmask_mine"
 
 The API is what the modules in `unmask.api.MODULES` list under ``__all__``, and the entry-point groups.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from importlib import metadata
 
-API = "2.0"
+API = "3.0"
 """Of this core."""
 
 GROUP = "unmask.api"

@@ -1,6 +1,7 @@
 """Predictors: answers at the asked places."""
 
+from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
 from unmask.predictors.transformer import TransformerPredictor
 
-__all__ = ["LinearPredictor", "TransformerPredictor"]
+__all__ = ["CrossAttentionPredictor", "LinearPredictor", "TransformerPredictor"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from unmask.parts import Predictor
@@ -9,15 +10,15 @@ from unmask.structures import Latent, Mask, Prediction, Tokens
 
 
 class LinearPredictor(Predictor):
-    """``prediction = W code + b`` at each asked place. The encoder must have seen all places.
+    """``prediction = W code + b`` at each asked place, all of which the encoder must have seen.
 
     Args:
         encoder_width: D, width of the codes.
         target_width: T, width of an answer.
 
     Raises:
-        ValueError: the encoder saw only the visible places, so hidden ones have no code, or makes
-            fewer codes than there are places.
+        ValueError: the encoder saw only the visible places, so hidden ones have no code, and others than those are
+            asked for; or it makes fewer codes than there are places.
     """
 
     def __init__(self, encoder_width: int, target_width: int) -> None:
@@ -26,6 +27,8 @@ class LinearPredictor(Predictor):
 
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
         if latent.seen is not None:
+            if latent.seen.index.shape == mask.asked.index.shape and torch.equal(latent.seen.index, mask.asked.index):
+                return Prediction(self.head(latent.values), mask.asked)
             raise ValueError(
                 "LinearPredictor needs a code at every place, but `corruption` drops the hidden ones; "
                 "use TransformerPredictor, or a corruption with `drop` 0."

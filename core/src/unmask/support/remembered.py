@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields, is_dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 
 class Remembered:
@@ -18,6 +18,15 @@ class Remembered:
         made = super().__new__(cls)
         object.__setattr__(made, "_given", (args, kwargs))  # torch takes none before a module is made
         return made
+
+
+Part = TypeVar("Part", bound=Remembered)
+
+
+def made_again(part: Part) -> Part:
+    """Another object that is made with the same arguments: of a part, one with weights of its own."""
+    args, kwargs = part._given
+    return type(part)(*args, **kwargs)
 
 
 def as_config(value: Any) -> Any:

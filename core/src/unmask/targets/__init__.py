@@ -1,6 +1,7 @@
 """Targets: what should be predicted."""
 
 from unmask.targets.ema_teacher import EMATeacher
+from unmask.targets.frozen_teacher import FrozenTeacher
 from unmask.targets.values import ValueTarget
 
-__all__ = ["EMATeacher", "ValueTarget"]
+__all__ = ["EMATeacher", "FrozenTeacher", "ValueTarget"]

@@ -1,6 +1,8 @@
 """Terms: further summands of the loss, made of the finished step."""
 
+from unmask.terms.contrast import Contrast
+from unmask.terms.loss_order import LossOrder
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
 
-__all__ = ["Uniformity", "VarianceCovariance"]
+__all__ = ["Contrast", "LossOrder", "Uniformity", "VarianceCovariance"]

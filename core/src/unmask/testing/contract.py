@@ -15,7 +15,7 @@ from unmask.draws import Draws
 from unmask.masks import RandomMask
 from unmask.parts import Corruption, MaskSampler
 from unmask.schedules import Progress
-from unmask.structures import KEPT, Mask, Tokens
+from unmask.structures import KEPT, Mask, Sequence, Tokens
 from unmask.support.nearest import nearest, quoted
 
 
@@ -72,6 +72,15 @@ def masked(tokens: Tokens, sampler: Any, corruption: Corruption, seed: int = 0) 
 def streams(tokens: Tokens, seed: int = 0) -> Draws:
     """Random numbers of the samples of ``tokens``, from a seed."""
     return Draws.of(seeds.mix("contract", seed), torch.arange(tokens.num_samples, device=tokens.device))
+
+
+def shown_as(corruption: Corruption, mask: Mask, seed: int = 0, offsets: Tensor | None = None) -> Mask:
+    """How ``corruption`` shows the places of ``mask`` ``[B, N]``, or packed ``[T]`` (one sample without ``offsets``)."""
+    if mask.hidden.ndim == 1 and offsets is None:
+        offsets = torch.tensor([0, len(mask.hidden)])
+    values = torch.zeros(*mask.hidden.shape, 1)
+    tokens = Tokens(values, Sequence(), valid=mask.valid, offsets=offsets if mask.hidden.ndim == 1 else None)
+    return corruption(tokens, replace(mask, draws=streams(tokens, seed))).mask
 
 
 def disturbed(tokens: Tokens, places: Tensor) -> Tokens:

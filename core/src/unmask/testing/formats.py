@@ -89,7 +89,7 @@ class FormatContract(Contract):
         made.save(self._export(trained), out)
         read = made.load(read_weights(out).tensors, trained)
         left = made.unheld(trained)
-        own = trained.embedder.state_dict()
+        own = trained.embedder.encoder.state_dict()
         assert set(left) < set(own) | {"mask_token"}, "a format holds something of every encoder"
         for name, tensor in own.items():
             if name not in left:

@@ -48,9 +48,8 @@ class MaskContract(Contract):
     def expected(self, sampler: MaskSampler, num_tokens: int, layout: Layout, progress: Progress) -> int | None:
         """Places to hide among ``num_tokens`` by the documented rule; None: it is drawn anew for
         every batch (and is then only checked to be what the mask says)."""
-        assert sampler.ratio is not None and not isinstance(sampler.ratio, Spread), (
-            "a mask without a ratio must override `expected`"
-        )
+        assert sampler.ratio is not None, "a mask without a ratio must override `expected`"
+        assert not isinstance(sampler.ratio, Spread)
         return num_to_hide(num_tokens, at(sampler.ratio, progress))
 
     # What follows are the tests.

@@ -109,9 +109,9 @@ class MethodContract(Contract):
     def test_what_is_used_afterwards_codes_a_batch_with_nothing_hidden(self) -> None:
         model = self._ready()
         with torch.no_grad():
-            tokens = model.embedding_tokenizer(self._fixed())
-            features = model.embedder(tokens).pool("mean", tokens.places)
-        assert features.shape == (tokens.num_samples, model.embedder.width)
+            num_samples = model.embedder.tokenizer(self._fixed()).num_samples
+            features = model.embed(self._fixed()).pool("mean")
+        assert features.shape == (num_samples, model.embedder.width)
         assert torch.isfinite(features).all()
 
     def _ready(self, seed: int = 0) -> MaskedModel:

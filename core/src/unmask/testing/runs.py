@@ -96,9 +96,8 @@ class RunContract(Contract):
         expected, num_tokens = [], 0
         for batch in trained.datamodule.val_dataloader():
             with evaluating(model), torch.no_grad():
-                tokens = model.embedding_tokenizer(batch)
-                expected.append(model.embedder(tokens).pool("mean", tokens.places))
-                num_tokens += int(real_tokens(tokens).sum())
+                expected.append(model.embed(batch).pool("mean"))
+                num_tokens += int(real_tokens(model.embedder.tokenizer(batch)).sum())
 
         def refuse(*args: object, **kwargs: object) -> None:
             raise AssertionError("a mask was drawn")
@@ -227,7 +226,7 @@ class RunContract(Contract):
     def test_export_and_import_give_back_the_same_encoder(self, run_folder: Path) -> None:
         """In every installed format that has a place for it and can be read back."""
         trained = load_run(run_folder)
-        own = trained.model.embedder.state_dict()
+        own = trained.model.embedder.encoder.state_dict()
         batch, _ = some(trained.datamodule, "val", 8, "cpu")
         expected = _pooled(trained.model, batch)
         names = [name for name in fitting(trained.model) if find_format(name).reads]
@@ -239,7 +238,7 @@ class RunContract(Contract):
             config = [] if name == "safetensors" else ["--config", str(run_folder / "config.yaml")]
             assert main(["import", str(out), *config, "--format", name, "--out", f"{name}-run"]) == 0, name
             back = load_run(f"{name}-run")
-            for key, tensor in back.model.embedder.state_dict().items():
+            for key, tensor in back.model.embedder.encoder.state_dict().items():
                 assert key in made.unheld(back.model) or torch.equal(tensor, own[key]), f"{name}: {key}"
             assert torch.allclose(_pooled(back.model, batch), expected, rtol=0, atol=1e-5), name
         assert torch.equal(_pooled(load_run("safetensors-run").model, batch), expected)
@@ -247,7 +246,7 @@ class RunContract(Contract):
     def test_programs_are_written_for_dense_tokens(self, run_folder: Path) -> None:
         """They are checked as they are written. Packed tokens have none, and are refused."""
         trained = load_run(run_folder)
-        tokens = trained.model.embedding_tokenizer(some(trained.datamodule, "val", 8, "cpu")[0])
+        tokens = trained.model.embedder.tokenizer(some(trained.datamodule, "val", 8, "cpu")[0])
         for name in fitting(trained.model):
             made = find_format(name)
             if made.reads:
@@ -267,5 +266,4 @@ class RunContract(Contract):
 @torch.no_grad()
 def _pooled(model: MaskedModel, batch: Any) -> Tensor:
     with evaluating(model):
-        tokens = model.embedding_tokenizer(batch)
-        return model.embedder(tokens).pool("mean", tokens.places)
+        return model.embed(batch).pool("mean")

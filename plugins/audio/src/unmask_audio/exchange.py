@@ -44,11 +44,11 @@ class Transformers(Format):
     """``HubertModel``, ``Wav2Vec2Model`` or ``WavLMModel``, with the settings of its feature extractor."""
 
     def refusal(self, model: MaskedModel) -> str | None:
-        if _is(model.embedder, "encoders.speech", "SpeechEncoder"):
+        if _is(model.embedder.encoder, "encoders.speech", "SpeechEncoder"):
             return None
         return (
             f"`audio.transformers` holds encoders of waves (`audio.speech`), but the encoder is a "
-            f"{type(model.embedder).__name__}; nearest: `safetensors`."
+            f"{type(model.embedder.encoder).__name__}; nearest: `safetensors`."
         )
 
     def save(self, export: Export, out: Path) -> str:
@@ -56,7 +56,8 @@ class Transformers(Format):
 
         from unmask_audio.speech.tokenizer import WaveTokenizer
 
-        encoder, tokenizer = cast(Any, export.model.embedder), cast(Any, export.model.embedding_tokenizer)
+        embedder = export.model.embedder
+        encoder, tokenizer = cast(Any, embedder.encoder), cast(Any, embedder.tokenizer)
         theirs = self.made(export.model)
         with _quiet():
             theirs.save_pretrained(out)
@@ -104,7 +105,7 @@ class Transformers(Format):
                     f"`{key}` must be {own!r}, as the config's encoder has it, but in {source / 'config.json'} it is "
                     f"{config[key]!r}."
                 )
-        tokenizer, cautions = model.embedding_tokenizer, []
+        tokenizer, cautions = model.embedder.tokenizer, []
         extractor = _json(source / "preprocessor_config.json")
         for key, name in (("sampling_rate", "sample_rate"), ("do_normalize", "normalize")):
             own = getattr(tokenizer, name, None)
@@ -180,7 +181,7 @@ def _is(part: Any, module: str, name: str) -> bool:
 
 
 def _inner(model: MaskedModel) -> PreTrainedModel:
-    return cast(Any, model.embedder).model
+    return cast(Any, model.embedder.encoder).model
 
 
 @contextmanager

@@ -8,11 +8,13 @@ import soundfile
 import torch
 import torchaudio
 
+from unmask import Embedder
 from unmask.api import UserError, batches, build_data, raw_vectors, split_of
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.hub import HubAudioData
 from unmask_audio.data.synth import KINDS, SynthData
 from unmask_audio.data.torchaudio_sets import FIELDS, TorchaudioData
+from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank
 from unmask_audio.tokenizer import SpectrogramTokenizer
 
@@ -100,7 +102,8 @@ class TestFiles:
 
         # Probes may hold out speakers.
         loader = batches(data, split_of(data, "probe_train"), 4)
-        found = raw_vectors(SpectrogramTokenizer(Fbank(8000, 32), None, (4, 8)), loader, groups="speaker")
+        tokenizer = SpectrogramTokenizer(Fbank(8000, 32), None, (4, 8))
+        found = raw_vectors(Embedder(tokenizer, SpectrogramViT(8, 1, 1, 32)), loader, groups="speaker")
         assert set(found.group) == {"anna", "ben"} and len(found.group) == len(found.label) == len(found.values)
 
         _noise(folder / "0" / "other.wav")  # one that the pattern says nothing of: trained on, not probed

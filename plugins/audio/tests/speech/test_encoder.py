@@ -7,6 +7,7 @@ from transformers import HubertConfig, Wav2Vec2FeatureExtractor
 from transformers.models.hubert.modeling_hubert import HubertGroupNormConvLayer
 
 from unmask import Corruption, Mask, agreements
+from unmask.testing.contract import shown_as
 from unmask_audio.data.synth import SynthData
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.methods.hubert import HuBERT
@@ -123,7 +124,7 @@ def test_the_stems_norm_equals_torchs_on_each_clip_alone():
 def test_random_stand_ins_are_other_frames(settings, clips, some_hidden):
     encoder = SpeechEncoder(settings()).eval()
     tokens = WaveTokenizer()(clips(ragged=False))
-    mask = Corruption(random=1)(Mask(some_hidden), torch.Generator().manual_seed(0))
+    mask = shown_as(Corruption(random=1), Mask(some_hidden), 0)
     with torch.no_grad():
         features = encoder.features(tokens)
         donors = mask.donor.masked_fill(~some_hidden, -1)

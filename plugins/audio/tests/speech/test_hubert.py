@@ -60,19 +60,19 @@ def test_a_step_written_out(counts, ragged, teacher, settings, clips, some_hidde
     fit(model, batch)
     with torch.no_grad():
         hidden, visible = written_out(model, batch, some_hidden)
-        step = model.step(batch, torch.Generator().manual_seed(0))
+        step = model.step(batch, 0)
         torch.testing.assert_close(step.loss.total, hidden, rtol=1e-4, atol=1e-5)
         assert step.prediction.values.shape[-1] == 6
         assert step.target.shape == step.prediction.values.shape[:-1]
 
         model.visible_weight = 0.25
-        both = model.step(batch, torch.Generator().manual_seed(0))
+        both = model.step(batch, 0)
         torch.testing.assert_close(both.loss.total, hidden + 0.25 * visible, rtol=1e-4, atol=1e-5)
 
         model.visible_weight, model.feature_penalty = 0.0, 10.0
         features = model.encoder.features(step.tokens)
         real = torch.ones(features.shape[:2], dtype=torch.bool) if step.tokens.valid is None else step.tokens.valid
-        kept = model.step(batch, torch.Generator().manual_seed(0)).loss.total
+        kept = model.step(batch, 0).loss.total
         torch.testing.assert_close(kept - hidden, 10 * features[real].square().mean(), rtol=1e-3, atol=1e-4)
 
 
@@ -82,7 +82,7 @@ def test_all_that_is_trained_has_a_gradient(kind, settings, clips, some_hidden, 
     model = small(settings, given_mask(some_hidden), kind, **options).train()
     fit(model, clips())
     before = model.target.source.encoder.state_dict()["model.masked_spec_embed"].clone()
-    model.step(clips(), torch.Generator().manual_seed(0)).loss.total.backward()
+    model.step(clips(), 0).loss.total.backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad == ("target" not in name), name
     assert torch.equal(model.target.source.encoder.model.masked_spec_embed, before)
@@ -95,7 +95,7 @@ def test_ids_do_not_depend_on_precision(settings, clips, some_hidden, given_mask
     steps = []
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            steps.append(model.step(clips(), torch.Generator().manual_seed(0)))
+            steps.append(model.step(clips(), 0))
     assert torch.equal(steps[0].target, steps[1].target)
     assert steps[1].loss.total.dtype == torch.float32
     torch.testing.assert_close(steps[0].loss.total, steps[1].loss.total, rtol=0.05, atol=0)
@@ -118,7 +118,7 @@ def test_it_learns_what_follows_from_what(settings):
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
     for number in range(60):
-        step = model.train().step(batch(number), torch.Generator().manual_seed(number))
+        step = model.train().step(batch(number), number)
         optimizer.zero_grad()
         step.loss.total.backward()
         optimizer.step()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from unmask import Corruption, Mask
+from unmask.testing.contract import shown_as
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.methods.hubert import HuBERT
 from unmask_audio.methods.wav2vec2 import Wav2Vec2
@@ -21,7 +22,7 @@ def test_codes_are_bit_equal_whatever_is_hidden(kind, shown, training, ragged, s
     encoder = SpeechEncoder(settings(kind, hidden_dropout=0.2, layerdrop=0.2)).train(training)
     tokens = WaveTokenizer()(clips(ragged))
     hidden = some_hidden if tokens.valid is None else some_hidden & tokens.valid
-    mask = CORRUPTIONS[shown](Mask(hidden, valid=tokens.valid), torch.Generator().manual_seed(1))
+    mask = shown_as(CORRUPTIONS[shown], Mask(hidden, valid=tokens.valid), 1)
     with torch.no_grad():
         features = encoder.features(tokens)
 
@@ -82,7 +83,7 @@ def test_predictions_of_a_whole_step_do_not_see_hidden_frames(method, training, 
 
         monkeypatch.setattr(SpeechEncoder, "features", features)
         with torch.no_grad():
-            seen.append(model.step(batch, torch.Generator().manual_seed(5)))
+            seen.append(model.step(batch, 5))
     assert torch.equal(seen[0].mask.hidden, seen[1].mask.hidden)
     asked = seen[0].mask.asked
     real = torch.ones_like(asked.index, dtype=torch.bool) if asked.valid is None else asked.valid

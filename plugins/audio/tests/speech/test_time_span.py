@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
-from unmask import Grid, Sequence, Set, Tokens, seeds
+from unmask import Grid, Sequence, Set, Tokens
 from unmask.testing import MaskContract
+from unmask.testing.contract import streams
 from unmask_audio.masks.time_span import TimeSpanMask
 
 
@@ -25,7 +26,7 @@ def draw(sampler, lengths, seed=0):
     lengths = torch.tensor(lengths)
     valid = torch.arange(int(lengths.max())) < lengths[:, None]
     tokens = Tokens(torch.zeros(*valid.shape, 1), Sequence(), valid=None if bool(valid.all()) else valid)
-    return sampler(tokens, generator=seeds.generator("cpu", "test", seed))
+    return sampler(tokens, None, streams(tokens, seed))
 
 
 def runs(row):

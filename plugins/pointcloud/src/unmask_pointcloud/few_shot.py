@@ -133,22 +133,22 @@ def _columns(
     from unmask.api import batches, has_statistics, raw_vectors, split_of, vectors, with_statistics
 
     data, untrained = trained.datamodule, trained.untrained
-    encoders = {"untrained encoder": untrained.embedder}
+    embedders = {"untrained encoder": untrained.embedder}
     if has_statistics(untrained.embedder):
         loader = data.train_dataloader()  # in no order of classes
-        encoders["with statistics"] = with_statistics(untrained.embedder, untrained.embedding_tokenizer, loader, device)
-    encoders["pretrained encoder"] = trained.model.embedder
-    found: dict[str, list[Any]] = {name: [] for name in ("descriptors", *encoders)}
+        embedders["with statistics"] = with_statistics(untrained.embedder, loader, device)
+    embedders["pretrained encoder"] = trained.model.embedder
+    found: dict[str, list[Any]] = {name: [] for name in ("descriptors", *embedders)}
     labels = []
     for split in ("probe_train", "probe_test"):
         loader = batches(data, split_of(data, split), data.val_batch_size)
-        raw, label, _ = raw_vectors(trained.model.embedding_tokenizer, loader, device)
+        raw, label, _ = raw_vectors(trained.model.embedder, loader, device)
         if label is None or label.ndim != 1 or label.dtype.kind == "f":
             raise ValueError("Episodes need a class of each cloud, but the data has none.")
         labels.append(label)
         found["descriptors"].append(raw)
-        for name, encoder in encoders.items():
-            found[name].append(vectors(encoder, trained.model.embedding_tokenizer, loader, pool, device=device).values)
+        for name, embedder in embedders.items():
+            found[name].append(vectors(embedder, loader, pool, device=device).values)
     return {name: (train, test) for name, (train, test) in found.items()}, (labels[0], labels[1])
 
 

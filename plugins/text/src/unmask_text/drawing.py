@@ -59,7 +59,7 @@ def documents(
     valid = _valid(tokens)  # [B, N]
     hidden = torch.zeros_like(tokens.values, dtype=torch.bool) if hidden is None else hidden
     covered = dense(hidden, valid, False) if hidden.shape != valid.shape else hidden & valid
-    parts = (dense(tokens.values, valid, 0), words.dense(valid), covered, valid)
+    parts = (dense(tokens.values, valid, 0), dense(words.number, valid, -1), covered, valid)
     fillings = _fillings(prediction, tokens, valid, named, top_k)
     result = []
     for row, columns in enumerate(zip(*(part.tolist() for part in parts), strict=True)):

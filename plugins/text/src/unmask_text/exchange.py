@@ -65,9 +65,14 @@ def to_transformers(model: MaskedModel, state: State | None = None) -> State:
 
 def generator_to_transformers(model: MaskedModel, state: State | None = None) -> State:
     """Weights of an `ELECTRA`'s generator as a state dict of ``ElectraForMaskedLM``; as `to_transformers`."""
-    generator = cast(Any, model).generator
+    generator = cast(Any, model).corruption.generator
     return _renamed(
-        model, generator.encoder, generator.predictor, "generator.encoder.model.", "generator.predictor.", state
+        model,
+        generator.encoder,
+        generator.predictor,
+        "corruption.generator.encoder.model.",
+        "corruption.generator.predictor.",
+        state,
     )
 
 

@@ -28,14 +28,6 @@ class Words(Sequence):
     def __repr__(self) -> str:
         return "Words"
 
-    def dense(self, valid: Tensor) -> Tensor:
-        """The numbers ``[B, N]`` of dense and packed tokens alike, -1 at padding.
-
-        Args:
-            valid: ``[B, N]`` bool, False at padding.
-        """
-        return dense(self.number, valid, -1)
-
 
 def dense(values: Tensor, valid: Tensor, fill: int | float) -> Tensor:
     """Values of tokens as ``[B, N]``, with ``fill`` at padding.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask import Loss, LossValue, Prediction
+from unmask import Given, Loss, LossValue, Prediction
 from unmask_text.heads.vocabulary import VocabularyPrediction
 
 CHUNK = 2**24
@@ -26,7 +26,7 @@ class VocabularyLoss(Loss):
     ``prediction.weights``, where the mask gives them (masked diffusion). Of others, the values are the logits.
     """
 
-    def forward(self, prediction: Prediction, target: Tensor) -> LossValue:
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
         if not isinstance(prediction, VocabularyPrediction):
             return super().forward(prediction, target)
         valid = prediction.asked.valid

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Mask, Prediction, Target, Tokens
+from unmask import Given, Mask, Prediction, Target, Tokens
 
 
 class TokenTarget(Target):
     """Ids of the asked tokens, ``[M]`` packed or ``[B, M]``."""
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         return mask.asked.gather(tokens.values)
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor | None:
@@ -24,7 +24,9 @@ class TokenTarget(Target):
 
 
 class ReplacedTarget(Target):
-    """Whether a token was replaced: known to the step alone, which replaces it."""
+    """Whether the encoder is shown another token than the document's, at each asked place: ``[M]`` or ``[B, M]``."""
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        raise NotImplementedError
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
+        if given is None:
+            raise ValueError("ReplacedTarget must be told what the encoder is shown, which a step does.")
+        return mask.asked.gather((given.shown.tokens.values != tokens.values).long())

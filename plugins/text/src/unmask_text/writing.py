@@ -22,7 +22,7 @@ def denoiser(model: MaskedModel) -> Denoise:
     Raises:
         ValueError: a model without a vocabulary head, such as one that drops hidden tokens.
     """
-    head, encoder = model.predictor, model.embedder
+    head, encoder = model.predictor, model.embedder.encoder
     if not isinstance(head, VocabularyHead):
         raise ValueError(
             f"`model` must have a vocabulary head to write, such as `text.mdlm`, but is {type(model).__name__}."
@@ -60,13 +60,13 @@ def write(
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"`sampler` must be one of {', '.join(SAMPLERS)}, but is {sampler!r}.")
-    longest = cast(Any, model.embedder).model.config.max_position_embeddings - 2  # rotary models would read on
+    longest = cast(Any, model.embedder.encoder).model.config.max_position_embeddings - 2  # rotary models would read on
     if ids.shape[1] > longest:
         raise ValueError(
             f"A text must have at most {longest} tokens, the model's `max_length` less special tokens, "
             f"but has {ids.shape[1]}."
         )
-    mask_id: Any = model.embedder.mask_id
+    mask_id: Any = model.embedder.encoder.mask_id
     generator = torch.Generator(ids.device).manual_seed(seed)
     options: dict[str, Any] = {"temperature": temperature, "generator": generator}
     if sampler == "ancestral":

@@ -133,7 +133,7 @@ class AllMasks(DiffusionMask):
         super().__init__()
         self.hidden, self.time = hidden, time
 
-    def forward(self, tokens, progress=None, generator=None):
+    def forward(self, tokens, progress=None, draws=None):
         from unmask_text.heads.vocabulary import WeightedMask
 
         weight = torch.full(self.hidden.shape, 1 / (self.time * self.hidden.numel()))
@@ -183,7 +183,7 @@ def test_the_loss_is_the_bound_by_hand(settings):
             "word": torch.arange(3).repeat(copies),
             "offsets": torch.arange(copies + 1) * 3,
         }
-        loss = model.step(many, torch.Generator().manual_seed(0)).loss.total
+        loss = model.step(many, 0).loss.total
     assert float(loss) == pytest.approx(bound, rel=0.03)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from unmask import Grid, Layout, Tokenizer, Tokens
-from unmask.api import at_least
+from unmask.api import at_least, inside
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = 0.55
@@ -98,3 +99,35 @@ class PatchTokenizer(Tokenizer):
         # Three channels are colour; of any other number the first is shown in grey.
         pixels = pixels if self.channels == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
         return list((pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())  # B x [H, W, 3]
+
+
+class CropTokenizer(Tokenizer):
+    """Two views of an image by one tokenizer: parts ``whole``, the image, and ``local``, a crop of it.
+
+    Args:
+        patches: cuts each of them.
+        share: of a side that is cropped in the middle where a batch has no ``local`` of its own, in (0, 1).
+
+    Raises:
+        ValueError: ``share`` outside its range.
+    """
+
+    def __init__(self, patches: PatchTokenizer, share: float = 0.67) -> None:
+        super().__init__()
+        inside("(0, 1)", share=share)
+        self.patches = patches
+        self.share = share
+
+    def forward(self, batch: Any) -> Tokens:
+        whole = batch["image"]  # [B, C, H, W]
+        local = batch.get("local")
+        if local is None:
+            sides = [max(round(side * self.share), 1) for side in whole.shape[-2:]]
+            local = F.resize(F.center_crop(whole, sides), list(whole.shape[-2:]), antialias=True)
+        parts = {"whole": whole, "local": local}
+        return Tokens.join({name: self.patches({"image": image}) for name, image in parts.items()})
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """The crops."""
+        local = tokens.part("local")
+        return self.patches.render(local, None if hidden is None else hidden[:, -local.num_tokens :])

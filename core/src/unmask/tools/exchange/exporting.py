@@ -98,11 +98,12 @@ def _same(made: Format, model: MaskedModel, part: Path, name: str) -> str:
     """Reads back what was written, and compares it with the encoder."""
     read = made.load(read_weights(part).tensors, model)
     left = made.unheld(model)
-    own = {key: tensor for key, tensor in model.embedder.state_dict().items() if key not in left}
+    held = model.embedder.encoder.state_dict()
+    own = {key: tensor for key, tensor in held.items() if key not in left}
     back = {key: read.get(f"encoder.{key}") for key in own}
     changed = [key for key, x in back.items() if x is None or not torch.equal(x, own[key])]
     if changed:
         raise ValueError(f"`{name}` must give back every tensor as it was, but does not: {quoted(changed[:3])}.")
-    there = sorted(left & set(model.embedder.state_dict()))
+    there = sorted(left & set(held))
     note = f" (not held: {', '.join(there[:3])}{' and more' if len(there) > 3 else ''})" if there else ""
     return f"Read back: {len(own)} tensors, equal bit for bit{note}."

@@ -27,7 +27,7 @@ class Export:
     """What is written.
 
     Args:
-        model: in evaluation mode; its `embedder` is what travels.
+        model: in evaluation mode; the encoder of its `embedder` is what travels.
         config: text of the run's ``config.yaml``.
         seed: of the run.
         step: optimiser steps done.

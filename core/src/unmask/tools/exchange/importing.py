@@ -137,8 +137,9 @@ def _fill(
         raise ValueError(f"{str(error)[:-1]}; read as {reading}{hint}.") from None
     report = match.load(model.predictor, predictor, 0.0) if holds_predictor else None
     model.start_parts()  # a teacher begins as the encoder
-    if model.embedder is not model.encoder:
-        model.embedder.load_state_dict(model.encoder.state_dict())
+    used = model.embedder.encoder
+    if all(used is not part for part in model.encoder.modules()):
+        used.load_state_dict(model.encoder.state_dict())
     model.load_state_dict(others, strict=False)
     outside = [key for key in weights.tensors if reading.prefix and not key.startswith(reading.prefix + ".")]
     return Imported(out, reading.name, reading.prefix, encoder, report, list(others), resized, outside, cautions)

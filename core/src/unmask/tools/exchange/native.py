@@ -35,14 +35,15 @@ class Safetensors(Format):
         return None
 
     def save(self, export: Export, out: Path) -> str:
-        encoder = export.model.embedder
+        embedder = export.model.embedder
+        encoder = embedder.encoder
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.state_dict().items()}
         metadata = {
             "format": "pt",
             "unmask.version": __version__,
             "unmask.method": _path(export.model),
             "unmask.encoder": json.dumps({"class_path": _path(encoder), "init_args": _given(export.config, "encoder")}),
-            "unmask.tokenizer": json.dumps(_settings(export.model.embedding_tokenizer)),
+            "unmask.tokenizer": json.dumps(_settings(embedder.tokenizer)),
             CONFIG: export.config,
             "unmask.seed": str(export.seed),
             "unmask.step": str(export.step),

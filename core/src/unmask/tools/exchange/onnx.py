@@ -35,7 +35,7 @@ class ONNX(Format):
     reads = False
 
     def refusal(self, model: MaskedModel) -> str | None:
-        size = sum(p.numel() * p.element_size() for p in model.embedder.parameters())
+        size = sum(p.numel() * p.element_size() for p in model.embedder.encoder.parameters())
         if size >= MOST_BYTES:
             return f"`onnx` holds at most 2 GB, but the encoder has {size / 1e9:.1f} GB; nearest: `torch-export`."
         return None

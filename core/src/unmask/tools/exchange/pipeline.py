@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.parts import Encoder, Tokenizer
+from unmask.embedder import Embedder
+from unmask.joint import encoded
 from unmask.tools.exchange.format import Export
 
 State = dict[str, Tensor]
@@ -18,20 +19,19 @@ class Pipeline(nn.Module):
     """A dict of tensors to ``[B, D]`` (``[B, 2 D]`` for mean+max), or to codes ``[B, K, D]``; nothing is hidden.
 
     Args:
-        tokenizer: cuts the batch.
-        encoder: in evaluation mode.
+        embedder: its tokenizer and encoder, in evaluation mode.
         pool: as in `Latent.pool`; None: all codes, prefix tokens left out.
     """
 
-    def __init__(self, tokenizer: Tokenizer, encoder: Encoder, pool: str | None) -> None:
+    def __init__(self, embedder: Embedder, pool: str | None) -> None:
         super().__init__()
-        self.tokenizer = tokenizer
-        self.encoder = encoder
+        self.tokenizer = embedder.tokenizer  # programs hold tensors under these names
+        self.encoder = embedder.encoder
         self.pool = pool
 
     def forward(self, batch: State) -> Tensor:
         tokens = self.tokenizer(batch)
-        latent = self.encoder(tokens)
+        latent = encoded(self.encoder, tokens)
         return latent.values if self.pool is None else latent.pool(self.pool, tokens.places)
 
 
@@ -59,12 +59,12 @@ def traceable(export: Export) -> tuple[Pipeline, State, State]:
             tokens are packed, or the pooling does not suit the encoder.
     """
     raw = export.batch()
-    tokenizer = export.model.embedding_tokenizer
+    embedder = export.model.embedder
     if not isinstance(raw, Mapping):
         raise ValueError(f"A program is traced from batches that are dicts, but {type(raw).__name__} is none.")
     watched = _Watched(raw)
     with torch.no_grad():
-        tokens = tokenizer(watched)
+        tokens = embedder.tokenizer(watched)
     if tokens.offsets is not None:
         raise ValueError("A program is traced from dense tokens, but these are packed: their number differs by batch.")
     batch = {name: raw[name] for name in raw if name in watched.read}
@@ -75,7 +75,7 @@ def traceable(export: Export) -> tuple[Pipeline, State, State]:
         raise ValueError(f"The tokenizer must read tensors with a row per sample, but {told}.")
     if num_samples < 3:
         raise ValueError(f"Tracing needs at least 3 samples, but the data has {num_samples}.")
-    pipeline = Pipeline(tokenizer, export.model.embedder, export.pool).eval()
+    pipeline = Pipeline(embedder, export.pool).eval()
     with torch.no_grad():
         pipeline({name: x[:1] for name, x in batch.items()})  # refuses an unfit pooling in its own words
     return pipeline, batch, {name: x[:1].clone() for name, x in batch.items()}

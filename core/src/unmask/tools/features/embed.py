@@ -174,8 +174,9 @@ def _rows(
     model: MaskedModel, batch: Any, first: int, pool: str, layer: int | None, per_token: bool
 ) -> tuple[int, dict[str, Column]]:
     """How many samples a batch has, and their rows; ``first`` is the number of its first sample."""
-    tokens = model.embedding_tokenizer(batch)
-    latent = model.embedder(tokens, None, layer)
+    embedder = model.embedder
+    tokens = embedder.tokenizer(batch)
+    latent = embedder.coded(tokens, layer)
     label, paths = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", "path"))
     own = label is not None and task_of(label, tokens).per_token  # each token has its own label
     sample = torch.arange(tokens.num_samples, device=latent.values.device)  # of each row
@@ -184,7 +185,7 @@ def _rows(
         real = real_tokens(tokens)  # [B, N], packed [T]
         if latent.values.shape[: real.ndim] != real.shape:
             raise ValueError(
-                f"`per_token` must be False for {type(model.embedder).__name__}, which has no code of each token: "
+                f"`per_token` must be False for {type(embedder.encoder).__name__}, which has no code of each token: "
                 f"{tuple(latent.values.shape)} for {tuple(real.shape)}."
             )
         sample, place = (index[real] for index in owners(tokens))
@@ -192,7 +193,7 @@ def _rows(
         if label is not None:
             label = label[real] if own else label[sample]
     else:
-        values = latent.pool(pool, tokens.places)  # [B, D]
+        values = latent.pool(pool)  # [B, D]
         label = None if own else label
     if not values.isfinite().all():
         bad = sample[~values.isfinite().all(-1)][0]

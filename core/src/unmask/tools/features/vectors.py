@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from unmask.parts import Encoder, Tokenizer
+from unmask.embedder import Embedder
 from unmask.structures import Latent, Tokens
 from unmask.tools.features import PROBE_POOLS
 from unmask.tools.features.labels import IGNORED, real_tokens, task_of
@@ -35,8 +35,7 @@ class Vectors(NamedTuple):
 
 @torch.no_grad()
 def vectors(
-    encoder: Encoder,
-    tokenizer: Tokenizer,
+    embedder: Embedder,
     loader: Iterable[Any],
     pool: str = "mean",
     layer: int | None = None,
@@ -46,13 +45,12 @@ def vectors(
     """Codes of all samples; nothing is hidden, and no random number of the caller's is used.
 
     Args:
-        encoder: moved to ``device``, used in evaluation mode, and left in the mode it was in.
-        tokenizer: likewise.
+        embedder: moved to ``device``, used in evaluation mode, and left in the mode it was in.
         loader: batches; labels are read from ``batch["label"]``, see `unmask.tools.features.labels`. Rows whose
             class is `IGNORED` are left out.
         pool: ``mean``, ``max``, ``mean+max`` or ``cls``, see `Latent.pool`; or ``flat``: all codes of a sample
             one after another, which keeps their order. Of labels per token nothing is pooled: ``mean`` only.
-        layer: whose codes, in [1, encoder.num_layers]; None: the last one's, normed.
+        layer: whose codes, in [1, embedder.num_layers]; None: the last one's, normed.
         device: where to compute.
         groups: the key of ``batch`` that tells what samples belong to (numbers or words); None: not asked.
 
@@ -63,12 +61,12 @@ def vectors(
     if pool not in PROBE_POOLS:
         raise ValueError(f"`pool` must be one of {', '.join(PROBE_POOLS)}, but is {pool!r}.")
     rows, answers = [], []
-    with evaluating(encoder.to(device), tokenizer.to(device)):
+    with evaluating(embedder.to(device)):
         for batch in loader:
             batch = move_data_to_device(batch, torch.device(device))
-            tokens = tokenizer(batch)
+            tokens = embedder.tokenizer(batch)
             answer = _answers(batch, tokens, groups)
-            rows.append(answer.kept(_codes(encoder(tokens, None, layer), tokens, pool, answer.per_token)))
+            rows.append(answer.kept(_codes(embedder.coded(tokens, layer), tokens, pool, answer.per_token)))
             answers.append(answer)
     if len({one.shape[1] for one in rows}) > 1:
         raise ValueError(_NOT_FLAT)
@@ -77,14 +75,15 @@ def vectors(
 
 @torch.no_grad()
 def raw_vectors(
-    tokenizer: Tokenizer, loader: Iterable[Any], device: torch.device | str = "cpu", groups: str | None = None
+    embedder: Embedder, loader: Iterable[Any], device: torch.device | str = "cpu", groups: str | None = None
 ) -> Vectors:
-    """Raw input: `Tokenizer.raw`, or else token values, flattened; averaged over a sample's tokens as soon as any
-    two samples differ in length. Where labels are per token, each token's own values.
+    """Raw input, of the embedder's tokenizer alone: `Tokenizer.raw`, or else token values, flattened; averaged over a
+    sample's tokens as soon as any two samples differ in length. Where labels are per token, each token's own values.
 
     Args, returns and raises as `vectors`; also ValueError when tokens are ids, which have no values, and
     the tokenizer has no `raw` of its own.
     """
+    tokenizer = embedder.tokenizer
     flat, mean, answers = [], [], []
     ragged = False
     with evaluating(tokenizer.to(device)):
@@ -191,7 +190,7 @@ def _codes(latent: Latent, tokens: Tokens, pool: str, per_token: bool) -> Tensor
             )
         return latent.values
     if pool != "flat":
-        return latent.pool(pool, tokens.places)
+        return latent.pool(pool)
     if tokens.offsets is not None or (tokens.valid is not None and not bool(tokens.valid.all())):
         raise ValueError(_NOT_FLAT)
     return latent.values.flatten(1)  # [B, K * D]

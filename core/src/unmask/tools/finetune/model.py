@@ -12,9 +12,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from unmask import seeds
+from unmask.embedder import Embedder
+from unmask.joint import encoded
 from unmask.model import MaskedModel
 from unmask.optim import Optimization
-from unmask.parts import Encoder, Tokenizer
 from unmask.structures import Tokens
 from unmask.tools.features.labels import Task, real_tokens
 from unmask.tools.features.samples import owners
@@ -48,7 +49,7 @@ class FineTuning(L.LightningModule):
     are compared get the same.
 
     Args:
-        model: whose `embedder` and tokenizer are copied.
+        model: whose `embedder` is copied.
         objective: what the labels ask of the head.
         task: whether there is a label per token.
         settings: the schedule, and everything else.
@@ -63,8 +64,8 @@ class FineTuning(L.LightningModule):
         super().__init__()
         if task.per_token and settings.pool != "mean":
             raise ValueError(f"`pool` must be 'mean' where labels are per token, but is {settings.pool!r}.")
-        self.tokenizer: Tokenizer = copy.deepcopy(model.embedding_tokenizer)
-        self.encoder = trainable_embedder(model)
+        embedder = trainable_embedder(model)
+        self.tokenizer, self.encoder = embedder.tokenizer, embedder.encoder
         width = pooled_width(self.encoder.width, settings.pool)
         self.head = Head(width, objective.num_outputs, settings.head, seed)
         self.objective = copy.deepcopy(objective)
@@ -168,7 +169,7 @@ class FineTuning(L.LightningModule):
     def _codes(self, tokens: Tokens) -> Tensor:
         """``[B, D]``; per token ``[B, N, D]``, packed ``[T, D]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.freeze):
-            latent = self.encoder(tokens, None)
+            latent = encoded(self.encoder, tokens)
         if not self.task.per_token:
             return latent.pool(self.settings.pool, tokens.places)
         real = real_tokens(tokens)
@@ -186,15 +187,16 @@ class FineTuning(L.LightningModule):
         return self.tokenizer, self.encoder
 
 
-def trainable_embedder(model: MaskedModel) -> Encoder:
-    """A copy of the encoder whose codes are used, as trainable as the one that was trained.
+def trainable_embedder(model: MaskedModel) -> Embedder:
+    """A copy of what is used of the model, its encoder as trainable as the one that was trained.
 
     A teacher's parameters take no gradient; what is fixed by design, such as a table of positions, is
     fixed in the online encoder, too.
     """
-    encoder: Encoder = copy.deepcopy(model.embedder)
-    if model.embedder is not model.encoder:
+    used = model.embedder
+    embedder: Embedder = copy.deepcopy(used)
+    if all(used.encoder is not part for part in model.encoder.modules()):
         online = dict(model.encoder.named_parameters())
-        for name, parameter in encoder.named_parameters():
+        for name, parameter in embedder.encoder.named_parameters():
             parameter.requires_grad_(online[name].requires_grad if name in online else parameter.is_floating_point())
-    return encoder
+    return embedder

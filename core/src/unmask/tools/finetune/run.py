@@ -104,11 +104,11 @@ def finetune(
     agreements.check(first, datamodule, loaded=False)
     with keyed.seeded("finetune", "read"):  # loaders draw a number
         datamodule.setup("validate")  # says what was found
-        train_labels, test_labels = read_labels(datamodule, first.embedding_tokenizer, settings.task, groups)
+        train_labels, test_labels = read_labels(datamodule, first.embedder.tokenizer, settings.task, groups)
         few = next(iter(batches(datamodule, split_of(datamodule, "probe_train"), 2)))
     task = train_labels.task
     print(describe(train_labels, test_labels), flush=True)
-    Mixing(settings.mixup, settings.cutmix).check(first.embedding_tokenizer(few), task)
+    Mixing(settings.mixup, settings.cutmix).check(first.embedder.tokenizer(few), task)
     plans = list(_plans(train_labels, test_labels, settings, seeds, labels_per_class))
 
     trials: list[Trial] = []
@@ -189,7 +189,7 @@ def _trial(name: str, plan: Plan, done: Outcome, checkpoint: str | None) -> Tria
 def _check_random(scratch: Callable[[int], MaskedModel], seed: int) -> None:
     """An encoder that is built with weights of its own is not from scratch."""
     one, other = (
-        [p for p in trainable_embedder(scratch(each)).parameters() if p.requires_grad and p.ndim > 1]
+        [p for p in trainable_embedder(scratch(each)).encoder.parameters() if p.requires_grad and p.ndim > 1]
         for each in (seed, seed + 1)
     )
     if one and all(torch.equal(a, b) for a, b in zip(one, other, strict=True)):

@@ -54,10 +54,12 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
     """
     with evaluating(model):
         step = model.step(batch, seeds.mix("health"))
-        latent = model.embedder(step.tokens)
+        embedder = model.embedder
+        places = step.tokens if embedder.tokenizer is model.tokenizer else embedder.tokenizer(batch)
+        latent = embedder.coded(places)
         target, loss_visible = _beyond_the_step(model, step)
-    pooled = Spread.of(latent.pool("mean", step.tokens.places).float())
-    tokens = Spread.of(_some(latent.values, step.tokens).float())
+    pooled = Spread.of(latent.pool("mean").float())
+    tokens = Spread.of(_some(latent.values, places).float())
     numbers = {
         "effective_rank": pooled.effective_rank,
         "centered_rank": pooled.centered_rank,

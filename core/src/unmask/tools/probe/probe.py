@@ -17,8 +17,8 @@ from torch.utils.data import Dataset, Subset
 
 from unmask import seeds
 from unmask.data import Augmented, MaskedDataModule
+from unmask.embedder import Embedder
 from unmask.model import MaskedModel
-from unmask.parts import Encoder, Tokenizer
 from unmask.tools.features.labels import REGRESSION, kind_for, taken_as
 from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import Vectors, raw_vectors, vectors
@@ -78,7 +78,7 @@ def probe(
         found = [extract(_watched(loader, what, watch)) for loader in loaders if len(loader)]
         return found[0], found[1] if len(found) > 1 else _none_of(found[0])
 
-    raw = both(RAW, lambda loader: raw_vectors(first.embedding_tokenizer, loader, device, groups))
+    raw = both(RAW, lambda loader: raw_vectors(first.embedder, loader, device, groups))
     labels = tuple(one.label for one in raw if one.label is not None)
     if len(labels) < 2:
         raise ValueError(_NO_LABELS)
@@ -91,25 +91,24 @@ def probe(
         pairs = {name: (train.values, test.values) for name, (train, test) in columns.items()}
         return probed(pairs, labels, protocol, own_groups, watch)  # type: ignore[arg-type]
 
-    def codes(encoders: Mapping[str, tuple[Encoder, Tokenizer]], one: int | None) -> dict[str, tuple[Vectors, Vectors]]:
+    def codes(embedders: Mapping[str, Embedder], one: int | None) -> dict[str, tuple[Vectors, Vectors]]:
         told = f", {_layer(one)}" if layer == "all" else ""
         how: dict[str, Any] = {"pool": pool, "layer": one, "device": device, "groups": groups}
-        return {name: both(name + told, partial(vectors, *parts, **how)) for name, parts in encoders.items()}
+        return {name: both(name + told, partial(vectors, embedder, **how)) for name, embedder in embedders.items()}
 
     results = []
     for number, (model, untrained) in enumerate(runs):
-        encoders = {UNTRAINED: (untrained.embedder, untrained.embedding_tokenizer)}
+        embedders = {UNTRAINED: untrained.embedder}
         if has_statistics(untrained.embedder):
             loader = batches(datamodule, _shuffled(sets[0]), datamodule.val_batch_size)
-            collected = with_statistics(untrained.embedder, untrained.embedding_tokenizer, loader, device)
-            encoders[STATISTICS] = (collected, untrained.embedding_tokenizer)
-        encoders[PRETRAINED] = (model.embedder, model.embedding_tokenizer)
+            embedders[STATISTICS] = with_statistics(untrained.embedder, loader, device)
+        embedders[PRETRAINED] = model.embedder
         if layer == "all":
             layers = [*range(1, first.embedder.num_layers + 1), None]
-            by_layer = {one: measured(codes(encoders, one)) for one in layers}
+            by_layer = {one: measured(codes(embedders, one)) for one in layers}
             results.append(_stacked(measured({RAW: raw}) if number == 0 else None, by_layer))
         else:
-            results.append(measured(({RAW: raw} if number == 0 else {}) | codes(encoders, layer)))
+            results.append(measured(({RAW: raw} if number == 0 else {}) | codes(embedders, layer)))
     result = over_runs(results)
     return captioned(result, protocol, chosen(protocol, result.details["task"]))
 

@@ -128,7 +128,7 @@ def score(
             watch("hidden places", number, len(loader))
             batch = move_data_to_device(batch, torch.device(device))
             masks.number, first = number, number * BATCH_SIZE
-            tokens = model.embedding_tokenizer(batch)
+            tokens = model.embedder.tokenizer(batch)
             mask = masks(tokens)
             digest.update(_bytes(mask.hidden, tokens.valid, tokens.offsets, tokens.values))
             for name, one in models.items():
@@ -148,7 +148,7 @@ def score(
             seen = how(tokens, mask).mask
             rows[RAW].append(raw(tokens, chosen).cpu().numpy())
             for name, one in models.items():
-                rows[name].append(coded(one.embedder, tokens, seen, chosen).cpu().numpy())
+                rows[name].append(coded(one.embedder.encoder, tokens, seen, chosen).cpu().numpy())
             asked["values"].append(answers(tokens, chosen).float().cpu().numpy())
             asked["samples"].append(
                 np.repeat(np.arange(first, first + len(chosen)), [len(one.asked) for one in chosen])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unmask import (
-    Encoder,
+    Embedder,
     Loss,
     MaskSampler,
     Method,
@@ -68,6 +68,7 @@ class AJEPA(Method):
         )
 
     @property
-    def embedder(self) -> Encoder:
+    def embedder(self) -> Embedder:
         """The teacher, as in I-JEPA."""
-        return self.target.teacher if isinstance(self.target, EMATeacher) else self.encoder
+        used = self.target.teacher if isinstance(self.target, EMATeacher) else self.encoder
+        return Embedder(self.tokenizer, used)

@@ -9,10 +9,8 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from unmask import Encoder, Latent, Mask, MaskedModel, Tokenizer, Tokens
+from unmask import Embedder, Encoder, Latent, Mask, MaskedModel, Tokens
 from unmask.api import PRETRAINED, RAW, STATISTICS, UNTRAINED, evaluating, has_statistics, with_statistics
-
-Column = tuple[Encoder, Tokenizer]
 
 
 def columns(
@@ -20,8 +18,8 @@ def columns(
     untrained: MaskedModel,
     batches: Callable[[], Iterable[Any]],
     device: torch.device | str = "cpu",
-) -> dict[str, Column]:
-    """By column, an encoder and what cuts batches for it; the pretrained one last.
+) -> dict[str, Embedder]:
+    """By column, what makes its codes; the pretrained one last.
 
     Args:
         model: a trained model; its `embedder` is compared.
@@ -30,11 +28,11 @@ def columns(
             more: untrained, but with the data's statistics collected once, see `with_statistics`.
         device: where to compute.
     """
-    tokenizer = untrained.embedding_tokenizer
-    found: dict[str, Column] = {RAW: (RawEncoder(), tokenizer), UNTRAINED: (untrained.embedder, tokenizer)}
-    if has_statistics(untrained.embedder):
-        found[STATISTICS] = (with_statistics(untrained.embedder, tokenizer, batches(), device), tokenizer)
-    return found | {PRETRAINED: (model.embedder, model.embedding_tokenizer)}
+    own = untrained.embedder
+    found = {RAW: Embedder(own.tokenizer, RawEncoder()), UNTRAINED: own}
+    if has_statistics(own):
+        found[STATISTICS] = with_statistics(own, batches(), device)
+    return found | {PRETRAINED: model.embedder}
 
 
 class RawEncoder(Encoder):
@@ -47,9 +45,7 @@ class RawEncoder(Encoder):
 
 
 @torch.no_grad()
-def node_codes(
-    encoder: Encoder, tokenizer: Tokenizer, loader: Iterable[Any], device: torch.device | str = "cpu"
-) -> Tensor:
+def node_codes(embedder: Embedder, loader: Iterable[Any], device: torch.device | str = "cpu") -> Tensor:
     """Codes ``[T, D]`` of all nodes of the one graph that ``loader`` gives, labelled or not, with nothing hidden.
 
     Raises:
@@ -58,5 +54,5 @@ def node_codes(
     batches = list(loader)
     if len(batches) != 1:
         raise ValueError(f"The data must be one whole graph, but comes in {len(batches)} parts.")
-    with evaluating(tokenizer.to(device), encoder.to(device)):
-        return encoder(tokenizer(move_data_to_device(batches[0], torch.device(device)))).values.float().cpu()
+    with evaluating(embedder.to(device)):
+        return embedder(move_data_to_device(batches[0], torch.device(device))).values.float().cpu()

@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from unmask import Encoder, Tokenizer
+from unmask import Embedder
 from unmask.api import Results, Watch, evaluating, nearest, probe_columns, quoted
 from unmask_graph.evaluate import POOLS
 
@@ -46,8 +46,7 @@ def svm_probe(
 
 @torch.no_grad()
 def graph_vectors(
-    encoder: Encoder,
-    tokenizer: Tokenizer,
+    embedder: Embedder,
     loader: Iterable[Any],
     pool: str = "mean",
     device: torch.device | str = "cpu",
@@ -55,8 +54,8 @@ def graph_vectors(
     """One vector per graph: its nodes' codes pooled, with nothing hidden.
 
     Args:
-        encoder: used in evaluation mode; `RawEncoder` pools the nodes' own values.
-        tokenizer: makes nodes of a batch, packed.
+        embedder: used in evaluation mode. Its tokenizer makes nodes of a batch, packed; an encoder that is a
+            `RawEncoder` pools the nodes' own values.
         loader: batches with ``label`` ``[B]``.
         pool: ``sum``, ``mean`` or ``max``.
         device: where to compute.
@@ -66,16 +65,16 @@ def graph_vectors(
             without nodes.
     """
     vectors, labels = [], []
-    with evaluating(tokenizer.to(device), encoder.to(device)):
+    with evaluating(embedder.to(device)):
         for batch in loader:
             batch = move_data_to_device(batch, torch.device(device))
-            tokens = tokenizer(batch)
+            tokens = embedder.tokenizer(batch)
             label = batch.get("label")
             if label is None or label.shape != (tokens.num_samples,) or label.is_floating_point():
                 raise ValueError("`label` must be one class id per graph in every batch, but is not.")
             if tokens.offsets is None:
-                raise ValueError("`tokenizer` must make packed tokens, but made dense ones.")
-            codes = encoder(tokens).values  # [T, D]
+                raise ValueError("The tokenizer must make packed tokens, but made dense ones.")
+            codes = embedder.coded(tokens).values  # [T, D]
             vectors.append(pooled(codes, tokens.offsets, pool).float().cpu())
             labels.append(label.long().cpu())
     if not vectors:

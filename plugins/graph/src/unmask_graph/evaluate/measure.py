@@ -8,12 +8,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from unmask import MaskedModel, seeds
+from unmask import Embedder, MaskedModel, seeds
 from unmask.api import IGNORED, Cell, Measure, Results, Row, Watch, are_measured, batches, vectors
 from unmask_graph.data.batches import Chosen
 from unmask_graph.data.links import LinkData
 from unmask_graph.data.module import GraphData
-from unmask_graph.evaluate.columns import Column, columns, node_codes
+from unmask_graph.evaluate.columns import columns, node_codes
 from unmask_graph.evaluate.graphs import graph_vectors, svm_probe
 from unmask_graph.evaluate.links import dot_scores, fitted_scores
 from unmask_graph.evaluate.nodes import Fit, linear_probe
@@ -107,14 +107,19 @@ def _check(datamodule: GraphData, task: Task) -> None:
 
 
 def _nodes(
-    compared: Mapping[str, Column], datamodule: GraphData, seed: int, fit: Fit, device: torch.device | str, watch: Watch
+    compared: Mapping[str, Embedder],
+    datamodule: GraphData,
+    seed: int,
+    fit: Fit,
+    device: torch.device | str,
+    watch: Watch,
 ) -> Results:
     size = datamodule.val_batch_size
     loaders = {part: batches(datamodule, one, size) for part, one in _parts(datamodule).items()}
     rows = {name: Row(name, ACCURACY, {}) for name in (LAST, BEST)}
-    for number, (name, column) in enumerate(compared.items()):
+    for number, (name, embedder) in enumerate(compared.items()):
         watch(f"codes of {name}", number, len(compared))
-        found = {part: vectors(*column, loader, device=device)[:2] for part, loader in loaders.items()}
+        found = {part: vectors(embedder, loader, device=device)[:2] for part, loader in loaders.items()}
         scores = linear_probe(**found, seed=seed, fit=fit)  # type: ignore[arg-type]
         rows[LAST].cells[name] = Cell.of([scores.last])
         if scores.best is not None:
@@ -137,25 +142,25 @@ def _parts(datamodule: GraphData) -> dict[str, Dataset]:
 
 
 def _graphs(
-    compared: Mapping[str, Column], datamodule: GraphData, pool: str, device: torch.device | str, watch: Watch
+    compared: Mapping[str, Embedder], datamodule: GraphData, pool: str, device: torch.device | str, watch: Watch
 ) -> Results:
     parts = [one for one in datamodule.splits[2:] if one is not None]
     loader = batches(datamodule, ConcatDataset(parts), datamodule.val_batch_size)
     found = {}
-    for number, (name, column) in enumerate(compared.items()):
+    for number, (name, embedder) in enumerate(compared.items()):
         watch(f"codes of {name}", number, len(compared))
-        found[name], labels = graph_vectors(*column, loader, pool, device)
+        found[name], labels = graph_vectors(embedder, loader, pool, device)
     return svm_probe(found, labels, watch=watch)
 
 
-def _links(compared: Mapping[str, Column], datamodule: LinkData, device: torch.device | str, watch: Watch) -> Results:
+def _links(compared: Mapping[str, Embedder], datamodule: LinkData, device: torch.device | str, watch: Watch) -> Results:
     split = datamodule.split
     loader = batches(datamodule, datamodule.splits.val, 1)
     names = [(f"{how}, {measure.name}", measure) for how in (DOT, FITTED) for measure in (AUC, AP)]
     rows = {name: Row(name, measure, {}) for name, measure in names}
-    for number, (name, column) in enumerate(compared.items()):
+    for number, (name, embedder) in enumerate(compared.items()):
         watch(f"codes of {name}", number, len(compared))
-        codes = node_codes(*column, loader, device)
+        codes = node_codes(embedder, loader, device)
         for how, scores in ((DOT, dot_scores(codes, split.test)), (FITTED, fitted_scores(codes, split))):
             rows[f"{how}, AUC"].cells[name] = Cell.of([scores.auc])
             rows[f"{how}, AP"].cells[name] = Cell.of([scores.ap])
@@ -163,7 +168,12 @@ def _links(compared: Mapping[str, Column], datamodule: LinkData, device: torch.d
 
 
 def _result(
-    title: str, rows: Mapping[str, Row], compared: Mapping[str, Column], num_train: int, num_test: int, num_classes: int
+    title: str,
+    rows: Mapping[str, Row],
+    compared: Mapping[str, Embedder],
+    num_train: int,
+    num_test: int,
+    num_classes: int,
 ) -> Results:
     whole = [row for row in rows.values() if row.cells]
     sizes = {"num_train": num_train, "num_test": num_test, "num_classes": num_classes, "num_runs": 1, "over": ""}

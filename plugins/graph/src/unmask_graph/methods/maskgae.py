@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from functools import partial
 
-from unmask import Corruption, Loss, MaskSampler, Method, Target, Tokenizer
+from unmask import Corruption, Embedder, Loss, MaskSampler, Method, Target
 from unmask.masks import RandomMask
 from unmask_graph.encoders.gcn import GCNEncoder
 from unmask_graph.losses import EdgeLoss
@@ -63,6 +63,6 @@ class MaskGAE(Method):
         self._whole = GraphTokenizer()
 
     @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        """Whole graphs: codes are of nodes, not of edges."""
-        return self._whole
+    def embedder(self) -> Embedder:
+        """The encoder, on whole graphs: codes are of nodes, not of edges."""
+        return Embedder(self._whole, self.encoder)

@@ -24,7 +24,8 @@ class SectorMask(MaskSampler):
     one edge on, so that every cloud hides exactly as many as other masks do.
 
     Args:
-        ratio: share of a cloud's patches to hide, in (0, 1), a schedule or a spread of it. R-MAE hides 0.8 of the sectors.
+        ratio: share of a cloud's patches to hide, in (0, 1), a schedule or a spread of it. R-MAE hides 0.8 of
+            the sectors.
         num_sectors: at least 2.
         axis: which way is up, and the axis of the sectors.
         about: the axis goes through the ``origin`` (the sensor, in a sweep of LiDAR) or through the mean of the

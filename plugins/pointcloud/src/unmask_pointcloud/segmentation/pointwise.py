@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask import Encoder, Latent, Mask, MaskedModel, Tokenizer, Tokens
+from unmask import Embedder, Encoder, Latent, Mask, MaskedModel, Tokenizer, Tokens
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.ops import knn
@@ -22,30 +22,26 @@ DEPTHS = (1 / 3, 2 / 3, 1)
 class Pointwise(MaskedModel):
     """A pretrained model as segmentation sees it: every point is a token and has a code of its own.
 
-    It differs in `embedder` and `embedding_tokenizer`, which `unmask.tools.finetune` uses. All parts are the given
-    model's.
+    It differs in `embedder`, which `unmask.tools.finetune` uses. All parts are the given model's.
 
     Raises:
         ValueError: a model whose encoder is no `PointTransformer`.
     """
 
     def __init__(self, model: MaskedModel) -> None:
-        encoder = model.embedder
+        used = model.embedder
+        encoder = used.encoder
         if not isinstance(encoder, PointTransformer):
             raise ValueError(f"The encoder must be a PointTransformer to segment, but is a {type(encoder).__name__}.")
         super().__init__(
             tokenizer=model.tokenizer, mask=model.mask, encoder=model.encoder, predictor=model.predictor,
             target=model.target, loss=model.loss, corruption=model.corruption, optim=model.optim,
         )  # fmt: skip
-        self.points = PointwiseEncoder(model.embedding_tokenizer, encoder)
+        self.points = PointwiseEncoder(used.tokenizer, encoder)
 
     @property
-    def embedder(self) -> Encoder:
-        return self.points
-
-    @property
-    def embedding_tokenizer(self) -> Tokenizer:
-        return PointwiseTokenizer()
+    def embedder(self) -> Embedder:
+        return Embedder(PointwiseTokenizer(), self.points)
 
 
 class PointwiseTokenizer(Tokenizer):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from unmask import Latent, LossValue, Mask, Places, Prediction, Predictor, Tokens
+from unmask import Given, Latent, LossValue, Mask, Places, Prediction, Predictor, Tokens
 from unmask_text.encoders.packing import packed
 from unmask_text.heads.vocabulary import VocabularyHead, VocabularyPrediction
 from unmask_text.losses import VocabularyLoss
@@ -95,7 +95,7 @@ class SpanBoundaryLoss(VocabularyLoss):
     """The mean loss of hidden tokens from their own codes, plus the mean from the boundaries of their spans
     (section 3.4). The loss per token is the sum of the two, where there are two."""
 
-    def forward(self, prediction: Prediction, target: Tensor) -> LossValue:
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
         own = super().forward(prediction, target)
         if not isinstance(prediction, SpanPrediction):
             return LossValue(2 * own.total, 2 * own.per_token)  # one answer stands for both

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from unmask import Encoder, Latent, Mask, Prediction, Predictor, Tokens
+from unmask import Draws, Encoder, Latent, Mask, Prediction, Predictor, Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,38 +143,22 @@ class VocabularyHead(Predictor):
 
 
 @torch.no_grad()
-def sample(
-    prediction: VocabularyPrediction,
-    generator: torch.Generator | None = None,
-    dtype: torch.dtype = torch.float32,
-    temperature: float = 1.0,
-    chunk: int = 2**22,
-) -> Tensor:
-    """A token for each asked place, drawn from its softmax by the Gumbel-max trick.
+def sample(prediction: VocabularyPrediction, draws: Draws, chunk: int = 2**22) -> Tensor:
+    """A token for each asked place, drawn from its softmax.
 
     Args:
         prediction: the answers.
-        generator: of the noise, on the device of the answers.
-        dtype: of scores and noise. In float32 the largest values of the noise are cut off, which lowers the
-            temperature (Zheng et al. 2024, arXiv:2409.02908, section 4): harmless for ELECTRA, not for sampling
-            whole texts.
-        temperature: scores are divided by it, above 0.
+        draws: a stream for each asked place, ``[M]`` or ``[B, M]``.
         chunk: scores held at a time.
 
     Returns:
         ids ``[M]`` or ``[B, M]``.
     """
-    values = prediction.values.flatten(0, -2)  # [M, E]
+    values, keys = prediction.values.flatten(0, -2), draws.keys.flatten()  # [M, E], [M]
     size = max(chunk // len(prediction.table), 1)
-    ids = [
-        _gumbel_max(replace(prediction, values=values[start : start + size]).logits(), generator, dtype, temperature)
-        for start in range(0, len(values), size)
-    ]
-    drawn = torch.cat(ids) if ids else values.new_empty(0, dtype=torch.long)
-    return drawn.view(prediction.values.shape[:-1])
-
-
-def _gumbel_max(scores: Tensor, generator: torch.Generator | None, dtype: torch.dtype, temperature: float) -> Tensor:
-    noise = torch.rand(scores.shape, generator=generator, device=scores.device, dtype=dtype)
-    tiny = torch.finfo(dtype).tiny
-    return (scores.to(dtype) / temperature - noise.clamp(min=tiny).log().neg().clamp(min=tiny).log()).argmax(-1)
+    ids = values.new_empty(len(values), dtype=torch.long)
+    for start in range(0, len(values), size):
+        part = slice(start, start + size)
+        scores = replace(prediction, values=values[part]).logits().float()
+        ids[part] = Draws(keys[part]).categorical(scores.softmax(-1))
+    return ids.view(prediction.values.shape[:-1])

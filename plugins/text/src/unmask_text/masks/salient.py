@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from unmask import Schedule
-from unmask_text.masks.units import Seen, UnitMask, Units, weighted
+from unmask import Candidates, Draws, Ratio
+from unmask_text.masks.units import UnitMask, Units, number_of, weighted, words_of
 from unmask_text.vocabulary import vocabulary
 
 
@@ -49,10 +48,11 @@ class SalientMask(UnitMask):
             raise ValueError(f"`pattern` must be a regular expression, but is {pattern!r}: {error}.") from error
         self.scorer = scorer
 
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
+    def units(self, among: Candidates, draws: Draws) -> Units:
+        words, valid = words_of(among), among.valid
         if words.vocabulary is None:
             raise ValueError("SalientMask needs to know the vocabulary, but the batch names no `tokenizer`.")
-        number, ids = words.dense(valid), words.dense_ids(valid)
+        number, ids = number_of(among), among.dense(among.tokens.values)
         units, weights = number.cpu().clone(), torch.zeros(valid.shape)
         for row, length in enumerate(valid.sum(1).tolist()):
             real = valid[row].cpu()
@@ -62,7 +62,7 @@ class SalientMask(UnitMask):
                 unit = own
             units[row, real], weights[row, real] = torch.tensor(unit), torch.tensor(weight)
             assert len(unit) == length
-        return Units(units.to(number.device), weighted(weights.to(number.device), generator))
+        return Units(units.to(number.device), weighted(weights.to(number.device), draws))
 
     def _look(self, path: str, ids: list[int], number: list[int]) -> tuple[list[int], list[float]]:
         """Units and weights of one document's tokens."""

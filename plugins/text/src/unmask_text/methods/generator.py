@@ -3,14 +3,73 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from unmask import Encoder
+from unmask import KEPT, Corruption, Draws, Encoder, Mask, Schedule, Shown, Step, Term, Tokens
 from unmask.api import inside
+from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
-from unmask_text.heads.vocabulary import VocabularyHead
+from unmask_text.heads.vocabulary import VocabularyHead, sample
 from unmask_text.losses import VocabularyLoss
+
+
+class Replacement(Corruption):
+    """Hidden tokens are replaced by those that a generator draws; the encoder reads all tokens as they are then.
+
+    Left for terms: ``generator``, the generator's loss. No gradient passes through the drawn tokens. Tokens that it
+    guesses rightly are the document's own.
+
+    Args:
+        inner: how hidden tokens are shown to the generator.
+        encoder: of the generator; None: as the model's own, narrower.
+        ratio: width of a narrower one as a share of the model's encoder, in (0, 1].
+    """
+
+    def __init__(self, inner: VocabularyCorruption, encoder: Encoder | None = None, ratio: float = 1 / 3) -> None:
+        super().__init__(keep=1)
+        self.inner = inner
+        self.ratio = ratio
+        self.given = encoder
+        self.generator: Any = None
+
+    def start(self, model: Any) -> None:
+        if self.generator is None:  # it shares the embeddings of this very encoder
+            encoder, self.given = self.given or narrower(model.encoder, self.ratio), None
+            self.generator = Generator(encoder, model.encoder)
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        hinted = self.inner(tokens, mask).mask
+        fill: Generator = self.generator
+        guess = fill.predictor(fill.encoder(tokens, hinted), tokens.places, hinted)
+        loss = fill.loss(guess, hinted.asked.gather(tokens.values)).total
+        streams = mask.streams().named("generator").over(tokens)
+        drawn = sample(guess, Draws(hinted.asked.gather(streams.keys)))
+        filled = hinted.asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]
+        shown = replace(mask, show=torch.full_like(mask.hidden, KEPT, dtype=torch.int8))
+        return Shown(replace(tokens, values=filled), shown, {"generator": loss})
+
+
+class GeneratorLoss(Term):
+    """What the generator of a `Replacement` learns: ``mean over hidden tokens of -log p(token)``.
+
+    Args:
+        weight: at least 0, or a schedule of it.
+
+    Raises:
+        ValueError: a weight below 0.
+    """
+
+    def __init__(self, weight: float | Schedule = 1.0) -> None:
+        super().__init__(weight)
+
+    def forward(self, step: Step, model: Any) -> Tensor:
+        assert step.given is not None
+        loss: Tensor = step.given.shown.made["generator"]
+        return loss
 
 
 class Generator(nn.Module):

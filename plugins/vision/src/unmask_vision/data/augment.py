@@ -53,6 +53,34 @@ class RandomResizedCropFlip:
         return {**sample, "image": image}
 
 
+class NestedCrops:
+    """A random part of the image, and a random part of that as ``local``: CropMAE's two views (Eymael et al. 2024).
+
+    Args:
+        size: side of both in pixels; None: the image's own height and width.
+        scale: smallest and largest share of the image's area that the first one covers, in (0, 1]. The paper's.
+        local_scale: likewise of the first one's area, for the second. The paper's.
+        flip: mirror each left and right with probability 1/2, by itself.
+
+    Raises:
+        ValueError: as `RandomResizedCropFlip`.
+    """
+
+    def __init__(
+        self,
+        size: int | None = 224,
+        scale: tuple[float, float] = (0.1, 1.0),
+        local_scale: tuple[float, float] = (0.3, 0.6),
+        flip: bool = True,
+    ) -> None:
+        self.whole = RandomResizedCropFlip(size, scale, flip)
+        self.local = RandomResizedCropFlip(size, local_scale, flip)
+
+    def __call__(self, sample: Sample) -> Sample:
+        whole = self.whole(sample)
+        return {**whole, "local": self.local(whole)["image"]}
+
+
 class CenterCrop:
     """The largest square in the middle, resized bicubically: what validation and probes see.
 

@@ -11,7 +11,7 @@ from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import nn
 
-from unmask import Encoder, MaskedModel
+from unmask import MaskedModel
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.predictors import SwinPredictor
@@ -45,15 +45,15 @@ class Peer:
 
 def encoder_peer(model: MaskedModel) -> Peer | str:
     """The model that holds the encoder alone; or why there is none."""
-    encoder: Encoder = model.embedder
-    if not isinstance(model.tokenizer, PatchTokenizer) or not isinstance(encoder, ViTEncoder | SwinV2Encoder):
-        whose = type(model.tokenizer if isinstance(encoder, ViTEncoder | SwinV2Encoder) else encoder).__name__
+    encoder, tokenizer = model.embedder.encoder, model.embedder.tokenizer
+    if not isinstance(tokenizer, PatchTokenizer) or not isinstance(encoder, ViTEncoder | SwinV2Encoder):
+        whose = type(tokenizer if isinstance(encoder, ViTEncoder | SwinV2Encoder) else encoder).__name__
         return f"transformers' layouts are for ViTEncoder and SwinV2Encoder on PatchTokenizer, but here is {whose}"
     if isinstance(encoder, SwinV2Encoder):
         swin: Any = encoder.swin
         if not isinstance(swin, SwinTransformerV2):
             return f"transformers has no model like timm's {type(swin).__name__}"
-        return Peer("Swinv2Model", "Swinv2Config", _swin_sizes(encoder, model.tokenizer))
+        return Peer("Swinv2Model", "Swinv2Config", _swin_sizes(encoder, tokenizer))
 
     vit: Any = encoder.vit
     if isinstance(vit, Eva):
@@ -74,7 +74,7 @@ def encoder_peer(model: MaskedModel) -> Peer | str:
         return f"transformers' {name} needs a table of {num_places} positions, but this ViT has another or none"
     if relative and vit.blocks[0].attn.qkv.bias is None:
         return "transformers' BeitModel has biases of queries and values, but this ViT has none (`qkv_bias`)"
-    sizes = _vit_sizes(encoder, model.tokenizer) | (_beit_sizes(encoder) if relative else {})
+    sizes = _vit_sizes(encoder, tokenizer) | (_beit_sizes(encoder) if relative else {})
     return Peer(name, name.replace("Model", "Config"), sizes)
 
 
@@ -84,7 +84,7 @@ def pretraining_peer(model: MaskedModel) -> Peer | str:
     if isinstance(alone, str):
         return alone
     predictor: Any = model.predictor
-    if model.embedder is not model.encoder:
+    if model.embedder.encoder is not model.encoder:
         return f"transformers has no pretraining model like {type(model).__name__}; nearest: `vision.transformers`"
     if alone.name == "ViTModel" and isinstance(predictor, TransformerPredictor):
         block: Any = predictor.trunk.blocks[0]

@@ -16,21 +16,21 @@ from unmask_vision.tokenizer import PatchTokenizer
 
 def random_images(model: MaskedModel, num_samples: int = 2) -> Tensor:
     """``[B, C, H, W]`` float32 in [0, 1], of the size that the encoder takes; the same each time."""
-    rows, columns = cast(Any, model.embedder).grid
-    tokenizer = cast(PatchTokenizer, model.tokenizer)
+    rows, columns = cast(Any, model.embedder.encoder).grid
+    tokenizer = cast(PatchTokenizer, model.embedder.tokenizer)
     shape = (num_samples, tokenizer.channels, rows * tokenizer.patch_size, columns * tokenizer.patch_size)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 def normalized(model: MaskedModel, images: Tensor) -> Tensor:
     """Images as a model of another library takes them: mean subtracted, divided by the deviation."""
-    tokenizer = cast(PatchTokenizer, model.tokenizer)
+    tokenizer = cast(PatchTokenizer, model.embedder.tokenizer)
     return (images - tokenizer.mean.cpu()) / tokenizer.std.cpu()
 
 
 def codes(model: MaskedModel, images: Tensor) -> Tensor:
     """The embedder's, prefix tokens first: ``[B, P + N, D]``."""
-    latent = model.embedder(model.tokenizer({"image": images}))
+    latent = model.embed({"image": images})
     return latent.values if latent.prefix is None else torch.cat([latent.prefix, latent.values], dim=1)
 
 
@@ -61,7 +61,7 @@ def resample_positions(name: str, tensor: Tensor, model: MaskedModel) -> Tensor 
 
 def preprocessing(model: MaskedModel) -> tuple[list[float], list[float]]:
     """Means and deviations per channel, for pixels in [0, 1]."""
-    tokenizer = cast(PatchTokenizer, model.tokenizer)
+    tokenizer = cast(PatchTokenizer, model.embedder.tokenizer)
     mean, std = (x.flatten().double().tolist() for x in (tokenizer.mean, tokenizer.std))
     return [round(x, 7) for x in mean], [round(x, 7) for x in std]
 

@@ -30,17 +30,18 @@ class Timm(Format):
     how it was made. Its codes are those of the encoder's own timm module, bit for bit."""
 
     def refusal(self, model: MaskedModel) -> str | None:
-        if isinstance(model.embedder, ViTEncoder | SwinV2Encoder) and isinstance(model.tokenizer, PatchTokenizer):
+        embedder = model.embedder
+        ours = isinstance(embedder.encoder, ViTEncoder | SwinV2Encoder)
+        if ours and isinstance(embedder.tokenizer, PatchTokenizer):
             return None
-        ours = isinstance(model.embedder, ViTEncoder | SwinV2Encoder)
         return (
             "timm's layout is for ViTEncoder and SwinV2Encoder on PatchTokenizer, but here is "
-            f"{type(model.tokenizer if ours else model.embedder).__name__}; nearest: `safetensors`."
+            f"{type(embedder.tokenizer if ours else embedder.encoder).__name__}; nearest: `safetensors`."
         )
 
     def save(self, export: Export, out: Path) -> str:
         model = export.model
-        encoder: Any = model.embedder
+        encoder: Any = model.embedder.encoder
         trunk, (name, arguments) = _trunk(encoder), encoder.timm_model
         mean, std = preprocessing(model)
         about = {

@@ -60,7 +60,7 @@ class _Folder(Format):
 
         made, options = getattr(transformers, peer.name), self._options(peer)
         theirs = made(getattr(transformers, peer.config)(**peer.sizes), **options)
-        theirs.to(next(model.embedder.parameters()).dtype)
+        theirs.to(next(model.embedder.encoder.parameters()).dtype)
         theirs.load_state_dict(self.weights(model), strict=True)
         mean, std = preprocessing(model)
         height, width = random_images(model).shape[2:]
@@ -123,7 +123,7 @@ class _Folder(Format):
         return caution(model, seen.get("image_mean"), seen.get("image_std"))
 
     def _own(self, model: MaskedModel) -> State:
-        return {f"encoder.{name}": tensor for name, tensor in model.embedder.state_dict().items()}
+        return {f"encoder.{name}": tensor for name, tensor in model.embedder.encoder.state_dict().items()}
 
     def _options(self, peer: Peer) -> dict[str, Any]:
         return {"add_pooling_layer": False}

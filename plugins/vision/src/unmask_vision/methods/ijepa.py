@@ -6,7 +6,7 @@ from typing import Literal
 
 from unmask import (
     Cosine,
-    Encoder,
+    Embedder,
     Loss,
     MaskSampler,
     Method,
@@ -93,6 +93,7 @@ class IJEPA(Method):
         self.predictor = self.predictor or TransformerPredictor(width, width, PREDICTOR_WIDTH, depth, num_heads)
 
     @property
-    def embedder(self) -> Encoder:
+    def embedder(self) -> Embedder:
         """The teacher, whose codes the paper evaluates (section 5)."""
-        return self.target.teacher if isinstance(self.target, EMATeacher) else self.encoder
+        used = self.target.teacher if isinstance(self.target, EMATeacher) else self.encoder
+        return Embedder(self.tokenizer, used)

@@ -1,0 +1,44 @@
+"""Mask by part: another mask for each modality or view of a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from unmask.draws import Draws
+from unmask.parts import Candidates, MaskSampler
+from unmask.schedules import Progress
+from unmask.structures import Mask, Tokens
+
+
+class MaskByPart(MaskSampler):
+    """Hides each part of joint tokens by a mask of its own.
+
+    Args:
+        masks: by the names of parts.
+
+    Raises:
+        ValueError: no mask; when called, tokens of other parts.
+    """
+
+    joint = True
+
+    def __init__(self, masks: dict[str, MaskSampler]) -> None:
+        super().__init__()
+        if not masks:
+            raise ValueError("`masks` must name at least one part, but is empty.")
+        self.masks: Any = nn.ModuleDict(masks)
+
+    def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
+        """A mask for each part, drawn from streams of its name."""
+        parts = tokens.parts or {}
+        if set(parts) != set(self.masks):
+            have = ", ".join(parts) or "no parts"
+            raise ValueError(f"`masks` must name the parts of the tokens, {have}, but names {', '.join(self.masks)}.")
+        draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
+        return Mask.join({name: self.masks[name](part, progress, draws.named(name)) for name, part in parts.items()})
+
+    def sample(self, among: Candidates, draws: Draws) -> Mask:
+        """Not called: the masks of the parts draw."""
+        raise NotImplementedError

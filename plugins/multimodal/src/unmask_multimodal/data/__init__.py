@@ -1,0 +1,1 @@
+"""Where samples of several modalities come from."""

@@ -1,0 +1,1 @@
+"""Recipes: a method, its data and a schedule, by name."""
