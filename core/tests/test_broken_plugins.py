@@ -244,10 +244,10 @@ def test_a_format_that_cannot_be_made_is_left_out(beside):
 def test_methods_and_data_too_must_be_called_as_core_calls_them():
     class Step(MaskedModel):
         def step(self, batch):
-            """Without the generator."""
+            """Without the seed."""
 
     class Wider(MaskedModel):
-        def step(self, batch, generator=None, more=None):
+        def step(self, batch, seed=None, more=None):
             """Whatever core gives, it takes."""
 
     class Load(MaskedDataModule):
@@ -255,7 +255,7 @@ def test_methods_and_data_too_must_be_called_as_core_calls_them():
             """Core gives none."""
 
     (told,) = inspection.other_calls(Step)
-    assert told.startswith("has `step`, which must take (self, batch, generator")
+    assert told.startswith("has `step`, which must take (self, batch, seed")
     assert inspection.other_calls(Wider) == []
     (told,) = inspection.other_calls(Load)
     assert told.startswith("has `load`, which must take (self): missing a required argument: 'folder'")
