@@ -24,7 +24,7 @@ import lightning as L
 import torch
 
 from unmask.parts import MaskSampler
-from unmask.schedules import Schedule
+from unmask.schedules import Ratio
 
 
 class {Fruit}Rows(MaskSampler):
@@ -33,8 +33,8 @@ class {Fruit}Rows(MaskSampler):
     def __init__(self, ratio: Ratio = 0.6) -> None:
         super().__init__(ratio)
 
-    def sample(self, valid, counts, layout, generator):
-        return valid
+    def sample(self, among, draws):
+        return among.valid
 
 
 class {Fruit}Columns({Fruit}Rows):

@@ -229,7 +229,7 @@ class Deaf(Mixer):
 
 
 class Forgetful(losses.MSELoss):
-    def forward(self, prediction, target):
+    def forward(self, prediction, target, given=None):
         value = self.per_token(prediction.values, target, None)
         return LossValue(value.mean(), value.detach())
 

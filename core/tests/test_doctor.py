@@ -36,9 +36,9 @@ def test_a_plugin_works_with_its_major_version_and_no_older_minor_one(monkeypatc
 @pytest.mark.parametrize(
     ("version", "cause"),
     [
-        ("3.0", "unmask-apple was built for plugin API 3.0, but this unmask has API 2.0; install a newer unmask, or"),
-        ("1.9", "unmask-apple was built for plugin API 1.9, but this unmask has API 2.0; install a newer unmask-apple"),
-        ("one", "unmask-apple declares plugin API `one`, but it must be a `major.minor` such as `2.0`"),
+        ("4.0", "unmask-apple was built for plugin API 4.0, but this unmask has API 3.0; install a newer unmask, or"),
+        ("2.9", "unmask-apple was built for plugin API 2.9, but this unmask has API 3.0; install a newer unmask-apple"),
+        ("one", "unmask-apple declares plugin API `one`, but it must be a `major.minor` such as `3.0`"),
     ],
 )
 def test_another_api_is_told_by_doctor_and_by_the_run_that_needs_it(install, capsys, monkeypatch, version, cause):
@@ -57,7 +57,7 @@ def test_another_api_is_told_by_doctor_and_by_the_run_that_needs_it(install, cap
 
 
 def test_a_plugin_may_work_with_several_apis(install):
-    install("unmask-apple", {"api": {"0.8": "fake_apple", "2.0": "fake_apple", "3.0": "fake_apple"}}, {})
+    install("unmask-apple", {"api": {"0.8": "fake_apple", "3.0": "fake_apple", "4.0": "fake_apple"}}, {})
     assert api_version.mismatch("unmask-apple") is None
     assert inspection.promise("unmask-apple") == []
 
@@ -66,7 +66,7 @@ def test_one_that_declares_nothing_works_and_is_asked_to(install):
     plugin(install, "apple", None)
     assert registry.find("apple.good").load().__name__ == "Good"
     (problem,) = inspection.promise("unmask-apple")
-    assert '"2.0" = "its_package"' in problem
+    assert '"3.0" = "its_package"' in problem
 
 
 def test_declarations_are_no_components(install):
@@ -115,8 +115,8 @@ def test_wrong_components_are_told_one_by_one(install):
         ("apple.gone", "AttributeError"),
         ("apple.lacks", "ModuleNotFoundError: No module named 'no_such_library'"),
         ("apple.nomask", "must be a subclass of MaskSampler, but is <class 'fake_apple.NoMask'>"),
-        ("apple.othercall", "has `sample`, which must take (self, valid, counts, layout, generator): too many"),
-        ("apple.othernames", "has `forward`, which must take (self, tokens, progress, generator): too many"),
+        ("apple.othercall", "has `sample`, which must take (self, among, draws): too many"),
+        ("apple.othernames", "has `forward`, which must take (self, tokens, progress, draws): too many"),
         ("apple.unfinished", "must define `sample`, which MaskSampler leaves to it"),
         ("apple.untyped", "has arguments that no config can give"),
         ("apple-press", "must take (command, arguments): too many positional arguments"),
@@ -160,7 +160,7 @@ def test_a_crash_is_found_out_and_spoils_no_other(install, capsys, monkeypatch):
     assert "`peel` in unmask.masks is claimed by unmask-apple (fake_apple:Unfinished) and unmask-berry" in out
     assert "a run that names it is refused" in out
     assert "torch " in out
-    assert "unmask-apple 0.1, plugin API 2.0\n" in out
+    assert "unmask-apple 0.1, plugin API 3.0\n" in out
 
 
 def test_doctor_is_content_when_nothing_is_wrong(install, capsys, monkeypatch):

@@ -99,6 +99,7 @@ def test_fields_are_keyword_arguments_of_its_own_and_then_those_of_all_methods()
         "predictor",
         "target",
         "corruption",
+        "objectives",
         "terms",
         "optim",
     ]
@@ -112,7 +113,7 @@ def test_fields_are_keyword_arguments_of_its_own_and_then_those_of_all_methods()
 def test_what_is_not_given_is_made_and_the_parts_are_in_the_order_of_the_step():
     model = Described()
     assert [name for name, _ in model.named_children()] == [
-        "tokenizer", "mask", "encoder", "predictor", "target", "loss", "terms"
+        "tokenizer", "mask", "encoder", "predictor", "target", "loss", "corruption", "objectives", "terms"
     ]  # fmt: skip
     assert model.encoder.width == 8 and Described(size="large").encoder.width == 16
     assert isinstance(model.loss, MSELoss) and model.mask.ratio == 0.75 and Narrower().mask.ratio == 0.5

@@ -199,8 +199,8 @@ class Ids(Target):
 class Online(Target):
     """The online encoder's own codes, with gradient: what collapses."""
 
-    def start(self, encoder):
-        self.__dict__["encoder"] = encoder
+    def start(self, model):
+        self.__dict__["encoder"] = model.encoder
 
     def forward(self, tokens, mask, given=None):
         with torch.enable_grad():
@@ -323,7 +323,7 @@ def test_numbers_of_a_check_up_are_those_of_its_parts():
         assert found.numbers["token_rank"] == pytest.approx(health.effective_rank(codes.flatten(0, 1)), rel=1e-5)
         assert found.numbers["target_std"] == pytest.approx(float(target.mean(1).std(0, correction=0).mean()), rel=1e-5)
         # A linear predictor answers anywhere: the loss at visible places, by hand.
-        step = made.step({"x": x}, seeds.generator("cpu", "health"))
+        step = made.step({"x": x}, seeds.mix("health"))
         answers = made.predictor.head(step.latent.values)
         errors = (answers - target).square().mean(-1)
         assert found.numbers["loss_hidden"] == pytest.approx(float(errors[step.mask.hidden].mean()), rel=1e-5)

@@ -77,7 +77,7 @@ class Given(MaskSampler):
         super().__init__()
         self.hidden, self.predict = torch.tensor(hidden), None if predict is None else torch.tensor(predict)
 
-    def sample(self, valid, counts, layout, generator):
+    def sample(self, among, draws):
         return Mask(self.hidden, predict=self.predict)
 
 
@@ -97,7 +97,7 @@ class Few(MaskedDataModule):
 def model(tokenizer, mask):
     return MaskedModel(
         tokenizer=tokenizer, mask=mask, encoder=torch.nn.Identity(), predictor=LinearPredictor(1, 1),
-        target=type("Nothing", (ValueTarget,), {"start": lambda self, encoder: None})(), loss=MSELoss(),
+        target=type("Nothing", (ValueTarget,), {"start": lambda self, model: None})(), loss=MSELoss(),
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class Given(MaskSampler):
         self.hidden = torch.tensor(hidden).bool()
         self.predict = None if predict is None else torch.tensor(predict).bool()
 
-    def sample(self, valid, counts, layout, generator):
+    def sample(self, among, draws):
         return Mask(self.hidden, self.predict)
 
 

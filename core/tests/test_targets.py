@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from unmask.parts import Encoder, Target
 from unmask.schedules import Cosine, Linear, Progress, Schedule
+from unmask.step import Given
 from unmask.structures import Latent, Mask, Prediction, Set, Tokens
 from unmask.targets import EMATeacher, ValueTarget
 
@@ -31,6 +33,12 @@ class TinyEncoder(Encoder):
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         codes = self.dropout(self.layer(tokens.values))
         return Latent(self.norm(codes.mT).mT)
+
+
+class Model(NamedTuple):
+    """What a teacher follows of a model."""
+
+    encoder: Encoder
 
 
 def test_raw_values_of_the_asked_places() -> None:
@@ -82,12 +90,12 @@ def change(encoder: Encoder) -> None:
 def test_the_teacher_follows_the_schedule(schedule: float | Schedule, momenta: list[float]) -> None:
     torch.manual_seed(0)
     encoder, target = TinyEncoder(), EMATeacher(schedule)
-    target.start(encoder)
+    target.start(Model(encoder))
     expected = {name: p.detach().double().clone() for name, p in encoder.named_parameters()}
     for k, momentum in enumerate(momenta):
         change(encoder)
         encoder(TOKENS)  # moves the buffers
-        numbers = target.update(encoder, Progress(step=k, total_steps=4))
+        numbers = target.update(Model(encoder), Progress(step=k, total_steps=4))
         assert numbers == {"momentum": pytest.approx(momentum, abs=1e-12)}
         for name, parameter in encoder.named_parameters():
             expected[name] = momentum * expected[name] + (1 - momentum) * parameter.detach().double()
@@ -100,28 +108,28 @@ def test_the_teacher_follows_the_schedule(schedule: float | Schedule, momenta: l
 
 def test_a_momentum_of_one_keeps_the_teacher_and_of_zero_copies_the_encoder() -> None:
     encoder, target = TinyEncoder(), EMATeacher(Linear(1.0, 0.0))
-    target.start(encoder)
+    target.start(Model(encoder))
     before = copy.deepcopy(target.teacher.layer.weight)
     change(encoder)
-    target.update(encoder, Progress(step=0, total_steps=1))
+    target.update(Model(encoder), Progress(step=0, total_steps=1))
     assert torch.equal(target.teacher.layer.weight, before)
-    target.update(encoder, Progress(step=1, total_steps=1))
+    target.update(Model(encoder), Progress(step=1, total_steps=1))
     assert torch.equal(target.teacher.layer.weight, encoder.layer.weight)
 
 
 def test_the_teacher_gets_no_gradient_and_gives_none() -> None:
     encoder, target = TinyEncoder(), EMATeacher()
-    target.start(encoder)
+    target.start(Model(encoder))
     assert not any(parameter.requires_grad for parameter in target.parameters())
     assert all(parameter.requires_grad for parameter in encoder.parameters())
     assert not target(TOKENS, MASK).requires_grad
-    target.update(encoder, Progress())
+    target.update(Model(encoder), Progress())
     assert all(parameter.grad_fn is None for parameter in target.parameters())
 
 
 def test_the_teacher_stays_in_evaluation_mode() -> None:
     encoder, target = TinyEncoder(), EMATeacher()
-    target.start(encoder)
+    target.start(Model(encoder))
     whole = nn.ModuleDict({"encoder": encoder, "target": target})
     whole.train()
     assert encoder.training
@@ -132,8 +140,8 @@ def test_the_teacher_stays_in_evaluation_mode() -> None:
 def test_the_targets_are_layer_normed_codes_of_the_asked_places() -> None:
     torch.manual_seed(0)
     encoder, raw, normed = TinyEncoder(), EMATeacher(normalize=False), EMATeacher()
-    raw.start(encoder)
-    normed.start(encoder)
+    raw.start(Model(encoder))
+    normed.start(Model(encoder))
     codes = raw(TOKENS, MASK)
     expected = TOKENS.values[0, 2] @ encoder.layer.weight.T + encoder.layer.bias
     torch.testing.assert_close(codes[0, 1], expected / math.sqrt(1 + 1e-5))  # batch norm as it starts
@@ -148,9 +156,9 @@ def test_momentum_errors() -> None:
 
 def test_a_target_that_follows_nothing_has_nothing_to_log() -> None:
     class Ones(Target):
-        def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+        def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
             return torch.ones_like(mask.asked.gather(tokens.values))
 
     target = Ones()
-    assert target.update(TinyEncoder(), Progress()) == {}
+    assert target.update(Model(TinyEncoder()), Progress()) == {}
     assert target.restore(Prediction(target(TOKENS, MASK), MASK.asked), TOKENS, MASK) is None

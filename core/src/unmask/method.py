@@ -75,7 +75,8 @@ class Method(MaskedModel):
             left_to("encoder", **{name: getattr(self, name, None) for name in self.encoder_options})
         self.complete()
         parts: dict[str, Any] = {name: getattr(self, name, None) for name in _SHARED}
-        if missing := [f"`{name}`" for name, part in parts.items() if part is None and name not in ASKED]:
+        needed = [name for name in parts if name not in ASKED or any(parts[asked] is not None for asked in ASKED)]
+        if missing := [f"`{name}`" for name in needed if parts[name] is None]:
             raise TypeError(f"`{type(self).__name__}.complete` must make {' and '.join(missing)}.")
         super().__init__(**parts)
 

@@ -150,7 +150,7 @@ def test_features_of_tera_are_the_tokenizers():
     tokenizer = FrameTokenizer(LogMel(num_bins=40), stack=3)
     model = TERA(size="tiny", tokenizer=tokenizer)
     assert model.encoder.embed.in_features == 120
-    assert model.alteration.num_features == 40  # a band is of a frame's features, in all frames of a token
+    assert model.corruption.num_features == 40  # a band is of a frame's features, in all frames of a token
     assert TERA(size="tiny").encoder.embed.in_features == 80
     with pytest.raises(ValueError, match=r"^`num_features` must be that of `tokenizer`, 120 a token, but is 40"):
         TERA(size="tiny", num_features=40, tokenizer=tokenizer)

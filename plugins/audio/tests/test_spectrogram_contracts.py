@@ -83,7 +83,7 @@ class TestTERA(_OnWaves):
     def make(self):
         return TERA(
             num_features=16,
-            alteration=Alteration(zero=0.8, random=0.2, keep=0.0),
+            corruption=Alteration(zero=0.8, random=0.2, keep=0.0),
             tokenizer=_spectrogram(FrameTokenizer),
             encoder=SpectrogramViT(16, 2, 2, 16, class_token=False),
         )

@@ -1,7 +1,7 @@
 """The mask keeps the contract that every mask of unmask keeps, and hides a sector."""
 
 import torch
-from unmask import Grid, Sequence, Set, Tokens, seeds
+from unmask import Draws, Grid, Sequence, Set, Tokens
 from unmask.testing import MaskContract
 
 from unmask_sector.mask import SectorMask
@@ -20,7 +20,7 @@ def test_a_quarter_is_a_right_angle():
     """The directions of what is hidden span no more than 90 degrees, and one place on the grid's diagonals."""
     side = 40
     mask = SectorMask(ratio=0.25)(
-        Tokens(torch.zeros(16, side * side, 1), Grid((side, side))), None, seeds.generator("cpu")
+        Tokens(torch.zeros(16, side * side, 1), Grid((side, side))), draws=Draws.of(0, torch.arange(16))
     )
     at = torch.linspace(-1, 1, side)
     direction = torch.complex(at, torch.zeros(side)) + 1j * at[:, None]  # columns to the right, rows downwards

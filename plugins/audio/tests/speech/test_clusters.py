@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from torchaudio.compliance import kaldi
 from torchaudio.functional import compute_deltas
 
-from unmask import Corruption, Latent, Mask, Sequence, Tokens
+from unmask import Latent, Mask, Sequence, Tokens
 from unmask.api import UserError
 from unmask.losses import CrossEntropyLoss
 from unmask_audio.encoders.speech import SpeechEncoder
@@ -130,11 +130,9 @@ def test_clusters_are_of_real_frames_read_as_often_as_needed():
     np.testing.assert_allclose(target.centres[1].numpy(), theirs.cluster_centers_, rtol=1e-4, atol=1e-4)
     hidden = torch.zeros_like(tokens.valid)
     hidden[:, 1:3] = True
-    ids = target(tokens, Mask(hidden, hidden[:, None].expand(-1, 2, -1), tokens.valid))
+    ids = target(tokens, Mask(hidden, valid=tokens.valid))
     assert ids.shape == (4, 2, 2)
     assert np.array_equal(ids[0, 1].numpy(), theirs.predict(target.source(tokens)[0, 1:3].numpy()))
-    with pytest.raises(ValueError, match="Each of the 2 codebooks must have a group of asked places"):
-        target(tokens, Mask(hidden))
 
 
 def test_nothing_is_named_before_clusters_are_found(clips):
@@ -178,9 +176,11 @@ def test_head_and_loss_written_out(counts):
     codes, hidden = torch.randn(2, 4, 8), torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0]]).bool()
     places = Tokens(None, Sequence())
     several = len(counts) > 1
-    mask = Mask(hidden, hidden[:, None].expand(-1, 2, -1) if several else None)
+    mask = Mask(hidden)
     prediction = head(Latent(codes), places, mask)
     assert prediction.values.shape == ((2, 2, 2, 5) if several else (2, 2, 5))
+    groups = prediction.asked.index if several else prediction.asked.index[:, None]  # [B, C, M]
+    assert groups.tolist() == [[[0, 1]] * len(counts), [[1, 2]] * len(counts)]
     target = torch.tensor([[[4, 2], [0, 2]], [[0, 1], [1, 2]]])  # [B, C, M]
     total = 0.0
     for row, place, ids in ((0, 0, [4, 0]), (0, 1, [2, 2]), (1, 1, [0, 1]), (1, 2, [1, 2])):
@@ -194,10 +194,7 @@ def test_head_and_loss_written_out(counts):
     assert bool(head.embeddings.grad.isfinite().all())
     assert head.embeddings.grad[1:, 3:].abs().sum() == 0  # those that fill up the smaller codebook
 
-    dropped = Corruption(drop=1)(Mask(hidden))
     with pytest.raises(ValueError, match="ClusterHead needs a code at every place"):
-        head(Latent(codes, dropped.seen), places, dropped)
-    with pytest.raises(ValueError, match="must have a group of asked places"):
-        head(Latent(codes), places, Mask(hidden, hidden[:, None].expand(-1, 3, -1)))
+        head(Latent(codes, mask.seen), places, mask)
     with pytest.raises(ValueError, match="`temperature` must be above 0, but is 0"):
         ClusterHead(8, [5], temperature=0)

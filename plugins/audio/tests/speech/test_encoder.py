@@ -32,7 +32,7 @@ def test_codes_equal_transformers_clip_by_clip(kind, norm, settings, clips, some
     shake(encoder)
     batch = clips()
     tokens = WaveTokenizer(normalize=False)(batch)
-    mask = Corruption(token=1)(Mask(some_hidden & tokens.valid, valid=tokens.valid))
+    mask = shown_as(Corruption(token=1), Mask(some_hidden & tokens.valid, valid=tokens.valid))
     with torch.no_grad():
         codes, masked = encoder(tokens).values, encoder(tokens, mask).values
         layers = [encoder(tokens, layer=layer).values for layer in (1, 2)]
@@ -135,7 +135,7 @@ def test_random_stand_ins_are_other_frames(settings, clips, some_hidden):
             some_hidden[..., None], features.gather(1, mask.donor[..., None].expand_as(features)), features
         )
         close(encoder(tokens, mask).values, encoder.contextual(stood_in).values)
-        kept = Corruption(keep=1)(Mask(some_hidden))
+        kept = shown_as(Corruption(keep=1), Mask(some_hidden))
         assert torch.equal(encoder(tokens, kept).values, encoder(tokens).values)
 
 

@@ -39,7 +39,7 @@ def test_codes_are_bit_equal_whatever_is_hidden(kind, shown, training, ragged, s
         # The test can fail: a visible frame changes the codes, and so does a hidden one that is shown.
         changed = torch.where(hidden[..., None], features, features + torch.randn_like(features))
         assert not torch.equal(codes(changed), before)
-        kept = Corruption(keep=1)(Mask(hidden, valid=tokens.valid))
+        kept = shown_as(Corruption(keep=1), Mask(hidden, valid=tokens.valid))
         other = torch.where(hidden[..., None], torch.randn_like(features), features)
         assert not torch.equal(codes(other, kept), codes(features, kept))
 
