@@ -57,8 +57,8 @@ class MaskedModel(L.LightningModule):
 
     ask: str | float = "hidden"
     """Where the model's own predictor is asked: see `Objective`."""
-    weight: float | Schedule = 1.0
-    """What the model's own loss counts in the total."""
+    loss_weight: float | Schedule = 1.0
+    """What the loss of the model's own predictor counts in the total."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class MaskedModel(L.LightningModule):
         if not values:
             return step
         weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
-        total = at(self.weight, self.progress) * step.loss.total + sum(
+        total = at(self.loss_weight, self.progress) * step.loss.total + sum(
             weights[name] * value for name, value in values.items()
         )
         terms = {name: value.detach() for name, value in values.items()}

@@ -83,7 +83,7 @@ def test_spans_are_shown_one_way(form):
 
 
 def test_special_tokens_may_be_spared():
-    mask = VocabularyCorruption(random=1, vocab_size=20, first_id=5)(Mask(torch.ones(5000, dtype=torch.bool)))
+    mask = shown_as(VocabularyCorruption(random=1, vocab_size=20, first_id=5), Mask(torch.ones(5000, dtype=torch.bool)))
     assert mask.donor.min() == 5 and mask.donor.max() == 19
 
 
@@ -95,7 +95,7 @@ def test_shares_that_make_no_sense_are_told():
     with pytest.raises(ValueError, match="`first_id`"):
         VocabularyCorruption(random=1, vocab_size=5, first_id=5)
     with pytest.raises(ValueError, match="`vocab_size`"):
-        VocabularyCorruption(random=1)(Mask(torch.ones(5, dtype=torch.bool)))
+        shown_as(VocabularyCorruption(random=1), Mask(torch.ones(5, dtype=torch.bool)))
     with pytest.raises(ValueError, match="`drop`"):
         VocabularyCorruption(drop=0.5, token=0.5)
 

@@ -68,4 +68,5 @@ class ELECTRA(TextMethod):
         super().complete()
         self.corruption = Replacement(self.corruption, self.generator, self.generator_ratio)  # type: ignore[assignment]
         self.generator = None  # the corruption has it
+        self.loss_weight = self.weight
         self.terms = {"generator": GeneratorLoss(), **self.terms}
