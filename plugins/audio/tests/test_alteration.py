@@ -6,7 +6,7 @@ from scipy.stats import chisquare, kstest
 
 from unmask import Draws, Mask, Sequence, Tokens
 from unmask.masks import SpanMask
-from unmask.testing.contract import streams
+from unmask.testing import streams
 from unmask_audio.alteration import Alteration
 
 ONLY_TIME = {"frequency_ratio": 0.0, "noise_chance": 0.0}

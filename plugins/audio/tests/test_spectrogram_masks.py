@@ -8,8 +8,7 @@ from scipy.stats import chisquare
 
 from unmask import Grid, Progress, Sequence, Set, Tokens, num_to_hide
 from unmask.masks import MultiBlockMask, RandomMask
-from unmask.testing import MaskContract
-from unmask.testing.contract import streams
+from unmask.testing import MaskContract, streams
 from unmask_audio.masks import CurriculumMask, EnergyMask, TimeFrequencyBlockMask, TimeFrequencyMask
 from unmask_audio.schedules import SquareRoot
 

@@ -9,7 +9,7 @@ from transformers import ASTConfig, ASTModel
 
 from unmask import Corruption, Grid, Latent, Mask, Places, Sequence, Set, Tokens
 from unmask.masks import RandomMask
-from unmask.testing.contract import masked, streams
+from unmask.testing import masked, streams
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.predictors import FramePredictor, LocalDecoder
 

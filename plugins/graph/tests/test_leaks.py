@@ -5,7 +5,7 @@ import torch
 
 from unmask import RANDOM, TOKEN, Corruption, Latent, Mask, Tokens
 from unmask.losses import ScaledCosineLoss
-from unmask.testing.contract import shown_as, streams
+from unmask.testing import shown_as, streams
 from unmask_graph.encoders.gat import GATEncoder
 from unmask_graph.encoders.gcn import GCNEncoder
 from unmask_graph.encoders.gin import GINEncoder

@@ -12,7 +12,7 @@ from torch_geometric.nn import global_add_pool
 
 from unmask import Places, Prediction, Set
 from unmask.masks import RandomMask
-from unmask.testing.contract import streams
+from unmask.testing import streams
 from unmask_graph.drawing import COVER, HIDDEN_EDGE, MOST_NODES
 from unmask_graph.layout import Edges, Graph
 from unmask_graph.tokenizer import EdgeTokenizer, GraphTokenizer

@@ -7,7 +7,7 @@ import torch
 
 from unmask import Corruption, Uniform
 from unmask.masks import RandomMask
-from unmask.testing.contract import masked
+from unmask.testing import masked
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.masks import PatchBlockMask, SectorMask
 from unmask_pointcloud.methods import PointBERT, PointMAE

@@ -7,8 +7,7 @@ import torch
 
 from unmask import Grid, Sequence, Set, Tokens, Uniform, num_to_hide
 from unmask.masks import RandomMask
-from unmask.testing import MaskContract
-from unmask.testing.contract import streams
+from unmask.testing import MaskContract, streams
 from unmask_pointcloud.layout import Points
 from unmask_pointcloud.masks import PatchBlockMask, SectorMask
 

@@ -19,8 +19,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from unmask import Draws, Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide
-from unmask.testing import MaskContract
-from unmask.testing.contract import streams
+from unmask.testing import MaskContract, streams
 from unmask_text.counting import count_collocations, count_pairs
 from unmask_text.data.cutting import build
 from unmask_text.data.reading import Segment

@@ -5,7 +5,7 @@ import torch
 
 from unmask import Corruption
 from unmask.masks import BlockMask, ColorNoiseMask, GridMask, MultiBlockMask, RandomMask
-from unmask.testing.contract import masked
+from unmask.testing import masked
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.methods import IJEPA, MAE, SimMIM
 from unmask_vision.tokenizer import PatchTokenizer

@@ -58,6 +58,9 @@ _HOMES = {
     "TermContract": "terms",
     "disturbed": "contract",
     "given_batches": "killed",
+    "masked": "contract",
+    "shown_as": "contract",
+    "streams": "contract",
     "shaken": "given",
     "unseen": "contract",
 }
@@ -71,6 +74,9 @@ if TYPE_CHECKING:
     from unmask.testing.agreements import AgreementContract as AgreementContract
     from unmask.testing.contract import Contract as Contract
     from unmask.testing.contract import disturbed as disturbed
+    from unmask.testing.contract import masked as masked
+    from unmask.testing.contract import shown_as as shown_as
+    from unmask.testing.contract import streams as streams
     from unmask.testing.contract import unseen as unseen
     from unmask.testing.data import DataContract as DataContract
     from unmask.testing.encoders import EncoderContract as EncoderContract

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence as Several
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest

@@ -7,7 +7,7 @@ from transformers import HubertConfig, Wav2Vec2FeatureExtractor
 from transformers.models.hubert.modeling_hubert import HubertGroupNormConvLayer
 
 from unmask import Corruption, Mask, agreements
-from unmask.testing.contract import shown_as
+from unmask.testing import shown_as
 from unmask_audio.data.synth import SynthData
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.methods.hubert import HuBERT

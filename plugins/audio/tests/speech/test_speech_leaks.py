@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask import Corruption, Mask
-from unmask.testing.contract import shown_as
+from unmask.testing import shown_as
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.methods.hubert import HuBERT
 from unmask_audio.methods.wav2vec2 import Wav2Vec2

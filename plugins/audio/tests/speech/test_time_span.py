@@ -6,8 +6,7 @@ import torch
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from unmask import Grid, Sequence, Set, Tokens
-from unmask.testing import MaskContract
-from unmask.testing.contract import streams
+from unmask.testing import MaskContract, streams
 from unmask_audio.masks.time_span import TimeSpanMask
 
 

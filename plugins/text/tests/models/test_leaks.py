@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask import Corruption
-from unmask.testing.contract import masked
+from unmask.testing import masked
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.methods.bag_of_words import BagOfWords

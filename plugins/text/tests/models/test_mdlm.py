@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from unmask import Draws, Sequence, Tokens
-from unmask.testing.contract import streams
+from unmask.testing import streams
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.diffusion import DiffusionMask
 from unmask_text.encoders import TransformersEncoder
@@ -207,7 +207,7 @@ def test_the_mask_hides_a_share_t_and_weighs_by_its_inverse(form, documents, den
     if form == "padded":
         repeated = dense(repeated)
     tokens = Tokens(repeated["ids"], Sequence(), valid=repeated.get("valid"), offsets=repeated.get("offsets"))
-    mask = DiffusionMask()(tokens, None, streams(tokens))
+    mask = DiffusionMask()(tokens, None, streams(tokens, 1))
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
     assert not (mask.hidden & ~real).any()
     time = 1 / (mask.weight * real.sum())

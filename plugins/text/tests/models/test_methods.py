@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chisquare
 
 from unmask import KEPT, RANDOM, TOKEN, Mask, Optimization, parameter_groups
-from unmask.testing.contract import shown_as
+from unmask.testing import shown_as
 from unmask_text.corruption import SWAPPED, VocabularyCorruption, shown_ids
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.methods.bag_of_words import BagOfWords

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask import Latent
-from unmask.testing.contract import masked
+from unmask.testing import masked
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.encoders.attention import packed_attention

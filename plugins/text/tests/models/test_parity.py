@@ -284,7 +284,7 @@ def test_core_corruptions_serve_as_well(settings, documents, some_hidden, given_
     hidden = some_hidden(batch)
     ours = build("bert", settings, hidden, given_mask)
     tokens = ours.tokenizer(batch)
-    mask = Corruption(token=1)(ours.mask(tokens))
+    mask = Corruption(token=1)(tokens, ours.mask(tokens)).mask
     assert torch.equal(
-        ours.encoder(tokens, mask).values, ours.encoder(tokens, ours.corruption(ours.mask(tokens))).values
+        ours.encoder(tokens, mask).values, ours.encoder(tokens, ours.corruption(tokens, ours.mask(tokens)).mask).values
     )

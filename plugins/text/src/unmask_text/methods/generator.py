@@ -30,7 +30,7 @@ class Replacement(Corruption):
     """
 
     def __init__(self, inner: VocabularyCorruption, encoder: Encoder | None = None, ratio: float = 1 / 3) -> None:
-        super().__init__(keep=1)
+        super().__init__(token=1)  # who shows hidden tokens without a generator shows [MASK]
         self.inner = inner
         self.ratio = ratio
         self.given = encoder
