@@ -209,7 +209,7 @@ def test_other_encoders_of_transformers(settings, documents, some_hidden, given_
             "word": batch["word"][start:end],
             "offsets": torch.tensor([0, end - start]),
         }
-        alone = VocabularyCorruption(token=1)(given_mask(hidden[start:end])(TextTokenizer()(own)))
+        alone = masked(TextTokenizer()(own), given_mask(hidden[start:end]), VocabularyCorruption(token=1), 0)
         torch.testing.assert_close(encoder(TextTokenizer()(own), alone).values, whole[start:end], rtol=1e-5, atol=1e-5)
 
 
