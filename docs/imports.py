@@ -15,7 +15,7 @@ LAYERS = (
     ("configs",),
     ("method", "model", "optim", "training"),
     ("masks", "losses", "terms", "targets", "predictors", "nn", "data"),
-    ("parts", "structures", "schedules", "seeds", "agreements"),
+    ("parts", "structures", "schedules", "seeds", "agreements", "noise", "decode"),
     ("plugins",),
     ("support",),
 )

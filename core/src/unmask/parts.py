@@ -153,7 +153,8 @@ class MaskSampler(Part):
         mask = drawn if isinstance(drawn, Mask) else Mask(drawn, num_hidden=num_hidden)
         if tokens.offsets is not None:
             asked = mask.predict[valid] if isinstance(mask.predict, Tensor) else mask.predict
-            return Mask(mask.hidden[valid], asked, draws=draws)
+            weight = None if mask.weight is None else mask.weight[valid]
+            return Mask(mask.hidden[valid], asked, weight=weight, draws=draws)
         return replace(mask, valid=tokens.valid, draws=draws)
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
@@ -318,7 +319,7 @@ class Target(Part):
 
 
 class Loss(Part):
-    """Compares answers with targets: the mean over all asked places of the batch."""
+    """Compares answers with targets: the mean over all asked places of the batch, or their sum with weights given."""
 
     @abstractmethod
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
@@ -331,7 +332,10 @@ class Loss(Part):
         """
 
     def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
-        """The mean over asked places; ``draws`` are the samples' streams, for losses that draw."""
+        """The mean over asked places, or the sum weighted by ``prediction.weights``.
+
+        ``draws`` are the samples' streams, for losses that draw.
+        """
         if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
             raise ValueError(
                 f"`target_width` of the predictor must be {target.shape[-1]}, the width of the target "
@@ -339,9 +343,12 @@ class Loss(Part):
             )
         valid = prediction.asked.valid
         per_token = self.per_token(prediction.values, target, valid)
+        if valid is not None:
+            per_token = per_token.masked_fill(~valid, 0)
+        if prediction.weights is not None:
+            return LossValue((per_token * prediction.weights).sum(), per_token.detach())
         if valid is None:
             return LossValue(per_token.mean(), per_token.detach())
-        per_token = per_token.masked_fill(~valid, 0)
         return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())
 
 

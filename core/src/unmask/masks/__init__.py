@@ -2,6 +2,7 @@
 
 from unmask.masks.block import BlockMask
 from unmask.masks.color_noise import ColorNoiseMask
+from unmask.masks.diffusion import DiffusionMask
 from unmask.masks.grid import GridMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.random import RandomMask, lowest
@@ -11,6 +12,7 @@ from unmask.masks.tube import TubeMask
 __all__ = [
     "BlockMask",
     "ColorNoiseMask",
+    "DiffusionMask",
     "GridMask",
     "MultiBlockMask",
     "RandomMask",

@@ -3,19 +3,18 @@ one, or as itself (BERT, Devlin et al. 2018, section 3.1; swaps: Di Liello et al
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unmask import KEPT, RANDOM, TOKEN, Corruption, Mask
+from unmask import KEPT, RANDOM, TOKEN, Corruption, Mask, Tokens
 from unmask.api import inside
 
 SWAPPED = 4
 """A hidden place that changes its token with another one of its document; follows core's `KEPT`."""
 
 
-@dataclass(frozen=True)
 class VocabularyCorruption(Corruption):
     """How hidden tokens are shown to the encoder, as shares that sum to 1.
 
@@ -38,41 +37,51 @@ class VocabularyCorruption(Corruption):
             the vocabulary; when called, ``random`` without a vocabulary to draw from.
     """
 
-    swap: float = 0.0
-    vocab_size: int | None = None
-    first_id: int = 0
-    per_span: bool = False
-
-    def __post_init__(self) -> None:
-        inside("[0, 1]", swap=self.swap)
+    def __init__(
+        self,
+        drop: float = 0.0,
+        token: float = 0.0,
+        random: float = 0.0,
+        keep: float = 0.0,
+        swap: float = 0.0,
+        vocab_size: int | None = None,
+        first_id: int = 0,
+        per_span: bool = False,
+    ) -> None:
+        inside("[0, 1]", swap=swap)
         # Checked by the parent, to whom a swapped token is one more that is shown as a token of the document.
-        Corruption(self.drop, self.token, self.random, self.keep + self.swap)
-        if self.first_id < 0 or (self.vocab_size is not None and self.first_id >= self.vocab_size):
-            raise ValueError(f"`first_id` must be in [0, vocab_size = {self.vocab_size}), but is {self.first_id}.")
+        super().__init__(drop, token, random, keep + swap)
+        if first_id < 0 or (vocab_size is not None and first_id >= vocab_size):
+            raise ValueError(f"`first_id` must be in [0, vocab_size = {vocab_size}), but is {first_id}.")
+        self.keep, self.swap = keep, swap
+        self.vocab_size, self.first_id, self.per_span = vocab_size, first_id, per_span
 
     def of(self, vocab_size: int) -> VocabularyCorruption:
         """The same, drawing from ``vocab_size`` tokens where it does not say from how many."""
-        return self if self.vocab_size is not None else replace(self, vocab_size=vocab_size)
+        if self.vocab_size is not None:
+            return self
+        names = ("drop", "token", "random", "keep", "swap", "first_id", "per_span")
+        return VocabularyCorruption(**{name: getattr(self, name) for name in names}, vocab_size=vocab_size)
 
-    def __call__(self, mask: Mask, generator: torch.Generator | None = None) -> Mask:
+    def shown(self, tokens: Tokens, mask: Mask) -> Mask:
         """The mask with ``show`` and ``donor`` filled in; ``donor`` holds ids, and lots where places are swapped."""
-        if self.drop or self.token == 1:
-            return super().__call__(mask, generator)
-        shape, device = mask.hidden.shape, mask.hidden.device
-        draw = torch.rand(shape, generator=generator, device=device)
+        if mask.parts is not None or self.drop or self.token == 1:
+            return super().shown(tokens, mask)
+        draws = mask.streams().named("corruption").over(tokens)  # [B, N] or [T]
+        lot = draws.uniform()
         if self.per_span:
-            draw = draw.flatten()[_span_of(mask.hidden)]
+            lot = lot.gather(-1, _beginnings(mask.hidden, tokens.offsets))
         show = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
-        show[draw < self.token + self.random + self.swap] = SWAPPED
-        show[draw < self.token + self.random] = RANDOM
-        show[draw < self.token] = TOKEN
+        show[lot < self.token + self.random + self.swap] = SWAPPED
+        show[lot < self.token + self.random] = RANDOM
+        show[lot < self.token] = TOKEN
         donor = None
         if self.random:
             if self.vocab_size is None:
                 raise ValueError("`vocab_size` must be given to show random tokens, but is None.")
-            donor = torch.randint(self.first_id, self.vocab_size, shape, generator=generator, device=device)
+            donor = self.first_id + draws.integers(self.vocab_size - self.first_id)
         if self.swap:
-            lots = torch.randint(2**62, shape, generator=generator, device=device)
+            lots = draws.integers(2**31)
             donor = lots if donor is None else torch.where(show == SWAPPED, lots, donor)
         return replace(mask, show=show, donor=donor)
 
@@ -98,11 +107,15 @@ def shown_ids(ids: Tensor, mask: Mask, offsets: Tensor, mask_id: int) -> Tensor:
     return shown
 
 
-def _span_of(hidden: Tensor) -> Tensor:
-    """The number of the run of hidden places that each place belongs to, in the shape of ``hidden``."""
+def _beginnings(hidden: Tensor, offsets: Tensor | None) -> Tensor:
+    """Where the run of hidden places begins that each place ``[B, N]`` or ``[T]`` belongs to; runs end with documents."""
     starts = hidden.clone()
     starts[..., 1:] &= ~hidden[..., :-1]
-    return (starts.flatten().cumsum(0) - 1).clamp(min=0).view(hidden.shape)
+    if offsets is not None:
+        firsts = offsets[:-1][offsets.diff() > 0]
+        starts[firsts] = hidden[firsts]
+    place = torch.arange(hidden.shape[-1], device=hidden.device).expand_as(hidden)
+    return torch.where(starts, place, 0).cummax(-1).values
 
 
 def _partners(places: Tensor, lots: Tensor, offsets: Tensor) -> Tensor:

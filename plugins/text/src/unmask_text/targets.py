@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Mask, Prediction, Target, Tokens
+from unmask import Given, Mask, Prediction, Target, Tokens
 
 
 class TokenTarget(Target):
     """Ids of the asked tokens, ``[M]`` packed or ``[B, M]``."""
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         return mask.asked.gather(tokens.values)
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor | None:
@@ -24,7 +24,8 @@ class TokenTarget(Target):
 
 
 class ReplacedTarget(Target):
-    """Whether a token was replaced: known to the step alone, which replaces it."""
+    """Whether the encoder is shown another token than the document has: 1, or 0, ``[M]`` packed or ``[B, M]``."""
 
-    def forward(self, tokens: Tokens, mask: Mask) -> Tensor:
-        raise NotImplementedError
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
+        shown = tokens.values if given is None else given.shown.tokens.values
+        return mask.asked.gather((shown != tokens.values).long())

@@ -63,9 +63,9 @@ def test_predictions_of_a_whole_step_do_not_see_hidden_tokens(method, settings, 
     model = method(encoder=TransformersEncoder(settings("bert")), **options).eval()
     batch = documents()
     with torch.no_grad():
-        first = model.step(batch, torch.Generator().manual_seed(5))
+        first = model.step(batch, 5)
         other = batch | {"ids": torch.where(first.mask.hidden, batch["ids"] % 50 + 40, batch["ids"])}
-        second = model.step(other, torch.Generator().manual_seed(5))
+        second = model.step(other, 5)
     assert torch.equal(first.mask.hidden, second.mask.hidden)
     assert torch.equal(first.prediction.values, second.prediction.values)
     if method is SpanBERT:

@@ -183,7 +183,7 @@ def test_the_loss_is_the_bound_by_hand(settings):
             "word": torch.arange(3).repeat(copies),
             "offsets": torch.arange(copies + 1) * 3,
         }
-        loss = model.step(many, torch.Generator().manual_seed(0)).loss.total
+        loss = model.step(many, 0).loss.total
     assert float(loss) == pytest.approx(bound, rel=0.03)
 
 

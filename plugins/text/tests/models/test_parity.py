@@ -124,7 +124,7 @@ def test_what_is_shown_is_what_transformers_reads(corruption, settings, document
     theirs = theirs_of(ours, settings, "bert")
     seen = []
     handle = ours.encoder.model.embeddings.word_embeddings.register_forward_pre_hook(lambda m, x: seen.append(x[0]))
-    step = ours.step(batch, torch.Generator().manual_seed(0))
+    step = ours.step(batch, 0)
     handle.remove()
     mask = step.mask
     from unmask_text.corruption import shown_ids
@@ -161,7 +161,7 @@ def test_electra_equals_the_pair_of_transformers(settings, documents, some_hidde
 
     read = []
     handle = ours.encoder.model.register_forward_pre_hook(lambda m, x, k: read.append(k["input_ids"]), with_kwargs=True)
-    step = ours.step(batch, torch.Generator().manual_seed(0))
+    step = ours.step(batch, 0)
     handle.remove()
 
     inputs = their_inputs(batch, batch["ids"].masked_fill(hidden, MASK), hidden, 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Linear, Schedule, at
+from unmask import Candidates, Draws, Linear, Ratio, Schedule, at
 from unmask_text.masks.hashing import find, word_hashes
-from unmask_text.masks.units import Seen, UnitMask, Units, numbered, weighted
+from unmask_text.masks.units import UnitMask, Units, numbered, vocabulary_of, weighted, words_of
 from unmask_text.vocabulary import LONGEST_WORD, vocabulary
 
 
@@ -50,21 +50,19 @@ class FunctionWordMask(UnitMask):
         self.words = tuple(words)
         self._tables: dict[str, Tensor] = {}
 
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
-        weight = at(self.weight, words.progress)
+    def units(self, among: Candidates, draws: Draws) -> Units:
+        weight = at(self.weight, among.progress)
         if not weight >= 0:
             raise ValueError(f"The scheduled `weight` must be at least 0, but is {weight:g}.")
-        number = words.dense(valid)
+        valid, number = among.valid, words_of(among)
         unit, _ = numbered(number, valid)
-        hashes = word_hashes(words.dense_ids(valid), unit, valid)  # [B, U]
-        function = (find(self._table(words.vocabulary).to(hashes.device), hashes) >= 0).gather(1, unit)
+        hashes = word_hashes(among.dense(among.tokens.values), unit, valid)  # [B, U]
+        function = (find(self._table(vocabulary_of(among, self)).to(hashes.device), hashes) >= 0).gather(1, unit)
         weights = torch.where(function, weight, 1.0)
-        return Units(number, weighted(weights, generator))
+        return Units(number, weighted(weights, draws))
 
-    def _table(self, path: str | None) -> Tensor:
+    def _table(self, path: str) -> Tensor:
         """Hashes of the function words as this vocabulary writes them, sorted."""
-        if path is None:
-            raise ValueError("FunctionWordMask needs to know the vocabulary, but the batch names no `tokenizer`.")
         if path not in self._tables:
             tokenizer = vocabulary(path).tokenizer
             forms = {form for word in self.words for form in (word.lower(), word.capitalize(), word.upper())}

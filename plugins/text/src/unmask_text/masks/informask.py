@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Layout, Mask, Schedule
+from unmask import Candidates, Draws, Mask, Ratio
 from unmask.api import at_least
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find
-from unmask_text.masks.units import Seen, UnitMask, Units, as_mask, whole_units
+from unmask_text.masks.units import UnitMask, Units, as_mask, whole_units, words_of
 
 
 class InforMask(UnitMask):
@@ -44,19 +44,18 @@ class InforMask(UnitMask):
         self.register_buffer("pairs", torch.from_numpy(self.table.arrays["pairs"]), persistent=False)
         self.register_buffer("pmi", torch.from_numpy(self.table.arrays["pmi"]), persistent=False)
 
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
+    def units(self, among: Candidates, draws: Draws) -> Units:
         """Of one mask for each candidate: all rows of the batch, ``num_candidates`` times over."""
-        number = words.dense(valid).repeat(self.num_candidates, 1)
-        return Units(number, torch.rand(number.shape, generator=generator, device=valid.device))
+        keys = draws.uniform(self.num_candidates, among.valid.shape[1])  # [B, C, N]
+        return Units(words_of(among).repeat(self.num_candidates, 1), keys.transpose(0, 1).flatten(0, 1))
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
-        assert isinstance(layout, Seen)
-        self.table.check(layout.vocabulary)
-        times = self.num_candidates
-        number, key = self.units(layout, valid, generator)
-        hidden = whole_units(number, key, counts.repeat(times), valid.repeat(times, 1))
+        self.table.check(getattr(among.layout, "vocabulary", None))
+        times, valid = self.num_candidates, among.valid
+        number, key = self.units(among, draws)
+        hidden = whole_units(number, key, among.counts.repeat(times), valid.repeat(times, 1))
         hidden = hidden.view(times, *valid.shape)  # [C, B, N]
-        best = self.relevance(hidden, layout.dense_ids(valid), valid).argmax(0)  # [B]
+        best = self.relevance(hidden, among.dense(among.tokens.values), valid).argmax(0)  # [B]
         return as_mask(hidden[best, torch.arange(len(best), device=best.device)])
 
     def relevance(self, hidden: Tensor, ids: Tensor, valid: Tensor) -> Tensor:

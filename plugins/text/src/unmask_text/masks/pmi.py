@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unmask import Schedule
+from unmask import Candidates, Draws, Ratio
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find, ngram_hashes, word_hashes
-from unmask_text.masks.units import Seen, UnitMask, Units, numbered
+from unmask_text.masks.units import UnitMask, Units, numbered, words_of
 
 
 class PMIMask(UnitMask):
@@ -32,12 +32,12 @@ class PMIMask(UnitMask):
         for n in self.orders:
             self.register_buffer(f"ngrams_{n}", torch.from_numpy(self.table.arrays[f"n{n}"]), persistent=False)
 
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
-        self.table.check(words.vocabulary)
-        word = words.dense(valid)
+    def units(self, among: Candidates, draws: Draws) -> Units:
+        valid, word = among.valid, words_of(among)
+        self.table.check(getattr(among.layout, "vocabulary", None))
         unit, first = numbered(word, valid)  # [B, N]
         num_words = first.sum(1)
-        hashes = word_hashes(words.dense_ids(valid), unit, valid)  # [B, U]
+        hashes = word_hashes(among.dense(among.tokens.values), unit, valid)  # [B, U]
         begins = self._begins(hashes, num_words)  # [B, U]
         # A document that is one collocation from end to end is taken word by word.
         begins |= (begins.sum(1) < 2)[:, None]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unmask import Schedule
-from unmask_text.masks.units import Seen, UnitMask, Units, weighted
+from unmask import Candidates, Draws, Ratio
+from unmask_text.masks.units import UnitMask, Units, vocabulary_of, weighted, words_of
 from unmask_text.vocabulary import vocabulary
 
 
@@ -49,20 +49,19 @@ class SalientMask(UnitMask):
             raise ValueError(f"`pattern` must be a regular expression, but is {pattern!r}: {error}.") from error
         self.scorer = scorer
 
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
-        if words.vocabulary is None:
-            raise ValueError("SalientMask needs to know the vocabulary, but the batch names no `tokenizer`.")
-        number, ids = words.dense(valid), words.dense_ids(valid)
+    def units(self, among: Candidates, draws: Draws) -> Units:
+        path, valid = vocabulary_of(among, self), among.valid
+        number, ids = words_of(among), among.dense(among.tokens.values)
         units, weights = number.cpu().clone(), torch.zeros(valid.shape)
         for row, length in enumerate(valid.sum(1).tolist()):
             real = valid[row].cpu()
             own = units[row, real].tolist()
-            unit, weight = self._look(words.vocabulary, ids[row, valid[row]].tolist(), own)
+            unit, weight = self._look(path, ids[row, valid[row]].tolist(), own)
             if len(set(unit)) < 2 <= len(set(own)):  # one match covers everything
                 unit = own
             units[row, real], weights[row, real] = torch.tensor(unit), torch.tensor(weight)
             assert len(unit) == length
-        return Units(units.to(number.device), weighted(weights.to(number.device), generator))
+        return Units(units.to(number.device), weighted(weights.to(number.device), draws))
 
     def _look(self, path: str, ids: list[int], number: list[int]) -> tuple[list[int], list[float]]:
         """Units and weights of one document's tokens."""

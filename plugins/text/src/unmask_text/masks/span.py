@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unmask import Layout, Mask, Schedule
+from unmask import Candidates, Draws, Layout, Mask, Ratio
 from unmask.masks import SpanMask
 from unmask_text.layout import Words
-from unmask_text.masks.units import as_mask, numbered, whole_units
+from unmask_text.masks.units import as_mask, numbered, whole_units, words_of
 
 
 class WordSpanMask(SpanMask):
@@ -52,16 +52,15 @@ class WordSpanMask(SpanMask):
 
     def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
         if self.unit == "token":
-            return super().sample(valid, counts, layout, generator)
-        assert isinstance(layout, Words)
-        number = layout.dense(valid)
+            return super().sample(among, draws)
+        valid, counts, number = among.valid, among.counts, words_of(among)
         unit, first = numbered(number, valid)  # [B, N]
         num_words = first.sum(1, keepdim=True)  # [B, 1]
         # Of each word (N columns hold up to N of them): the length of a span from there, and its turn.
-        draws = torch.rand(2, *valid.shape, generator=generator, device=valid.device)
+        share, order = draws.uniform(2, valid.shape[1]).unbind(1)  # [B, N]
         places = torch.arange(valid.shape[1], device=valid.device)
-        lengths = self._lengths(draws[0], self.length).minimum(counts[:, None]).minimum(num_words)  # [B, U]
-        turn = draws[1] + (places + lengths > num_words) + (places >= num_words)
+        lengths = self._lengths(share, self.length).minimum(counts[:, None]).minimum(num_words)  # [B, U]
+        turn = order + (places + lengths > num_words) + (places >= num_words)
         turn = turn.argsort(1).argsort(1)
 
         # A word is hidden in the turn of the first span that covers it, words of a span in order.

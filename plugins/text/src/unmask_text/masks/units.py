@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from unmask import Layout, Mask, MaskSampler, Progress, Tokens
-from unmask_text.layout import Words, dense
+from unmask import Candidates, Draws, Mask, MaskSampler
+from unmask_text.layout import Words
 
 
 class Units(NamedTuple):
@@ -42,45 +41,34 @@ class UnitMask(MaskSampler):
     layouts = (Words,)
 
     @abstractmethod
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
+    def units(self, among: Candidates, draws: Draws) -> Units:
         """The units of a batch and their order.
 
         Args:
-            words: word numbers, ids and where the run stands.
-            valid: ``[B, N]`` bool, False at padding.
-            generator: on the device of ``valid``.
+            among: tokens with their ids and word numbers (see `words_of`), and how many of them to hide.
+            draws: a stream for each document.
         """
 
-    def forward(
-        self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None
-    ) -> Mask:
-        """A mask for ``tokens``. Their ids are seen here, and nowhere else than by the choice of what is hidden."""
-        words = tokens.layout
-        if isinstance(words, Words):
-            tokens = replace(tokens, layout=Seen(words.number, words.vocabulary, tokens.values, progress or Progress()))
-        return super().forward(tokens, progress, generator)
-
     def sample(self, among: Candidates, draws: Draws) -> Mask:
-        assert isinstance(layout, Seen)  # `forward` made it
-        return as_mask(whole_units(*self.units(layout, valid, generator), counts, valid))
+        return as_mask(whole_units(*self.units(among, draws), among.counts, among.valid))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Seen(Words):
-    """Words with what they are, for the time of drawing a mask.
+def words_of(among: Candidates) -> Tensor:
+    """Which word of its document each token belongs to ``[B, N]``, -1 at padding."""
+    assert isinstance(among.layout, Words)  # `MaskSampler.check` let nothing else pass
+    return among.dense(among.layout.number, -1)
 
-    Args:
-        ids: int64 ``[B, N]``, packed ``[T]``.
-        progress: where the run stands.
+
+def vocabulary_of(among: Candidates, mask: MaskSampler) -> str:
+    """Path of the vocabulary of these tokens.
+
+    Raises:
+        ValueError: it is not known.
     """
-
-    ids: Tensor | None = None
-    progress: Progress = field(default_factory=Progress)
-
-    def dense_ids(self, valid: Tensor) -> Tensor:
-        """``[B, N]``, 0 at padding."""
-        assert self.ids is not None
-        return dense(self.ids, valid, 0)
+    path = getattr(among.layout, "vocabulary", None)
+    if path is None:
+        raise ValueError(f"{type(mask).__name__} needs to know the vocabulary, but the batch names no `tokenizer`.")
+    return path
 
 
 def whole_units(number: Tensor, key: Tensor, counts: Tensor, valid: Tensor, skip: bool = True) -> Tensor:
@@ -135,10 +123,9 @@ def as_mask(hidden: Tensor) -> Mask:
     return Mask(hidden, num_hidden=int(counts[0]) if even else None)
 
 
-def weighted(weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Keys whose rising order is a draw without replacement with probabilities in proportion to ``weights``.
+def weighted(weights: Tensor, draws: Draws) -> Tensor:
+    """Keys whose rising order is a draw without replacement with probabilities in proportion to ``weights`` ``[B, N]``.
 
     Exponential keys (Efraimidis & Spirakis 2006): ``-log(u) / weight``. Weights of 0 come last, evenly.
     """
-    draws = torch.rand(weights.shape, generator=generator, device=weights.device)
-    return -torch.log1p(-draws) / weights.clamp(min=1e-12)
+    return -torch.log1p(-draws.uniform(weights.shape[1])) / weights.clamp(min=1e-12)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from unmask import Schedule
-from unmask_text.masks.units import Seen, UnitMask, Units
+from unmask import Candidates, Draws, Ratio
+from unmask_text.masks.units import UnitMask, Units, words_of
 
 
 class WholeWordMask(UnitMask):
@@ -19,5 +16,5 @@ class WholeWordMask(UnitMask):
     def __init__(self, ratio: Ratio = 0.15) -> None:
         super().__init__(ratio)
 
-    def units(self, words: Seen, valid: Tensor, generator: torch.Generator | None) -> Units:
-        return Units(words.dense(valid), draws.uniform(valid.shape[1]))
+    def units(self, among: Candidates, draws: Draws) -> Units:
+        return Units(words_of(among), draws.uniform(among.valid.shape[1]))

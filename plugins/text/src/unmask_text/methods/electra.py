@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
-from typing import Any
+from dataclasses import field
 
-import torch
-
-from unmask import Encoder, Loss, LossValue, Mask, MaskSampler, Optimization, Step
+from unmask import Encoder, Loss, MaskSampler, Optimization
 from unmask.losses import CrossEntropyLoss
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.discriminator import DiscriminatorHead
-from unmask_text.heads.vocabulary import sample
-from unmask_text.methods.generator import Generator, narrower
+from unmask_text.losses import WeightedLoss
+from unmask_text.methods.generator import Generator, GeneratorCorruption, GeneratorTerm, narrower
 from unmask_text.methods.sizes import Style
 from unmask_text.methods.text_method import TextMethod
 from unmask_text.targets import ReplacedTarget
@@ -25,7 +22,8 @@ class ELECTRA(TextMethod):
     ``loss = mean over hidden tokens of -log p_generator(token)
     + weight * mean over all tokens of -log p(whether it was replaced)``
 
-    Tokens that the generator guesses rightly count as original. No gradient passes through the drawn tokens.
+    Tokens that the generator guesses rightly count as original. No gradient passes through the drawn tokens. The
+    generator's loss is logged as ``generator``; losses per token are the discriminator's, without the weight.
 
     Args:
         pretrained: a folder of transformers' (or a name of its hub) whose discriminator to go on from, without
@@ -50,6 +48,8 @@ class ELECTRA(TextMethod):
         ValueError: a number outside its range, an unknown size, or an encoder of another kind.
     """
 
+    ask = "all"
+
     style: Style | None = field(init=False)
     generator_ratio: float = 1 / 3
     weight: float = 50.0
@@ -68,31 +68,11 @@ class ELECTRA(TextMethod):
             raise ValueError(f"`weight` must be above 0, but is {self.weight}.")
         self.style = "electra" if self.pretrained is None else None
         super().complete()
+        self.loss = WeightedLoss(self.loss, self.weight)
+        self.terms = dict(self.terms) | {"generator": GeneratorTerm()}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         encoder = self.generator or narrower(self.encoder, self.generator_ratio)
         self.generator = Generator(encoder, self.encoder)  # type: ignore[assignment]
-
-    def step(self, batch: Any, generator: torch.Generator | None = None) -> Step:
-        """Hide, fill in, judge. Masks and tokens are drawn from ``generator``."""
-        tokens = self.tokenizer(batch)  # values [T]
-        mask = self.corruption(self.mask(tokens, self.progress, generator), generator)
-        hidden_ids = mask.asked.gather(tokens.values)  # [M]
-
-        # The generator learns what was hidden, and says what the encoder reads there.
-        fill: Generator = self.generator  # type: ignore[assignment]
-        guess = fill.predictor(fill.encoder(tokens, mask), tokens.places, mask)
-        guess_loss = fill.loss(guess, hidden_ids)
-        drawn = sample(guess, generator)
-        filled = mask.asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]  # [T]
-
-        # The encoder sees every token, and is asked about every one.
-        real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
-        asked = Mask(mask.hidden, predict=real, valid=mask.valid)
-        target = asked.asked.gather((filled != tokens.values).long())  # [T]
-        latent = self.encoder(replace(tokens, values=filled))
-        prediction = self.predictor(latent, tokens.places, asked)  # [T, 2]
-        judged = self.loss(prediction, target)
-        loss = LossValue(guess_loss.total + self.weight * judged.total, judged.per_token)
-        return self.with_terms(Step(tokens, asked, target, latent, prediction, loss))
+        self.corruption = GeneratorCorruption(self.corruption, self.generator)  # type: ignore[arg-type]

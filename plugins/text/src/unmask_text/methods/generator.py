@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from unmask import Encoder
+from unmask import Corruption, Draws, Encoder, Mask, Shown, Step, Term, Tokens
 from unmask.api import inside
+from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
-from unmask_text.heads.vocabulary import VocabularyHead
+from unmask_text.heads.vocabulary import VocabularyHead, sample
 from unmask_text.losses import VocabularyLoss
 
 
@@ -30,6 +33,47 @@ class Generator(nn.Module):
         self.predictor = VocabularyHead.matching(encoder)
         self.predictor.tie(other.embedding)
         self.loss = VocabularyLoss()
+
+
+class GeneratorCorruption(Corruption):
+    """Hidden tokens are shown to the encoder as what a generator guesses, drawn from its softmax.
+
+    The generator's loss has a gradient, the drawn tokens have none. ``Shown.made`` holds both by-products: ``guess``, the
+    generator's answers at hidden places, and ``guess_loss``, how far off they are.
+
+    Args:
+        corruption: how hidden tokens are shown to the generator.
+        generator: of the model, whose weights it stays with.
+    """
+
+    def __init__(self, corruption: VocabularyCorruption, generator: Generator) -> None:
+        super().__init__(keep=1)  # the encoder reads drawn tokens as any others
+        self.corruption = corruption
+        self._generator = (generator,)  # not a part of this part: its weights have one name
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        """The documents with drawn tokens at hidden places."""
+        (generator,) = self._generator
+        given = self.corruption(tokens, mask)
+        latent = generator.encoder(given.tokens, given.mask)
+        guess = generator.predictor(latent, tokens.places, given.mask)  # values [M, E]
+        guess_loss = generator.loss(guess, given.mask.asked.gather(tokens.values))
+
+        streams = mask.streams().named("generator").over(tokens)
+        asked = given.mask.asked
+        drawn = sample(guess, Draws(asked.gather(streams.keys), streams.seed))  # [M]
+        filled = asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]  # [T]
+        made = given.made | {"guess": guess, "guess_loss": guess_loss}
+        return Shown(replace(tokens, values=filled), self.shown(tokens, mask), made)
+
+
+class GeneratorTerm(Term):
+    """The loss of the generator: ``mean over hidden tokens of -log p_generator(token)``."""
+
+    def forward(self, step: Step, model: Any) -> Tensor:
+        assert step.given is not None
+        total: Tensor = step.given.shown.made["guess_loss"].total
+        return total
 
 
 def narrower(encoder: TransformersEncoder, ratio: float) -> TransformersEncoder:

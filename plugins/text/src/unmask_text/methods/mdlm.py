@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from unmask import Optimization
+from unmask import MaskSampler, Optimization
+from unmask.masks import DiffusionMask
 from unmask_text.corruption import VocabularyCorruption
-from unmask_text.diffusion import DiffusionMask
 from unmask_text.heads.vocabulary import VocabularyHead
 from unmask_text.methods.text_method import TextMethod
 
@@ -33,7 +33,7 @@ class MDLM(TextMethod):
         ValueError: an unknown style or size, or one beside an encoder.
     """
 
-    mask: DiffusionMask = DiffusionMask()
+    mask: MaskSampler = DiffusionMask()
     corruption: VocabularyCorruption = VocabularyCorruption(token=1)
     optim: Optimization = Optimization(base_lr=1.5e-4, weight_decay=0.0, betas=(0.9, 0.999), warmup_steps=2_500)
 
