@@ -44,13 +44,14 @@ def test_codes_are_bit_equal_whatever_is_hidden(kind, shown, form, settings, doc
     seen = batch | {"ids": torch.where(hidden, batch["ids"], batch["ids"] % 50 + 40)}
     if form == "padded":
         batch, other, seen = dense(batch), dense(other), dense(seen)
-    mask = CORRUPTIONS[shown](sampler(TextTokenizer()(batch)), torch.Generator().manual_seed(1))
+    tokens = TextTokenizer()(batch)
+    mask = CORRUPTIONS[shown](tokens, sampler(tokens)).mask
     before, after = codes(encoder, batch, mask), codes(encoder, other, mask)
     for old, new in zip(before, after, strict=True):
         assert torch.equal(old, new)
     # The test can fail: a visible token does change the codes, and so does a hidden one that is shown.
     assert not torch.equal(before[0], codes(encoder, seen, mask)[0])
-    kept = VocabularyCorruption(keep=1)(sampler(TextTokenizer()(batch)))
+    kept = VocabularyCorruption(keep=1)(tokens, sampler(tokens)).mask
     assert not torch.equal(codes(encoder, batch, kept)[0], codes(encoder, other, kept)[0])
 
 
@@ -78,7 +79,8 @@ def test_swapped_tokens_tell_what_is_hidden_but_stay_in_their_document(settings,
 
     batch = documents()
     hidden = torch.rand(75, generator=torch.Generator().manual_seed(0)) < 0.5
-    mask = VocabularyCorruption(swap=1)(given_mask(hidden)(TextTokenizer()(batch)), torch.Generator().manual_seed(0))
+    tokens = TextTokenizer()(batch)
+    mask = VocabularyCorruption(swap=1)(tokens, given_mask(hidden)(tokens)).mask
     ids = torch.arange(75)  # every token another
     shown = shown_ids(ids, mask, batch["offsets"], 4)
     assert torch.equal(shown[~hidden], ids[~hidden])
