@@ -167,7 +167,7 @@ def _sureness(scores: Tensor, values: Tensor, margin: bool) -> Tensor:
 def _lowest(keys: Tensor, among: Tensor, count: Tensor) -> Tensor:
     """Of the places ``among`` ``[B, N]``, as many as ``count`` ``[B]`` says with the lowest keys; of equal ones, the
     first."""
-    rank = keys.double().masked_fill(~among, math.inf).argsort(1, stable=True).argsort(1)
+    rank = keys.double().masked_fill(~among, math.inf).argsort(dim=1, stable=True).argsort(1)
     return among & (rank < count[:, None])
 
 
