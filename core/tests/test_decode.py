@@ -232,7 +232,10 @@ def test_guidance_and_temperature_may_rise_and_fall():
         ({"steps": 0}, "`steps` must be at least 1, but is 0"),
         ({"schedule": 0}, "`schedule` must fill at least 1 place at a time, but is 0"),
         ({"schedule": "sine"}, "`schedule` must be one of cosine, linear, a number or a process, but is 'sine'"),
-        ({"order": "any"}, "`order` must be one of random, fixed, probability, margin, correction or a tensor of turns"),
+        (
+            {"order": "any"},
+            "`order` must be one of random, fixed, probability, margin, correction or a tensor of turns",
+        ),
         ({"choice_noise": -1.0}, "`choice_noise` must be at least 0, but is -1.0"),
         ({"temperature": 0.0}, "`temperature` must be above 0, but is 0"),
         ({"schedule": Process(), "grid": "odd"}, "`grid` must be one of even, cosine, but is 'odd'"),

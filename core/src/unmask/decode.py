@@ -52,9 +52,10 @@ def decode(
         hidden: ``[B, N]`` bool, the places to fill.
         steps: at least 1. MaskGIT: 8 to 12. Not used where ``schedule`` is a number.
         schedule: how many of a sample's n places are hidden after a share s of the steps: ``cosine``,
-            ``floor(n cos(pi s / 2))`` (MaskGIT, section 3.3), or ``linear``, ``floor(n (1 - s))``. A step fills at least
-            one place, and the last step has at least one left, where there are as many. A number fills so many at a time.
-            A `Process` goes down its times: each hidden place is filled with the probability of its transition.
+            ``floor(n cos(pi s / 2))`` (MaskGIT, section 3.3), or ``linear``, ``floor(n (1 - s))``. A step fills at
+            least one place, and the last step has at least one left, where there are enough. A number fills so many
+            places at a time. A `Process` goes down its times: each hidden place is filled with the probability of its
+            transition.
         order: which places come first. ``random``; ``fixed``, from first to last; ``probability``, those whose drawn
             value is likeliest (MaskGIT); ``margin``, those whose two likeliest values are furthest apart (Kim et al.);
             ``correction``, by probability too, where values that have been filled in are judged again in every step

@@ -1,4 +1,4 @@
-"""Masked diffusion: the process that hides values as time goes on (MD4, Shi et al. 2024, arXiv:2406.04329, section 2)."""
+"""Masked diffusion: the process that hides values as time goes on (MD4, Shi et al. 2024, arXiv:2406.04329)."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Process:
 
         A sample's time comes from its own stream, so it is the same in any batch. With ``even``, times of a batch have
         equal distances (MDLM, section 3.5: the low-discrepancy sampler): samples are ranked by their own numbers, and
-        the sample of rank r gets ``(u + r) / B`` with one u of the optimiser ``step``. A time then depends on which samples are in the batch, but
-        not on their order, and stays within about ``1 / sqrt(B)`` of what it is without ``even``.
+        the sample of rank r gets ``(u + r) / B`` with one u of the optimiser ``step``. A time then depends on which
+        samples are in the batch, but not on their order. It differs by about ``1 / sqrt(B)`` from that without ``even``.
         """
         lot = draws.named("time").uniform()  # [B]
         if even:

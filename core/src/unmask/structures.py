@@ -216,8 +216,8 @@ class Mask:
         show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT at hidden places; None: all are dropped.
         donor: ``[B, N]`` int64, what stands in where ``show`` is RANDOM: for tokens with values, those of this
             visible place of the same sample; for tokens that are ids, this id. None when nothing is.
-        weight: ``[B, N]`` (packed ``[T]``) float32, how much the loss of each place counts where an answer is asked: the
-            loss is then their weighted sum. None: their mean.
+        weight: ``[B, N]`` (packed ``[T]``) float32, how much the loss of each place counts: the total is then the
+            weighted sum over asked places. None: the mean over them.
         draws: the samples' streams of random numbers, for whoever comes after the mask.
         parts: masks of each part by its name, where it is joint: of joint tokens, or several of the same tokens.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask import MaskedModel, Places, Tokens
 from unmask import Sequence as Line
-from unmask.decode import Order, Score, decode
+from unmask.decode import ORDERS, Order, Score, decode
 from unmask.noise import Process
 from unmask_text.heads.vocabulary import VocabularyHead
 
@@ -67,6 +67,8 @@ def write(
     Raises:
         ValueError: an unknown sampler or order, a number out of range, or documents longer than the model was made for.
     """
+    if order not in ORDERS:
+        raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, but is {order!r}.")
     if sampler not in SAMPLERS:
         raise ValueError(f"`sampler` must be one of {', '.join(SAMPLERS)}, but is {sampler!r}.")
     encoder = cast(Any, model.embedder)

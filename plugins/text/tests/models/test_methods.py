@@ -152,9 +152,7 @@ def test_a_checkpoint_restores_all(name, settings, documents):
             parameter.add_(0.1 * torch.randn_like(parameter))
     other.load_state_dict(model.state_dict(), strict=True)
     twin = copy.deepcopy(other)
-    first, second, third = (
-        one.eval().step(documents(), 0).loss.total for one in (model, other, twin)
-    )
+    first, second, third = (one.eval().step(documents(), 0).loss.total for one in (model, other, twin))
     assert torch.equal(first, second) and torch.equal(first, third)
     names = {id(parameter) for parameter in model.parameters()}
     assert len(names) == len(list(twin.parameters()))  # what is shared is shared in copies
@@ -163,9 +161,7 @@ def test_a_checkpoint_restores_all(name, settings, documents):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_step(name, settings, documents):
     model = make(name, settings).eval()
-    first, again, other = (
-        model.step(documents(), seed).loss.total for seed in (0, 0, 1)
-    )
+    first, again, other = (model.step(documents(), seed).loss.total for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 

@@ -128,9 +128,7 @@ class VocabularyHead(Predictor):
 
 
 @torch.no_grad()
-def sample(
-    prediction: VocabularyPrediction, draws: Draws, temperature: float = 1.0, chunk: int = 2**22
-) -> Tensor:
+def sample(prediction: VocabularyPrediction, draws: Draws, temperature: float = 1.0, chunk: int = 2**22) -> Tensor:
     """A token for each asked place, drawn from its softmax with one random number of 24 bits.
 
     So a token of probability below 2^-24 is drawn somewhat too often or never: harmless where tokens are replaced in

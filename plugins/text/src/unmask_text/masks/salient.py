@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from unmask import Candidates, Draws, Ratio
 from unmask_text.masks.units import UnitMask, Units, vocabulary_of, weighted, words_of
