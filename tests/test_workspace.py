@@ -117,7 +117,6 @@ def test_no_import_crosses_the_plugin_boundary(package):
 
 OWN_STEP = {
     "dvae": "codes are drawn, and the use of the book is evened out",
-    "electra": "a generator fills in what the encoder judges",
     "graphmae2": "several re-masks, and the codes of a teacher",
     "hubert": "the stem sees the whole wave; visible frames count by a weight",
     "point_bert": "mixtures of two clouds, and a contrast",

@@ -58,7 +58,7 @@ class Process:
         A sample's time comes from its own stream, so it is the same in any batch. With ``even``, times of a batch have
         equal distances (MDLM, section 3.5: the low-discrepancy sampler): samples are ranked by their own numbers, and
         the sample of rank r gets ``(u + r) / B`` with one u of the optimiser ``step``. A time then depends on which
-        samples are in the batch, but not on their order. It differs by about ``1 / sqrt(B)`` from that without ``even``.
+        samples are in the batch, but not on their order. Without ``even`` it differs by about ``1 / sqrt(B)``.
         """
         lot = draws.named("time").uniform()  # [B]
         if even:
