@@ -15,12 +15,7 @@ LAYERS = (
     ("configs",),
     ("method", "model", "optim", "training"),
     ("masks", "losses", "terms", "targets", "predictors", "nn", "data"),
-    ("embedder", "objectives"),
-    ("joint",),
-    ("parts", "frozen"),
-    ("step", "agreements"),
-    ("structures", "schedules"),
-    ("draws", "seeds"),
+    ("parts", "structures", "schedules", "seeds", "agreements", "noise", "decode"),
     ("plugins",),
     ("support",),
 )

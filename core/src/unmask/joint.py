@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -41,13 +42,24 @@ def answered(predictor: Predictor, latent: Latent, places: Tokens, mask: Mask) -
     """Answers, by part where they are asked of several."""
     names = () if predictor.joint else names_of(places, mask)
     if not names:
-        return predictor(latent, places, mask)
+        return weighted(predictor(latent, places, mask), mask)
     return Prediction.join(
-        {name: predictor(latent.part(name), places.part(name), mask.part(name)) for name in names if _asks(mask, name)}
+        {
+            name: weighted(predictor(latent.part(name), places.part(name), mask.part(name)), mask.part(name))
+            for name in names
+            if _asks(mask, name)
+        }
     )
 
 
-def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, Tensor], given: Given) -> LossValue:
+def weighted(prediction: Prediction, mask: Mask) -> Prediction:
+    """The answers with the weights that the mask gives to their places, if it gives any."""
+    if mask.weight is None:
+        return prediction
+    return replace(prediction, weights=prediction.asked.gather(mask.weight))
+
+
+def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, Tensor], draws: Draws) -> LossValue:
     """The loss, the mean over parts where there are several."""
     if loss.joint or prediction.parts is None:
         right = target if prediction.parts is not None or isinstance(target, Tensor) else next(iter(target.values()))

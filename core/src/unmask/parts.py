@@ -152,8 +152,9 @@ class MaskSampler(Part):
         drawn = self.sample(Candidates(tokens, valid, counts, progress), draws)
         mask = drawn if isinstance(drawn, Mask) else Mask(drawn, num_hidden=num_hidden)
         if tokens.offsets is not None:
-            asked = None if mask.predict is None else mask.predict[valid]
-            return Mask(mask.hidden[valid], asked, draws=draws)
+            asked = mask.predict[valid] if isinstance(mask.predict, Tensor) else mask.predict
+            weight = None if mask.weight is None else mask.weight[valid]
+            return Mask(mask.hidden[valid], asked, weight=weight, draws=draws)
         return replace(mask, valid=tokens.valid, draws=draws)
 
     def check(self, layout: Layout, num_tokens: int, valid: Tensor | None) -> None:
@@ -320,7 +321,7 @@ class Target(Part):
 
 
 class Loss(Part):
-    """Compares answers with targets: the mean over all asked places of the batch."""
+    """Compares answers with targets: the mean over all asked places of the batch, or their sum with weights given."""
 
     @abstractmethod
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
@@ -332,21 +333,24 @@ class Loss(Part):
             valid: ``[B, M]`` bool, False where a short row was filled up; None: all are real.
         """
 
-    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
-        """The mean over asked places; ``given`` is what the target was given, for losses that read or draw."""
+    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
+        """The mean over asked places, or the sum weighted by ``prediction.weights``.
+
+        ``draws`` are the samples' streams, for losses that draw.
+        """
         if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
             raise ValueError(
                 f"`target_width` of the predictor must be {target.shape[-1]}, the width of the target "
                 f"{tuple(target.shape)}, but its answers are {tuple(prediction.values.shape)}."
             )
         valid = prediction.asked.valid
-        return self.averaged(self.per_token(prediction.values, target, valid), valid)
-
-    def averaged(self, per_token: Tensor, valid: Tensor | None) -> LossValue:
-        """The mean over real asked places of one number for each ``[B, M]``."""
+        per_token = self.per_token(prediction.values, target, valid)
+        if valid is not None:
+            per_token = per_token.masked_fill(~valid, 0)
+        if prediction.weights is not None:
+            return LossValue((per_token * prediction.weights).sum(), per_token.detach())
         if valid is None:
             return LossValue(per_token.mean(), per_token.detach())
-        per_token = per_token.masked_fill(~valid, 0)
         return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())
 
 

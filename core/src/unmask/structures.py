@@ -220,6 +220,8 @@ class Mask:
         show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT at hidden places; None: all are dropped.
         donor: ``[B, N]`` int64, what stands in where ``show`` is RANDOM: for tokens with values, those of this
             visible place of the same sample; for tokens that are ids, this id. None when nothing is.
+        weight: ``[B, N]`` (packed ``[T]``) float32, how much the loss of each place counts: the total is then the
+            weighted sum over asked places. None: the mean over them.
         draws: the samples' streams of random numbers, for whoever comes after the mask.
         parts: masks of each part by its name, where it is joint: of joint tokens, or several of the same tokens.
     """
@@ -231,6 +233,7 @@ class Mask:
     num_predict: int | None = None
     show: Tensor | None = None
     donor: Tensor | None = None
+    weight: Tensor | None = None
     draws: Draws | None = None
     parts: Mapping[str, Mask] | None = None
 
@@ -365,11 +368,13 @@ class Prediction:
         values: ``[B, M, T]`` or, in groups, ``[B, G, M, T]``, in the order of ``asked``.
         asked: which places those are.
         parts: answers of each part by its name, where they are joint; ``values`` and ``asked`` are then the first's.
+        weights: ``[B, M]`` or ``[B, G, M]``, how much the loss of each answer counts; None: all count the same.
     """
 
     values: Tensor
     asked: Places
-    parts: Mapping[str, Prediction] | None = field(default=None, kw_only=True)
+    parts: Mapping[str, Prediction] | None = None
+    weights: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Prediction]) -> Prediction:

@@ -18,8 +18,8 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from unmask import Draws, Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide
-from unmask.testing import MaskContract, streams
+from unmask import Draws, Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide, seeds
+from unmask.testing import MaskContract
 from unmask_text.counting import count_collocations, count_pairs
 from unmask_text.data.cutting import build
 from unmask_text.data.reading import Segment
@@ -59,7 +59,11 @@ def encoded(texts: list[str], tokenizer: str) -> Tokens:
 
 
 def draw(mask: Any, tokens: Tokens, seed: int = 0, progress: Progress | None = None) -> Tensor:
-    return mask(tokens, progress, streams(tokens, seed)).hidden
+    return mask(tokens, progress, streams(tokens.num_samples, seed)).hidden
+
+
+def streams(num_samples: int, seed: int = 0) -> Draws:
+    return Draws.of(seeds.mix("test", seed), torch.arange(num_samples))
 
 
 def random_tokens(num_documents: int, seed: int = 0, longest: int = 60) -> Tokens:
@@ -80,6 +84,16 @@ class WordsContract(MaskContract):
 
     layouts = [Words(torch.zeros(2, 1, dtype=torch.long))]
     refused = [Set(), Sequence(), Grid((6, 8))]
+    overrides = {"test_draws_from_the_samples_own_streams_alone": "a sample's word numbers are cut out with it"}
+
+    def test_draws_from_the_samples_own_streams_alone(self) -> None:
+        sampler, before = self.make(), torch.get_rng_state()
+        tokens = self._dense(self.layouts[0], 16)
+        whole = draw(sampler, tokens)
+        layout = Words(tokens.layout.number[4:7], tokens.layout.vocabulary)
+        part = sampler(Tokens(tokens.values[4:7], layout), Progress(), streams(16)[4:7])
+        assert torch.equal(part.hidden, whole[4:7])
+        assert torch.equal(before, torch.get_rng_state())
 
     def expected(self, sampler, num_tokens, layout, progress) -> int:
         count = super().expected(sampler, num_tokens, layout, progress)
@@ -237,11 +251,11 @@ def test_spans_start_evenly() -> None:
 
 def test_weighted_draws_follow_their_weights() -> None:
     weights = torch.tensor([1.0, 2.0, 5.0, 0.0]).expand(80_000, -1)
-    first = weighted(weights, Draws.of(0, torch.arange(len(weights)))).argmin(1)
+    first = weighted(weights, streams(80_000)).argmin(1)
     counts = torch.bincount(first, minlength=4)
     assert counts[3] == 0
     assert chisquare(counts[:3].numpy(), np.array([1, 2, 5]) * 10_000).pvalue > 1e-3
-    assert (weighted(weights, Draws.of(1, torch.arange(len(weights)))).argmax(1) == 3).all()
+    assert (weighted(weights, Draws.fresh(80_000)).argmax(1) == 3).all()
 
 
 def test_function_words_come_later(tokenizer_file) -> None:
@@ -406,7 +420,7 @@ def test_pairs_by_hand(tmp_path: Path) -> None:
 
 def test_informask_keeps_the_most_relevant_candidate() -> None:
     mask = InforMask(str(tiny_pairs()), 0.2, num_candidates=5)
-    tokens = random_tokens(20)
+    tokens = random_tokens(200)
     valid = torch.arange(int(tokens.offsets.diff().max())) < tokens.offsets.diff()[:, None]
     ids = torch.zeros(valid.shape, dtype=torch.long).masked_scatter(valid, tokens.values)
     pmi = dict(zip(mask.pairs.tolist(), mask.pmi.tolist(), strict=True))

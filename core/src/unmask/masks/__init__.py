@@ -3,6 +3,7 @@
 from unmask.masks.block import BlockMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
+from unmask.masks.diffusion import DiffusionMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
@@ -14,6 +15,7 @@ from unmask.masks.tube import TubeMask
 __all__ = [
     "BlockMask",
     "ColorNoiseMask",
+    "DiffusionMask",
     "GridMask",
     "HardMask",
     "MaskByPart",

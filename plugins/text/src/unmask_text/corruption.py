@@ -60,21 +60,21 @@ class VocabularyCorruption(Corruption):
         """The same, drawing from ``vocab_size`` tokens where it does not say from how many."""
         if self.vocab_size is not None:
             return self
-        options = ("drop", "token", "random", "keep", "swap", "first_id", "per_span")
-        return type(self)(vocab_size=vocab_size, **{name: getattr(self, name) for name in options})
+        names = ("drop", "token", "random", "keep", "swap", "first_id", "per_span")
+        return VocabularyCorruption(**{name: getattr(self, name) for name in names}, vocab_size=vocab_size)
 
     def shown(self, tokens: Tokens, mask: Mask) -> Mask:
         """The mask with ``show`` and ``donor`` filled in; ``donor`` holds ids, and lots where places are swapped."""
-        if self.drop or self.token == 1:
+        if mask.parts is not None or self.drop or self.token == 1:
             return super().shown(tokens, mask)
-        draws = mask.streams().named("corruption").over(tokens)
-        draw = draws.uniform()
+        draws = mask.streams().named("corruption").over(tokens)  # [B, N] or [T]
+        lot = draws.uniform()
         if self.per_span:
-            draw = draw.flatten()[_first_of_span(mask.hidden, tokens.offsets)].view_as(draw)
+            lot = lot.gather(-1, _beginnings(mask.hidden, tokens.offsets))
         show = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
-        show[draw < self.token + self.random + self.swap] = SWAPPED
-        show[draw < self.token + self.random] = RANDOM
-        show[draw < self.token] = TOKEN
+        show[lot < self.token + self.random + self.swap] = SWAPPED
+        show[lot < self.token + self.random] = RANDOM
+        show[lot < self.token] = TOKEN
         donor = None
         if self.random:
             if self.vocab_size is None:
@@ -107,15 +107,15 @@ def shown_ids(ids: Tensor, mask: Mask, offsets: Tensor, mask_id: int) -> Tensor:
     return shown
 
 
-def _first_of_span(hidden: Tensor, offsets: Tensor | None) -> Tensor:
-    """Of each place, flattened, the first one of the run of hidden places that it belongs to, within its document."""
+def _beginnings(hidden: Tensor, offsets: Tensor | None) -> Tensor:
+    """Where the run of hidden places begins that each place ``[B, N]`` or ``[T]`` belongs to; runs end with documents."""
     starts = hidden.clone()
     starts[..., 1:] &= ~hidden[..., :-1]
     if offsets is not None:
-        at = offsets[:-1][offsets.diff() > 0]
-        starts[at] = hidden[at]
-    place = torch.arange(hidden.numel(), device=hidden.device)
-    return torch.where(starts.flatten(), place, 0).cummax(0).values
+        firsts = offsets[:-1][offsets.diff() > 0]
+        starts[firsts] = hidden[firsts]
+    place = torch.arange(hidden.shape[-1], device=hidden.device).expand_as(hidden)
+    return torch.where(starts, place, 0).cummax(-1).values
 
 
 def _partners(places: Tensor, lots: Tensor, offsets: Tensor) -> Tensor:

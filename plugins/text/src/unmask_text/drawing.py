@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from unmask import Prediction, Tokens
-from unmask_text.layout import Words, dense
+from unmask_text.layout import Words
 from unmask_text.vocabulary import Vocabulary, vocabulary
 
 WIDTH, LINE, MARGIN, FONT_SIZE = 640, 20, 6, 14
@@ -58,8 +58,7 @@ def documents(
     named = vocabulary(words.vocabulary) if words.vocabulary is not None else None
     valid = _valid(tokens)  # [B, N]
     hidden = torch.zeros_like(tokens.values, dtype=torch.bool) if hidden is None else hidden
-    covered = dense(hidden, valid, False) if hidden.shape != valid.shape else hidden & valid
-    parts = (dense(tokens.values, valid, 0), dense(words.number, valid, -1), covered, valid)
+    parts = (*(_rows(part, valid) for part in (tokens.values, words.number, hidden)), valid)
     fillings = _fillings(prediction, tokens, valid, named, top_k)
     result = []
     for row, columns in enumerate(zip(*(part.tolist() for part in parts), strict=True)):
@@ -135,6 +134,13 @@ def _valid(tokens: Tokens) -> Tensor:
         lengths = tokens.offsets.diff()
         return torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
     return torch.ones_like(tokens.values, dtype=torch.bool) if tokens.valid is None else tokens.valid
+
+
+def _rows(of_tokens: Tensor, valid: Tensor) -> Tensor:
+    """What is known of each token, ``[B, N]`` or packed ``[T]``, as ``[B, N]``, 0 at padding."""
+    if of_tokens.shape == valid.shape:
+        return of_tokens.masked_fill(~valid, 0)
+    return of_tokens.new_zeros(valid.shape).masked_scatter(valid, of_tokens)
 
 
 def _piece(named: Vocabulary | None, id: int) -> tuple[str, bool]:

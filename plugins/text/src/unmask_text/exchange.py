@@ -65,14 +65,9 @@ def to_transformers(model: MaskedModel, state: State | None = None) -> State:
 
 def generator_to_transformers(model: MaskedModel, state: State | None = None) -> State:
     """Weights of an `ELECTRA`'s generator as a state dict of ``ElectraForMaskedLM``; as `to_transformers`."""
-    generator = cast(Any, model).corruption.generator
+    generator = cast(Any, model).generator
     return _renamed(
-        model,
-        generator.encoder,
-        generator.predictor,
-        "corruption.generator.encoder.model.",
-        "corruption.generator.predictor.",
-        state,
+        model, generator.encoder, generator.predictor, "generator.encoder.model.", "generator.predictor.", state
     )
 
 

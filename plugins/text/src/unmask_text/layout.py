@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from unmask import Sequence
@@ -27,16 +26,3 @@ class Words(Sequence):
 
     def __repr__(self) -> str:
         return "Words"
-
-
-def dense(values: Tensor, valid: Tensor, fill: int | float) -> Tensor:
-    """Values of tokens as ``[B, N]``, with ``fill`` at padding.
-
-    Args:
-        values: ``[B, N]``, or packed ``[T]``.
-        valid: ``[B, N]`` bool, False at padding.
-        fill: what padding becomes.
-    """
-    if values.shape == valid.shape:
-        return values.masked_fill(~valid, fill)
-    return torch.full(valid.shape, fill, dtype=values.dtype, device=values.device).masked_scatter(valid, values)

@@ -24,9 +24,8 @@ class TokenTarget(Target):
 
 
 class ReplacedTarget(Target):
-    """Whether the encoder is shown another token than the document's, at each asked place: ``[M]`` or ``[B, M]``."""
+    """Whether the encoder is shown another token than the document has: 1, or 0, ``[M]`` packed or ``[B, M]``."""
 
     def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
-        if given is None:
-            raise ValueError("ReplacedTarget must be told what the encoder is shown, which a step does.")
-        return mask.asked.gather((given.shown.tokens.values != tokens.values).long())
+        shown = tokens.values if given is None else given.shown.tokens.values
+        return mask.asked.gather((shown != tokens.values).long())

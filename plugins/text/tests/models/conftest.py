@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unmask import Draws, Mask, Sequence, Tokens
 from unmask.testing import GivenMask, shaken
 
 VOCAB_SIZE = 97
@@ -82,6 +83,20 @@ def some_hidden():
         hidden[offsets[:-1]] = True
         hidden[offsets[:-1] + 1] = False
         return hidden
+
+    return make
+
+
+@pytest.fixture
+def corrupted():
+    """What a corruption shows of hidden places ``[T]`` of one document, or of rows ``[B, N]``, with streams of a seed."""
+
+    def make(corruption, hidden: Tensor, seed: int = 0, offsets: Tensor | None = None) -> Mask:
+        if hidden.ndim == 1 and offsets is None:
+            offsets = torch.tensor([0, len(hidden)])
+        tokens = Tokens(torch.zeros_like(hidden, dtype=torch.long), Sequence(), offsets=offsets)
+        draws = Draws.of(seed, torch.arange(tokens.num_samples))
+        return corruption(tokens, Mask(hidden, draws=draws)).mask
 
     return make
 

@@ -151,18 +151,18 @@ def test_an_excluded_token_is_never_an_answer():
     assert torch.isfinite(head.table.grad).all() and head.bias.grad[4] == 0
 
 
-def test_samples_follow_the_softmax():
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_samples_follow_the_softmax(temperature):
     """Frequencies of 40,000 draws against the softmax, by chi-square."""
     from scipy.stats import chisquare
 
     scores = torch.tensor([0.0, 1.0, -1.0, 2.0, 0.5])
     count = 40_000
-    prediction = VocabularyPrediction(torch.ones(count, 1), Places(torch.arange(count)), scores[:, None], None)
-    drawn = sample(prediction, Draws.of(0, torch.arange(count)), chunk=5_000)
-    expected = scores.double().softmax(0) * count
+    prediction = VocabularyPrediction(torch.ones(count, 1), Places(torch.arange(count)), table=scores[:, None])
+    drawn = sample(prediction, Draws.of(0, torch.arange(count)), temperature, chunk=5_000)
+    expected = (scores / temperature).double().softmax(0) * count
     assert chisquare(drawn.bincount(minlength=5).numpy(), expected.numpy()).pvalue > 1e-3
-    again = sample(prediction, Draws.of(0, torch.arange(count)), chunk=5_000)
-    assert torch.equal(drawn, again)
+    assert torch.equal(drawn, sample(prediction, Draws.of(0, torch.arange(count)), temperature, chunk=50_000))
 
 
 def test_spans_by_hand():

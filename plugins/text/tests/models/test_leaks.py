@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from unmask import Corruption
-from unmask.testing import masked
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.methods.bag_of_words import BagOfWords
@@ -45,13 +44,14 @@ def test_codes_are_bit_equal_whatever_is_hidden(kind, shown, form, settings, doc
     seen = batch | {"ids": torch.where(hidden, batch["ids"], batch["ids"] % 50 + 40)}
     if form == "padded":
         batch, other, seen = dense(batch), dense(other), dense(seen)
-    mask = masked(TextTokenizer()(batch), sampler, CORRUPTIONS[shown], 1)
+    tokens = TextTokenizer()(batch)
+    mask = CORRUPTIONS[shown](tokens, sampler(tokens)).mask
     before, after = codes(encoder, batch, mask), codes(encoder, other, mask)
     for old, new in zip(before, after, strict=True):
         assert torch.equal(old, new)
     # The test can fail: a visible token does change the codes, and so does a hidden one that is shown.
     assert not torch.equal(before[0], codes(encoder, seen, mask)[0])
-    kept = masked(TextTokenizer()(batch), sampler, VocabularyCorruption(keep=1), 0)
+    kept = VocabularyCorruption(keep=1)(tokens, sampler(tokens)).mask
     assert not torch.equal(codes(encoder, batch, kept)[0], codes(encoder, other, kept)[0])
 
 
@@ -79,7 +79,8 @@ def test_swapped_tokens_tell_what_is_hidden_but_stay_in_their_document(settings,
 
     batch = documents()
     hidden = torch.rand(75, generator=torch.Generator().manual_seed(0)) < 0.5
-    mask = masked(TextTokenizer()(batch), given_mask(hidden), VocabularyCorruption(swap=1), 0)
+    tokens = TextTokenizer()(batch)
+    mask = VocabularyCorruption(swap=1)(tokens, given_mask(hidden)(tokens)).mask
     ids = torch.arange(75)  # every token another
     shown = shown_ids(ids, mask, batch["offsets"], 4)
     assert torch.equal(shown[~hidden], ids[~hidden])

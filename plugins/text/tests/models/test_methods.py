@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from unmask import KEPT, RANDOM, TOKEN, Mask, Optimization, parameter_groups
-from unmask.testing import shown_as
+from unmask import KEPT, RANDOM, TOKEN, Optimization, parameter_groups
 from unmask_text.corruption import SWAPPED, VocabularyCorruption, shown_ids
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.methods.bag_of_words import BagOfWords
@@ -35,11 +34,11 @@ def make(name, settings, kind=None, **options):
     )
 
 
-def test_bert_shows_80_10_10():
+def test_bert_shows_80_10_10(corrupted):
     """Of a million hidden tokens, by chi-square; random ids evenly over the vocabulary."""
     corruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1).of(50)
     hidden = torch.ones(1_000_000, dtype=torch.bool)
-    mask = shown_as(corruption, Mask(hidden), 0)
+    mask = corrupted(corruption, hidden)
     counts = torch.stack([(mask.show == kind).sum() for kind in (TOKEN, RANDOM, KEPT)])
     assert counts.sum() == len(hidden)
     assert chisquare(counts.numpy(), [800_000, 100_000, 100_000]).pvalue > 1e-3
@@ -50,7 +49,7 @@ def test_bert_shows_80_10_10():
     assert chisquare(drawn.numpy()).pvalue > 1e-3
 
 
-def test_visible_tokens_stay_whatever_the_lots_say():
+def test_visible_tokens_stay_whatever_the_lots_say(corrupted):
     hidden = torch.rand(10_000, generator=torch.Generator().manual_seed(1)) < 0.15
     ids = torch.arange(10_000)
     for shares in (
@@ -59,8 +58,9 @@ def test_visible_tokens_stay_whatever_the_lots_say():
         {"swap": 1},
         {"token": 0.3, "random": 0.3, "swap": 0.4},
     ):
-        mask = shown_as(VocabularyCorruption(**shares).of(10_000), Mask(hidden), 0)
-        shown = shown_ids(ids, mask, torch.tensor([0, 4_000, 10_000]), 4)
+        offsets = torch.tensor([0, 4_000, 10_000])
+        mask = corrupted(VocabularyCorruption(**shares).of(10_000), hidden, offsets=offsets)
+        shown = shown_ids(ids, mask, offsets, 4)
         assert torch.equal(shown[~hidden], ids[~hidden])
         for share, kind in (("token", TOKEN), ("random", RANDOM), ("swap", SWAPPED)):
             found = float((mask.show[hidden] == kind).float().mean())
@@ -68,12 +68,12 @@ def test_visible_tokens_stay_whatever_the_lots_say():
 
 
 @pytest.mark.parametrize("form", ["packed", "rows"])
-def test_spans_are_shown_one_way(form):
+def test_spans_are_shown_one_way(form, corrupted):
     hidden = torch.tensor([1, 1, 1, 0, 1, 1, 0, 0, 1, 0] * 2000, dtype=torch.bool)
     if form == "rows":
         hidden = hidden.view(-1, 10)
     corruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1, per_span=True).of(50)
-    show = shown_as(corruption, Mask(hidden), 0).show.view(-1, 10)
+    show = corrupted(corruption, hidden).show.view(-1, 10)
     for span in (show[:, 0:3], show[:, 4:6]):
         assert (span == span[:, :1]).all()
     ways = show[:, [0, 4, 8]].flatten()
@@ -82,12 +82,36 @@ def test_spans_are_shown_one_way(form):
     assert (show[:, 0] != show[:, 4]).any()
 
 
-def test_special_tokens_may_be_spared():
-    mask = shown_as(VocabularyCorruption(random=1, vocab_size=20, first_id=5), Mask(torch.ones(5000, dtype=torch.bool)))
+def test_a_span_ends_with_its_document(corrupted):
+    """What is shown of a document is the same whatever stands before it."""
+    corruption = VocabularyCorruption(token=0.5, keep=0.5, per_span=True)
+    hidden = torch.ones(4_000, dtype=torch.bool)
+    before = hidden.clone()
+    before[1::2] = False
+    offsets = torch.arange(0, 4_001, 2)
+    show = corrupted(corruption, hidden, offsets=offsets).show
+    assert torch.equal(show[::2], show[1::2])
+    assert len(show.unique()) == 2
+    assert torch.equal(show[::2], corrupted(corruption, before, offsets=offsets).show[::2])
+
+
+def test_packed_and_padded_are_shown_alike(corrupted):
+    hidden = torch.rand(6, 30, generator=torch.Generator().manual_seed(0)) < 0.5
+    for shares in ({"token": 0.5, "random": 0.3, "keep": 0.2, "per_span": True}, {"swap": 1}):
+        corruption = VocabularyCorruption(**shares).of(97)
+        rows = corrupted(corruption, hidden)
+        flat = corrupted(corruption, hidden.flatten(), offsets=torch.arange(7) * 30)
+        assert torch.equal(rows.show[hidden], flat.show[hidden.flatten()])
+        assert torch.equal(rows.donor[hidden], flat.donor[hidden.flatten()])
+
+
+def test_special_tokens_may_be_spared(corrupted):
+    corruption = VocabularyCorruption(random=1, vocab_size=20, first_id=5)
+    mask = corrupted(corruption, torch.ones(5000, dtype=torch.bool))
     assert mask.donor.min() == 5 and mask.donor.max() == 19
 
 
-def test_shares_that_make_no_sense_are_told():
+def test_shares_that_make_no_sense_are_told(corrupted):
     with pytest.raises(ValueError, match="must sum to 1"):
         VocabularyCorruption(token=0.8, swap=0.1)
     with pytest.raises(ValueError, match="`swap`"):
@@ -95,7 +119,7 @@ def test_shares_that_make_no_sense_are_told():
     with pytest.raises(ValueError, match="`first_id`"):
         VocabularyCorruption(random=1, vocab_size=5, first_id=5)
     with pytest.raises(ValueError, match="`vocab_size`"):
-        shown_as(VocabularyCorruption(random=1), Mask(torch.ones(5, dtype=torch.bool)))
+        corrupted(VocabularyCorruption(random=1), torch.ones(5, dtype=torch.bool))
     with pytest.raises(ValueError, match="`drop`"):
         VocabularyCorruption(drop=0.5, token=0.5)
 
@@ -135,7 +159,7 @@ def test_a_checkpoint_restores_all(name, settings, documents):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_same_generator_gives_the_same_step(name, settings, documents):
+def test_the_same_seed_gives_the_same_step(name, settings, documents):
     model = make(name, settings).eval()
     first, again, other = (model.step(documents(), seed).loss.total for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -165,13 +189,37 @@ def test_electra_judges_every_token_and_nothing_else(settings, documents, dense)
 
 def test_no_gradient_passes_through_drawn_tokens(settings, documents):
     model = make("electra", settings)
-    head = model.corruption.generator.predictor
+    head = model.generator.predictor
     step = model.step(documents(), 0)
-    (step.loss.total - model.weight * model.loss(step.prediction, step.target).total).backward(retain_graph=False)
+    (step.loss.total - model.loss(step.prediction, step.target).total).backward(retain_graph=False)
     mlm_only = head.dense.weight.grad.clone()
     model.zero_grad()
     model.step(documents(), 0).loss.total.backward()
     torch.testing.assert_close(head.dense.weight.grad, mlm_only)
+
+
+def test_electra_adds_up_both_losses_by_their_weight(settings, documents):
+    model = make("electra", settings, weight=7.0).eval()
+    step = model.step(documents(), 0)
+    judged = model.loss.loss(step.prediction, step.target)
+    torch.testing.assert_close(step.loss.total, step.terms["generator"] + 7 * judged.total)
+    assert torch.equal(step.loss.per_token, judged.per_token)
+    made = step.given.shown.made["guess_loss"]
+    assert made.total.requires_grad
+    assert torch.equal(made.total, step.terms["generator"])
+    names = {name.partition(".")[0] for name in model.state_dict()}
+    assert names == {"encoder", "predictor", "generator"}
+
+
+def test_electra_draws_for_a_document_by_itself(settings, documents):
+    """The same document in another batch is filled in with the same tokens."""
+    model = make("electra", settings).eval()
+    batch = documents() | {"index": torch.arange(5)}
+    start, end = batch["offsets"][2:4].tolist()
+    alone = {"ids": batch["ids"][start:end], "word": batch["word"][start:end], "index": torch.tensor([2])}
+    alone["offsets"] = torch.tensor([0, end - start])
+    whole, one = (model.step(given, 0).given.shown.tokens.values for given in (batch, alone))
+    assert torch.equal(whole[start:end], one)
 
 
 def test_electra_says_what_it_needs(settings):
@@ -245,8 +293,8 @@ def test_defaults_are_the_papers():
         return next(field.default for field in fields(method) if field.name == name)
 
     assert default(MLM, "mask").ratio == 0.15
-    shares = default(MLM, "corruption")
-    assert (shares.token, shares.random, shares.keep) == (0.8, 0.1, 0.1)
+    corruption = default(MLM, "corruption")
+    assert (corruption.token, corruption.random, corruption.keep) == (0.8, 0.1, 0.1)
     assert default(SpanBERT, "corruption").per_span
     assert default(ELECTRA, "weight") == 50
     assert default(MAELM, "corruption").drop == 1

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from unmask import Latent
-from unmask.testing import masked
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.encoders.attention import packed_attention
@@ -78,8 +77,9 @@ def test_each_document_as_if_it_were_alone(kind, shown, settings, documents, som
     hidden = some_hidden(batch)
     model = make(kind, settings, hidden, given_mask)
     corruption = VocabularyCorruption(drop=1) if shown == "dropped" else VocabularyCorruption(token=1)
-    mask = None if shown == "nothing hidden" else masked(model.tokenizer(batch), model.mask, corruption)
-    latent = model.encoder(model.tokenizer(batch), mask)
+    read = model.tokenizer(batch)
+    mask = None if shown == "nothing hidden" else corruption(read, model.mask(read)).mask
+    latent = model.encoder(read, mask)
     kept = batch["offsets"] if shown != "dropped" else counted(~hidden, batch["offsets"])
     for i, (start, end) in enumerate(zip(batch["offsets"], batch["offsets"][1:], strict=False)):
         own = {
@@ -88,7 +88,7 @@ def test_each_document_as_if_it_were_alone(kind, shown, settings, documents, som
             "offsets": torch.tensor([0, end - start]),
         }
         tokens = model.tokenizer(own)
-        alone = None if mask is None else masked(tokens, given_mask(hidden[start:end]), corruption)
+        alone = None if mask is None else corruption(tokens, given_mask(hidden[start:end])(tokens)).mask
         code = model.encoder(tokens, alone)
         torch.testing.assert_close(code.values, latent.values[kept[i] : kept[i + 1]], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(code.prefix[0], latent.prefix[i], rtol=1e-5, atol=1e-5)
@@ -201,7 +201,7 @@ def test_other_encoders_of_transformers(settings, documents, some_hidden, given_
         torch.manual_seed(0)
         encoder = TransformersEncoder({"model_type": kind, **options}).eval()
         tokens = TextTokenizer()(batch)
-        mask = masked(tokens, given_mask(hidden), VocabularyCorruption(token=1), 0)
+        mask = VocabularyCorruption(token=1)(tokens, given_mask(hidden)(tokens)).mask
         whole = encoder(tokens, mask).values
         start, end = batch["offsets"][2:4].tolist()
         own = {
@@ -209,8 +209,9 @@ def test_other_encoders_of_transformers(settings, documents, some_hidden, given_
             "word": batch["word"][start:end],
             "offsets": torch.tensor([0, end - start]),
         }
-        alone = masked(TextTokenizer()(own), given_mask(hidden[start:end]), VocabularyCorruption(token=1), 0)
-        torch.testing.assert_close(encoder(TextTokenizer()(own), alone).values, whole[start:end], rtol=1e-5, atol=1e-5)
+        one = TextTokenizer()(own)
+        alone = VocabularyCorruption(token=1)(one, given_mask(hidden[start:end])(one)).mask
+        torch.testing.assert_close(encoder(one, alone).values, whole[start:end], rtol=1e-5, atol=1e-5)
 
 
 def test_pooling(settings, documents, dense):
@@ -230,7 +231,7 @@ def test_dropping_is_refused_where_positions_cannot_be_given(settings, documents
     encoder = TransformersEncoder(settings("deberta-v2"))
     tokens = TextTokenizer()(batch)
     with pytest.raises(ValueError, match="`drop`"):
-        encoder(tokens, masked(tokens, given_mask(some_hidden(batch)), VocabularyCorruption(drop=1), 0))
+        encoder(tokens, VocabularyCorruption(drop=1)(tokens, given_mask(some_hidden(batch))(tokens)).mask)
 
 
 def test_mistakes_are_told(settings, documents):

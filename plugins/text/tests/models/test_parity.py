@@ -13,7 +13,7 @@ from transformers import (
     ElectraForPreTraining,
 )
 
-from unmask import Corruption, Draws
+from unmask import Corruption
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.exchange import from_transformers, generator_to_transformers, to_transformers
@@ -146,8 +146,8 @@ def test_electra_equals_the_pair_of_transformers(settings, documents, some_hidde
         encoder=encoder, generator_ratio=0.5, mask=given_mask(hidden), corruption=VocabularyCorruption(token=1)
     )
     shake(ours)
-    assert ours.corruption.generator.encoder.width == 16
-    assert ours.corruption.generator.encoder.embedding is ours.encoder.embedding
+    assert ours.generator.encoder.width == 16
+    assert ours.generator.encoder.embedding is ours.encoder.embedding
 
     options = {name: value for name, value in settings("electra").items() if name != "model_type"}
     discriminator = ElectraForPreTraining(ElectraConfig(**options))
@@ -189,16 +189,10 @@ def test_electra_equals_the_pair_of_transformers(settings, documents, some_hidde
 
 
 def filled(ours, batch, hidden):
-    """The tokens that the step has drawn, drawn again from the same streams."""
-    from unmask_text.heads.vocabulary import sample
-
-    tokens = ours.tokenizer(batch)
-    draws = Draws.of(0, torch.arange(tokens.num_samples))
-    mask = ours.corruption.inner(tokens, ours.mask(tokens, None, draws)).mask
-    fill = ours.corruption.generator
-    guess = fill.predictor(fill.encoder(tokens, mask), tokens.places, mask)
-    streams = draws.named("generator").over(tokens)
-    return batch["ids"].masked_scatter(hidden, sample(guess, streams[hidden]))
+    """The tokens that the step has drawn, drawn again from the same seed."""
+    shown = ours.step(batch, 0).given.shown.tokens.values
+    assert torch.equal(shown[~hidden], batch["ids"][~hidden])
+    return shown
 
 
 def test_a_right_guess_counts_as_original(settings, documents, some_hidden, given_mask):
@@ -206,7 +200,7 @@ def test_a_right_guess_counts_as_original(settings, documents, some_hidden, give
     batch = documents()
     ours = ELECTRA(encoder=TransformersEncoder(settings("electra")), mask=given_mask(some_hidden(batch)))
     with torch.no_grad():  # one answer for all, and documents of that token alone
-        ours.corruption.generator.predictor.bias[50] = 1e4
+        ours.generator.predictor.bias[50] = 1e4
     step = ours.step(batch | {"ids": torch.full_like(batch["ids"], 50)}, 0)
     assert step.target.sum() == 0
     other = ours.step(batch | {"ids": torch.full_like(batch["ids"], 51)}, 0)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask import Mask, Tokens
+from unmask import Mask, Places, Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +90,19 @@ def packed(tokens: Tokens, mask: Mask | None = None) -> tuple[Tokens, Mask | Non
         return flat, None
     parts: dict[str, Any] = {
         name: None if (part := getattr(mask, name)) is None else part[valid]
-        for name in ("hidden", "predict", "show", "donor")
+        for name in ("hidden", "show", "donor", "weight")
     }
+    parts["predict"] = _packed_places(mask, valid)
     return flat, replace(mask, **parts, valid=None, num_hidden=None, num_predict=None)
+
+
+def _packed_places(mask: Mask, valid: Tensor) -> Tensor | Places | None:
+    """Where answers are asked, as packed places."""
+    if not isinstance(mask.predict, Places):
+        return None if mask.predict is None else mask.predict[valid]
+    place = (valid.flatten().cumsum(0) - 1).view(valid.shape)  # [B, N] in the packed form
+    index = mask.predict.gather(place)
+    return Places(index.flatten() if mask.predict.valid is None else index[mask.predict.valid])
 
 
 def padded(values: Tensor, shape: torch.Size, real: Tensor | None) -> Tensor:

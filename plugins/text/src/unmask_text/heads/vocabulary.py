@@ -14,17 +14,6 @@ from unmask import Draws, Encoder, Latent, Mask, Prediction, Predictor, Tokens
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedMask(Mask):
-    """A mask that says how much each place's loss counts.
-
-    Args:
-        weight: float32 in the shape of ``hidden``; the loss is the sum of losses times their weights.
-    """
-
-    weight: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class VocabularyPrediction(Prediction):
     """Answers whose logits are made when asked for: ``values @ table.T + bias``.
 
@@ -32,12 +21,10 @@ class VocabularyPrediction(Prediction):
         values: ``[M, E]`` (packed) or ``[B, M, E]``.
         table: ``[V, E]``, one row per token of the vocabulary.
         bias: ``[V]``; None: the head has none.
-        weights: in the shape of ``values`` less its last axis, what each loss counts; None: all the same.
     """
 
     table: Tensor = None  # type: ignore[assignment]
     bias: Tensor | None = None
-    weights: Tensor | None = None
 
     def logits(self) -> Tensor:
         """Scores of all tokens of the vocabulary ``[..., M, V]``, all at once."""
@@ -128,37 +115,41 @@ class VocabularyHead(Predictor):
                 "VocabularyHead needs a code at every place, but `corruption` drops the hidden ones; use "
                 "a masked decoder (`text.masked-decoder`), or a corruption with `drop` 0."
             )
-        asked = mask.asked
-        weights = mask.weight if isinstance(mask, WeightedMask) else None
-        return self.answer(asked.gather(latent.values), asked, None if weights is None else asked.gather(weights))
+        return self.answer(mask.asked.gather(latent.values), mask.asked)
 
-    def answer(self, codes: Tensor, asked: Any, weights: Tensor | None = None) -> VocabularyPrediction:
+    def answer(self, codes: Tensor, asked: Any) -> VocabularyPrediction:
         """The answers of codes ``[..., M, D]`` at asked places."""
         hidden = self.norm(self.activation(self.dense(codes)))  # [..., M, E]
         bias: Tensor | None = self.bias
         if self.excluded_id is not None:
             bias = self.table.new_zeros(len(self.table)) if bias is None else bias
             bias = bias.index_fill(0, torch.tensor(self.excluded_id, device=bias.device), float("-inf"))
-        return VocabularyPrediction(hidden, asked, self.table, bias, weights)
+        return VocabularyPrediction(hidden, asked, table=self.table, bias=bias)
 
 
 @torch.no_grad()
-def sample(prediction: VocabularyPrediction, draws: Draws, chunk: int = 2**22) -> Tensor:
-    """A token for each asked place, drawn from its softmax.
+def sample(prediction: VocabularyPrediction, draws: Draws, temperature: float = 1.0, chunk: int = 2**22) -> Tensor:
+    """A token for each asked place, drawn from its softmax with one random number of 24 bits.
+
+    So a token of probability below 2^-24 is drawn somewhat too often or never: harmless where tokens are replaced in
+    training, not for writing whole texts, which draws in float64 (`unmask.decode`).
 
     Args:
         prediction: the answers.
-        draws: a stream for each asked place, ``[M]`` or ``[B, M]``.
+        draws: a stream for each of them, ``[M]`` or ``[B, M]``.
+        temperature: scores are divided by it, above 0.
         chunk: scores held at a time.
 
     Returns:
         ids ``[M]`` or ``[B, M]``.
     """
-    values, keys = prediction.values.flatten(0, -2), draws.keys.flatten()  # [M, E], [M]
+    values = prediction.values.flatten(0, -2)  # [M, E]
+    streams = Draws(draws.keys.flatten(), draws.seed)
     size = max(chunk // len(prediction.table), 1)
-    ids = values.new_empty(len(values), dtype=torch.long)
+    ids = []
     for start in range(0, len(values), size):
-        part = slice(start, start + size)
-        scores = replace(prediction, values=values[part]).logits().float()
-        ids[part] = Draws(keys[part]).categorical(scores.softmax(-1))
-    return ids.view(prediction.values.shape[:-1])
+        rows = slice(start, start + size)
+        scores = replace(prediction, values=values[rows]).logits().float() / temperature
+        ids.append(streams[rows].categorical(scores.softmax(-1)))
+    drawn = torch.cat(ids) if ids else values.new_empty(0, dtype=torch.long)
+    return drawn.view(prediction.values.shape[:-1])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unmask import Candidates, Draws, Linear, Ratio, Schedule, at
 from unmask_text.masks.hashing import find, word_hashes
-from unmask_text.masks.units import UnitMask, Units, number_of, numbered, weighted, words_of
+from unmask_text.masks.units import UnitMask, Units, numbered, vocabulary_of, weighted, words_of
 from unmask_text.vocabulary import LONGEST_WORD, vocabulary
 
 
@@ -54,17 +54,15 @@ class FunctionWordMask(UnitMask):
         weight = at(self.weight, among.progress)
         if not weight >= 0:
             raise ValueError(f"The scheduled `weight` must be at least 0, but is {weight:g}.")
-        valid, number = among.valid, number_of(among)
+        valid, number = among.valid, words_of(among)
         unit, _ = numbered(number, valid)
         hashes = word_hashes(among.dense(among.tokens.values), unit, valid)  # [B, U]
-        function = (find(self._table(words_of(among).vocabulary).to(hashes.device), hashes) >= 0).gather(1, unit)
+        function = (find(self._table(vocabulary_of(among, self)).to(hashes.device), hashes) >= 0).gather(1, unit)
         weights = torch.where(function, weight, 1.0)
         return Units(number, weighted(weights, draws))
 
-    def _table(self, path: str | None) -> Tensor:
+    def _table(self, path: str) -> Tensor:
         """Hashes of the function words as this vocabulary writes them, sorted."""
-        if path is None:
-            raise ValueError("FunctionWordMask needs to know the vocabulary, but the batch names no `tokenizer`.")
         if path not in self._tables:
             tokenizer = vocabulary(path).tokenizer
             forms = {form for word in self.words for form in (word.lower(), word.capitalize(), word.upper())}

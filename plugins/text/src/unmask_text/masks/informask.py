@@ -9,7 +9,7 @@ from unmask import Candidates, Draws, Mask, Ratio
 from unmask.api import at_least
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find
-from unmask_text.masks.units import UnitMask, Units, as_mask, number_of, whole_units, words_of
+from unmask_text.masks.units import UnitMask, Units, as_mask, whole_units, words_of
 
 
 class InforMask(UnitMask):
@@ -46,11 +46,11 @@ class InforMask(UnitMask):
 
     def units(self, among: Candidates, draws: Draws) -> Units:
         """Of one mask for each candidate: all rows of the batch, ``num_candidates`` times over."""
-        keys = draws.uniform(self.num_candidates, among.valid.shape[1]).transpose(0, 1)  # [C, B, N]
-        return Units(number_of(among).repeat(self.num_candidates, 1), keys.flatten(0, 1))
+        keys = draws.uniform(self.num_candidates, among.valid.shape[1])  # [B, C, N]
+        return Units(words_of(among).repeat(self.num_candidates, 1), keys.transpose(0, 1).flatten(0, 1))
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
-        self.table.check(words_of(among).vocabulary)
+        self.table.check(getattr(among.layout, "vocabulary", None))
         times, valid = self.num_candidates, among.valid
         number, key = self.units(among, draws)
         hidden = whole_units(number, key, among.counts.repeat(times), valid.repeat(times, 1))

@@ -8,7 +8,7 @@ from torch import Tensor
 from unmask import Candidates, Draws, Ratio
 from unmask_text.counting.tables import read_table
 from unmask_text.masks.hashing import find, ngram_hashes, word_hashes
-from unmask_text.masks.units import UnitMask, Units, number_of, numbered, words_of
+from unmask_text.masks.units import UnitMask, Units, numbered, words_of
 
 
 class PMIMask(UnitMask):
@@ -33,8 +33,8 @@ class PMIMask(UnitMask):
             self.register_buffer(f"ngrams_{n}", torch.from_numpy(self.table.arrays[f"n{n}"]), persistent=False)
 
     def units(self, among: Candidates, draws: Draws) -> Units:
-        self.table.check(words_of(among).vocabulary)
-        valid, word = among.valid, number_of(among)
+        valid, word = among.valid, words_of(among)
+        self.table.check(getattr(among.layout, "vocabulary", None))
         unit, first = numbered(word, valid)  # [B, N]
         num_words = first.sum(1)
         hashes = word_hashes(among.dense(among.tokens.values), unit, valid)  # [B, U]

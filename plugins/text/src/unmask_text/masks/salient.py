@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from unmask import Candidates, Draws, Ratio
-from unmask_text.masks.units import UnitMask, Units, number_of, weighted, words_of
+from unmask_text.masks.units import UnitMask, Units, vocabulary_of, weighted, words_of
 from unmask_text.vocabulary import vocabulary
 
 
@@ -49,15 +49,13 @@ class SalientMask(UnitMask):
         self.scorer = scorer
 
     def units(self, among: Candidates, draws: Draws) -> Units:
-        words, valid = words_of(among), among.valid
-        if words.vocabulary is None:
-            raise ValueError("SalientMask needs to know the vocabulary, but the batch names no `tokenizer`.")
-        number, ids = number_of(among), among.dense(among.tokens.values)
+        path, valid = vocabulary_of(among, self), among.valid
+        number, ids = words_of(among), among.dense(among.tokens.values)
         units, weights = number.cpu().clone(), torch.zeros(valid.shape)
         for row, length in enumerate(valid.sum(1).tolist()):
             real = valid[row].cpu()
             own = units[row, real].tolist()
-            unit, weight = self._look(words.vocabulary, ids[row, valid[row]].tolist(), own)
+            unit, weight = self._look(path, ids[row, valid[row]].tolist(), own)
             if len(set(unit)) < 2 <= len(set(own)):  # one match covers everything
                 unit = own
             units[row, real], weights[row, real] = torch.tensor(unit), torch.tensor(weight)

@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask import Candidates, Draws, Layout, Mask, Ratio
 from unmask.masks import SpanMask
 from unmask_text.layout import Words
-from unmask_text.masks.units import as_mask, number_of, numbered, whole_units
+from unmask_text.masks.units import as_mask, numbered, whole_units, words_of
 
 
 class WordSpanMask(SpanMask):
@@ -50,16 +50,14 @@ class WordSpanMask(SpanMask):
         if self.unit == "word" and not isinstance(layout, Words):
             raise ValueError(f"`unit` must be 'token' for tokens on a {layout}, which has no words, but is 'word'.")
 
-    def sample(  # type: ignore[override]  # a mask that counts by a rule of its own
-        self, among: Candidates, draws: Draws
-    ) -> Tensor | Mask:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
         if self.unit == "token":
             return super().sample(among, draws)
-        valid, counts, number = among.valid, among.counts, number_of(among)
+        valid, counts, number = among.valid, among.counts, words_of(among)
         unit, first = numbered(number, valid)  # [B, N]
         num_words = first.sum(1, keepdim=True)  # [B, 1]
         # Of each word (N columns hold up to N of them): the length of a span from there, and its turn.
-        share, order = draws.uniform(2, valid.shape[1]).unbind(1)  # [B, U]
+        share, order = draws.uniform(2, valid.shape[1]).unbind(1)  # [B, N]
         places = torch.arange(valid.shape[1], device=valid.device)
         lengths = self._lengths(share, self.length).minimum(counts[:, None]).minimum(num_words)  # [B, U]
         turn = order + (places + lengths > num_words) + (places >= num_words)

@@ -42,21 +42,33 @@ class UnitMask(MaskSampler):
 
     @abstractmethod
     def units(self, among: Candidates, draws: Draws) -> Units:
-        """The units of a batch and their order, from streams of its documents."""
+        """The units of a batch and their order.
+
+        Args:
+            among: tokens with their ids and word numbers (see `words_of`), and how many of them to hide.
+            draws: a stream for each document.
+        """
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
         return as_mask(whole_units(*self.units(among, draws), among.counts, among.valid))
 
 
-def words_of(among: Candidates) -> Words:
-    """The layout, which `UnitMask` works on alone."""
-    assert isinstance(among.layout, Words)
-    return among.layout
-
-
-def number_of(among: Candidates) -> Tensor:
+def words_of(among: Candidates) -> Tensor:
     """Which word of its document each token belongs to ``[B, N]``, -1 at padding."""
-    return among.dense(words_of(among).number, -1)
+    assert isinstance(among.layout, Words)  # `MaskSampler.check` let nothing else pass
+    return among.dense(among.layout.number, -1)
+
+
+def vocabulary_of(among: Candidates, mask: MaskSampler) -> str:
+    """Path of the vocabulary of these tokens.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    path = getattr(among.layout, "vocabulary", None)
+    if path is None:
+        raise ValueError(f"{type(mask).__name__} needs to know the vocabulary, but the batch names no `tokenizer`.")
+    return path
 
 
 def whole_units(number: Tensor, key: Tensor, counts: Tensor, valid: Tensor, skip: bool = True) -> Tensor:
@@ -112,7 +124,7 @@ def as_mask(hidden: Tensor) -> Mask:
 
 
 def weighted(weights: Tensor, draws: Draws) -> Tensor:
-    """Keys whose rising order is a draw without replacement with probabilities in proportion to ``weights``.
+    """Keys whose rising order is a draw without replacement with probabilities in proportion to ``weights`` ``[B, N]``.
 
     Exponential keys (Efraimidis & Spirakis 2006): ``-log(u) / weight``. Weights of 0 come last, evenly.
     """

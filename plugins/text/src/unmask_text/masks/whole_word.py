@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unmask import Candidates, Draws, Ratio
-from unmask_text.masks.units import UnitMask, Units, number_of
+from unmask_text.masks.units import UnitMask, Units, words_of
 
 
 class WholeWordMask(UnitMask):
@@ -17,4 +17,4 @@ class WholeWordMask(UnitMask):
         super().__init__(ratio)
 
     def units(self, among: Candidates, draws: Draws) -> Units:
-        return Units(number_of(among), draws.uniform(among.valid.shape[1]))
+        return Units(words_of(among), draws.uniform(among.valid.shape[1]))

@@ -9,7 +9,8 @@ from unmask.losses import CrossEntropyLoss
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.discriminator import DiscriminatorHead
-from unmask_text.methods.generator import GeneratorLoss, Replacement
+from unmask_text.losses import WeightedLoss
+from unmask_text.methods.generator import Generator, GeneratorCorruption, GeneratorTerm, narrower
 from unmask_text.methods.sizes import Style
 from unmask_text.methods.text_method import TextMethod
 from unmask_text.targets import ReplacedTarget
@@ -21,7 +22,8 @@ class ELECTRA(TextMethod):
     ``loss = mean over hidden tokens of -log p_generator(token)
     + weight * mean over all tokens of -log p(whether it was replaced)``
 
-    Tokens that the generator guesses rightly count as original. No gradient passes through the drawn tokens.
+    Tokens that the generator guesses rightly count as original. No gradient passes through the drawn tokens. The
+    generator's loss is logged as ``generator``; losses per token are the discriminator's, without the weight.
 
     Args:
         pretrained: a folder of transformers' (or a name of its hub) whose discriminator to go on from, without
@@ -46,6 +48,8 @@ class ELECTRA(TextMethod):
         ValueError: a number outside its range, an unknown size, or an encoder of another kind.
     """
 
+    ask = "all"
+
     style: Style | None = field(init=False)
     generator_ratio: float = 1 / 3
     weight: float = 50.0
@@ -56,8 +60,6 @@ class ELECTRA(TextMethod):
     corruption: VocabularyCorruption = VocabularyCorruption(token=0.85, keep=0.15)
     optim: Optimization = Optimization(base_lr=2e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000)
 
-    ask = "all"
-
     def head(self) -> DiscriminatorHead:
         return DiscriminatorHead(self.encoder.width, self.encoder.model.config.hidden_act)
 
@@ -66,7 +68,11 @@ class ELECTRA(TextMethod):
             raise ValueError(f"`weight` must be above 0, but is {self.weight}.")
         self.style = "electra" if self.pretrained is None else None
         super().complete()
-        self.corruption = Replacement(self.corruption, self.generator, self.generator_ratio)  # type: ignore[assignment]
-        self.generator = None  # the corruption has it
-        self.loss_weight = self.weight
-        self.terms = {"generator": GeneratorLoss(), **self.terms}
+        self.loss = WeightedLoss(self.loss, self.weight)
+        self.terms = dict(self.terms) | {"generator": GeneratorTerm()}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        encoder = self.generator or narrower(self.encoder, self.generator_ratio)
+        self.generator = Generator(encoder, self.encoder)  # type: ignore[assignment]
+        self.corruption = GeneratorCorruption(self.corruption, self.generator)  # type: ignore[arg-type]

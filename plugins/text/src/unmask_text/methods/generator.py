@@ -6,70 +6,14 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from unmask import KEPT, Corruption, Draws, Encoder, Mask, Schedule, Shown, Step, Term, Tokens
+from unmask import Corruption, Draws, Encoder, Mask, Shown, Step, Term, Tokens
 from unmask.api import inside
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.heads.vocabulary import VocabularyHead, sample
 from unmask_text.losses import VocabularyLoss
-
-
-class Replacement(Corruption):
-    """Hidden tokens are replaced by those that a generator draws; the encoder reads all tokens as they are then.
-
-    Left for terms: ``generator``, the generator's loss. No gradient passes through the drawn tokens. Tokens that it
-    guesses rightly are the document's own.
-
-    Args:
-        inner: how hidden tokens are shown to the generator.
-        encoder: of the generator; None: as the model's own, narrower.
-        ratio: width of a narrower one as a share of the model's encoder, in (0, 1].
-    """
-
-    def __init__(self, inner: VocabularyCorruption, encoder: Encoder | None = None, ratio: float = 1 / 3) -> None:
-        super().__init__(token=1)  # who shows hidden tokens without a generator shows [MASK]
-        self.inner = inner
-        self.ratio = ratio
-        self.given = encoder
-        self.generator: Any = None
-
-    def start(self, model: Any) -> None:
-        if self.generator is None:  # it shares the embeddings of this very encoder
-            encoder, self.given = self.given or narrower(model.encoder, self.ratio), None
-            self.generator = Generator(encoder, model.encoder)
-
-    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
-        hinted = self.inner(tokens, mask).mask
-        fill: Generator = self.generator
-        guess = fill.predictor(fill.encoder(tokens, hinted), tokens.places, hinted)
-        loss = fill.loss(guess, hinted.asked.gather(tokens.values)).total
-        streams = mask.streams().named("generator").over(tokens)
-        drawn = sample(guess, Draws(hinted.asked.gather(streams.keys)))
-        filled = hinted.asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]
-        shown = replace(mask, show=torch.full_like(mask.hidden, KEPT, dtype=torch.int8))
-        return Shown(replace(tokens, values=filled), shown, {"generator": loss})
-
-
-class GeneratorLoss(Term):
-    """What the generator of a `Replacement` learns: ``mean over hidden tokens of -log p(token)``.
-
-    Args:
-        weight: at least 0, or a schedule of it.
-
-    Raises:
-        ValueError: a weight below 0.
-    """
-
-    def __init__(self, weight: float | Schedule = 1.0) -> None:
-        super().__init__(weight)
-
-    def forward(self, step: Step, model: Any) -> Tensor:
-        assert step.given is not None
-        loss: Tensor = step.given.shown.made["generator"]
-        return loss
 
 
 class Generator(nn.Module):
@@ -89,6 +33,47 @@ class Generator(nn.Module):
         self.predictor = VocabularyHead.matching(encoder)
         self.predictor.tie(other.embedding)
         self.loss = VocabularyLoss()
+
+
+class GeneratorCorruption(Corruption):
+    """Hidden tokens are shown to the encoder as what a generator guesses, drawn from its softmax.
+
+    The generator's loss has a gradient, the drawn tokens have none. ``Shown.made`` holds both by-products: ``guess``, the
+    generator's answers at hidden places, and ``guess_loss``, how far off they are.
+
+    Args:
+        corruption: how hidden tokens are shown to the generator.
+        generator: of the model, whose weights it stays with.
+    """
+
+    def __init__(self, corruption: VocabularyCorruption, generator: Generator) -> None:
+        super().__init__(keep=1)  # the encoder reads drawn tokens as any others
+        self.corruption = corruption
+        self._generator = (generator,)  # not a part of this part: its weights have one name
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        """The documents with drawn tokens at hidden places."""
+        (generator,) = self._generator
+        given = self.corruption(tokens, mask)
+        latent = generator.encoder(given.tokens, given.mask)
+        guess = generator.predictor(latent, tokens.places, given.mask)  # values [M, E]
+        guess_loss = generator.loss(guess, given.mask.asked.gather(tokens.values))
+
+        streams = mask.streams().named("generator").over(tokens)
+        asked = given.mask.asked
+        drawn = sample(guess, Draws(asked.gather(streams.keys), streams.seed))  # [M]
+        filled = asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]  # [T]
+        made = given.made | {"guess": guess, "guess_loss": guess_loss}
+        return Shown(replace(tokens, values=filled), self.shown(tokens, mask), made)
+
+
+class GeneratorTerm(Term):
+    """The loss of the generator: ``mean over hidden tokens of -log p_generator(token)``."""
+
+    def forward(self, step: Step, model: Any) -> Tensor:
+        assert step.given is not None
+        total: Tensor = step.given.shown.made["guess_loss"].total
+        return total
 
 
 def narrower(encoder: TransformersEncoder, ratio: float) -> TransformersEncoder:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from unmask import Optimization
+from unmask import MaskSampler, Optimization
+from unmask.masks import DiffusionMask
 from unmask_text.corruption import VocabularyCorruption
-from unmask_text.diffusion import DiffusionMask
 from unmask_text.heads.vocabulary import VocabularyHead
 from unmask_text.methods.text_method import TextMethod
 
@@ -20,7 +20,9 @@ class MDLM(TextMethod):
     `unmask_text.generate` writes with it.
 
     Args:
-        mask: each token with probability t, times spread evenly over the batch.
+        mask: each token with probability t. Times are spread evenly over the batch (section 3.5), so a document's mask
+            depends on which others are in its batch; with ``even`` False it does not, and the loss varies more. Other
+            schedules, as MD4's (Shi et al. 2024, arXiv:2406.04329), by its ``process``.
         predictor: None: a vocabulary head, tied to the embeddings, that never answers [MASK].
         loss: weighted cross-entropy over the vocabulary.
         corruption: hidden tokens are shown as [MASK].
@@ -33,7 +35,7 @@ class MDLM(TextMethod):
         ValueError: an unknown style or size, or one beside an encoder.
     """
 
-    mask: DiffusionMask = DiffusionMask()
+    mask: MaskSampler = DiffusionMask(even=True)
     corruption: VocabularyCorruption = VocabularyCorruption(token=1)
     optim: Optimization = Optimization(base_lr=1.5e-4, weight_decay=0.0, betas=(0.9, 0.999), warmup_steps=2_500)
 
