@@ -33,9 +33,11 @@ from unmask import (
     Tokenizer,
     Tokens,
 )
+from unmask.decode import decode
 from unmask.joint import EncoderByPart, PredictorByPart
 from unmask.losses import CrossEntropyLoss, L1Loss, MSELoss
 from unmask.masks import MaskByPart, NoMask, RandomMask
+from unmask.noise import Process
 from unmask.targets import EMATeacher, ValueTarget
 from unmask.testing import GivenMask
 
@@ -575,8 +577,6 @@ def test_two_masks_and_two_decoders():
 
 def test_a_ratio_is_drawn_for_each_sample_and_decoding_fills_what_is_hidden():
     """MaskGIT: the share hidden is the cosine of an even angle; surest places are filled first."""
-    from unmask.decode import decode
-
     batch = {"x": torch.zeros(4000, 8, 2), "index": torch.arange(4000)}
     step = model(mask=RandomMask(CosineSpread())).step(batch, seed=0)
     share = step.mask.hidden.float().mean(1)
@@ -584,17 +584,15 @@ def test_a_ratio_is_drawn_for_each_sample_and_decoding_fills_what_is_hidden():
     assert share.std() > 0.2
 
     def score(ids, sample, place):
-        return torch.eye(4)[place] * (place[:, None] + 1.0)  # place k is k, the later the surer
+        return torch.eye(4)[place] * 100.0 * (place[:, None] + 1)  # place k is k, the later the surer
 
     ids = torch.full((1, 4), -1)
-    filled = decode(score, ids, ids < 0, steps=4, order="probability", temperature=0.0)
+    filled = decode(score, ids, ids < 0, steps=4, order="probability")
     assert filled.tolist() == [[0, 1, 2, 3]]
 
 
 def test_a_noise_process_weighs_by_its_time():
     """MD4: hidden with the chance of its time, weighed by the schedule's slope over that chance."""
-    from unmask.noise import Process
-
     process = Process("linear", eps=0.0)
     time = torch.tensor([0.25, 0.5])
     close(process.hidden_share(time), time)

@@ -59,7 +59,7 @@ def weighted(prediction: Prediction, mask: Mask) -> Prediction:
     return replace(prediction, weights=prediction.asked.gather(mask.weight))
 
 
-def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, Tensor], draws: Draws) -> LossValue:
+def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, Tensor], given: Given) -> LossValue:
     """The loss, the mean over parts where there are several."""
     if loss.joint or prediction.parts is None:
         right = target if prediction.parts is not None or isinstance(target, Tensor) else next(iter(target.values()))

@@ -152,7 +152,7 @@ class MaskSampler(Part):
         drawn = self.sample(Candidates(tokens, valid, counts, progress), draws)
         mask = drawn if isinstance(drawn, Mask) else Mask(drawn, num_hidden=num_hidden)
         if tokens.offsets is not None:
-            asked = mask.predict[valid] if isinstance(mask.predict, Tensor) else mask.predict
+            asked = None if mask.predict is None else mask.predict[valid]
             weight = None if mask.weight is None else mask.weight[valid]
             return Mask(mask.hidden[valid], asked, weight=weight, draws=draws)
         return replace(mask, valid=tokens.valid, draws=draws)
@@ -333,10 +333,10 @@ class Loss(Part):
             valid: ``[B, M]`` bool, False where a short row was filled up; None: all are real.
         """
 
-    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
         """The mean over asked places, or the sum weighted by ``prediction.weights``.
 
-        ``draws`` are the samples' streams, for losses that draw.
+        ``given`` is what the target was given, for losses that read or draw.
         """
         if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
             raise ValueError(
@@ -344,11 +344,14 @@ class Loss(Part):
                 f"{tuple(target.shape)}, but its answers are {tuple(prediction.values.shape)}."
             )
         valid = prediction.asked.valid
-        per_token = self.per_token(prediction.values, target, valid)
+        return self.averaged(self.per_token(prediction.values, target, valid), valid, prediction.weights)
+
+    def averaged(self, per_token: Tensor, valid: Tensor | None, weights: Tensor | None = None) -> LossValue:
+        """The mean over real asked places of one number for each ``[B, M]``, or their sum with these weights."""
         if valid is not None:
             per_token = per_token.masked_fill(~valid, 0)
-        if prediction.weights is not None:
-            return LossValue((per_token * prediction.weights).sum(), per_token.detach())
+        if weights is not None:
+            return LossValue((per_token * weights).sum(), per_token.detach())
         if valid is None:
             return LossValue(per_token.mean(), per_token.detach())
         return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())

@@ -10,7 +10,7 @@ M places where an answer is asked, G groups of such places, D width, V value wid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 

@@ -58,7 +58,7 @@ def run(command: str, arguments: list[str]) -> int:
 
     trained = load_run(given.run)
     model = trained.model.to(device)
-    mask_id: Any = getattr(model.embedder, "mask_id", None)
+    mask_id: Any = getattr(model.embedder.encoder, "mask_id", None)
     if mask_id is None:
         raise UserError(
             f"`run` must be one of `text.mdlm`, but is one of {type(model).__name__}, which writes no text."

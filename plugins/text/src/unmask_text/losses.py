@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unmask import Draws, Loss, LossValue, Prediction
+from unmask import Given, Loss, LossValue, Prediction
 from unmask_text.heads.vocabulary import VocabularyPrediction
 
 CHUNK = 2**24
@@ -26,9 +26,9 @@ class VocabularyLoss(Loss):
     ``prediction.weights``, where the mask gives them (masked diffusion). Of others, the values are the logits.
     """
 
-    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
         if not isinstance(prediction, VocabularyPrediction):
-            return super().forward(prediction, target, draws)
+            return super().forward(prediction, target, given)
         valid = prediction.asked.valid
         values, ids = (prediction.values, target) if valid is None else (prediction.values[valid], target[valid])
         ids = ids.flatten()  # [M]
@@ -46,27 +46,6 @@ class VocabularyLoss(Loss):
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         """Of logits ``[B, M, V]`` that are already there."""
         return F.cross_entropy(prediction.float().flatten(0, -2), target.flatten(), reduction="none").view(target.shape)
-
-
-class WeightedLoss(Loss):
-    """``weight * loss``; losses per token stay without the weight.
-
-    Args:
-        loss: what is weighted.
-        weight: at least 0.
-    """
-
-    def __init__(self, loss: Loss, weight: float) -> None:
-        super().__init__()
-        self.loss = loss
-        self.weight = weight
-
-    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
-        total, per_token = self.loss(prediction, target, draws)
-        return LossValue(self.weight * total, per_token)
-
-    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
-        return self.loss.per_token(prediction, target, valid)
 
 
 def linear_cross_entropy(

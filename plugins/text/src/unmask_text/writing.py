@@ -24,7 +24,7 @@ def denoiser(model: MaskedModel) -> Score:
     Raises:
         ValueError: a model without a vocabulary head, such as one that drops hidden tokens.
     """
-    head, encoder = model.predictor, cast(Any, model.embedder)
+    head, encoder = model.predictor, cast(Any, model.embedder.encoder)
     if not isinstance(head, VocabularyHead):
         raise ValueError(
             f"`model` must have a vocabulary head to write, such as `text.mdlm`, but is {type(model).__name__}."
@@ -71,7 +71,7 @@ def write(
         raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, but is {order!r}.")
     if sampler not in SAMPLERS:
         raise ValueError(f"`sampler` must be one of {', '.join(SAMPLERS)}, but is {sampler!r}.")
-    encoder = cast(Any, model.embedder)
+    encoder = cast(Any, model.embedder.encoder)
     longest = encoder.model.config.max_position_embeddings - 2  # rotary models would read on
     if ids.shape[1] > longest:
         raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from unmask import Draws, Latent, LossValue, Mask, Places, Prediction, Predictor, Tokens
+from unmask import Given, Latent, LossValue, Mask, Places, Prediction, Predictor, Tokens
 from unmask_text.encoders.packing import packed
 from unmask_text.heads.vocabulary import VocabularyHead, VocabularyPrediction
 from unmask_text.losses import VocabularyLoss
@@ -95,13 +95,13 @@ class SpanBoundaryLoss(VocabularyLoss):
     """The mean loss of hidden tokens from their own codes, plus the mean from the boundaries of their spans
     (section 3.4). The loss per token is the sum of the two, where there are two."""
 
-    def forward(self, prediction: Prediction, target: Tensor, draws: Draws | None = None) -> LossValue:
-        own = super().forward(prediction, target, draws)
+    def forward(self, prediction: Prediction, target: Tensor, given: Given | None = None) -> LossValue:
+        own = super().forward(prediction, target, given)
         if not isinstance(prediction, SpanPrediction):
             return LossValue(2 * own.total, 2 * own.per_token)  # one answer stands for both
         valid = prediction.asked.valid
         flat = target.flatten() if valid is None else target[valid]
-        boundary = super().forward(prediction.boundary, flat[prediction.chosen], draws)
+        boundary = super().forward(prediction.boundary, flat[prediction.chosen], given)
         per_token = own.per_token.clone()
         each = torch.zeros_like(flat, dtype=per_token.dtype).index_copy_(0, prediction.chosen, boundary.per_token)
         per_token += each.view_as(target) if valid is None else torch.zeros_like(per_token).masked_scatter(valid, each)

@@ -50,7 +50,9 @@ class WordSpanMask(SpanMask):
         if self.unit == "word" and not isinstance(layout, Words):
             raise ValueError(f"`unit` must be 'token' for tokens on a {layout}, which has no words, but is 'word'.")
 
-    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
+    def sample(  # type: ignore[override]  # a mask that counts by a rule of its own
+        self, among: Candidates, draws: Draws
+    ) -> Tensor | Mask:
         if self.unit == "token":
             return super().sample(among, draws)
         valid, counts, number = among.valid, among.counts, words_of(among)

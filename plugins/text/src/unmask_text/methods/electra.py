@@ -9,7 +9,6 @@ from unmask.losses import CrossEntropyLoss
 from unmask.masks import RandomMask
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.heads.discriminator import DiscriminatorHead
-from unmask_text.losses import WeightedLoss
 from unmask_text.methods.generator import Generator, GeneratorCorruption, GeneratorTerm, narrower
 from unmask_text.methods.sizes import Style
 from unmask_text.methods.text_method import TextMethod
@@ -68,11 +67,11 @@ class ELECTRA(TextMethod):
             raise ValueError(f"`weight` must be above 0, but is {self.weight}.")
         self.style = "electra" if self.pretrained is None else None
         super().complete()
-        self.loss = WeightedLoss(self.loss, self.weight)
+        self.loss_weight = self.weight
         self.terms = dict(self.terms) | {"generator": GeneratorTerm()}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         encoder = self.generator or narrower(self.encoder, self.generator_ratio)
         self.generator = Generator(encoder, self.encoder)  # type: ignore[assignment]
-        self.corruption = GeneratorCorruption(self.corruption, self.generator)  # type: ignore[arg-type]
+        self.corruption = GeneratorCorruption(self.corruption, self.generator)  # type: ignore[arg-type,assignment]
