@@ -117,11 +117,7 @@ def test_no_import_crosses_the_plugin_boundary(package):
 
 OWN_STEP = {
     "dvae": "codes are drawn, and the use of the book is evened out",
-    "graphmae2": "several re-masks, and the codes of a teacher",
-    "hubert": "the stem sees the whole wave; visible frames count by a weight",
-    "point_bert": "mixtures of two clouds, and a contrast",
-    "tera": "frames are shown altered",
-    "wav2vec2": "the target is learned, and a loss asks for diversity",
+    "point_bert": "mixtures of two clouds are encoded besides them, and a contrast",
 }
 """Methods with a step of their own, and why."""
 

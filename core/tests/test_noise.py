@@ -1,5 +1,6 @@
 """Noise process: values of each schedule by hand, times, and a bound that no schedule changes."""
 
+import itertools
 import math
 
 import pytest
@@ -52,7 +53,7 @@ def test_transitions_lead_from_share_to_share(schedule):
     process = Process(schedule)
     grid = process.grid(10)
     left = torch.ones((), dtype=torch.float64)
-    for now, then in zip(grid, grid[1:], strict=False):
+    for now, then in itertools.pairwise(grid):
         left = left * (1 - process.transition(now, then))
         torch.testing.assert_close(left, process.hidden_share(then))
     assert process.transition(grid[-2], grid[-1]) == 1

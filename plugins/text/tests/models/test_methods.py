@@ -201,7 +201,7 @@ def test_no_gradient_passes_through_drawn_tokens(settings, documents):
 def test_electra_adds_up_both_losses_by_their_weight(settings, documents):
     model = make("electra", settings, weight=7.0).eval()
     step = model.step(documents(), 0)
-    judged = model.loss.loss(step.prediction, step.target)
+    judged = model.loss(step.prediction, step.target)
     torch.testing.assert_close(step.loss.total, step.terms["generator"] + 7 * judged.total)
     assert torch.equal(step.loss.per_token, judged.per_token)
     made = step.given.shown.made["guess_loss"]
