@@ -108,7 +108,7 @@ def shown_ids(ids: Tensor, mask: Mask, offsets: Tensor, mask_id: int) -> Tensor:
 
 
 def _beginnings(hidden: Tensor, offsets: Tensor | None) -> Tensor:
-    """Where the run of hidden places begins that each place ``[B, N]`` or ``[T]`` belongs to; runs end with documents."""
+    """The first place of the run that each hidden place ``[B, N]`` or ``[T]`` belongs to; runs end with documents."""
     starts = hidden.clone()
     starts[..., 1:] &= ~hidden[..., :-1]
     if offsets is not None:

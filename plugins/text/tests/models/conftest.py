@@ -89,7 +89,7 @@ def some_hidden():
 
 @pytest.fixture
 def corrupted():
-    """What a corruption shows of hidden places ``[T]`` of one document, or of rows ``[B, N]``, with streams of a seed."""
+    """What a corruption shows of hidden places ``[T]`` or ``[B, N]``, with streams of a seed."""
 
     def make(corruption, hidden: Tensor, seed: int = 0, offsets: Tensor | None = None) -> Mask:
         if hidden.ndim == 1 and offsets is None:

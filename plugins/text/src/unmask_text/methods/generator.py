@@ -38,8 +38,8 @@ class Generator(nn.Module):
 class GeneratorCorruption(Corruption):
     """Hidden tokens are shown to the encoder as what a generator guesses, drawn from its softmax.
 
-    The generator's loss has a gradient, the drawn tokens have none. ``Shown.made`` holds both by-products: ``guess``, the
-    generator's answers at hidden places, and ``guess_loss``, how far off they are.
+    The generator's loss has a gradient, the drawn tokens have none. ``Shown.made`` holds two by-products: ``guess``,
+    the generator's answers at hidden places, and ``guess_loss``, how far off they are.
 
     Args:
         corruption: how hidden tokens are shown to the generator.
