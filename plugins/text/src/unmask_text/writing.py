@@ -56,7 +56,8 @@ def write(
         model: an `MDLM`, in evaluation mode.
         ids: ``[B, N]`` with the encoder's ``mask_id`` where something is to be written.
         sampler: how many tokens are written in a step: ``first-hitting``, one of each document; ``ancestral``,
-            each with the probability of the model's noise process; ``cosine`` or ``linear``, as many as that schedule says.
+            each with the probability of the model's noise process; ``cosine`` or ``linear``, as many as that schedule
+            says.
         num_steps: of all samplers but the first.
         temperature: above 0.
         seed: of the random numbers.
