@@ -6,9 +6,10 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from unmask import Corruption, Draws, Encoder, Mask, Shown, Step, Term, Tokens
+from unmask import KEPT, Corruption, Draws, Encoder, Mask, Shown, Step, Term, Tokens
 from unmask.api import inside
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
@@ -47,7 +48,8 @@ class GeneratorCorruption(Corruption):
     """
 
     def __init__(self, corruption: VocabularyCorruption, generator: Generator) -> None:
-        super().__init__(keep=1)  # the encoder reads drawn tokens as any others
+        # Its shares are those of what the generator is shown; the encoder reads drawn tokens as any others.
+        super().__init__(corruption.drop, corruption.token, corruption.random, corruption.keep + corruption.swap)
         self.corruption = corruption
         self._generator = (generator,)  # not a part of this part: its weights have one name
 
@@ -64,7 +66,8 @@ class GeneratorCorruption(Corruption):
         drawn = sample(guess, Draws(asked.gather(streams.keys), streams.seed))  # [M]
         filled = asked.scatter(drawn[..., None], tokens.values[..., None])[..., 0]  # [T]
         made = given.made | {"guess": guess, "guess_loss": guess_loss}
-        return Shown(replace(tokens, values=filled), self.shown(tokens, mask), made)
+        show = torch.full_like(mask.hidden, KEPT, dtype=torch.int8)
+        return Shown(replace(tokens, values=filled), replace(mask, show=show), made)
 
 
 class GeneratorTerm(Term):
