@@ -62,10 +62,21 @@ class TestMDLM(RunContract):
             assert " won the " in line
             assert line.endswith(" in the rain.")
 
+    @pytest.mark.parametrize("order", ["fixed", "probability", "margin", "correction"])
+    def test_it_writes_in_any_order(self, run_folder, capsys, order):
+        text = "the [MASK] won the [MASK] in the rain ."
+        options = ["--order", order, "--choice-noise", "1", "--sampler", "cosine", "--steps", "3"]
+        assert main(["text-generate", str(run_folder), "--text", text, *options]) == 0
+        for line in capsys.readouterr().out.splitlines():
+            assert line.startswith("the ")
+            assert line.endswith(" in the rain.")
+
     @pytest.mark.parametrize(
         ("wrong", "told"),
         [
             (["--sampler", "greedy"], "nearest: `first-hitting`"),
+            (["--order", "margins"], "nearest: `margin`"),
+            (["--choice-noise", "-1"], "`choice_noise` must be at least 0"),
             (["--length", "0"], "`--length` must be at least 1"),
             (["--steps", "many"], "`--steps` must be a whole number"),
             (["--device", "abacus"], "`--device`"),
