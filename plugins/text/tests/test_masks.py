@@ -18,7 +18,7 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from unmask import Draws, Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide, seeds
+from unmask import Candidates, Draws, Grid, Linear, Progress, Sequence, Set, Tokens, num_to_hide, seeds
 from unmask.testing import MaskContract
 from unmask_text.counting import count_collocations, count_pairs
 from unmask_text.data.cutting import build
@@ -27,7 +27,7 @@ from unmask_text.data.report import Report
 from unmask_text.data.store import Store
 from unmask_text.layout import Words
 from unmask_text.masks import FunctionWordMask, InforMask, PMIMask, SalientMask, WholeWordMask, WordSpanMask
-from unmask_text.masks.units import weighted
+from unmask_text.masks.units import weighted, whole_units
 from unmask_text.tokenizer_training import save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import vocabulary
 
@@ -441,7 +441,12 @@ def test_informask_keeps_the_most_relevant_candidate() -> None:
             slow = relevance(dense[c, b].tolist(), ids[b].tolist(), int(valid[b].sum()))
             assert scores[c, b].item() == pytest.approx(slow, abs=1e-4)
 
-    chosen = draw(mask, tokens)
-    kept = torch.zeros(valid.shape, dtype=torch.bool).masked_scatter(valid, chosen)
-    many = mask.relevance(torch.stack([kept, *dense]), ids, valid)
-    assert (many[0] > many[1:].mean(0)).float().mean() > 0.9
+    # Of its own candidates, drawn again from the same streams, the mask keeps the best.
+    counts = torch.tensor([num_to_hide(length, 0.2) for length in tokens.offsets.diff().tolist()])
+    units = mask.units(Candidates(tokens, valid, counts), streams(200))
+    own = whole_units(*units, counts.repeat(5), valid.repeat(5, 1)).view(5, *valid.shape)
+    chosen = torch.zeros(valid.shape, dtype=torch.bool).masked_scatter(valid, draw(mask, tokens))
+    scores = mask.relevance(torch.stack([chosen, *own]), ids, valid)
+    assert torch.equal(scores[0], scores[1:].amax(0))
+    assert len(own.unique(dim=0)) == 5
+    assert (scores[0] > scores[1:].mean(0)).float().mean() > 0.8
