@@ -447,5 +447,29 @@ def test_a_part_without_labels_is_probed_on_the_part_that_has_some(tmp_path, mon
     assert "label" not in splits.train[0]
 
 
+def test_every_part_that_is_read_is_downloaded(tmp_path, monkeypatch):
+    """As SVHN, each part of which is a file of its own."""
+
+    class Parted:
+        def __init__(self, root, split, download=False):
+            if download:
+                (root / split).touch()
+            if not (root / split).exists():
+                raise RuntimeError("Dataset not found. You can use download=True")
+            self.labels = [place % 2 for place in range(4)]
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, place):
+            return Image.new("RGB", (8, 8), (place, 0, 0)), self.labels[place]
+
+    monkeypatch.setattr("unmask_vision.data.torchvision_sets._class", lambda name: Parted)
+    data = TorchvisionData("SVHN", str(tmp_path), download=True, split="extra")
+    data.prepare_data()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["extra", "test", "train"]
+    assert [len(part) for part in data.splits] == [4, 4, 4, 4]
+
+
 def _gray(path, value):
     Image.new("L", (8, 8), 20 * value).save(path)

@@ -85,7 +85,9 @@ class TorchvisionSource(Source):
 
     def prepare(self) -> None:
         if self.download and not _has_idx(self.name, self.folder):
-            self._opened(_class(self.name), Findings(), download=True)
+            cls = _class(self.name)
+            self._opened(cls, Findings(), download=True)
+            self._probed(cls, Findings(), download=True)
 
     def read(self, findings: Findings) -> Found:
         cls = _class(self.name)
@@ -95,10 +97,8 @@ class TorchvisionSource(Source):
             parts = self._opened(cls, findings, download=False)
             classes = _words(parts[0])
         items = [_items(part) for part in parts]
-        # what is trained on may have no labels (STL10's `unlabeled`): probes are fitted on the part that has
-        names = inspect.signature(cls).parameters
-        apart = self.split != "train" and "split" in names
-        probe = _items(self._part(cls, names, "train", findings, download=False)) if apart else None
+        fitted = self._probed(cls, findings, download=False)
+        probe = None if fitted is None else _items(fitted)
         labelled = any(item.label is not None for item in probe or items[0])
         about = "Labels have no words." if labelled else "No labels, for the data set gives no class numbers."
         return Found.of(items, classes, "" if labelled and classes else about)._replace(probe=probe)
@@ -108,6 +108,13 @@ class TorchvisionSource(Source):
         names = inspect.signature(cls).parameters
         parts = [self.split, self.val_split] if {"train", "split"} & set(names) else ["train"]
         return [self._part(cls, names, part, findings, download) for part in parts]
+
+    def _probed(self, cls: type, findings: Findings, download: bool) -> Any:
+        """The part that probes are fitted on, where another is trained on: STL10's `unlabeled` lacks labels."""
+        names = inspect.signature(cls).parameters
+        if self.split == "train" or "split" not in names:
+            return None
+        return self._part(cls, names, "train", findings, download)
 
     def _part(self, cls: type, names: Collection[str], part: str, findings: Findings, download: bool) -> Any:
         options: dict[str, Any] = {"root": self.folder} if "root" in names else {}
