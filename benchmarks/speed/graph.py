@@ -24,6 +24,7 @@ from torch_geometric.nn import GATConv
 from turns import medians, stepper
 
 from unmask import Mask
+from unmask.structures import RANDOM
 from unmask_graph.methods.graphmae import GraphMAE
 
 NODES, EDGES, WORDS, WORDS_PER_NODE = 2_708, 10_556, 1_433, 18
@@ -148,15 +149,13 @@ def convolutions(ours: GraphMAE) -> list[GATConv]:
 def same_loss(name: str, ours: GraphMAE, peer: Peer, x: Tensor, edges: Tensor, precision: str) -> None:
     """The same weights and mask give the same loss on both sides, without dropout."""
     ours.eval(), peer.eval()
-    tokens = ours.tokenizer(batch(x, edges))
-    rng = torch.Generator(x.device).manual_seed(1)
-    mask: Mask = ours.corruption(ours.mask(tokens, generator=rng), rng)
-    assert mask.show is not None
-    assert mask.donor is not None
-    replaced = (mask.hidden & (mask.show != 1)).nonzero().squeeze(1)
     with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        prediction = ours.predictor(ours.encoder(tokens, mask), tokens.places, mask)
-        mine = float(ours.loss(prediction, ours.target(tokens, mask)).total)
+        step = ours.step(batch(x, edges), 1)
+        mask: Mask = step.mask
+        assert mask.show is not None
+        assert mask.donor is not None
+        replaced = (mask.hidden & (mask.show == RANDOM)).nonzero().squeeze(1)
+        mine = float(step.loss.total)
         other = float(peer(x, mask.asked.index, replaced, mask.donor[replaced]))
     print(f"  same mask: loss {mine:.6f}, on {name} {other:.6f}")
     assert abs(mine - other) < (1e-5 if precision == "float32" else 1e-2) * other, "the losses differ"
@@ -164,9 +163,8 @@ def same_loss(name: str, ours: GraphMAE, peer: Peer, x: Tensor, edges: Tensor, p
 
 def compare(ours: GraphMAE, peers: dict[str, Peer], x: Tensor, edges: Tensor, rounds: int, precision: str) -> None:
     """All sides, turn by turn."""
-    rng = torch.Generator(x.device).manual_seed(0)
     losses: dict[str, tuple[nn.Module, Callable[[], Tensor]]] = {
-        "unmask": (ours, lambda: ours.step(batch(x, edges), rng).loss.total)
+        "unmask": (ours, lambda: ours.step(batch(x, edges)).loss.total)
     }
     losses |= {name: (peer, lambda peer=peer: peer.drawn(x)) for name, peer in peers.items()}
     steps = {}

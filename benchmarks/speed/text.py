@@ -55,11 +55,10 @@ def main() -> None:
 
 def compare(ours: MLM, theirs: BertForMaskedLM, batches: list[list[list[int]]], precision: str, device: str) -> None:
     """Both sides, turn by turn."""
-    generator = torch.Generator(device).manual_seed(0)
     collate = DataCollatorForLanguageModeling(vocabulary(), mlm_probability=0.15)
 
     def our_loss(documents: list[list[int]]) -> torch.Tensor:
-        return ours.step(to_device(packed(documents), device), generator).loss.total
+        return ours.step(to_device(packed(documents), device)).loss.total
 
     def their_loss(documents: list[list[int]]) -> torch.Tensor:
         batch = collate([{"input_ids": [CLS, *ids, SEP]} for ids in documents])
@@ -90,7 +89,7 @@ def same_loss(ours: MLM, theirs: BertForMaskedLM, documents: list[list[int]], pr
     batch = to_device(packed(documents), device)
     tokens = ours.tokenizer(batch)
     hidden = torch.rand(tokens.values.shape, generator=torch.Generator().manual_seed(1)).to(device) < 0.15
-    mask: Mask = Corruption(token=1)(Mask(hidden))
+    mask = Corruption(token=1)(tokens, Mask(hidden)).mask
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor([CLS, *ids, SEP]) for ids in documents], batch_first=True).to(
         device
     )

@@ -9,6 +9,7 @@ from unmask.nn import sincos
 from unmask.parts import Corruption
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask.structures import TOKEN, Grid, Latent, Layout, Mask, Places, Sequence, Set, Tokens
+from unmask.testing.contract import shown_as
 
 SAME = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -189,7 +190,7 @@ def test_linear_needs_a_code_everywhere() -> None:
 def test_linear_needs_as_many_codes_as_places() -> None:
     hidden = torch.zeros(1, 16, dtype=torch.bool)
     hidden[0, :8] = True
-    mask = Corruption(token=1)(Mask(hidden))
+    mask = shown_as(Corruption(token=1), Mask(hidden))
     with pytest.raises(ValueError, match="each of the 16 places, but the encoder makes 4 coarser ones"):
         LinearPredictor(8, 3)(Latent(torch.zeros(1, 4, 8)), Tokens(None, Sequence()), mask)
 
@@ -198,7 +199,7 @@ def test_linear_needs_as_many_codes_as_places() -> None:
 def test_a_model_of_half_precision_stays_in_it(drop: bool) -> None:
     hidden = torch.zeros(2, 8, dtype=torch.bool)
     hidden[:, :4] = True
-    mask = Corruption(drop=1)(Mask(hidden)) if drop else Corruption(token=1)(Mask(hidden))
+    mask = shown_as(Corruption(drop=1) if drop else Corruption(token=1), Mask(hidden))
     predictor = TransformerPredictor(8, 4, width=8, depth=1, num_heads=2).bfloat16()
     codes = torch.randn(2, 4 if drop else 8, 8, dtype=torch.bfloat16)
     prediction = predictor(Latent(codes, mask.seen), Tokens(None, Sequence()), mask)

@@ -149,11 +149,12 @@ def test_places_of_tokens_hold_no_values() -> None:
 
 def test_dropping_leaves_the_mask_alone() -> None:
     mask = Mask(bools("x..x"))
-    assert Corruption(drop=1)(mask) is mask
+    assert shown_as(Corruption(drop=1), mask).hidden is mask.hidden
+    assert shown_as(Corruption(drop=1), mask).show is None
 
 
 def test_replacing_all_shows_every_place_to_the_encoder() -> None:
-    shown = Corruption(token=1)(Mask(bools("x..x")))
+    shown = shown_as(Corruption(token=1), Mask(bools("x..x")))
     assert shown.show is not None
     assert (shown.show == TOKEN).all()
     assert shown.seen is None

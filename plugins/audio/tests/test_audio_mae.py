@@ -177,7 +177,7 @@ def test_a_jepa_compares_with_the_teachers_normed_codes():
     before = model.target.teacher.embed.weight.clone()
     with torch.no_grad():
         model.encoder.embed.weight.add_(1.0)
-    assert model.target.update(model.encoder, Progress(total_steps=10))["momentum"] == pytest.approx(0.996)
+    assert model.target.update(model, Progress(total_steps=10))["momentum"] == pytest.approx(0.996)
     expected = 0.996 * before + 0.004 * model.encoder.embed.weight
     torch.testing.assert_close(model.target.teacher.embed.weight, expected)
 

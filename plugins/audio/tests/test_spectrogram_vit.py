@@ -177,7 +177,7 @@ def test_codes_do_not_depend_on_hidden_values(positions, learned, corruption, tr
     torch.manual_seed(0)
     encoder = SpectrogramViT(16, 2, 2, 12, positions, mask_token=learned).train(training)
     tokens = tokens_on(Grid((4, 3)), 12)
-    mask = masked(tokens, RandomMask(0.6), corruption, 0).mask
+    mask = masked(tokens, RandomMask(0.6), corruption, 0)
 
     def codes(values):
         with torch.no_grad():
@@ -241,7 +241,7 @@ def test_without_a_learned_token_hidden_places_are_zeros():
     torch.manual_seed(0)
     encoder = shaken(SpectrogramViT(16, 2, 2, 12))
     tokens = tokens_on(Sequence(), 12)
-    mask = masked(tokens, RandomMask(0.5), Corruption(token=1), 0).mask
+    mask = masked(tokens, RandomMask(0.5), Corruption(token=1), 0)
     zeros = replace(tokens, values=tokens.values.masked_fill(mask.hidden[..., None], 0))
     with torch.no_grad():
         torch.testing.assert_close(encoder(tokens, mask).values, encoder(zeros).values)

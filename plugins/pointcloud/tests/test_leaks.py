@@ -29,7 +29,7 @@ def test_codes_do_not_depend_on_hidden_points(sampler, corruption, training):
     encoder = PointTransformer(32, 2, 2, 1, 16, 8, drop_path_ratio=0.0, class_token=True, mask_token=True)
     encoder.train(training)
     tokens = tokens_of(channels=1)
-    mask = masked(tokens, sampler, corruption, 0).mask
+    mask = masked(tokens, sampler, corruption, 0)
 
     def codes(values):
         with torch.no_grad():

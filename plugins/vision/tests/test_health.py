@@ -23,8 +23,8 @@ WITHOUT_CLASS_TOKEN = {"class_token": False, "global_pool": "avg", "fc_norm": Fa
 class OnlineCodes(Target):
     """I-JEPA without its teacher: the target is the encoder that is trained, and gradient flows through it."""
 
-    def start(self, encoder):
-        self.__dict__["encoder"] = encoder  # not a part of its own
+    def start(self, model):
+        self.__dict__["encoder"] = model.encoder  # not a part of its own
 
     def forward(self, tokens, mask, given=None):
         with torch.enable_grad():  # `MaskedModel.step` switches it off around targets

@@ -62,7 +62,9 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
         if "." in cause.name and registry.group_of(cause.base) is None:  # a class path, so no other kind of value
             return f"`{label}`: {cause}"
         others = set(get_args(typehint) if unions else ()) & {int, float, str, bool}
-        near = nearest(cause.name, class_names(cause.base)) if isinstance(cause.base, type) else []
+        families = [one for one in get_args(typehint) if isinstance(one, type) and registry.group_of(one)]
+        known = [name for one in families or [cause.base] if isinstance(one, type) for name in class_names(one)]
+        near = nearest(cause.name, known)
         if others or (not near and registry.group_of(cause.base) is None):
             return _wrong_value(label, typehint, cause.name, near)
         return f"`{label}`: {cause}"

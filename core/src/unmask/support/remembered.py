@@ -30,8 +30,12 @@ def made_again(part: Part) -> Part:
 
 
 def as_config(value: Any) -> Any:
-    """``class_path`` and ``init_args`` of parts and schedules; other values as they are."""
+    """``class_path`` and ``init_args`` of parts and schedules, alone or in a dict or list; other values as they are."""
     kind = type(value)
+    if kind is dict:
+        return {name: as_config(one) for name, one in value.items()}
+    if kind is list:
+        return [as_config(one) for one in value]
     if isinstance(value, Remembered):
         args, kwargs = value._given
         given = inspect.signature(kind).bind(*args, **kwargs).arguments if args else kwargs

@@ -83,16 +83,21 @@ def shown_as(corruption: Corruption, mask: Mask, seed: int = 0, offsets: Tensor 
     return corruption(tokens, replace(mask, draws=streams(tokens, seed))).mask
 
 
-def disturbed(tokens: Tokens, places: Tensor) -> Tokens:
-    """The same tokens with other values at ``places`` ``[B, N]`` (packed ``[T]``) bool."""
+def disturbed(tokens: Tokens, places: Any) -> Tokens:
+    """The same tokens with other values at ``places`` ``[B, N]`` (packed ``[T]``) bool, those of each part if joint."""
+    if tokens.parts is not None:
+        return Tokens.join({name: disturbed(part, places[name]) for name, part in tokens.parts.items()})
     values = tokens.values
     at = places.reshape(*places.shape, *[1] * (values.ndim - places.ndim))
     other = values * -3 + 7 if values.is_floating_point() else values.max() - values
     return replace(tokens, values=torch.where(at, other, values))
 
 
-def unseen(mask: Mask) -> Tensor:
-    """Hidden places of which nothing is shown: all but those that a corruption keeps as they are."""
+def unseen(mask: Mask) -> Any:
+    """Hidden places of which nothing is shown, of each part if joint: all but those that a corruption keeps as they
+    are."""
+    if mask.parts is not None:
+        return {name: unseen(part) for name, part in mask.parts.items()}
     return mask.hidden if mask.show is None else mask.hidden & (mask.show != KEPT)
 
 

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from unmask import agreements
 from unmask.cli.building import built
+from unmask.masks import RandomMask
 from unmask.model import MaskedModel
 from unmask.parts import Loss, MaskSampler, Term
 from unmask.plugins import registry
 from unmask.plugins.registry import Component
+from unmask.schedules import at
 from unmask.structures import Grid, Layout, Sequence, Set, Tokens
 from unmask.support.errors import UserError
 from unmask.testing.agreements import AgreementContract
@@ -75,6 +77,7 @@ def plan(distribution: str, commands: bool = False) -> Plan:
             untried[recipe] = str(error)
             continue
         pairs.append((model, datamodule))
+        tried |= {one for one in (_component(model.tokenizer), _component(model.corruption)) if one}  # by the method's
         for component, contract, members in _parts(model, datamodule, batch):
             if component in mine and component not in tried:
                 tried.add(component)
@@ -94,7 +97,7 @@ def plan(distribution: str, commands: bool = False) -> Plan:
             reason = _term(component, add)
         elif component.group == agreements.GROUP:
             reason = _agreement(component, pairs, add)
-        elif component.group in ("unmask.commands", "unmask.schedules"):
+        elif component.group in ("unmask.commands", "unmask.schedules", "unmask.spreads"):
             continue  # their signature is all that is asked of them
         else:
             reason = "no recipe that can be built here uses it."
@@ -118,56 +121,45 @@ def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Compon
     with torch.no_grad():
         tokens = model.tokenizer(batch)
         step = copy.deepcopy(model).eval().step(batch, 0)
-        whole = copy.deepcopy(model.encoder).eval()(tokens)
-    ids = not step.target.is_floating_point()
-    common = {"tokens": lambda self: tokens, "mask": lambda self: copy.deepcopy(model.mask)}
+        mask = model.mask
+        if tokens.parts is not None:  # parts that know no joint tokens are tried on the first of them
+            tokens, mask = next(iter(tokens.parts.values())), RandomMask(ratio=0.5)
+        whole = None if model.encoder.joint else copy.deepcopy(model.encoder).eval()(tokens)
+    common = {"tokens": lambda self: tokens, "mask": lambda self: copy.deepcopy(mask)}
     corruptions = {"corruptions": [model.corruption]}
 
     def latent(self: Any, tokens: Tokens, mask: Any) -> Any:
         with torch.no_grad():
             return copy.deepcopy(model.encoder).eval()(tokens, mask)
 
-    return [
+    found: list[tuple[Component | None, type[Contract], dict]] = [
         (_component(model), MethodContract, {"make": _again(model), "batch": lambda self: batch}),
         (_component(datamodule), DataContract, {"make": _data(datamodule)}),
-        (
-            _component(model.encoder),
-            EncoderContract,
-            {
-                "make": _again(model.encoder),
-                "coarse": whole.values.shape[:-1] != tokens.values.shape[: whole.values.ndim - 1],
-                **common,
-                **corruptions,
-            },
-        ),
-        (
-            _component(model.predictor),
-            PredictorContract,
-            {"make": _again(model.predictor), "latent": latent, **common, **corruptions},
-        ),
-        (
-            _component(model.target),
-            TargetContract,
-            {"make": _again(model.target), "encoder": lambda self: copy.deepcopy(model.encoder), **common},
-        ),
-        (
-            _component(model.loss),
-            LossContract,
-            {"make": _again(model.loss), "classes": ids, "width": step.prediction.values.shape[-1]},
-        ),
-        *(
-            (
-                _component(term),
-                TermContract,
-                {
-                    "make": _again(term),
-                    "model": lambda self: copy.deepcopy(model),
-                    "step": lambda self: copy.deepcopy(model).eval().step(batch, 0),
-                },
-            )
-            for term in model.terms.values()
-        ),
     ]
+    if whole is not None:
+        coarse = whole.values.shape[:-1] != tokens.values.shape[: whole.values.ndim - 1]
+        members = {"make": _again(model.encoder), "coarse": coarse, **common, **corruptions}
+        found.append((_component(model.encoder), EncoderContract, members))
+    for asked in (model, *model.objectives.values()):
+        predictor, target = asked.predictor, asked.target
+        if predictor is not None and not predictor.joint and whole is not None and asked.ask == "hidden":
+            members = {"make": _again(predictor), "latent": latent, **common, **corruptions}
+            found.append((_component(predictor), PredictorContract, members))
+        if target is not None and not target.joint:
+            members = {"make": _again(target), "encoder": lambda self: copy.deepcopy(model.encoder), **common}
+            found.append((_component(target), TargetContract, members))
+    if model.loss is not None and isinstance(step.target, Tensor):
+        ids = not step.target.is_floating_point()
+        members = {"make": _again(model.loss), "classes": ids, "width": step.prediction.values.shape[-1]}
+        found.append((_component(model.loss), LossContract, members))
+    for term in model.terms.values():
+        members = {
+            "make": _again(term),
+            "model": lambda self: copy.deepcopy(model),
+            "step": lambda self: copy.deepcopy(model).eval().step(batch, 0),
+        }
+        found.append((_component(term), TermContract, members))
+    return found
 
 
 def _component(part: object) -> Component | None:
@@ -212,7 +204,7 @@ def _mask(component: Component, add: Callable[..., None]) -> str | None:
     refused = [x for several in _LAYOUTS.values() for x in several if x not in layouts]
 
     def expected(self: Any, sampler: MaskSampler, num_tokens: int, layout: Layout, progress: Any) -> int | None:
-        return sampler.count(num_tokens, layout, progress) or None
+        return sampler.count(num_tokens, layout, None if sampler.ratio is None else at(sampler.ratio, progress)) or None
 
     add(
         component,

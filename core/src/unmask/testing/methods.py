@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 
 from unmask import seeds
+from unmask.joint import answered, encoded
 from unmask.model import MaskedModel, Step
 from unmask.objectives import asking
 from unmask.schedules import Progress
-from unmask.structures import Prediction
 from unmask.testing.contract import Contract, disturbed, streams, unseen
 
 
@@ -52,12 +52,18 @@ class MethodContract(Contract):
         assert step.mask.hidden.any()
         assert step.loss.total.shape == ()
         assert torch.isfinite(step.loss.total)
-        asked, index = step.prediction.asked.index, step.mask.asked.index
-        if asked.ndim > index.ndim:  # several answers at each place, in groups
-            index = index[:, None].expand_as(asked)
-        assert torch.equal(asked, index)
-        assert step.loss.per_token.shape == asked.shape
-        assert not step.target.requires_grad
+        if step.prediction is None:  # a method of terms alone
+            assert step.terms
+            return
+        answers = _by_part(step.prediction)
+        for name, prediction in answers.items():
+            asked, index = prediction.asked.index, step.mask.part(name).asked.index
+            if asked.ndim > index.ndim:  # several answers at each place, in groups
+                index = index[:, None].expand_as(asked)
+            assert torch.equal(asked, index)
+            target = step.target if isinstance(step.target, torch.Tensor) else step.target[name]
+            assert not target.requires_grad
+        assert step.loss.per_token.numel() == sum(one.asked.index.numel() for one in answers.values())
 
     def test_the_seed_decides_the_step(self) -> None:
         model = self._ready()
@@ -66,19 +72,23 @@ class MethodContract(Contract):
         assert not torch.equal(first.mask.hidden, other.mask.hidden)
 
     def test_no_hidden_value_reaches_the_answers(self) -> None:
-        """Bit for bit, through encoder and predictor; where a value is kept in sight, it is not hidden."""
+        """Bit for bit, through encoder and predictor; where a value is kept in sight, it is not hidden. Of a method
+        that predicts nothing, the codes are looked at."""
         model, batch = self._ready(), self._fixed()
         with torch.no_grad():
             tokens = model.tokenizer(batch)
             hidden = model.mask(tokens, Progress(), streams(tokens))
             unknown = unseen(model.corruption(tokens, hidden).mask)
-            answers: list[Prediction] = []
+            made: list[dict[str, Any]] = []
             for given in (tokens, disturbed(tokens, unknown)):
                 shown = model.corruption(given, hidden)
-                latent = model.encoder(shown.tokens, shown.mask)
-                answers.append(model.predictor(latent.codes, given.places, asking(shown.mask, model.ask)))
-        first, again = answers
-        assert torch.equal(first.values, again.values), "a hidden value reaches the answers"
+                latent = encoded(model.encoder, shown.tokens, shown.mask)
+                asked = asking(shown.mask, model.ask)
+                made.append(
+                    _by_part(answered(model.predictor, latent.codes, given.places, asked) if model.loss else latent)
+                )
+        for first, again in zip(*(one.values() for one in made), strict=True):
+            assert torch.equal(first.values, again.values), "a hidden value reaches the answers"
 
     def test_the_gradient_reaches_all_of_the_encoder_and_none_of_the_target(self) -> None:
         model = self._ready().train()
@@ -90,7 +100,8 @@ class MethodContract(Contract):
         ]
         unexpected = [name for name in without if not name.endswith(tuple(self.unused))]
         assert not unexpected, f"no gradient reaches {unexpected}; if that is meant, name them in `unused`"
-        assert not any(parameter.grad is not None for parameter in model.target.parameters())
+        if model.target is not None:
+            assert not any(parameter.grad is not None for parameter in model.target.parameters())
 
     def test_the_loss_falls(self) -> None:
         model = self._ready().train()
@@ -129,3 +140,8 @@ class MethodContract(Contract):
         batch = self._fixed()
         torch.manual_seed(2)  # dropout's, where there is any
         return model.step(batch, seeds.mix("contract", seed))
+
+
+def _by_part(given: Any) -> dict[str, Any]:
+    """Answers or codes of each part by its name; of one part, under no name."""
+    return dict(given.parts) if given.parts is not None else {"": given}

@@ -52,15 +52,15 @@ class TermContract(Contract):
         value = term(step, model)
         assert (value.shape, value.dtype) == ((), torch.float32)
         assert torch.isfinite(value)
-        codes = [codes for codes in (step.latent.values, step.latent.prefix) if codes is not None]
+        parts = list(step.latent.parts.values()) if step.latent.parts is not None else [step.latent]
+        codes = [codes for part in parts for codes in (part.values, part.prefix) if codes is not None]
         reached = [grad for grad in torch.autograd.grad(value, codes, allow_unused=True) if grad is not None]
         assert all(torch.isfinite(grad).all() for grad in reached)
         assert sum(grad.abs().sum() for grad in reached) > 0
 
     def test_codes_in_16_bits_are_enough(self) -> None:
         term, model, step = self._started()
-        prefix = None if step.latent.prefix is None else step.latent.prefix.detach().bfloat16()
-        half = step._replace(latent=replace(step.latent, values=step.latent.values.detach().bfloat16(), prefix=prefix))
+        half = step._replace(latent=_in_16_bits(step.latent))
         with torch.autocast("cpu", torch.bfloat16):
             value = term(half, model)
         assert value.dtype == torch.float32
@@ -83,5 +83,15 @@ class TermContract(Contract):
         return term, model, self.step()
 
 
+def _in_16_bits(latent: Latent) -> Latent:
+    if latent.parts is not None:
+        return Latent.join({name: _in_16_bits(part) for name, part in latent.parts.items()})
+    prefix = None if latent.prefix is None else latent.prefix.detach().bfloat16()
+    return replace(latent, values=latent.values.detach().bfloat16(), prefix=prefix)
+
+
 def _tensors(step: Step) -> list[Tensor]:
-    return [step.tokens.values, step.mask.hidden, step.target, step.latent.values, step.prediction.values]
+    """Those of one part; of joint hand-offs, the mask alone."""
+    known = [step.tokens.values, step.mask.hidden, step.target, step.latent.values]
+    known += [step.prediction and step.prediction.values]
+    return [one for one in known if isinstance(one, Tensor)]

@@ -1,0 +1,159 @@
+"""FLIP: transformers' CLIP loss on the same codes; captions and retrieval by hand; nothing hidden reaches a code."""
+
+import pytest
+import torch
+from transformers.models.clip.modeling_clip import clip_loss
+
+from unmask import EncoderByPart, TokenizerByPart
+from unmask.api import main
+from unmask.masks import MaskByPart, NoMask, RandomMask
+from unmask.terms import Contrast
+from unmask_multimodal.data import CaptionedDigits
+from unmask_multimodal.data.captioned_digits import IDS, captions
+from unmask_multimodal.methods import FLIP
+from unmask_multimodal.retrieve import codes, retrieval
+from unmask_text.encoder import TransformerEncoder
+from unmask_text.tokenizer import TextTokenizer
+from unmask_vision.encoders import ViTEncoder
+from unmask_vision.tokenizer import PatchTokenizer
+
+TEXT = {
+    "model_type": "bert", "vocab_size": 64, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 32, "max_position_embeddings": 32,
+}  # fmt: skip
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    image = ViTEncoder("vit_tiny_patch16_224", 8, 2, 1, options={"embed_dim": 32, "depth": 2, "num_heads": 2})
+    made = FLIP(
+        tokenizer=TokenizerByPart({"image": PatchTokenizer(2, 1), "text": TextTokenizer()}),
+        encoder=EncoderByPart({"image": image, "text": TransformerEncoder(TEXT)}),
+        width=16,
+    )
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def data():
+    made = CaptionedDigits(batch_size=6, num_val=40)
+    made.setup("fit")
+    return made
+
+
+@pytest.fixture
+def batch(data):
+    return next(iter(data.val_dataloader()))
+
+
+def test_the_loss_equals_transformers_clip_loss(model, batch):
+    """Each encoder by itself, the image's on half of its patches, the text's on all of it."""
+    step = model.step(batch, 0)
+    assert step.mask.part("image").hidden.sum(1).tolist() == [8] * 6
+    assert not step.mask.part("text").hidden.any()
+    image, text = model.encoder.encoders["image"], model.encoder.encoders["text"]
+    tokens = {name: one(batch) for name, one in model.tokenizer.tokenizers.items()}
+    contrast = model.terms["contrast"]
+    with torch.no_grad():
+        seen = image(tokens["image"], step.mask.part("image")).values.mean(1)
+        first = contrast.projects[0](seen)
+        second = contrast.projects[1](text(tokens["text"]).prefix[:, 0])
+        first, second = (one / one.norm(dim=-1, keepdim=True) for one in (first, second))
+        theirs = clip_loss(second @ first.mT * contrast.log_scale.exp())
+    torch.testing.assert_close(step.loss.total, theirs)
+    assert contrast.log_scale.exp().item() == pytest.approx(1 / 0.07)
+
+
+def test_no_hidden_patch_reaches_the_loss(model, batch):
+    step = model.step(batch, 0)
+    covered = step.mask.part("image").hidden.view(6, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    unknown = {**batch, "image": torch.where(covered, torch.nan, batch["image"])}
+    assert torch.equal(model.step(unknown, 0).loss.total, step.loss.total)
+    seen = {**batch, "image": torch.where(covered, batch["image"], 1 - batch["image"])}
+    assert not torch.equal(model.step(seen, 0).loss.total, step.loss.total)
+
+
+def test_the_scale_never_leaves_its_range(model, batch):
+    contrast = model.terms["contrast"]
+    with torch.no_grad():
+        contrast.log_scale.fill_(9.0)
+    assert contrast.update(model, None)["scale"] == pytest.approx(100.0)
+
+
+def test_either_encoder_is_used_afterwards(model, batch):
+    assert model.embed(batch).values.shape == (6, 16, 32)
+    model.used = "text"
+    assert model.embed(batch).values.shape == (6, len(batch["ids"][0]), 24)
+
+
+def test_captions_are_what_was_measured():
+    """A wide bar at the top left among blank images, and a tall one at the bottom right."""
+    images = torch.zeros(4, 1, 8, 8)
+    images[0, 0, 1, 0:5] = 1.0
+    images[1, 0, 3:8, 6] = 0.5
+    images[2, 0, 4:, 4:] = 1.0
+    images[3, 0, :, :] = 1.0
+    words = {number: word for word, number in IDS.items()}
+    told = [" ".join(words[number] for number in row) for row in captions(images, torch.tensor([7, 1, 4, 8])).tolist()]
+    assert told[0] == "a light wide seven , heavier at the left and the top"
+    assert told[1] == "a faint narrow one , heavier at the right and the bottom"
+    assert told[2].startswith("a dark narrow four , heavier at the right and the bottom")
+    assert told[3].startswith("a black narrow eight")
+
+
+def test_retrieval_by_hand():
+    """Three images, two of them with the same caption: the second finds another's, the third its own twin."""
+    texts = torch.eye(3)
+    images = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    same = torch.tensor([[True, False, False], [False, True, True], [False, True, True]])
+    found = retrieval(images, texts, same)
+    assert found.found == pytest.approx(2 / 3)
+    assert found.chance == pytest.approx(5 / 9)
+    assert found.error == pytest.approx((5 / 9 * 4 / 9 / 3) ** 0.5)
+
+
+def test_codes_of_pairs_have_length_one_and_know_their_twins(model, data):
+    images, texts, same = codes(model, data.val_dataloader())
+    assert images.shape == texts.shape == (40, 16)
+    torch.testing.assert_close(images.norm(dim=1), torch.ones(40))
+    assert same.diagonal().all()
+    assert torch.equal(same, same.mT)
+
+
+def test_a_short_run_retrieves(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    options = ["--trainer.max_steps", "2", "--trainer.check_val_every_n_epoch", "1", "--data.num_val", "60"]
+    assert main(["fit", "--config", "multimodal/flip-digits", *options, "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["multimodal-retrieve", run]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if "chance" in line] == ["untrained"] * 2 + ["pretrained"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"used": "sound"}, "`used` must be 'image' or 'text', but is 'sound'"),
+        ({"width": 0}, "`width` must be at least 1, but is 0"),
+        ({"temperature": 0.0}, "`temperature` must be above 0, but is 0"),
+        ({"encoder": None}, "`encoder` must be given, with parts `image` and `text`, but is None"),
+    ],
+)
+def test_what_is_refused(model, options, rule):
+    with pytest.raises(ValueError, match=rule):
+        FLIP(**{"tokenizer": model.tokenizer, "encoder": model.encoder, **options})
+
+
+def test_an_encoder_without_such_a_part_is_refused(model):
+    term = Contrast("image", "sound")
+    with pytest.raises(ValueError, match="The encoder must have a part `sound`, but has image, text"):
+        term.start(model)
+
+
+def test_masks_that_hide_text_are_possible(model, batch):
+    """Section 4.2 tries it: both parts hidden."""
+    model.mask = MaskByPart({"image": RandomMask(ratio=0.5), "text": RandomMask(ratio=0.5)})
+    step = model.step(batch, 0)
+    assert step.mask.part("text").hidden.sum(1).tolist() == [6] * 6
+    assert torch.isfinite(step.loss.total)
