@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from transformers.models.clip.modeling_clip import clip_loss
+from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
 from unmask import EncoderByPart, TokenizerByPart
 from unmask.api import main
-from unmask.masks import MaskByPart, NoMask, RandomMask
+from unmask.masks import MaskByPart, RandomMask
 from unmask.terms import Contrast
 from unmask_multimodal.data import CaptionedDigits
 from unmask_multimodal.data.captioned_digits import IDS, captions
 from unmask_multimodal.methods import FLIP
 from unmask_multimodal.retrieve import codes, retrieval
-from unmask_text.encoder import TransformerEncoder
+from unmask_text.encoders import TransformersEncoder
 from unmask_text.tokenizer import TextTokenizer
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.tokenizer import PatchTokenizer
@@ -29,7 +29,7 @@ def model():
     image = ViTEncoder("vit_tiny_patch16_224", 8, 2, 1, options={"embed_dim": 32, "depth": 2, "num_heads": 2})
     made = FLIP(
         tokenizer=TokenizerByPart({"image": PatchTokenizer(2, 1), "text": TextTokenizer()}),
-        encoder=EncoderByPart({"image": image, "text": TransformerEncoder(TEXT)}),
+        encoder=EncoderByPart({"image": image, "text": TransformersEncoder(TEXT)}),
         width=16,
     )
     return made.eval()
@@ -60,7 +60,7 @@ def test_the_loss_equals_transformers_clip_loss(model, batch):
         first = contrast.projects[0](seen)
         second = contrast.projects[1](text(tokens["text"]).prefix[:, 0])
         first, second = (one / one.norm(dim=-1, keepdim=True) for one in (first, second))
-        theirs = clip_loss(second @ first.mT * contrast.log_scale.exp())
+        theirs = image_text_contrastive_loss(second @ first.mT * contrast.log_scale.exp())
     torch.testing.assert_close(step.loss.total, theirs)
     assert contrast.log_scale.exp().item() == pytest.approx(1 / 0.07)
 

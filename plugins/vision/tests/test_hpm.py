@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from unmask import Progress
 from unmask.masks import HardMask, RandomMask
 from unmask.predictors import TransformerPredictor
-from unmask.schedules import Progress
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import HPM, MAE
 

@@ -45,7 +45,7 @@ def test_the_loss_by_hand(given_mask, hidden, batch):
     with torch.no_grad():
         feature = F.layer_norm(teacher(tokens).values, [48])[~hidden].view(3, 4, 48)
         head = ours.objectives["mimic"].predictor
-        mimic = (head.project(step.latent.values) - feature).square().mean()
+        mimic = (head.head(step.latent.values) - feature).square().mean()
     torch.testing.assert_close(step.terms["mimic"], mimic)
     mae = made(MAE, given_mask, hidden)
     mae.load_state_dict({name: value for name, value in ours.state_dict().items() if not name.startswith("objectives")})

@@ -22,7 +22,7 @@ from unmask.model import MaskedModel
 from unmask.parts import Loss, MaskSampler, Term
 from unmask.plugins import registry
 from unmask.plugins.registry import Component
-from unmask.schedules import at
+from unmask.schedules import Spread, at
 from unmask.structures import Grid, Layout, Sequence, Set, Tokens
 from unmask.support.errors import UserError
 from unmask.testing.agreements import AgreementContract
@@ -204,7 +204,9 @@ def _mask(component: Component, add: Callable[..., None]) -> str | None:
     refused = [x for several in _LAYOUTS.values() for x in several if x not in layouts]
 
     def expected(self: Any, sampler: MaskSampler, num_tokens: int, layout: Layout, progress: Any) -> int | None:
-        return sampler.count(num_tokens, layout, None if sampler.ratio is None else at(sampler.ratio, progress)) or None
+        assert not isinstance(sampler.ratio, Spread)
+        ratio = None if sampler.ratio is None else at(sampler.ratio, progress)
+        return sampler.count(num_tokens, layout, ratio) or None
 
     add(
         component,
