@@ -117,7 +117,6 @@ def test_no_import_crosses_the_plugin_boundary(package):
 
 OWN_STEP = {
     "dvae": "codes are drawn, and the use of the book is evened out",
-    "point_bert": "mixtures of two clouds are encoded besides them, and a contrast",
 }
 """Methods with a step of their own, and why."""
 

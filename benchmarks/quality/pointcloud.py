@@ -178,9 +178,8 @@ def trained(method: str, data: NpzCloudsData, setting: Setting, budget_s: float,
     first = fit(dvae, data, DVAE_SHARE * budget_s, seed, CLIP)
     model.target.dvae.load_state_dict(dvae.encoder.state_dict())
     model.encoder.patch_net.load_state_dict(model.target.dvae.patch_net.state_dict())
-    assert model.contrast is not None
-    model.contrast.slow_encoder.load_state_dict(model.encoder.state_dict())
-    model.has_dvae.fill_(True)
+    model.start_parts()
+    model.target.taken.fill_(True)
     return model, f"first stage {first}; " + fit(model, data, (1 - DVAE_SHARE) * budget_s, seed, CLIP)
 
 

@@ -59,6 +59,8 @@ class MaskedModel(L.LightningModule):
     """Where the model's own predictor is asked: see `Objective`."""
     loss_weight: float | Schedule = 1.0
     """What the loss of the model's own predictor counts in the total."""
+    first_stage: Any = None
+    """An `unmask.api.FirstStage` where the method builds on another run."""
 
     def __init__(
         self,
@@ -206,12 +208,18 @@ class MaskedModel(L.LightningModule):
     def configure_callbacks(self) -> list[L.Callback]:
         return [FiniteGuard(), ExactResume(), BatchNormNote()]
 
+    def prepare_data(self) -> None:
+        if self.first_stage is not None:  # on one process, before any other sets up
+            self.first_stage.ensure(self)
+
     def setup(self, stage: str) -> None:
         agreements.check(self, getattr(self.trainer, "datamodule", None), loaded=True)
 
     def on_fit_start(self) -> None:
         if self.seed is None:  # a resumed run has the seed of its beginning
             self.seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        for _, part in self._parts():
+            part.begin(self)
 
     def on_fit_end(self) -> None:
         if self.seed is not None:  # the steps have seeded torch with keys of theirs

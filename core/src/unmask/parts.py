@@ -33,6 +33,10 @@ class Part(Remembered, nn.Module, ABC):
     def start(self, model: Any) -> None:
         """Called once by the model, which has its parts by then: layers of its sizes and copies are made here."""
 
+    def begin(self, model: Any) -> None:
+        """Called when a fit begins, with what a checkpoint held: what another run or the training data must tell is
+        read here, unless it is known by then."""
+
     def observe(self, step: Step, model: Any) -> None:
         """Called with every finished step of training, before the gradient."""
 

@@ -20,7 +20,7 @@ class Shown:
     Args:
         tokens: values as the encoder sees them.
         mask: how hidden places are shown, and where answers are asked.
-        made: by-products of the corruption and of learned targets, by names of their own, for terms to read.
+        made: by-products of corruption and targets, by names of their own, for terms to read.
     """
 
     tokens: Tokens

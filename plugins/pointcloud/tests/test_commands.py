@@ -102,7 +102,7 @@ def test_one_command_trains_both_stages_and_reuses_the_first(short_recipe, capfd
     (session,) = json.loads(Path("runs/first/environment.json").read_text())
     assert (session["last_step"], session["ended"]) == (2, "finished")
     first, second = load_run("runs/first").model, load_run("runs/second").model
-    assert second.has_dvae
+    assert second.target.taken
     for name, tensor in first.encoder.state_dict().items():
         assert torch.equal(second.target.dvae.state_dict()[name], tensor), name
 
@@ -115,7 +115,7 @@ def test_one_command_trains_both_stages_and_reuses_the_first(short_recipe, capfd
 
     # One of another size is refused.
     assert main([*short_recipe, "--model.num_codes", "64", "--out", "runs/other"]) == 2
-    assert "do not fit the model of `model`" in capfd.readouterr().err.splitlines()[-1]
+    assert "do not fit the model of `dvae`" in capfd.readouterr().err.splitlines()[-1]
 
     # A run that goes on has all it needs in its checkpoint.
     Path("runs/first").rename("runs/gone")

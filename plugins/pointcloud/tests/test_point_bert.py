@@ -6,10 +6,9 @@ import torch.nn.functional as F
 
 from unmask import Draws
 from unmask.masks import RandomMask
-from unmask_pointcloud.contrast import MomentumContrast
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.methods import PointBERT
-from unmask_pointcloud.methods.point_bert import mixed
+from unmask_pointcloud.mixing import PatchMixing, mixed
 
 SMALL = {"num_patches": 10, "patch_size": 8, "num_codes": 32, "dvae_width": 16, "hidden_width": 8}
 
@@ -59,7 +58,7 @@ def test_a_step_written_out():
             latent = model.encoder(cut, mask)
             scores = model.predictor.head(latent.values)[mask.hidden]
             named.append(F.cross_entropy(scores, truth[mask.hidden]))
-        contrast = model.contrast
+        contrast = model.terms["mixing"]
         query = F.normalize(contrast.head(latent.prefix[:, 0]), dim=1)
         key = F.normalize(contrast.slow_head(contrast.slow_encoder(tokens, third).prefix[:, 0]), dim=1)
         told = 0.0
@@ -74,7 +73,7 @@ def test_a_step_written_out():
 def test_nothing_is_mixed_when_it_is_not_asked_for():
     model = small(mixing=False)
     step = model.step({"points": clouds()}, 0)
-    assert model.contrast is None
+    assert not model.terms
     asked = step.prediction.asked
     real = torch.ones_like(step.target, dtype=torch.bool) if asked.valid is None else asked.valid
     named = F.cross_entropy(step.prediction.values[real], step.target[real])
@@ -83,35 +82,41 @@ def test_nothing_is_mixed_when_it_is_not_asked_for():
 
 def test_the_queue_forgets_the_oldest():
     model = small()
-    contrast = model.contrast
+    contrast = model.terms["mixing"]
     keys = torch.arange(12.0)[:, None].expand(12, 512)
     before = contrast.queue.clone()
-    contrast.remember(keys[:5])
+
+    def remember(keys):
+        contrast._keys = keys
+        contrast.observe(None, model)
+
+    remember(keys[:5])
     assert contrast.queue[:5, 0].tolist() == [0, 1, 2, 3, 4]
     assert torch.equal(contrast.queue[5:], before[5:])
-    contrast.remember(keys[5:10])
+    remember(keys[5:10])
     assert contrast.queue[:, 0].tolist() == [7, 8, 9, 3, 4, 5, 6]
-    contrast.remember(keys)  # more than it holds
+    remember(keys)  # more than it holds
     assert sorted(contrast.queue[:, 0].tolist()) == [5, 6, 7, 8, 9, 10, 11]
 
 
 def test_the_slow_encoder_follows_and_is_not_trained():
     model = small(momentum=0.75)
-    contrast = model.contrast
+    contrast = model.terms["mixing"]
     slow = contrast.slow_encoder.mask_token.clone()
     model.encoder.mask_token.data += 1
-    contrast.follow(model.encoder)
+    contrast.update(model, None)
     assert torch.allclose(contrast.slow_encoder.mask_token, slow + 0.25)
-    loss = model.train().step({"points": clouds()}, 0).loss.total
-    assert int(contrast.end) == 5  # training remembers keys
+    step = model.train().step({"points": clouds()}, 0)
+    loss = step.loss.total
+    assert int(contrast.end) == 0  # a step alone remembers nothing
+    contrast.observe(step, model)
+    assert int(contrast.end) == 5
     loss.backward()
     frozen = [*contrast.slow_encoder.parameters(), *contrast.slow_head.parameters(), *model.target.parameters()]
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in frozen)
     assert not model.target.dvae.training
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert all(parameter.grad is not None for parameter in trained)
-    model.eval().step({"points": clouds()}, 0)
-    assert int(contrast.end) == 5  # validation does not
 
 
 @pytest.mark.parametrize(
@@ -122,9 +127,9 @@ def test_the_slow_encoder_follows_and_is_not_trained():
             lambda: PointBERT(**SMALL, encoder=PointTransformer(32, 1, 2, 0, 16, 4, class_token=True, mask_token=True)),
             "must be 16 and 8, as the dVAE's, but are 16 and 4",
         ),
-        (lambda: MomentumContrast(PointTransformer(32, 1, 2), queue_size=0), "`queue_size` must be at least 1"),
-        (lambda: MomentumContrast(PointTransformer(32, 1, 2), momentum=2), r"`momentum` must be in \[0, 1\], but is 2"),
-        (lambda: MomentumContrast(PointTransformer(32, 1, 2), temperature=0), "`temperature` must be above 0"),
+        (lambda: PatchMixing(queue_size=0), "`queue_size` must be at least 1"),
+        (lambda: PatchMixing(momentum=2), r"`momentum` must be in \[0, 1\], but is 2"),
+        (lambda: PatchMixing(temperature=0), "`temperature` must be above 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message):

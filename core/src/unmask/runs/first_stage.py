@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import lightning as L
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.agreements import Agreement
 from unmask.configs.building import build
@@ -19,6 +19,7 @@ from unmask.plugins import registry
 from unmask.runs.alike import config_of, difference
 from unmask.runs.checkpoints import read_checkpoint
 from unmask.runs.folders import holds_a_run, is_finished, is_in_use, newest_checkpoint
+from unmask.runs.match import load_weights
 from unmask.runs.records import RunFolder
 
 ASKED = "first-stage.yaml"
@@ -30,12 +31,16 @@ class FirstStage:
 
     Args:
         name: what the method's options begin with: ``dvae`` for ``dvae_run`` and ``dvae_recipe``.
+        method: of that run, by its registered name.
         run: folder of the run; None: there is none.
         recipe: recipe or file that trains the run when it is not finished; None: none does.
         settings: options of the run's model that follow from the method's own, as a config has them.
     """
 
-    def __init__(self, name: str, run: str | None, recipe: str | None, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, method: str, run: str | None, recipe: str | None, settings: Mapping[str, Any]
+    ) -> None:
+        self.name, self.method = name, method
         self.run_option, self.recipe_option = f"{name}_run", f"{name}_recipe"
         self.run = None if run is None else Path(run)
         self.recipe = recipe
@@ -104,12 +109,30 @@ class FirstStage:
         state = read_checkpoint(file)["state_dict"]
         return {name.removeprefix("encoder."): x for name, x in state.items() if name.startswith("encoder.")}, file
 
-    def missing(self, method: str) -> ValueError:
-        """The error of a run that is not there: one of ``method`` is needed."""
+    def give(self, encoder: nn.Module) -> bool:
+        """Puts the weights of the finished run into an encoder of its kind; whether there is such a run.
+
+        Raises:
+            UserError: as `weights`, or they do not fit.
+        """
+        found = self.weights()
+        if found is not None:
+            load_weights(encoder, found[0], f"`{found[1]}`", f"`{self.name}`")
+        return found is not None
+
+    def needed(self, encoder: nn.Module) -> None:
+        """As `give`, of a run that must be there.
+
+        Raises:
+            ValueError: it is not.
+            UserError: as `give`.
+        """
+        if self.give(encoder):
+            return
         run = None if self.run is None else str(self.run)
-        return ValueError(
-            f"`{self.run_option}` must be the folder of a finished run of `{method}`, or `{self.recipe_option}` must "
-            f"make one there, but they are {run!r} and {self.recipe!r}."
+        raise ValueError(
+            f"`{self.run_option}` must be the folder of a finished run of `{self.method}`, or `{self.recipe_option}` "
+            f"must make one there, but they are {run!r} and {self.recipe!r}."
         )
 
     def _train(self, folder: Path, recipe: str, trainer: L.Trainer) -> None:

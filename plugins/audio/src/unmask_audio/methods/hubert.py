@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import field
-from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities import move_data_to_device
-
-from unmask import (
-    MADE,
-    Corruption,
-    Encoder,
-    Loss,
-    MaskSampler,
-    Method,
-    Objective,
-    Optimization,
-    Tokens,
-    seeds,
-)
-from unmask.api import FirstStage, at_least, load_weights, progress
+from unmask import MADE, Corruption, Encoder, Loss, MaskSampler, Method, Objective, Optimization
+from unmask.api import FirstStage, at_least
 from unmask.losses import CrossEntropyLoss
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.masks.time_span import TimeSpanMask
@@ -71,8 +56,7 @@ class HuBERT(Method):
 
     Differs from the released code in that ids are computed as training goes, not before; in clusters of frames every
     20 ms; in the mean over codebooks, where there is a sum; in the weight of visible frames, as each kind of frame is
-    averaged by itself; and in the decay of the rate, which
-    is linear there and a cosine here.
+    averaged by itself; and in the decay of the rate, which is linear there and a cosine here.
 
     Raises:
         ValueError: a number outside its range, an unknown size, a teacher's option without ``teacher_layer``, a
@@ -104,14 +88,15 @@ class HuBERT(Method):
 
     def complete(self) -> None:
         at_least(0, visible_weight=self.visible_weight, feature_penalty=self.feature_penalty)
-        at_least(1, num_frames=self.num_frames)
         for name in ("teacher_run", "teacher_recipe", "teacher"):
             if self.teacher_layer is None and getattr(self, name) is not None:
                 raise ValueError(
                     f"`teacher_layer` must say which layer to cluster when `{name}` is given, but is None."
                 )
         counts = [self.num_clusters] if isinstance(self.num_clusters, int) else list(self.num_clusters)
-        self.first_stage = FirstStage("teacher", self.teacher_run, self.teacher_recipe, self._of_both_iterations())
+        if self.teacher_layer is not None and (self.teacher is None or self.teacher_run is not None):
+            shared = self._of_both_iterations()
+            self.first_stage = FirstStage("teacher", "audio.hubert", self.teacher_run, self.teacher_recipe, shared)
         self.encoder = speech_encoder(self.encoder, self.style, self.size, "hubert")
         self.tokenizer = wave_tokenizer(self.tokenizer, self.encoder)
         source: Cepstra | LayerCodes = Cepstra(self.tokenizer)
@@ -121,12 +106,11 @@ class HuBERT(Method):
             wave_tokenizer(self.tokenizer, older)  # refuses one that makes other waves than the teacher knows
             source = LayerCodes(older, self.teacher_layer)
         self.predictor = self.predictor or ClusterHead(self.encoder.width, counts)
-        self.target = ClusterTarget(source, counts)
+        self.target = ClusterTarget(source, counts, self.codebook, self.num_frames)
         if self.visible_weight:
             self.objectives = {"visible": Objective("visible", weight=self.visible_weight), **self.objectives}
         if self.feature_penalty:
             self.terms = {"feature_penalty": FeaturePenalty(self.feature_penalty), **self.terms}
-        self.teacher_has_weights = self.teacher is not None and self.teacher_run is None
         self.teacher = None  # the target has it
 
     def _of_both_iterations(self) -> dict[str, Any]:
@@ -141,44 +125,3 @@ class HuBERT(Method):
                 "init_args": {name: getattr(self.tokenizer, name) for name in _FRAMES},
             }
         return settings
-
-    # Lightning calls what follows.
-
-    def prepare_data(self) -> None:
-        """Trains the first iteration where it is not finished: on one process, before any other sets up."""
-        self.first_stage.ensure(self)
-
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        # A checkpoint has been loaded by now: a run that goes on has its teacher and its clusters.
-        if not self.target.fitted:
-            self._take_teacher()
-            self._find_clusters()
-
-    def _take_teacher(self) -> None:
-        """Reads the encoder of the finished first iteration."""
-        source = self.target.source
-        if not isinstance(source, LayerCodes) or self.teacher_has_weights:
-            return
-        found = self.first_stage.weights()
-        if found is None:
-            raise self.first_stage.missing("audio.hubert")
-        load_weights(source.encoder, found[0], f"`{found[1]}`", "`teacher`")
-
-    def _find_clusters(self) -> None:
-        """Reads or finds the clusters, on one process for all."""
-        assert self.seed is not None
-        path = None if self.codebook is None else Path(self.codebook)
-        if self.trainer.is_global_zero and path is not None and path.exists():
-            self.target.read(path)
-            print(f"Clusters: those that lie in {path}, whatever data they were found in.", flush=True)
-        elif self.trainer.is_global_zero:
-            with progress("Finding clusters", self.num_frames) as tell:
-                self.target.fit(self._training_tokens, self.num_frames, seeds.mix(self.seed, "clusters"), tell)
-            if path is not None:
-                self.target.save(path)
-        self.target.put(self.trainer.strategy.broadcast(self.target.books))
-
-    def _training_tokens(self) -> Iterator[Tokens]:
-        for batch in self.trainer.train_dataloader:  # type: ignore[union-attr]
-            yield self.tokenizer(move_data_to_device(batch, self.device))

@@ -6,14 +6,16 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unmask import Given, Mask, Target, Tokens
-from unmask.api import UserError
+from unmask import Given, Mask, Target, Tokens, seeds
+from unmask.api import UserError, at_least, progress
 from unmask_audio.speech.kmeans import CHUNK, fit_codebooks, nearest_centres
 from unmask_audio.speech.sources import Cepstra, LayerCodes
 
@@ -27,21 +29,34 @@ class ClusterTarget(Target):
     Args:
         source: makes features ``[B, N, F]`` of tokens.
         num_clusters: of each codebook, in [2, 10,000].
+        codebook: file of clusters, read where it is there and written where it is not, when a fit begins; None: they
+            are found anew, and kept in checkpoints alone.
+        num_frames: how many frames of the training data clusters are found from, at least 1.
 
     Raises:
         ValueError: a number outside its range; when called, clusters that were never fitted.
+        UserError: when a fit begins, a ``codebook`` of other clusters.
     """
 
     centres: Tensor
     counts: Tensor
     fitted: Tensor
 
-    def __init__(self, source: Cepstra | LayerCodes, num_clusters: Sequence[int]) -> None:
+    def __init__(
+        self,
+        source: Cepstra | LayerCodes,
+        num_clusters: Sequence[int],
+        codebook: str | None = None,
+        num_frames: int = 1_000_000,
+    ) -> None:
         super().__init__()
+        at_least(1, num_frames=num_frames)
         if not num_clusters or not all(2 <= count <= CHUNK for count in num_clusters):
             raise ValueError(f"`num_clusters` must be in [2, {CHUNK}], but is {list(num_clusters)}.")
         self.source = source
         self.num_clusters = tuple(num_clusters)
+        self.codebook = None if codebook is None else Path(codebook)
+        self.num_frames = num_frames
         self.register_buffer("centres", torch.zeros(len(num_clusters), max(num_clusters), source.width))
         self.register_buffer("counts", torch.tensor(num_clusters), persistent=False)
         self.register_buffer("fitted", torch.tensor(False))
@@ -56,6 +71,29 @@ class ClusterTarget(Target):
         if not self.fitted:
             raise ValueError("Clusters must be fitted before frames have ids: `unmask fit` does so when it begins.")
         return nearest_centres(self.source(tokens), self.centres, self.counts)
+
+    def begin(self, model: Any) -> None:
+        """Reads the teacher of a finished first stage, and reads or finds the clusters, on one process for all; unless
+        a checkpoint held both."""
+        if self.fitted:
+            return
+        if model.first_stage is not None:
+            model.first_stage.needed(self.source.encoder)
+        trainer = model.trainer
+
+        def batches() -> Iterator[Tokens]:
+            for batch in trainer.train_dataloader:
+                yield model.tokenizer(move_data_to_device(batch, model.device))
+
+        if trainer.is_global_zero and self.codebook is not None and self.codebook.exists():
+            self.read(self.codebook)
+            print(f"Clusters: those that lie in {self.codebook}, whatever data they were found in.", flush=True)
+        elif trainer.is_global_zero:
+            with progress("Finding clusters", self.num_frames) as tell:
+                self.fit(batches, self.num_frames, seeds.mix(model.seed, "clusters"), tell)
+            if self.codebook is not None:
+                self.save(self.codebook)
+        self.put(trainer.strategy.broadcast(self.books))
 
     def fit(
         self, batches: Callable[[], Iterable[Tokens]], num_frames: int, seed: int, tell: Callable[[int], None]

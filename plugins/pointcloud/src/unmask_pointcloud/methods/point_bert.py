@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
-from typing import Any
+from dataclasses import field
 
-import torch
-from torch import Tensor
-
-from unmask import (
-    MADE,
-    Answer,
-    Corruption,
-    Draws,
-    Given,
-    Latent,
-    LossValue,
-    MaskSampler,
-    Method,
-    Optimization,
-    Step,
-    Tokens,
-    Uniform,
-    chosen,
-    streams_of,
-)
-from unmask.api import FirstStage, load_weights
+from unmask import MADE, Corruption, MaskSampler, Method, Optimization, Uniform, chosen
+from unmask.api import FirstStage
 from unmask.losses import CrossEntropyLoss
 from unmask.predictors import LinearPredictor
-from unmask_pointcloud.contrast import MomentumContrast
 from unmask_pointcloud.encoders.dvae import DVAEEncoder
 from unmask_pointcloud.encoders.point_transformer import PointTransformer
-from unmask_pointcloud.layout import Points
 from unmask_pointcloud.masks.block import PatchBlockMask
 from unmask_pointcloud.methods.sizes import SIZES, Size, encoder_of
+from unmask_pointcloud.mixing import PatchMixing
 from unmask_pointcloud.targets.codes import CodeTarget
 from unmask_pointcloud.tokenizer import PointTokenizer
 
@@ -44,10 +23,10 @@ _PATCHES = ("num_patches", "patch_size", "channels")
 class PointBERT(Method):
     """A transformer names the hidden patches of a cloud, and of a mixture of two; and tells which two were mixed.
 
-    ``loss = CE(hidden patches of clouds) + CE(hidden patches of mixtures) + contrast of mixtures``
+    ``loss = CE(hidden patches of clouds) + mixing``, ``mixing = CE(hidden patches of mixtures) + contrast of mixtures``
 
     A mixture has each patch, with its centre, of one cloud or of the other (point-patch mixing); its class code must
-    be near to those of both, in their shares, by a momentum encoder (`MomentumContrast`).
+    be near to those of both, in their shares, by a momentum encoder (`PatchMixing`).
 
     Args:
         dvae_run: folder of a run of `DVAE` with the same patches, codes and ``dvae_width``. Its encoder names
@@ -120,92 +99,17 @@ class PointBERT(Method):
         self.predictor = LinearPredictor(self.encoder.width, self.num_codes)
         self.target = CodeTarget(dvae)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+        if self.mixing:
+            mixing = PatchMixing(512, self.queue_size, self.momentum, self.temperature)
+            self.terms = {"mixing": mixing, **self.terms}
         patches = {name: getattr(self.tokenizer, name) for name in _PATCHES if hasattr(self.tokenizer, name)}
         codes = {"num_codes": self.num_codes, "width": self.dvae_width, "hidden_width": self.hidden_width}
-        self.first_stage = FirstStage("dvae", self.dvae_run, self.dvae_recipe, patches | codes)
-        self.has_dvae: Tensor
-        self.register_buffer("has_dvae", torch.tensor(False))
-        rest = {"queue_size": self.queue_size, "momentum": self.momentum, "temperature": self.temperature}
-        self.contrast = MomentumContrast(self.encoder, **rest) if self.mixing else None  # type: ignore[arg-type]
-
-    def step(self, batch: Any, seed: int | None = None) -> Step:
-        """Hide, encode, name. Masks and mixtures are drawn from streams keyed by ``seed``."""
-        tokens = self.tokenizer(batch)  # values [B, G, k, 3 + C]
-        draws = streams_of(batch, tokens, seed)
-        ids = self.target.ids(tokens)  # [B, G]
-        own, latent, given = self._named(batch, tokens, ids, draws)
-        if self.contrast is None:
-            return self.summed(tokens, latent, given, {"": own})
-
-        # The same for mixtures of a cloud with that at the batch's other end.
-        first = torch.arange(tokens.num_samples, device=ids.device)
-        lots = draws.named("mixture")
-        share = lots.uniform()  # [B]
-        kept = lots.uniform(ids.shape[1]) < share[:, None]  # [B, G]
-        names = torch.where(kept, ids, ids.flip(0))
-        mixture, mixed_latent, _ = self._named(batch, mixed(tokens, kept), names, draws.named("mixed"))
-
-        # Which two a mixture is of, among this batch's clouds and earlier ones.
-        unseen = self.corruption(tokens, self.mask(tokens, self.progress, draws.named("keys"))).mask
-        keys = self.contrast.keys(tokens, unseen)
-        assert mixed_latent.prefix is not None
-        queries = self.contrast.queries(mixed_latent.prefix[:, 0])
-        contrast = self.contrast.loss(queries, keys, first, first.flip(0), share)
-        if self.training:
-            self.contrast.remember(keys)
-        total = own.loss.total + mixture.loss.total + contrast
-        own = own._replace(loss=LossValue(total, own.loss.per_token))
-        return self.summed(tokens, latent, given, {"": own})
-
-    def _named(self, batch: Any, tokens: Tokens, ids: Tensor, draws: Draws) -> tuple[Answer, Latent, Given]:
-        """Codes of hidden patches, given those of all patches ``[B, G]``."""
-        shown = self.corruption(tokens, self.mask(tokens, self.progress, draws))
-        target = shown.mask.asked.gather(ids)  # [B, M]
-        latent = self.encoder(shown.tokens, shown.mask)
-        prediction = self.predictor(latent, tokens.places, shown.mask)  # values [B, M, V]
-        answer = Answer(shown.mask, prediction, target, self.loss(prediction, target))
-        return answer, latent, Given(batch, shown, self.progress)
-
-    # Lightning calls what follows.
-
-    def prepare_data(self) -> None:
-        """Trains the first stage where it is not finished: on one process, before any other sets up."""
-        self.first_stage.ensure(self)
+        self.first_stage = FirstStage("dvae", "pointcloud.dvae", self.dvae_run, self.dvae_recipe, patches | codes)
 
     def setup(self, stage: str) -> None:
+        """Begins with the PointNet of a finished dVAE; a checkpoint is loaded after it."""
         super().setup(stage)
-        if stage != "fit" or not self._take_dvae():
-            return
-        self.encoder.patch_net.load_state_dict(self.target.dvae.patch_net.state_dict())
-        if self.contrast is not None:
-            self.contrast.slow_encoder.load_state_dict(self.encoder.state_dict())
-
-    def _take_dvae(self) -> bool:
-        """Reads the finished first stage; whether there is one."""
-        found = self.first_stage.weights()
-        if found is None:
-            return False
-        load_weights(self.target.dvae, found[0], f"`{found[1]}`", "`model`")
-        self.has_dvae.fill_(True)
-        return True
-
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        # A checkpoint is loaded after `setup`: one that `unmask import` made of an encoder alone has no dVAE.
-        if not self.has_dvae and not self._take_dvae():
-            raise self.first_stage.missing("pointcloud.dvae")
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
-        if self.contrast is not None:
-            self.contrast.follow(self.encoder)
-
-
-def mixed(tokens: Tokens, own: Tensor) -> Tokens:
-    """Each cloud with those patches of the cloud at the batch's other end where ``own`` ``[B, G]`` is False."""
-    assert tokens.positions is not None
-    values = torch.where(own[..., None, None], tokens.values, tokens.values.flip(0))
-    centres = torch.where(own[..., None], tokens.positions, tokens.positions.flip(0))
-    return replace(tokens, values=values, layout=Points(centres), positions=centres)
+        if stage == "fit" and self.first_stage.give(self.target.dvae):
+            self.target.taken.fill_(True)
+            self.encoder.patch_net.load_state_dict(self.target.dvae.patch_net.state_dict())
+            self.start_parts()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -16,15 +18,29 @@ class CodeTarget(Target):
         dvae: the encoder of `DVAE`, always in evaluation mode.
     """
 
+    taken: Tensor
+    """Whether the dVAE has weights of a run."""
+
     def __init__(self, dvae: DVAEEncoder) -> None:
         super().__init__()
+        self.register_buffer("taken", torch.tensor(False))
         self.dvae = dvae.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> CodeTarget:
         return super().train(False)
 
     def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
-        return mask.asked.gather(self.ids(tokens))
+        ids = self.ids(tokens)
+        if given is not None:
+            given.shown.made["ids"] = ids
+        return mask.asked.gather(ids)
+
+    def begin(self, model: Any) -> None:
+        """Reads the dVAE of the finished first stage, unless a checkpoint had one: `unmask import` makes those that
+        have an encoder alone."""
+        if not self.taken:
+            model.first_stage.needed(self.dvae)
+            self.taken.fill_(True)
 
     @torch.no_grad()
     def ids(self, tokens: Tokens) -> Tensor:
