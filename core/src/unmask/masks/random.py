@@ -61,6 +61,8 @@ class RandomMask(MaskSampler):
 
     def sample(self, among: Candidates, draws: Draws) -> Tensor:
         valid = among.valid
+        if self.unit == 1:
+            return lowest(draws.uniform(valid.shape[1]), among.counts, valid)
         unit_of, corners = self._units(among.layout, valid.shape[1], valid.device)
         unit_size = self.unit ** len(_sides(among.layout, valid.shape[1]))
         unit_valid = valid[:, corners]  # [B, U]
@@ -88,7 +90,11 @@ class RandomMask(MaskSampler):
 def lowest(keys: Tensor, counts: Tensor, valid: Tensor) -> Tensor:
     """The ``counts`` ``[B]`` valid places with the lowest ``keys`` ``[B, N]`` of each row, as a bool."""
     keys = keys.masked_fill(~valid, float("inf"))
-    last = keys.sort(dim=-1).values.gather(1, (counts[:, None] - 1).clamp(min=0))  # [B, 1]
+    rank = (counts[:, None] - 1).clamp(min=0)
+    if keys.device.type == "cpu" and bool((rank == rank[0]).all()):  # a sixth of sorting's time
+        last = keys.kthvalue(int(rank[0]) + 1, dim=-1, keepdim=True).values
+    else:
+        last = keys.sort(dim=-1).values.gather(1, rank)  # [B, 1]
     below, equal = keys < last, keys == last
     # Of places that are equal to the last one, the first are taken.
     left = counts[:, None] - below.sum(1, keepdim=True)

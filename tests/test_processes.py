@@ -1,0 +1,80 @@
+"""One run on one process, two, four, or with accumulated gradients: the same losses at the same global batch.
+
+Exact for batches whose samples ask for as many answers each; otherwise each process averages over what it asks for.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+GLOBAL, STEPS = 8, 10
+SYNTH = ["--data.num_sounds", "120"]
+RUNS = {
+    "vision": ["vision/mae-digits"],
+    "audio": ["audio/audio-mae-synth", *SYNTH],
+    "text": [
+        "text/mlm-files", "--data.paths", "text", "--data.vocab_size", "80", "--data.max_length", "16",
+        "--data.num_workers", "0", "--model.size", "tiny", "--model.vocab_size", "80", "--model.max_length", "16",
+        "--model.dropout", "0", "--model.optim.scale_lr", "false", "--model.optim.base_lr", "1e-3",
+        "--model.optim.warmup_steps", "0",
+    ],
+    "graph": [
+        "graph/graphmae-tu", "--data", "graph.files", "--data.paths", "graphs.pt", "--model.num_features", "6",
+        "--model.width", "16", "--model.norm", "layer",
+        "--model.corruption.token", "1", "--model.corruption.random", "0",
+    ],
+    "pointcloud": ["pointcloud/point-mae-solids", "--data.num_solids", "120", "--trainer.sync_batchnorm", "true"],
+}  # fmt: skip
+SPREAD = {
+    "two": ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.batch_size", str(GLOBAL // 2)],
+    "four": ["--trainer.devices", "4", "--trainer.strategy", "ddp", "--data.batch_size", str(GLOBAL // 4)],
+    "accumulated": ["--trainer.accumulate_grad_batches", "2", "--data.batch_size", str(GLOBAL // 2)],
+}
+ALIKE = [
+    "--trainer.max_steps", str(STEPS), "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "0",
+    "--trainer.precision", "32-true", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu",
+    "--model.optim.scale_lr", "false",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", RUNS)
+def test_losses_do_not_depend_on_the_number_of_processes(modality, tmp_path):
+    _same_lengths(tmp_path)
+    alone = _losses(tmp_path, "one", [*RUNS[modality], "--data.batch_size", str(GLOBAL)])
+    assert len(alone) == STEPS
+    for name, options in SPREAD.items():
+        losses = _losses(tmp_path, name, [*RUNS[modality], *options])
+        if name == "accumulated":  # two rows of half a batch each
+            losses = losses.view(STEPS, 2).mean(1)
+            if modality == "pointcloud":
+                continue  # batch norm sees half a batch at a time, whatever is synchronised
+        torch.testing.assert_close(losses, alone, rtol=1e-5, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def _losses(folder: Path, name: str, words: list[str]) -> torch.Tensor:
+    command = [sys.executable, "-m", "unmask", "fit", "--config", *words, *ALIKE, "--out", name]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = csv.DictReader((folder / name / "metrics.csv").open())
+    return torch.tensor([float(row["train/loss"]) for row in rows if row.get("train/loss")], dtype=torch.float64)
+
+
+def _same_lengths(folder: Path) -> None:
+    """Texts of 14 words that are a token each, and rings of 12 nodes."""
+    generator = torch.Generator().manual_seed(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    (folder / "text").mkdir()
+    drawn = torch.randint(26, (400, 14), generator=generator)
+    lines = [" ".join(letters[number] for number in row) for row in drawn.tolist()]
+    (folder / "text" / "letters.txt").write_text("\n".join(lines) + "\n")
+    ring = torch.stack([torch.arange(12), torch.arange(1, 13) % 12])
+    edges = torch.cat([ring, ring.flip(0)], dim=1)
+    graphs = [{"x": torch.rand(12, 6, generator=generator), "edge_index": edges} for _ in range(120)]
+    torch.save(graphs, folder / "graphs.pt")
