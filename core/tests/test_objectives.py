@@ -22,7 +22,7 @@ from unmask.optim import Optimization
 from unmask.parts import Corruption, Encoder, Predictor, Target, Tokenizer
 from unmask.predictors import LinearPredictor
 from unmask.schedules import Linear, Progress
-from unmask.step import Given
+from unmask.step import Given, Step
 from unmask.structures import Grid, Latent, Mask, Prediction, Sequence, Tokens
 from unmask.targets import ValueTarget
 from unmask.terms import Uniformity
@@ -295,12 +295,27 @@ def test_models_share_no_objective() -> None:
 
 
 class Counted(Double):
-    """Twice the values; counts updates."""
+    """Twice the values; counts the events of its life."""
 
     updates = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.life: list[str] = []
+
+    def start(self, model: Any) -> None:
+        self.life.append("start")
+
+    def begin(self, model: Any) -> None:
+        self.life.append(f"begin at step {model.trainer.global_step} with {model.seed}")
+
+    def observe(self, step: Step, model: Any) -> None:
+        assert torch.is_tensor(step.objectives["own"].loss.total)
+        self.life.append("observe")
+
     def update(self, model: Any, progress: Progress) -> dict[str, float]:
         self.updates += 1
+        self.life.append("update")
         return {"updates": float(self.updates)}
 
 
@@ -320,6 +335,7 @@ def test_a_fit_logs_each_under_its_name_and_trains_its_parts(tmp_path: Path) -> 
         assert {f"{stage}/loss", f"{stage}/seen", f"{stage}/own"} <= set(numbers)
     assert not torch.equal(made.objectives.own.predictor.head.weight, before)
     assert numbers["train/own_updates"] == 3
+    assert made.objectives.own.target.life == ["start", "begin at step 0 with 1", *["observe", "update"] * 3]
     with (tmp_path / "metrics.csv").open() as file:
         logged = [float(row["train/seen"]) for row in csv.DictReader(file) if row.get("train/seen")]
     assert len(logged) == 3

@@ -291,9 +291,11 @@ def _named(what: str, parts: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: a name that is taken, or no name.
     """
     for name in parts:
-        if name in LOGGED or hasattr(nn.ModuleDict, name) or not name.isidentifier():
+        taken = name in LOGGED or hasattr(nn.ModuleDict, name)
+        if taken or not name.isidentifier():
+            why = f", which is taken; nearest: {name}_1" if taken else ""
             raise ValueError(
-                f"{what} must have a name of its own, of letters, digits and underscores, but one is {name!r}."
+                f"{what} must have a name of its own, of letters, digits and underscores, but one is {name!r}{why}."
             )
     return copy.deepcopy(dict(parts))
 

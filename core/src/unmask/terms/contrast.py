@@ -17,7 +17,7 @@ from unmask.structures import Latent, Tokens
 
 
 class Contrast(Term):
-    """``(CE(s, own) + CE(s^T, own)) / 2`` with ``s = scale * cos(project(a_i), project'(b_j))`` over the batch.
+    """``(CE(s, own) + CE(s^T, own)) / 2`` with ``s = scale * cos(project(a_i), project'(b_j))`` over a device's batch.
 
     Both codes are pooled over what the encoder saw. The scale is learned, and never above 100.
 

@@ -13,7 +13,7 @@ from unmask.terms import Contrast
 class FLIP(Method):
     """Each modality has an encoder of its own; nothing is predicted, and hiding makes large batches cheap.
 
-    ``loss = (CE(s, own) + CE(s^T, own)) / 2``, ``s = scale * cos(image code, text code)`` over the pairs of the batch
+    ``loss = (CE(s, own) + CE(s^T, own)) / 2``, ``s = scale * cos(image code, text code)`` over the pairs of a batch
 
     Args:
         tokenizer: parts ``image`` and ``text``.
