@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.nn.gathered import of_all_devices
 from unmask.parts import Term
 from unmask.schedules import Progress, Schedule
 from unmask.step import Step
@@ -17,9 +18,10 @@ from unmask.structures import Latent, Tokens
 
 
 class Contrast(Term):
-    """``(CE(s, own) + CE(s^T, own)) / 2`` with ``s = scale * cos(project(a_i), project'(b_j))`` over a device's batch.
+    """``(CE(s, own) + CE(s^T, own)) / 2`` with ``s = scale * cos(project(a_i), project'(b_j))`` over the global batch.
 
-    Both codes are pooled over what the encoder saw. The scale is learned, and never above 100.
+    In validation each device compares its own samples. Both codes are pooled over what the encoder saw. The scale is
+    learned, and never above 100.
 
     Args:
         first: one part, by its name.
@@ -63,7 +65,7 @@ class Contrast(Term):
         self.projects = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
 
     def forward(self, step: Step, model: Any) -> Tensor:
-        first, second = self.pooled(step.latent, step.tokens)
+        first, second = (of_all_devices(one) for one in self.pooled(step.latent, step.tokens))
         with torch.autocast(first.device.type, enabled=False):  # bfloat16 is too coarse over a temperature
             scores = self.log_scale.exp().clamp(max=100.0) * first @ second.mT  # [B, B]
         own = torch.arange(len(scores), device=scores.device)
