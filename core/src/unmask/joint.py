@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.parts import Encoder, Loss, Predictor, Target, Tokenizer
-from unmask.step import Given, LossValue, Shown
+from unmask.step import Given, LossValue, Shown, Step
 from unmask.structures import Latent, Mask, Prediction, Tokens
 
 Made = TypeVar("Made")
@@ -69,6 +69,23 @@ def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, T
     per_token = [value.per_token.flatten(1) if value.per_token.ndim > 1 else value.per_token for value in values]
     total = torch.stack([value.total for value in values]).mean()
     return LossValue(total, torch.cat(per_token, dim=-1))
+
+
+def step_of_one_part(step: Step) -> Step:
+    """Of a joint step, the first part that answers are asked of, its codes excepted; else the step as it is."""
+    if step.prediction is None or step.prediction.parts is None:
+        return step
+    name, prediction = next(iter(step.prediction.parts.items()))
+    index = prediction.asked.index
+    loss = step.loss.per_token  # of all parts, one after the other
+    own = loss[:, : index[0].numel()] if index.ndim > 1 else loss[: len(index)]
+    return step._replace(
+        tokens=step.tokens.part(name),
+        mask=step.mask.part(name),
+        target=step.target[name] if isinstance(step.target, Mapping) else step.target,
+        prediction=prediction,
+        loss=step.loss._replace(per_token=own.reshape(index.shape)),
+    )
 
 
 def _asks(mask: Mask, name: str) -> bool:

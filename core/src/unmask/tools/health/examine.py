@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
+from unmask.joint import step_of_one_part
 from unmask.model import MaskedModel, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.tools.features.labels import real_tokens
@@ -53,7 +54,7 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
         batch: of the model's tokenizer.
     """
     with evaluating(model):
-        step = model.step(batch, seeds.mix("health"))
+        step = step_of_one_part(model.step(batch, seeds.mix("health")))
         embedder = model.embedder
         places = step.tokens if embedder.tokenizer is model.tokenizer else embedder.tokenizer(batch)
         latent = embedder.coded(places)
@@ -69,6 +70,8 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
     }
     if target is not None:
         numbers |= {"target_rank": target.effective_rank, "target_std": target.deviation}
+    if step.prediction is None:  # a method that predicts nothing
+        return Checkup(numbers, pooled, tokens, None, None)
     if not step.target.is_floating_point():
         numbers |= _use_of_classes(step)
 
@@ -89,6 +92,8 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
 def _beyond_the_step(model: MaskedModel, step: Step) -> tuple[Spread | None, float | None]:
     """Targets of all places, where they can be had, and the loss at visible ones, where answers can."""
     tokens = step.tokens
+    if step.prediction is None:
+        return None, None
     try:
         mask = _everywhere(step.mask)
         target = model.target(tokens, mask)  # [B, N, T], a teacher runs once for both

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmask.joint import step_of_one_part
 from unmask.parts import Tokenizer
 from unmask.structures import RANDOM, TOKEN, Grid, Places, Tokens
 from unmask.tools.features.labels import real_tokens
@@ -52,8 +53,9 @@ def draw(model: MaskedModel, step: Step, heading: str = "") -> np.ndarray:
         ``[height, width, 3]`` uint8.
 
     Raises:
-        NotImplementedError: the tokenizer cannot draw.
+        NotImplementedError: the tokenizer cannot draw, or nothing is predicted.
     """
+    step = asked_part(step)
     step = step._replace(tokens=_wide(step.tokens))
     tokenizer, tokens = model.tokenizer, step.tokens
     shown = views(model, step)
@@ -65,8 +67,20 @@ def draw(model: MaskedModel, step: Step, heading: str = "") -> np.ndarray:
     return sheet(columns, heading)
 
 
+def asked_part(step: Step) -> Step:
+    """Of a joint step, the part that answers are asked of.
+
+    Raises:
+        NotImplementedError: nothing is predicted.
+    """
+    if step.prediction is None:
+        raise NotImplementedError("this method predicts nothing that could be drawn.")
+    return step_of_one_part(step)
+
+
 def views(model: MaskedModel, step: Step) -> list[View]:
-    """Input, what the encoder sees, and, where answers are values, the input with answers where they were asked.
+    """Input, what the encoder sees, and, where answers are values, the input with answers where they were asked; of a
+    step of one part, see `asked_part`.
 
     Where groups of asked places overlap, values are averaged; of ids, the last group's count.
     """

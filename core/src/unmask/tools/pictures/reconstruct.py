@@ -12,9 +12,10 @@ from unmask import seeds
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel, Step
 from unmask.structures import Tokens
+from unmask.support.errors import UserError
 from unmask.tools.features.samples import some
 from unmask.tools.features.vectors import evaluating
-from unmask.tools.pictures.drawing import View, draw, views
+from unmask.tools.pictures.drawing import View, asked_part, draw, views
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,14 @@ def reconstruct(
 
     Raises:
         ValueError: an argument outside its range.
+        UserError: a method that predicts nothing.
     """
     with evaluating(model.to(device)), torch.no_grad():
         batch, samples = some(datamodule, split, num_samples, device)
-        step = model.step(batch, seeds.mix("reconstruct", seed))
+        try:
+            step = asked_part(model.step(batch, seeds.mix("reconstruct", seed)))
+        except NotImplementedError as refusal:
+            raise UserError(f"`run` must be of a method that predicts, but {refusal}") from refusal
         shown = views(model, step)
         error, accuracy = _scores(model, step)
         try:
