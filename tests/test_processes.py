@@ -1,6 +1,8 @@
 """One run on one process, two, four, or with accumulated gradients: the same losses at the same global batch.
 
 Exact for batches whose samples ask for as many answers each; otherwise each process averages over what it asks for.
+Methods with batch norm (Point-MAE's patches) are left out: torch synchronises its statistics on GPUs only, so on CPUs
+each process norms its own part of the batch.
 """
 
 import csv
@@ -25,7 +27,6 @@ RUNS = {
     ],
     "graph": ["graph.yaml"],
     "multimodal": ["multimodal/flip-digits"],
-    "pointcloud": ["pointcloud/point-mae-solids", "--data.num_solids", "120", "--trainer.sync_batchnorm", "true"],
 }  # fmt: skip
 GRAPH = """
 model:
@@ -61,8 +62,8 @@ def test_losses_do_not_depend_on_the_number_of_processes(modality, tmp_path):
     assert len(alone["train/loss"]) == STEPS
     for name, options in SPREAD.items():
         losses = _losses(tmp_path, name, [*RUNS[modality], *options])
-        if name == "accumulated" and modality in ("multimodal", "pointcloud"):
-            continue  # a contrast, or batch norm, sees half a batch at a time, whatever is synchronised
+        if name == "accumulated" and modality == "multimodal":
+            continue  # a contrast sees half a batch at a time
         # A step logs the loss of its last part alone, so accumulation is seen in what comes after the last step.
         what = "val/loss" if name == "accumulated" else "train/loss"
         assert len(losses[what]) == len(alone[what]) > 0
