@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from unmask import Draws
 from unmask.masks import RandomMask
 from unmask_pointcloud.encoders import PointTransformer
-from unmask_pointcloud.methods import PointBERT
+from unmask_pointcloud.methods import PointBERT, PointMAE
 from unmask_pointcloud.mixing import PatchMixing, mixed
 
 SMALL = {"num_patches": 10, "patch_size": 8, "num_codes": 32, "dvae_width": 16, "hidden_width": 8}
@@ -135,3 +135,13 @@ def test_the_slow_encoder_follows_and_is_not_trained():
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_mixtures_and_codes_need_a_dvae():
+    """Neither is part of another method without a word."""
+    model = small()
+    other = PointMAE(num_patches=10, patch_size=8, encoder=model.encoder)
+    with pytest.raises(ValueError, match=r"`target` must be a CodeTarget, .* but is PointTarget"):
+        PatchMixing().start(other)
+    with pytest.raises(ValueError, match=r"`target` must not be `pointcloud\.codes` without a trained dVAE"):
+        model.target.begin(other)

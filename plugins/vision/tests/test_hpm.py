@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from unmask import Progress
+from unmask import Mask, Progress
 from unmask.masks import HardMask, RandomMask
 from unmask.predictors import TransformerPredictor
 from unmask_vision.encoders import ViTEncoder
@@ -71,7 +71,7 @@ def test_a_fully_guided_mask_hides_the_hardest(batch):
         x = ours.encoder(tokens)
         scorer = ours.terms["order"].predictor
         everywhere = torch.ones(3, 16, dtype=torch.bool)
-        asked = ours.step(batch, 0).mask.__class__(~everywhere, predict=everywhere)
+        asked = Mask(~everywhere, predict=everywhere)
         hardness = scorer(x, tokens.places, asked).values.mean(-1)
     hidden = ours.step(batch, 0).mask.hidden
     assert hidden.sum(1).tolist() == [8, 8, 8]

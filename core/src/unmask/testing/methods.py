@@ -89,6 +89,8 @@ class MethodContract(Contract):
                 )
         for first, again in zip(*(one.values() for one in made), strict=True):
             assert torch.equal(first.values, again.values), "a hidden value reaches the answers"
+            prefix = getattr(first, "prefix", None)
+            assert prefix is None or torch.equal(prefix, again.prefix), "a hidden value reaches the prefix"
 
     def test_the_gradient_reaches_all_of_the_encoder_and_none_of_the_target(self) -> None:
         model = self._ready().train()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from unmask import Mask, Progress, Schedule, Step, Term, Tokens
 from unmask.api import at_least, inside
 from unmask_pointcloud.layout import Points
+from unmask_pointcloud.targets.codes import CodeTarget
 
 
 class PatchMixing(Term):
@@ -34,7 +35,8 @@ class PatchMixing(Term):
         weight: at least 0, or a schedule of it.
 
     Raises:
-        ValueError: a number outside its range; in `start`, an encoder without a class token.
+        ValueError: a number outside its range; in `start`, an encoder without a class token, or another target than
+            `CodeTarget`, whose codes name the patches.
     """
 
     queue: Tensor
@@ -63,6 +65,8 @@ class PatchMixing(Term):
     def start(self, model: Any) -> None:
         if getattr(model.encoder, "cls_token", None) is None:
             raise ValueError("`class_token` of the encoder must be true, as mixtures are told by it.")
+        if not isinstance(model.target, CodeTarget):
+            raise ValueError(f"`target` must be a CodeTarget, whose codes name the patches, but is {model.target!r}.")
         if not hasattr(self, "head"):  # else it begins again, with an encoder of other weights
             width = model.encoder.width
             self.head = nn.Sequential(nn.Linear(width, self.width), nn.GELU(), nn.Linear(self.width, self.width))

@@ -37,8 +37,17 @@ class CodeTarget(Target):
 
     def begin(self, model: Any) -> None:
         """Reads the dVAE of the finished first stage, unless a checkpoint had one: `unmask import` makes those that
-        have an encoder alone."""
+        have an encoder alone.
+
+        Raises:
+            ValueError: there is neither.
+        """
         if not self.taken:
+            if model.first_stage is None:
+                raise ValueError(
+                    "`target` must not be `pointcloud.codes` without a trained dVAE; nearest: the method "
+                    "`pointcloud.point-bert`, whose `dvae_run` trains or names one."
+                )
             model.first_stage.needed(self.dvae)
             self.taken.fill_(True)
 
