@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -141,3 +144,11 @@ def test_every_recipe_prints_a_config_that_means_the_same(tmp_path, capfd):
         assert main(["fit", "--config", str(tmp_path / "again.yaml"), "--print_config"]) == 0
         assert capfd.readouterr().out == printed
         assert "Unable to serialize" not in printed, recipe
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """As in `unmask list | head`."""
+    listing = subprocess.Popen([sys.executable, "-m", "unmask", "list"], stdout=PIPE, stderr=PIPE, text=True)
+    listing.stdout.close()
+    assert listing.wait(120) == 0
+    assert listing.stderr.read() == ""

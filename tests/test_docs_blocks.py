@@ -47,7 +47,7 @@ STEPS = (
 )
 FEWER = {
     "fit": STEPS,
-    "probe": "--num_draws 2 --labels_per_class 2",
+    "probe": "--num_draws 2 --labels_per_class 2 --max_labels 100",
     "finetune": "--max_steps 2 --labels_per_class 10 --seeds 0",
     "audio-stats": "--max_samples 4",
     "pointcloud-few-shot": "--episodes 2 --ways 5 --shots 10",
@@ -297,6 +297,7 @@ def test_blocks_run(page, shell, monkeypatch, capsys):
     if page == "README.md":  # what it takes home is what was trained
         weight = scope["run"].model.encoder.vit.blocks[0].attn.qkv.weight
         assert torch.equal(scope["model"].state_dict()["blocks.0.attn.qkv.weight"], weight)
+        assert " 0 failed, 0 components not tried" in shell.printed["unmask check unmask-ecg"]
 
 
 @pytest.mark.parametrize("page", ["README.md", *(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/**/*.md"))])

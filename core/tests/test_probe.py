@@ -505,12 +505,12 @@ def test_tokens_of_one_sample_are_split_by_their_labels():
 
 
 def test_layers_are_rows_and_the_best_of_a_column_is_bold():
-    result = probe([(model(), model())], Data(), layer="all")
+    result = probe([(model(), model())], Data(), layer="all", probes=["knn"])
     assert [row.name for row in result.rows] == ["layer 1", "layer 2", "layer 3", "last layer, normed"]
     assert result.rows[0].cells[RAW].scores == result.rows[3].cells[RAW].scores
     assert result.rows[1].cells[PRETRAINED].mean == 0.5 < result.rows[0].cells[PRETRAINED].mean
-    assert result.rows[0].cells == probe([(model(), model())], Data(), layer=1, probes=["linear"]).rows[0].cells
-    assert "Accuracy, %: linear, all labels" in result.text()
+    assert result.rows[0].cells == probe([(model(), model())], Data(), layer=1, probes=["knn"]).rows[0].cells
+    assert "Accuracy, %: kNN, all labels" in result.text()
     cells = {column.header: list(column.cells) for column in result.table().columns}
     assert [cell.startswith("[bold]") for cell in cells[PRETRAINED]] == [True, False, True, True]
     assert not any(cell.startswith("[bold]") for cell in cells[RAW])

@@ -73,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(str(error))
         return error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return GOOD
     except OSError as error:
         nameless = error.filename is None and error.errno not in FULL
         if traceback or nameless or error.errno not in _OF_THE_MACHINE:
@@ -84,9 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as end:
         return exit_code(end)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return GOOD
     finally:
         warnings.formatwarning = formatwarning
 
