@@ -162,7 +162,9 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     test_dataloader = predict_dataloader = val_dataloader
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seed": self.seed}
+        """The seed, and the names of classes, so that a checkpoint says what its class ids stand for."""
+        classes = list(self.classes)
+        return {"seed": self.seed} | ({"classes": classes} if classes else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seed = state_dict["seed"]

@@ -54,7 +54,7 @@ class ImageData(SourceDataModule):
     sample_name: ClassVar[str] = "images"
     item: ClassVar[str] = "image"
     item_name: ClassVar[str] = "single image"
-    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index")
+    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index", "name")
     report: Looks
 
     on_unreadable: Literal["skip", "stop"] = "skip"
@@ -204,7 +204,7 @@ class Images(Dataset):
                 findings.note(COARSE)
             for what in findings.odd:
                 self._tell(place, f"{item.name} is one of the images that {what}.")
-            sample = {"image": to_float(image) if self.fine else to_uint8(image), **item.groups}
+            sample = {"image": to_float(image) if self.fine else to_uint8(image), "name": item.name, **item.groups}
             return sample | ({"label": _label(item.label)} if self.labelled else {})
         raise ValueError(f"None of the {len(self.items)} images can be read any more.")
 
