@@ -133,9 +133,15 @@ class SourceDataModule(MaskedDataModule):
         self.report.classes, self.report.about = list(found.classes) if told else [], found.about
         return parts, self.report.classes, told, probe
 
+    def about(self) -> str:
+        _ = self.splits  # fills the report
+        return str(self.report)
+
     def found(self) -> str:
-        counts = super().found()  # loads the data, which fills the report
-        return f"{self.report}\n  {counts}"
+        told = [self.about(), super().found()]
+        if len(self.parts) == 1 and not self.val_ratio:
+            told.append(f"{len(self._chosen[1]):,} {NONE_HELD_OUT.format(self.item)}.")
+        return "\n  ".join(told)
 
     def load(self) -> Splits:
         train, val, (_, _, told, probe) = self.parts[0], self.parts[-1], self._read
@@ -155,7 +161,6 @@ class SourceDataModule(MaskedDataModule):
 
         fitted, own = (train, chosen[0]) if probe is None else (probe, list(range(len(probe.items))))
         if len(self.parts) == 1 and not self.val_ratio:
-            self.report.findings.note(NONE_HELD_OUT.format(self.item), count=len(chosen[1]))
             chosen = sorted({*chosen[0], *chosen[1]}), chosen[1]
         with_class = labelled_in(fitted, own), labelled_in(val, chosen[1])
         for name, own in zip(("to train on", "to validate on"), with_class, strict=True):

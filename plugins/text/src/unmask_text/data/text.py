@@ -197,9 +197,15 @@ class TextData(MaskedDataModule):
         """The words that labels stand for, sorted; of all parts of the data."""
         return sorted({name for store in self.stores.values() for name in store.classes})
 
-    def found(self) -> str:
+    def about(self) -> str:
         """What each part of the data has, and what was odd in it."""
-        told = [*(f"{name}: {store.report}" for name, store in self.stores.items()), super().found()]
+        return "\n".join(f"{name}: {store.report}" for name, store in self.stores.items())
+
+    def settled(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer}
+
+    def found(self) -> str:
+        told = [self.about(), super().found()]
         if not self.val_ratio and "val" not in self.stores:
             val = self.splits.val
             assert isinstance(val, Chosen)
