@@ -1,4 +1,4 @@
-"""Image data: images of any kind in, squares of one size out, whatever the source."""
+"""Image data: images of any kind in, images of one size out, whatever the source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from unmask.api import at_least
 from unmask.data import NUM_NAMED, SEEN, UNREADABLE, Findings, Item, Sample, Source, SourceDataModule, Unreadable
-from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
+from unmask_vision.data.augment import CenterCrop, Size, Transformed, augmentation, sides
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread
 from unmask_vision.data.reading import check_image, num_channels, read_image, to_float, to_uint8
 
@@ -23,7 +23,7 @@ HEADER_CHECK_FILES = 50_000
 
 
 class ImageData(SourceDataModule):
-    """Images ``[channels, image_size, image_size]`` of a source whose items give files, their contents, or images.
+    """Images ``[channels, height, width]`` of a source whose items give files, their contents, or images.
 
     How kinds of files become channels and values is said in `unmask_vision.data.reading`. Images are uint8, or
     float32 in [0, 1] when any of them is finer than 8 bits. Images that cannot be read are left out, and those that
@@ -35,7 +35,8 @@ class ImageData(SourceDataModule):
 
     Args:
         source: where the images come from.
-        image_size: side of the square images that the model sees, in pixels; None: images of one size, as they are.
+        image_size: of the images that the model sees, in pixels: the side of squares, or (height, width); None: images
+            of one size, as they are.
         channels: their number of channels, at least 1; None: as the first image has.
         augment: ``crop-flip`` (random resized crop, flip), ``none`` (centre crop), or a callable on samples, which
             must give images of one size.
@@ -65,7 +66,7 @@ class ImageData(SourceDataModule):
     def __init__(
         self,
         source: Source,
-        image_size: int | None = 224,
+        image_size: Size | None = 224,
         channels: int | None = 3,
         augment: Literal["crop-flip", "none"] | Callable[[Sample], Sample] = "crop-flip",
         crop_scale: tuple[float, float] = (0.2, 1.0),
@@ -74,7 +75,7 @@ class ImageData(SourceDataModule):
         **shared: Any,
     ) -> None:
         if image_size is not None:
-            check_side("image_size", image_size)
+            sides("image_size", image_size)
         if channels is not None:
             at_least(1, channels=channels)
         augmented = augmentation(augment, image_size, crop_scale, flip)
