@@ -19,7 +19,7 @@ from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.encoders.positions import refit, resample_bias
 from unmask_vision.tokenizer import PatchTokenizer
 
-SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2}
+SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 2}
 ON_CPU = ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
 
 

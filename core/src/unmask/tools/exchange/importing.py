@@ -151,7 +151,7 @@ def _part(name: str, found: State) -> State:
 
 
 def _resize(reading: Reading, found: State, model: MaskedModel) -> list[str]:
-    """Resample, in place, the tables that are of another size and that the format or the encoder knows how to resample."""
+    """Resample, in place, the tables of another size that the format or the encoder knows how to resample."""
     told = []
     for name, own in model.state_dict().items():
         given = found.get(name)

@@ -69,7 +69,8 @@ def bias_of(relative: Any, grid: Sides) -> Tensor:
         bias = relative.get_bias()
         relative.set_window_size(own)
         return bias
-    table = resample_bias(relative.relative_position_bias_table, tuple(relative.window_size), grid)
+    rows, columns = relative.window_size
+    table = resample_bias(relative.relative_position_bias_table, (rows, columns), grid)
     index = gen_relative_position_index(grid, class_token=relative.prefix_tokens > 0, device=table.device)  # [N, N]
     return table[index].permute(2, 0, 1)[None]
 
