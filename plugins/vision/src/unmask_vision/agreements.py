@@ -10,10 +10,13 @@ from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from unmask import MaskedModel
 from unmask.agreements import Agreement
 from unmask_vision.data.augment import sides
+from unmask_vision.data.module import ImageData
+from unmask_vision.data.scale import Scale
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.vit import ViTEncoder
 from unmask_vision.tokenizer import PatchTokenizer
 
+_SCALE = "vision.scale"
 Otherwise = Literal["refused", "made to agree", "told"]
 
 
@@ -100,6 +103,54 @@ class SameImages(Agreement):
             _check_channels(model, channels, "The number of channels of the images")
             _check_size(model, height, width, "The side of the images")
         return None
+
+
+class KeptScale(Agreement):
+    """What 0 and 1 stand for in numbers of images, by `data.scale`, is kept with the model, and taken again when a run
+    goes on, so that a number keeps its value when images are added.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("data.scale", "the scale that the model was trained with")
+    otherwise: ClassVar[Otherwise] = "made to agree"
+    reads_data: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        if not isinstance(model, MaskedModel) or not isinstance(data, ImageData):
+            return None
+        if _SCALE in model.agreed:
+            return _take_scale(model, data)
+        if data.numbers.scale is not None:
+            model.agreed[_SCALE] = [list(ends) for ends in data.numbers.scale]
+        return None
+
+
+class TrainedScale(Agreement):
+    """Other data of a trained model takes the scale that it was trained with, unless it names a `range` or `stats`."""
+
+    between: ClassVar[tuple[str, str]] = ("data.scale", "the scale that the model was trained with")
+    otherwise: ClassVar[Otherwise] = "made to agree"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        if isinstance(model, MaskedModel) and isinstance(data, ImageData) and _SCALE in model.agreed:
+            return _take_scale(model, data)
+        return None
+
+
+def _take_scale(model: Any, data: ImageData) -> str | None:
+    kept = Scale(*(tuple(ends) for ends in model.agreed[_SCALE]))
+    own = data.numbers.scale
+    if own == kept:
+        return None
+    if data.scale == "range" or data.stats is not None:
+        return f"The model was trained with {_ends(kept)} as 0 and 1, but `data.scale` is given and goes first."
+    data.settle(kept)
+    return f"Numbers are scaled as in training: {_ends(kept)} become 0 and 1."
+
+
+def _ends(scale: Scale) -> str:
+    pairs = [f"{low:.6g} and {high:.6g}" for low, high in zip(*scale, strict=True)]
+    return "; ".join(pairs[:3]) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
 
 
 def _tokenizer(model: L.LightningModule) -> Any:
