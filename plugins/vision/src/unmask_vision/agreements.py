@@ -143,14 +143,9 @@ def _take_scale(model: Any, data: ImageData) -> str | None:
     if own == kept:
         return None
     if data.scale == "range" or data.stats is not None:
-        return f"The model was trained with {_ends(kept)} as 0 and 1, but `data.scale` is given and goes first."
+        return f"The model was trained with {kept} as 0 and 1, but `data.scale` is given and goes first."
     data.settle(kept)
-    return f"Numbers are scaled as in training: {_ends(kept)} become 0 and 1."
-
-
-def _ends(scale: Scale) -> str:
-    pairs = [f"{low:.6g} and {high:.6g}" for low, high in zip(*scale, strict=True)]
-    return "; ".join(pairs[:3]) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
+    return f"Numbers are scaled as in training: {kept} become 0 and 1."
 
 
 def _tokenizer(model: L.LightningModule) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unmask.data import NUM_NAMED, Report
+from unmask_vision.data.scale import Scale
 
 COARSE = "are finer than 8 bits, unlike those looked at before training, and are read at 8"
 """What findings say of images that cannot be as fine as their file, for all must be alike."""
@@ -35,7 +36,7 @@ class Looks(Report):
         low: least value, pixels of 8 and 16 bits being in [0, 1].
         high: greatest value.
         fine: whether any of them is finer than 8 bits.
-        scaled: whether values have been scaled by other than their type.
+        scale: of numbers, where it is other than by their type.
         moments: number of pixels, and sums of values and of their squares, per channel ``[3, C]`` float64.
 
     Further arguments are those of `Report`.
@@ -46,7 +47,7 @@ class Looks(Report):
     low: float = float("inf")
     high: float = float("-inf")
     fine: bool = False
-    scaled: bool = False
+    scale: Scale | None = None
     moments: Tensor | None = None
 
     def see(self, image: Tensor) -> None:
@@ -69,6 +70,8 @@ class Looks(Report):
 
     def lines(self) -> Iterator[str]:
         yield from super().lines()
+        if self.scale is not None:
+            yield f"Numbers are scaled: {self.scale} become 0 and 1."
         if self.moments is None:
             return
         seen = f"The values of {self.num_images:,} image{'s' * (self.num_images != 1)}"
@@ -79,7 +82,7 @@ class Looks(Report):
             yield f"{seen} are all {self.low:.4g}: there is nothing to learn from."
         elif self.high - self.low < SMALL:
             bits = f" ({self.low * 65535:,.0f} to {self.high * 65535:,.0f} as 16-bit numbers)"
-            bits = bits if self.fine and not self.scaled else ""
+            bits = bits if self.fine and self.scale is None else ""
             yield f"{seen} lie in {span}{bits}, so near together that all images look alike.{self._advice()}"
         elif self._spread()[1].max() < SMALL_STD:
             most = float(self._spread()[1].max())
@@ -99,7 +102,7 @@ class Looks(Report):
         mean, std = self._spread()
         if not bool((std > 0).all()):
             return ""
-        if not self.scaled:
+        if self.scale is None:
             return " Scale them by what they are: `--data.scale percentiles`, or `range` or `mean-std`."
         mean_, std_ = (f"'[{', '.join(f'{number:.4g}' for number in each.tolist())}]'" for each in (mean, std))
         return (

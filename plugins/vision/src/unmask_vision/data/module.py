@@ -33,8 +33,8 @@ class ImageData(SourceDataModule):
     those that are odd (values that are not finite, too near together, or outside [0, 1]; bits that cannot be read) are
     counted and named once, before training. For that, files are decoded in full when they hold at most 64 MB together,
     else the headers of the first 50,000 are read, and 64 of the images that are finer than 8 bits; of other sources,
-    64 images of each part. What shows up only later is warned about: an unreadable image is replaced by the next one, the
-    same in every run. What is held out and which labels count is said in `SourceDataModule`.
+    64 images of each part. What shows up only later is warned about: an unreadable image is replaced by the next one,
+    the same in every run. What is held out and which labels count is said in `SourceDataModule`.
 
     Args:
         source: where the images come from.
@@ -153,8 +153,8 @@ class ImageData(SourceDataModule):
                 f"{len(scale.low)}."
             )
         self.numbers = self.numbers._replace(scale=scale)
-        self.report.scaled = scale is not None
-        self.report.fine |= self.report.scaled
+        self.report.scale = scale
+        self.report.fine |= scale is not None
         for images in self._images:
             images.read, images.fine = self.read, self.report.fine
 

@@ -25,6 +25,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from unmask.data import NUM_NAMED
+
 KINDS = ("type", "range", "percentiles", "mean-std")
 LOW, HIGH = 2, 98
 """Percentiles that become 0 and 1."""
@@ -45,6 +47,10 @@ class Scale(NamedTuple):
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __str__(self) -> str:
+        pairs = [f"{low:.6g} and {high:.6g}" for low, high in zip(*self, strict=True)]
+        return "; ".join(pairs[:NUM_NAMED]) + (f" and {len(pairs) - NUM_NAMED} more" if len(pairs) > NUM_NAMED else "")
 
     def __call__(self, image: Tensor) -> Tensor:
         """``[C, H, W]`` float, clipped to [0, 1]."""
