@@ -288,6 +288,13 @@ class Encoder(Part):
         ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed.
         """
 
+    def refit(self, name: str, tensor: Tensor) -> Tensor | None:
+        """A table of positions from weights for another grid, made to fit ``state_dict()[name]``; None: it is none.
+
+        Import calls it where the user asks for it, and reports it.
+        """
+        return None
+
     def depth(self, layer: int | None) -> int:
         """How many layers `forward` runs to answer for ``layer``."""
         if layer is not None and not 1 <= layer <= self.num_layers:
