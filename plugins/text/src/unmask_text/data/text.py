@@ -23,7 +23,7 @@ from unmask_text.data.store import Chosen, Store
 from unmask_text.tokenizer_training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
 
-VERSION = 2
+VERSION = 3
 """Raised when tokens are written to the cache in another way."""
 SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
@@ -49,7 +49,9 @@ class TextData(MaskedDataModule):
     A corpus is cut into tokens once, into memory-mapped files in ``cache_folder``, whatever its size. Documents
     are cut, at words, into pieces of at most ``max_length - 2`` tokens, as even as possible: an encoder
     adds two special tokens to each. A sample is a piece; batches are packed, so nothing is padded:
-    ``ids [T]``, ``word [T]``, ``offsets [B + 1]``, ``index [B]`` and ``label [B]`` where there are labels.
+    ``ids [T]``, ``word [T]``, ``offsets [B + 1]``, ``index [B]`` and ``label [B]`` where there are labels; ``name``, a
+    list of what each piece's document is called (``letters/1.txt``, ``reviews.csv:17``), and ``piece [B]``, its number
+    in the document, from 0.
     Order and batches are keyed as in `MaskedDataModule`, so a killed run goes on exactly where it was.
 
     What is odd about a corpus (empty documents, damaged bytes, ...) is counted, shown once before
@@ -286,7 +288,7 @@ class TextData(MaskedDataModule):
 
     def _trained_file(self, part: dict[str, Any]) -> Path:
         # neither the version nor what was found decides: a vocabulary is kept while its corpus is the same
-        corpus = {name: value for name, value in part.items() if name not in ("named", "findings")}
+        corpus = {name: value for name, value in part.items() if name not in ("named", "names", "findings")}
         return self.cache / "tokenizers" / _key(1, corpus, self.vocab_size, self.kind, self.lowercase) / FILE
 
     @property

@@ -18,7 +18,8 @@ LENGTHS = (1, 2, 9, 24)
 """Of the documents that a program is checked with, besides those of the data."""
 NOTE = (
     "`ids` are the class token, the document's tokens and the separator of each document, then padding on the right, "
-    "as the tokenizer of `unmask export --format text.transformers` writes them; `attention_mask` is 0 at padding, else 1."
+    "as the tokenizer of `unmask export --format text.transformers` writes them; `attention_mask` is 0 at padding, 1 "
+    "elsewhere."
 )
 
 

@@ -102,7 +102,7 @@ class Transformers(_Folder):
 
 
 class TransformersPretraining(_Folder):
-    """A folder for ``AutoModelForMaskedLM`` or ``ElectraForPreTraining``: the encoder with its head, and its tokenizer."""
+    """A folder for ``AutoModelForMaskedLM`` or ``ElectraForPreTraining``: the encoder, its head and its tokenizer."""
 
     def refusal(self, model: MaskedModel) -> str | None:
         told = super().refusal(model)
