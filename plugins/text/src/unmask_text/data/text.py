@@ -29,6 +29,10 @@ SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
 
 
+SHORTEST = LONGEST_WORD + SPECIAL
+"""Tokens of a sequence at least, so that a word fits in."""
+
+
 class Expected(NamedTuple):
     """The vocabulary that a model was trained with.
 
@@ -101,8 +105,8 @@ class TextData(MaskedDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=None, **shared)
-        if max_length < LONGEST_WORD + SPECIAL:
-            raise ValueError(f"`max_length` must be at least {LONGEST_WORD + SPECIAL}, but is {max_length}.")
+        if max_length < SHORTEST:
+            raise ValueError(f"`max_length` must be at least {SHORTEST}, but is {max_length}.")
         if kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, but is {kind!r}.")
         if vocab_size < LEAST[kind]:
@@ -125,6 +129,7 @@ class TextData(MaskedDataModule):
         self.val_ratio = val_ratio
         self.cache_folder = cache_folder
         self.expected: Expected | None = None
+        self.settled: dict[str, Any] = {}  # options that the model decided
         self._tokenizer: str | None = None
 
     @property
@@ -146,8 +151,17 @@ class TextData(MaskedDataModule):
     def use(self, tokenizer: str) -> None:
         """Reads the text with this tokenizer, whatever was read before."""
         if self.given_tokenizer != tokenizer:
-            self.given_tokenizer, self._tokenizer, self._splits = tokenizer, None, None
-            self.__dict__.pop("stores", None)
+            self.given_tokenizer, self._tokenizer = tokenizer, None
+            self._forget()
+
+    def shorten(self, max_length: int) -> None:
+        """Cuts documents to this length, whatever was read before."""
+        self.max_length = self.settled["max_length"] = max_length
+        self._forget()
+
+    def _forget(self) -> None:
+        self._splits = None
+        self.__dict__.pop("stores", None)
 
     def expect(self, expected: Expected) -> None:
         """Takes the vocabulary that a model was trained with, where it is still there and no other is given.
