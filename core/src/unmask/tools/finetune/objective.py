@@ -51,6 +51,10 @@ class Objective(nn.Module, ABC):
     def answer(self, outputs: Tensor) -> Tensor:
         """Outputs ``[..., C]`` as a user wants them."""
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        """The probability of each class ``[..., C]``; of regression, each number in the labels' own units."""
+        return self.answer(outputs)
+
     @abstractmethod
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         """By name, over all of a data set's rows: outputs ``[n, C]``, labels ``[n]`` or ``[n, C]``."""
@@ -81,6 +85,9 @@ class Classification(Objective):
 
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.argmax(-1)
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(-1)
 
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label = _whole(label)
@@ -164,8 +171,11 @@ class Regression(Objective):
         return (F.l1_loss if self.kind == "l1" else F.mse_loss)(outputs, target, reduction="none")
 
     def answer(self, outputs: Tensor) -> Tensor:
-        answer = outputs * self.std + self.mean
+        answer = self.shares(outputs)
         return answer.squeeze(-1) if self.flat else answer
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs * self.std + self.mean
 
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label, answer = self._wide(label).double(), outputs.double() * self.std.double() + self.mean.double()

@@ -126,8 +126,11 @@ class GraphData(MaskedDataModule):
     def classes(self) -> Sequence[str]:
         return self.graphs.classes
 
+    def about(self) -> str:
+        return str(self.graphs.report)
+
     def found(self) -> str:
-        told = str(self.graphs.report)
+        told = self.about()
         return f"{told}\n{super().found()}" if len(self.graphs.samples) > 1 else told
 
     def load(self) -> Splits:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch.utils.data import Dataset
 
 from unmask.api import at_least, nearest, quoted
@@ -39,7 +40,7 @@ class PointCloudData(SourceDataModule):
         stored_points: kept of each cloud, at least ``num_points``.
         augment: among ``rotate-x``, ``rotate-y``, ``rotate-z`` (about that axis), ``rotate`` (in all ways),
             ``scale-translate`` (Point-MAE's), ``jitter``, ``drop-points``, in that order; or a callable on samples.
-        val_ratio: share held out, in (0, 1), where the source knows no such part.
+        val_ratio: share held out, in [0, 1), where the source knows no such part.
         batch_size: clouds per device and step; Point-MAE's.
         num_workers: loading processes per device; None: by the number of clouds.
         val_batch_size: clouds per validation step; None: ``batch_size``.
@@ -143,5 +144,5 @@ class View(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         place = self.chosen[index]
         sample = self.clouds[place] | dict(self.clouds.items[place].groups)
-        sample |= {"label": int(self.clouds.label[place])} if self.labelled else {}
+        sample |= {"label": torch.as_tensor(self.clouds.label[place])} if self.labelled else {}
         return sample if self.fit is None else self.fit(sample)

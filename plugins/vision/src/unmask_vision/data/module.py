@@ -41,7 +41,7 @@ class ImageData(SourceDataModule):
             must give images of one size.
         crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
         flip: whether ``crop-flip`` mirrors half of the images left and right.
-        val_ratio: share of images held out, in (0, 1), where the source knows no such part.
+        val_ratio: share of images held out, in [0, 1), where the source knows no such part.
         batch_size: training images per device and step.
         num_workers: loading processes per device; None: by the number of images.
         val_batch_size: images per validation step; None: ``batch_size``.
@@ -54,7 +54,7 @@ class ImageData(SourceDataModule):
     sample_name: ClassVar[str] = "images"
     item: ClassVar[str] = "image"
     item_name: ClassVar[str] = "single image"
-    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index")
+    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index", "name")
     report: Looks
 
     on_unreadable: Literal["skip", "stop"] = "skip"
@@ -204,7 +204,7 @@ class Images(Dataset):
                 findings.note(COARSE)
             for what in findings.odd:
                 self._tell(place, f"{item.name} is one of the images that {what}.")
-            sample = {"image": to_float(image) if self.fine else to_uint8(image), **item.groups}
+            sample = {"image": to_float(image) if self.fine else to_uint8(image), "name": item.name, **item.groups}
             return sample | ({"label": _label(item.label)} if self.labelled else {})
         raise ValueError(f"None of the {len(self.items)} images can be read any more.")
 
