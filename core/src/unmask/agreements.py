@@ -4,6 +4,9 @@ Model and data are configured apart, so nothing but a comparison tells whether t
 the rates of sounds and of a front end, lengths, kinds of labels. Each such comparison is an `Agreement`, registered
 in the group ``unmask.agreements`` like any component; its docstring is its row in the table of the documentation. A run
 is held against those of core and of the packages that its model and its data come from.
+
+What an agreement changes of an option, it notes in ``settled`` of the model or of the data, a dict of values by the
+names of options: the ``config.yaml`` of the run has them in place of those given.
 """
 
 from __future__ import annotations

@@ -301,6 +301,17 @@ class Encoder(Part):
             raise ValueError(f"`layer` must be in [1, {self.num_layers}], the encoder's layers, but is {layer}.")
         return layer or self.num_layers
 
+    def program(self, tokens: Tokens, pool: str | None) -> Any:
+        """How codes are computed from dense inputs, an `unmask.api.Program`, where tokens are packed or no tensors.
+
+        None, as here: programs (``onnx``, ``torch-export``) are traced from the batch on, which must then be dense.
+
+        Args:
+            tokens: of some samples.
+            pool: as in `Latent.pool`; None: all codes.
+        """
+        return None
+
 
 class Predictor(Part):
     """Answers at the asked places, from codes and from where things lie, never from hidden values."""
