@@ -19,9 +19,11 @@ from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage
 
 from unmask.api import nearest, quoted
 from unmask.data import Findings, data_alone
+from unmask_graph.data.categories import Categories, asked, check_columns, kinds_of_numbers
 from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.sources import GraphSource
+from unmask_graph.data.values import table_of
 
 SAFE: list[type] = [
     Data, HeteroData, TemporalData, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage, NodeStorage, EdgeStorage,
@@ -49,6 +51,9 @@ class PyGData(GraphData):
         split: which, where ``train_mask`` has several columns; counted from 0.
         num_kinds: F, where ``x`` is kinds of nodes; None: the largest kind and one. The same for all parts of a data
             set makes them alike: 28 for `ZINC`.
+        categories: columns of ``x`` by number that are kinds of things, each made one-hot, perhaps with the kinds that
+            each may have.
+        edge_categories: the same of ``edge_attr``.
 
     Raises:
         ValueError: in `setup`, no such data set, files that are missing and may not be fetched, or graphs
@@ -65,9 +70,11 @@ class PyGData(GraphData):
         download: bool = False,
         split: int = 0,
         num_kinds: int | None = None,
+        categories: Categories = None,
+        edge_categories: Categories = None,
         **shared: Any,
     ) -> None:
-        source = PyGSource(name, root, options=options, download=download, split=split, num_kinds=num_kinds)
+        source = PyGSource(name, root, options, download, split, num_kinds, categories, edge_categories)
         super().__init__(source=source, **shared)
 
 
@@ -81,13 +88,18 @@ class PyGSource(GraphSource):
     download: bool = False
     split: int = 0
     num_kinds: int | None = None
+    categories: Categories = None
+    edge_categories: Categories = None
 
     def prepare(self) -> None:
         self._opened(whole=False)  # one process fetches and processes it, before all others read it
 
     def read(self, findings: Findings) -> RawGraphs:
         named = [(f"Graph {number}", data) for number, data in enumerate(self._opened())]
-        return graphs_of(named, findings, split=self.split, num_kinds=self.num_kinds)
+        return graphs_of(
+            named, findings, split=self.split, num_kinds=self.num_kinds, categories=self.categories,
+            edge_categories=self.edge_categories,
+        )  # fmt: skip
 
     def _opened(self, whole: bool = True) -> list[Any]:
         known = {name for name in dir(torch_geometric.datasets) if name[0].isupper()}
@@ -119,18 +131,26 @@ class PyGSource(GraphSource):
 
 
 def graphs_of(
-    named: Iterable[tuple[str, Any]], findings: Findings, split: int = 0, num_kinds: int | None = None
+    named: Iterable[tuple[str, Any]],
+    findings: Findings,
+    split: int = 0,
+    num_kinds: int | None = None,
+    categories: Categories = None,
+    edge_categories: Categories = None,
 ) -> RawGraphs:
     """Graphs of PyG's ``Data`` objects: ``x``, ``edge_index``, ``edge_attr``, ``y``, ``train_mask``, ...
 
-    ``y`` of one row is the class of the graph, of as many as nodes (in every graph) that of the nodes; floating point
-    is a number to predict. ``edge_weight`` is the last of an edge's values.
+    ``y`` of as many rows as nodes (in every graph) is the class of each node, any other that of the graph; floating
+    point is a number to predict. A graph may have several numbers, or several classes at once, 0 or 1 for each.
+    ``edge_weight`` is the last of an edge's values.
 
     Args:
         named: one or more, and what errors call them.
         findings: is told of what is not read.
         split: column of masks.
         num_kinds: see `PyGData`.
+        categories: see `PyGData`.
+        edge_categories: see `PyGData`.
 
     Raises:
         ValueError: another kind of object, no ``edge_index``, or labels of neither kind.
@@ -145,7 +165,9 @@ def graphs_of(
         RawGraph(data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes)
         for name, data in checked
     ]
-    if width := _kinds(raw, num_kinds):
+    names, kinds = _with_kinds(raw, "x", "categories", categories, findings)
+    edge_names, _ = _with_kinds(raw, "edge_values", "edge_categories", edge_categories, findings)
+    if not kinds and (width := _kinds(raw, num_kinds)):
         for graph in raw:
             graph.x = torch.nn.functional.one_hot(graph.x[:, 0].long(), width)
         features = "kinds as features (`x` of whole numbers, one-hot)"
@@ -153,7 +175,7 @@ def graphs_of(
     read = {*READ, *(MASKS if masks else ())}
     for key in sorted({str(key) for data in datas for key in data.keys()} - read):  # noqa: SIM118
         findings.note(UNREAD, f"`{key}`")
-    return RawGraphs(raw, _classes(raw), masks, features=features)
+    return RawGraphs(raw, _classes(raw), masks, names, features, edge_names)
 
 
 def _refuse(self: Any) -> None:
@@ -167,7 +189,8 @@ def _refuse(self: Any) -> None:
 def _checked(given: Any, name: str) -> Data:
     """A ``Data`` with tensors where there must be such."""
     if not isinstance(given, Data):
-        raise ValueError(f"{name} must be a `Data` with one kind of nodes, but is a `{type(given).__name__}`.")
+        way = "; `to_homogeneous()` makes a `Data` of it" if isinstance(given, HeteroData) else ""
+        raise ValueError(f"{name} must be a `Data` with one kind of nodes, but is a `{type(given).__name__}`{way}.")
     data = copy.copy(given)
     for key in ("x", "edge_index", "edge_attr", "edge_weight", "y", *MASKS):
         value = getattr(data, key, None)
@@ -227,23 +250,62 @@ def _kinds(raw: list[RawGraph], num_kinds: int | None) -> int:
     return num_kinds or int(numbers[-1]) + 1
 
 
+def _with_kinds(
+    raw: list[RawGraph], what: str, option: str, categories: Categories, findings: Findings
+) -> tuple[list[str], bool]:
+    """Puts columns of kinds as one-hot ones after the others; the names of all columns, and whether there were such."""
+    kinds = asked(categories)
+    if not kinds:
+        return [], False
+    given = [getattr(graph, what) for graph in raw]
+    if any(one is None for one in given):
+        raise ValueError(f"`{option}` must be None for graphs without {_WORDS[what]}, but is {categories}.")
+    tables = [table_of(one, _WORDS[what].capitalize(), graph.name) for one, graph in zip(given, raw, strict=True)]
+    width = min(table.shape[1] for table in tables)
+    check_columns(option, kinds, [str(number) for number in range(width)], _WORDS[what])
+    names = [str(number) for number in range(width) if str(number) not in kinds]
+    parts = [[table[:, [int(name) for name in names]]] for table in tables]
+    for column, known in kinds.items():
+        own, hot = kinds_of_numbers([table[:, int(column)] for table in tables], column, known, findings)
+        names += own
+        for part, one in zip(parts, hot, strict=True):
+            part.append(one)
+    for graph, part in zip(raw, parts, strict=True):
+        setattr(graph, what, torch.cat(part, dim=1))
+    return names, True
+
+
+_WORDS = {"x": "features", "edge_values": "edge values"}
+
+
 def _label(data: Data, per_node: bool, name: str) -> Any:
     y = data.y
     if y is None:
         return None
     if per_node:
         return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.numel() != 1:
-        raise ValueError(f"{name} must have one label, or one per node, but `y` has the shape {tuple(y.shape)}.")
-    return y.item()
+    if y.numel() == 1:
+        return y.item()
+    if y.numel() == 0 or y.numel() != max(y.shape):
+        raise ValueError(
+            f"{name} must have labels in one row, or one per node, but `y` has the shape {tuple(y.shape)}."
+        )
+    if not y.is_floating_point() and bool(((y != 0) & (y != 1) & (y >= 0)).any()):
+        raise ValueError(
+            f"{name} must have 0 or 1 for each of several classes in `y`, or numbers of floating point to predict, but "
+            f"has {int(y.max())}."
+        )
+    return tuple(y.flatten().tolist())
 
 
 def _classes(raw: list[RawGraph]) -> list[str]:
     """Numbers up to the largest label, or of columns where a node may have several; none of numbers to predict."""
-    labels = [torch.as_tensor(graph.label) for graph in raw if graph.label is not None and graph.num_nodes]
+    given = [graph.label for graph in raw if graph.label is not None and graph.num_nodes]
+    labels = [torch.as_tensor(label) for label in given]
     if not labels or labels[0].is_floating_point():
         return []
-    num_classes = labels[0].shape[-1] if labels[0].ndim > 1 else max(int(label.max()) for label in labels) + 1
+    several = isinstance(given[0], tuple) or labels[0].ndim > 1
+    num_classes = labels[0].shape[-1] if several else max(int(label.max()) for label in labels) + 1
     return [str(number) for number in range(num_classes)]
 
 
