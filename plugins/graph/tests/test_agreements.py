@@ -16,6 +16,8 @@ from unmask_graph.data import GraphFilesData
 from unmask_graph.data.links import LinkData
 from unmask_graph.encoders.gat import GATEncoder
 from unmask_graph.encoders.gcn import GCNEncoder
+from unmask_graph.encoders.gps import GPSEncoder
+from unmask_graph.encoders.sage import SAGEEncoder
 from unmask_graph.methods.graphmae import GraphMAE
 from unmask_graph.methods.graphmae2 import GraphMAE2
 from unmask_graph.methods.maskgae import MaskGAE
@@ -64,8 +66,8 @@ def test_values_of_edges(tmp_path: Path) -> None:
     reading = GATEncoder(2, 8, edge_width=3)
     told = compared(GraphMAE(num_features=2, width=8), weighted)
     assert told == [
-        "The data has 3 values for each edge (weights or features), which GATEncoder does not read; `--model.encoder "
-        "graph.gat --model.encoder.num_features 2 --model.encoder.edge_width 3` does."
+        "The data has 3 values for each edge (weights or features), which GATEncoder does not read; "
+        "`--model.edge_width 3` makes it read them."
     ]
     for model, name in (
         (GraphMAE(num_features=2, kind="gin", width=8), "GIN"),
@@ -73,17 +75,40 @@ def test_values_of_edges(tmp_path: Path) -> None:
         (GraphMAE2(num_features=2, width=8), "GAT"),
     ):
         assert f"which {name}Encoder does not read" in compared(model, weighted)[0]
-    for model in (GraphMAE(encoder=reading), MaskGAE(encoder=reading)):
+    assert "SAGEEncoder does not read; it can read none" in compared(GraphMAE(encoder=SAGEEncoder(2, 8)), weighted)[0]
+    assert (
+        "GCNEncoder does not read; it can read at most one" in compared(MaskGAE(num_features=2, width=8), weighted)[0]
+    )
+    for model in (
+        GraphMAE(encoder=reading),
+        MaskGAE(encoder=reading),
+        GraphMAE(num_features=2, width=8, edge_width=3),
+        GraphMAE(num_features=2, kind="gin", width=8, edge_width=3),
+        GraphMAE2(num_features=2, width=8, edge_width=3),
+        GraphMAE(encoder=GPSEncoder(2, 8, edge_width=3)),
+    ):
         assert compared(model, weighted) == []
     for model in (
         GraphMAE(num_features=2, width=8),
         MaskGAE(num_features=2, width=8),
         MaskGAE(encoder=GATEncoder(2, 8, edge_width=1)),
+        MaskGAE(num_features=2, width=8, edge_width=1),
     ):
         assert compared(model, bare) == []  # an edge that may be hidden has the value 1
     for encoder, there, graphs in ((reading, None, bare), (GATEncoder(2, 8, edge_width=2), 3, weighted)):
         with pytest.raises(ValueError, match=rf"`edge_width` .* must be {there}, .*, but is {encoder.edge_width}"):
             compared(GraphMAE(encoder=encoder), graphs)
+    for make, told in (
+        (lambda: GCNEncoder(2, 8, edge_width=3), "`edge_width` must be at most 1 for GCNEncoder, but is 3"),
+        (lambda: GATEncoder(2, 8, edge_width=0), "`edge_width` must be at least 1, but is 0"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            make()
+    (tmp_path / "below").mkdir()
+    negative = data(tmp_path / "below", num_values=1)
+    negative.graphs.samples[0]["edge_values"][3] = -0.5
+    with pytest.raises(ValueError, match=r"must have weights of edges of at least 0 for GCNEncoder, .* has -0\.5"):
+        compared(MaskGAE(num_features=2, width=8, edge_width=1), negative)
     decoder = GATDecoder(8, 2, edge_width=2)
     with pytest.raises(ValueError, match=r"`edge_width` of `model` must be 3, .*, but is 2"):
         compared(GraphMAE(num_features=2, width=8, predictor=decoder), weighted)

@@ -425,7 +425,10 @@ def hetero() -> HeteroData:
         (graph(y=torch.tensor([0, 1, 0]), train_mask=torch.ones(2).bool(), test_mask=torch.ones(2).bool()),
          "`train_mask` must have one value for each of 3 nodes, but has 2"),
         (Batch.from_data_list([graph()]), "must hold data alone, but asks for `torch_geometric.data.batch."),
-        (hetero(), "Graph 0 must be a `Data` with one kind of nodes, but is a `HeteroData`"),
+        (hetero(), r"must be a `Data` with one kind of nodes, but is a `HeteroData`; `to_homogeneous\(\)` makes"),
+        ([graph(y=torch.tensor([[0, 3]]))], "must have 0 or 1 for each of several classes in `y`, .* but has 3"),
+        ([graph(y=torch.rand(1, 2)), graph(y=torch.rand(1, 4))], "Graph 1 must have 2 labels as Graph 0, .* but has 4"),
+        ([graph(y=torch.rand(2, 2))], r"must have labels in one row, or one per node, but `y` has the shape \(2, 2\)"),
         ((hetero().to_dict(), {}, HeteroData), "with one kind of nodes, but is a `HeteroData`"),
     ],
 )  # fmt: skip
@@ -433,6 +436,15 @@ def test_what_is_no_graph_is_one_plain_line(tmp_path: Path, whole: Any, told: st
     with pytest.raises(ValueError, match=told) as error:
         saved(tmp_path, whole).graphs  # noqa: B018
     assert "\n" not in str(error.value)
+
+
+def test_several_labels_of_a_graph(tmp_path: Path) -> None:
+    whole = [graph(y=torch.tensor([[n / 2, float("nan")]])) for n in (3, 4, 5)]
+    data = saved(tmp_path, whole, batch_size=3, val_ratio=0)
+    assert str(next(iter(data.val_dataloader()))["label"].tolist()) == "[[1.5, nan], [2.0, nan], [2.5, nan]]"
+    data = saved(tmp_path, [graph(y=torch.tensor([[n, 1, -1]])) for n in (0, 1)], batch_size=2, val_ratio=0)
+    assert next(iter(data.val_dataloader()))["label"].tolist() == [[0, 1, -100], [1, 1, -100]]
+    assert list(data.classes) == ["0", "1", "2"]
 
 
 def test_labels_that_are_not_finite_are_none(tmp_path: Path) -> None:
@@ -609,9 +621,9 @@ def test_attributes_of_graphs_are_numbers_to_predict(tmp_path: Path) -> None:
     data = write_tu(tmp_path, graph_attributes="0.5\nnan\n", node_labels="0\n1\n1\n2\n")
     assert data.graphs.samples[0]["label"] == 0.5 and not data.classes
     assert data.report["num_unlabelled"] == 1
-    data = write_tu(tmp_path, graph_attributes="0.5, 1\n2, 3\n")
-    assert "label" not in data.graphs.samples[0]
-    assert "1 parts of the labels of graphs are not read: 2 graph attributes." in data.found()
+    data = write_tu(tmp_path, graph_attributes="0.5, 1\n2, nan\n")
+    assert str([sample["label"] for sample in data.graphs.samples]) == "[(0.5, 1.0), (2.0, nan)]"
+    assert next(iter(data.val_dataloader()))["label"].shape == (2, 2) and data.report["num_unlabelled"] == 0
     data = write_tu(tmp_path, graph_labels="3, 4\n7, 4\n")
     assert [sample["label"] for sample in data.graphs.samples] == [0, 1] and data.classes == ["3", "7"]
     assert "1 further columns of graph labels, graph attributes, beside graph labels." in data.found()

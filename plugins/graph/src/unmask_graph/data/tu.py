@@ -23,7 +23,7 @@ class TUData(GraphData):
     """Many small graphs with a class each (MUTAG, PROTEINS, IMDB-BINARY, ...), in either of two layouts.
 
     TU Dortmund's: a folder with ``NAME_A.txt``, ``NAME_graph_indicator.txt``, ``NAME_graph_labels.txt`` (classes) or
-    ``NAME_graph_attributes.txt`` (a number to predict; several are not read), and perhaps ``NAME_node_labels.txt``,
+    ``NAME_graph_attributes.txt`` (one number to predict or several), and perhaps ``NAME_node_labels.txt``,
     ``NAME_node_attributes.txt``, ``NAME_edge_labels.txt``, ``NAME_edge_attributes.txt``. Edge labels (one-hot) and edge
     attributes become edge values. Each column of labels of nodes or edges is one-hot.
 
@@ -88,10 +88,10 @@ class TUSource(GraphSource):
         for part in table.not_read:
             findings.note(NOT_READ, part)
         classes: list[str] = []
-        labels: list[Any] = [None] * (len(table.offsets) - 1)
-        if table.graph_labels is not None and table.graph_labels.dtype.kind == "f":
-            labels = table.graph_labels.tolist()
-        elif table.graph_labels is not None:
+        labels: list[Any]
+        if table.graph_labels.dtype.kind == "f":
+            labels = [row[0] if len(row) == 1 else tuple(row) for row in table.graph_labels.tolist()]
+        else:
             names, numbers = np.unique(table.graph_labels, return_inverse=True)
             classes, labels = [str(one) for one in names], numbers.tolist()
         raw = []
@@ -111,7 +111,7 @@ class _Table(NamedTuple):
         offsets: ``[G + 1]``, of nodes.
         edges: ``[2, E]``, ordered by graph, numbered through all graphs.
         edge_offsets: ``[G + 1]``.
-        graph_labels: ``[G]``, int of classes or float of numbers to predict; None: there are none that are read.
+        graph_labels: int ``[G]`` of classes, or float ``[G, C]`` of numbers to predict.
         tags: ``[T, K]`` int, or None.
         attributes: ``[T, A]``, or None.
         edge_values: ``[E, V]``, or None.
@@ -121,7 +121,7 @@ class _Table(NamedTuple):
     offsets: np.ndarray
     edges: np.ndarray
     edge_offsets: np.ndarray
-    graph_labels: np.ndarray | None
+    graph_labels: np.ndarray
     tags: np.ndarray | None
     attributes: np.ndarray | None
     edge_values: np.ndarray | None
@@ -204,9 +204,10 @@ def _read_tu(prefix: Path) -> _Table:
 
     edges = table("A", np.int64, True).T - 1  # type: ignore[union-attr]
     owner = table("graph_indicator", np.int64, True)[:, 0] - 1  # type: ignore[index]
-    labels, num_graphs, not_read = _graph_labels(table("graph_labels", np.int64), table("graph_attributes", np.float64))
-    if num_graphs is None:
+    labels, not_read = _graph_labels(table("graph_labels", np.int64), table("graph_attributes", np.float64))
+    if labels is None:
         raise ValueError(f"there is neither `{prefix.name}_graph_labels.txt` nor `{prefix.name}_graph_attributes.txt`.")
+    num_graphs = len(labels)
     if (np.diff(owner) < 0).any() or owner.min(initial=0) < 0 or owner.max(initial=0) >= num_graphs:
         raise ValueError(f"`{prefix.name}_graph_indicator.txt` must count up from 1 to {num_graphs}.")
     if edges.size and (edges.min() < 0 or edges.max() >= len(owner)):
@@ -233,20 +234,14 @@ def _read_tu(prefix: Path) -> _Table:
     )  # fmt: skip
 
 
-def _graph_labels(
-    classes: np.ndarray | None, numbers: np.ndarray | None
-) -> tuple[np.ndarray | None, int | None, tuple[str, ...]]:
-    """Labels of graphs ``[G]``, G, and what is not read of them."""
-    chosen = classes if classes is not None else numbers
-    if chosen is None:
-        return None, None, ()
+def _graph_labels(classes: np.ndarray | None, numbers: np.ndarray | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Classes ``[G]``, or numbers ``[G, C]``, and what is not read of them."""
     if classes is None:
-        one = chosen.shape[1] == 1
-        return chosen[:, 0] if one else None, len(chosen), () if one else (f"{chosen.shape[1]} graph attributes",)
+        return numbers, ()
     not_read = [f"{classes.shape[1] - 1} further columns of graph labels"] if classes.shape[1] > 1 else []
     if numbers is not None:
         not_read.append("graph attributes, beside graph labels")
-    return classes[:, 0], len(classes), tuple(not_read)
+    return classes[:, 0], tuple(not_read)
 
 
 def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str]:
