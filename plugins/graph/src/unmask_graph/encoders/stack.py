@@ -121,6 +121,8 @@ class GraphEncoder(Encoder):
                 features = self._shown_nodes(x, mask)
         else:
             raise ValueError(f"{type(self).__name__} works on a Graph or on Edges, but the tokens lie on a {layout}.")
+        if values is None and self.edge_width == 1:
+            values = x.new_ones(edges.shape[1], 1)  # as the tokens of edges without values have it
         self._check(x, values)
 
         if self.training and self.drop_edge:
