@@ -152,6 +152,7 @@ def test_labels_of_graphs_from_a_table(tmp_path: Path) -> None:
     assert [sample["label"] for sample in data.graphs.samples] == [0, -100, 1] and data.classes == ["x", "y"]
     assert "1 graphs have no row in `graphs`: b." in data.found()
     assert "1 rows of `graphs` are of no graph: d." in data.found()
+    assert "2 columns of `graphs` are not read: `homo`, `lumo`." in data.found()
     data = tables(tmp_path, edges, label="homo", **where)
     assert str([sample["label"] for sample in data.graphs.samples]) == "[0.5, nan, nan]"
     data = tables(tmp_path, edges, label=["homo", "lumo"], batch_size=3, val_ratio=0, **where)
@@ -348,7 +349,13 @@ def test_names_of_graphs_and_nodes(tmp_path: Path) -> None:
     data = tables(tmp_path, many, val_ratio=0.25)
     held = next(iter(data.val_dataloader()))["name"]
     assert data.token_names("val", 0) == [f"a{held[0][1]}", f"b{held[0][1]}"]
-    assert saved(tmp_path, graph()).token_names("train", 0) is None
+    data = saved(tmp_path, graph())
+    assert data.token_names("train", 0) is None and next(iter(data.val_dataloader()))["name"] == ["graphs.pt"]
+    data = saved(tmp_path, [graph(name="ring", node_names=["a", "b", "c"]), graph(node_names=["d", "e", "f"])])
+    assert [sample["name"] for sample in data.graphs.samples] == ["ring", "graphs 1"]
+    assert data.graphs.samples[1]["node_names"] == ["d", "e", "f"]
+    with pytest.raises(ValueError, match="`node_names` of Graph 0 must be a list of 3 words"):
+        saved(tmp_path, graph(node_names=["a"])).graphs  # noqa: B018
     parts = tables(tmp_path, EDGES, nodes, sampling=ClusterSampling(2), batch_size=2)
     batch = next(iter(parts.val_dataloader()))
     names = [*(parts.token_names("val", 0) or []), *(parts.token_names("val", 1) or [])]

@@ -20,6 +20,7 @@ NOTHING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 
 TEXT = "columns of text are left out"
 NOT_READ = "columns are not read where there are several graphs"
+GRAPHS_NOT_READ = "columns of `graphs` are not read"
 NOT_ASKED = "columns `label` are left out, since others are asked for"
 
 
@@ -58,6 +59,9 @@ def graphs_of_tables(
         )
         for table, x, value, own in zip(tables, features, values, found.labels, strict=True)
     ]  # fmt: skip
+    for name in tables[0].graph if of_graphs else ():
+        if found.per_node or name not in found.columns:
+            findings.note(GRAPHS_NOT_READ, f"`{name}`")
     if len(tables) > 1 and any("split" in table.nodes for table in tables):
         findings.note(NOT_READ, "`split`")
     masks = _masks(tables[0]) if len(tables) == 1 and found.per_node else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +128,11 @@ class GraphFilesSource(GraphSource):
                 raise ValueError(f"`{option}` must be None for {endings[0]} files, but is {given!r}.")
         if endings == [".pt"]:
             read = [(path, number, data) for path in files for number, data in enumerate(read_pt(path))]
+            num_graphs = Counter(path for path, _, _ in read)
             return graphs_of(
                 [(_name(path, number, len(files)), data) for path, number, data in read],
                 findings,
+                [path.name if num_graphs[path] == 1 else f"{path.stem} {number}" for path, number, _ in read],
                 num_kinds=self.num_kinds,
                 categories=self.categories,
                 edge_categories=self.edge_categories,

@@ -98,7 +98,8 @@ class ImportsSource(GraphSource):
     def read(self, findings: Findings) -> RawGraphs:
         stored = self._stored()
         x = np.unpackbits(stored["words"], axis=1, count=self.num_words).astype(np.float32)
-        graph = RawGraph(x, stored["edges"], label=stored["label"], name="The import graph")
+        names = [str(name) for name in stored["modules"]]
+        graph = RawGraph(x, stored["edges"], label=stored["label"], name="The import graph", node_names=names)
         return RawGraphs([graph], [str(name) for name in stored["classes"]], features="words")
 
     @property

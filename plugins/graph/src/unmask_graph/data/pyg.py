@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ SAFE: list[type] = [
     Data, HeteroData, TemporalData, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage, NodeStorage, EdgeStorage,
 ]  # fmt: skip
 """What PyG's files hold beside tensors; none of it runs anything."""
-READ = ("x", "edge_index", "edge_attr", "edge_weight", "y", "adj_t", "num_nodes")
+READ = ("x", "edge_index", "edge_attr", "edge_weight", "y", "adj_t", "num_nodes", "name", "node_names")
 MASKS = ("train_mask", "val_mask", "test_mask")
 MOST_KINDS = 1000
 """A column of larger whole numbers is not taken for kinds of nodes."""
@@ -133,6 +133,7 @@ class PyGSource(GraphSource):
 def graphs_of(
     named: Iterable[tuple[str, Any]],
     findings: Findings,
+    titles: Sequence[str] = (),
     split: int = 0,
     num_kinds: int | None = None,
     categories: Categories = None,
@@ -142,11 +143,12 @@ def graphs_of(
 
     ``y`` of as many rows as nodes (in every graph) is the class of each node, any other that of the graph; floating
     point is a number to predict. A graph may have several numbers, or several classes at once, 0 or 1 for each.
-    ``edge_weight`` is the last of an edge's values.
+    ``edge_weight`` is the last of an edge's values. ``name`` is that of the graph, ``node_names`` a list of its nodes'.
 
     Args:
         named: one or more, and what errors call them.
         findings: is told of what is not read.
+        titles: their own names, where a ``Data`` has no ``name``; empty: as errors call them.
         split: column of masks.
         num_kinds: see `PyGData`.
         categories: see `PyGData`.
@@ -162,9 +164,12 @@ def graphs_of(
     per_node &= any(len(label) != 1 for label in labels)
     features = "features"
     raw = [
-        RawGraph(data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes)
-        for name, data in checked
-    ]
+        RawGraph(
+            data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes,
+            title=_word(data, "name") or title, node_names=_node_names(data, name),
+        )
+        for (name, data), title in zip(checked, titles or [name for name, _ in checked], strict=True)
+    ]  # fmt: skip
     names, kinds = _with_kinds(raw, "x", "categories", categories, findings)
     edge_names, _ = _with_kinds(raw, "edge_values", "edge_categories", edge_categories, findings)
     if not kinds and (width := _kinds(raw, num_kinds)):
@@ -217,6 +222,21 @@ def _checked(given: Any, name: str) -> Data:
         least = "a whole number of at least 0" if data.x is None else f"{len(data.x):,}, the rows of `x`"
         raise ValueError(f"`num_nodes` of {name} must be {least}, but is {count!r:.40}.")
     return data
+
+
+def _word(data: Data, key: str) -> str:
+    """A word that the graph has; ``""``: it has none."""
+    value = getattr(data, key, "")
+    return value if isinstance(value, str) else ""
+
+
+def _node_names(data: Data, name: str) -> list[str] | None:
+    given = getattr(data, "node_names", None)
+    if given is None:
+        return None
+    if not isinstance(given, list | tuple | np.ndarray) or len(given) != data.num_nodes:
+        raise ValueError(f"`node_names` of {name} must be a list of {data.num_nodes} words, one for each node.")
+    return [str(one) for one in given]
 
 
 def _edge_values(data: Data) -> Tensor | None:

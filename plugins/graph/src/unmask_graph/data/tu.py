@@ -101,6 +101,7 @@ class TUSource(GraphSource):
             values = None if table.edge_values is None else table.edge_values[first:last]
             edges = table.edges[:, first:last] - start
             raw.append(RawGraph(x, edges, values, labels[number], f"Graph {number}", int(end - start)))
+            raw[-1].title = f"{prefix.stem if prefix.suffix == '.txt' else prefix.name} {number}"
         return RawGraphs(raw, classes, features=what)
 
 
