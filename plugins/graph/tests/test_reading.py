@@ -206,6 +206,7 @@ def test_columns_of_kinds(tmp_path: Path) -> None:
         in data.found()
     )
     assert "1 columns of kinds have empty cells, which have 0 for every kind: `chain` (1)." in data.found()
+    assert tables(tmp_path, edges, nodes, categories="atom").num_features == 3
     fixed = tables(tmp_path, edges, nodes, categories={"atom": [1, 6, 10]})
     assert fixed.graphs.samples[0]["x"].tolist() == [[1, 0, 1, 0], [2, 0, 0, 1], [3, 0, 1, 0]]
     for options, told in (

@@ -13,8 +13,8 @@ from torch.nn.functional import one_hot
 from unmask.api import nearest, quoted
 from unmask.data import Findings, label_of
 
-Categories = list[str | int] | dict[str | int, list[str | int]] | None
-"""Columns by name or number; or of each the kinds that it may have."""
+Categories = str | list[str | int] | dict[str | int, list[str | int]] | None
+"""One column or several, by name or number; or of each the kinds that it may have."""
 
 MOST_KINDS = 1000
 """A column of more kinds is not made one-hot."""
@@ -26,7 +26,8 @@ def asked(categories: Categories) -> dict[str, list[str] | None]:
     """Names of columns, and the kinds that each may have; None: those that there are."""
     if isinstance(categories, Mapping):
         return {str(column): [str(kind) for kind in kinds] for column, kinds in categories.items()}
-    return {str(column): None for column in categories or ()}
+    columns = [categories] if isinstance(categories, str) else categories or ()
+    return {str(column): None for column in columns}
 
 
 def check_columns(option: str, wanted: Iterable[str], there: Sequence[str], what: str) -> None:
