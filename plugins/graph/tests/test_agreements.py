@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from unmask.api import main
 from unmask.losses import MSELoss
-from unmask_graph.agreements import EdgeValues, NumFeatures, OneFeature
+from unmask_graph.agreements import EdgeValues, FeatureNames, NumFeatures, OneFeature
 from unmask_graph.data import GraphFilesData
 from unmask_graph.data.links import LinkData
 from unmask_graph.encoders.gat import GATEncoder
@@ -49,6 +49,25 @@ def test_the_number_of_features(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match=r"`model\.num_features` must be 3, .* \(3 features\), but is 2"):
                 compared(model, given)
     assert compared(GraphMAE(num_features=3, width=8), graphs) == []
+
+
+def test_names_of_features_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    def table(name: str, kinds: str) -> GraphFilesData:
+        (tmp_path / "edges.csv").write_text("source,target\na,b\nb,c\n")
+        nodes = "".join(f"{node},{kind},1\n" for node, kind in zip("abc", kinds, strict=True))
+        (tmp_path / name).write_text(f"id,atom,age\n{nodes}")
+        return GraphFilesData(str(tmp_path / "edges.csv"), nodes=str(tmp_path / name), categories=["atom"])
+
+    model = GraphMAE(num_features=4, width=8)
+    check = FeatureNames().check
+    assert check(model, table("one.csv", "CNO")) is None
+    assert model.agreed == {"graph.features": ["age", "atom=C", "atom=N", "atom=O"]}
+    assert check(model, table("two.csv", "OCN")) is None
+    with pytest.raises(ValueError, match=r"must have the 4 features .* has 'atom=S' instead of 'atom=O'"):
+        check(model, table("three.csv", "SCN"))
+    with pytest.raises(ValueError, match=r"must have the 4 features that the checkpoint .* has 3 of them"):
+        check(model, table("four.csv", "CNN"))
+    assert check(model, data(tmp_path)) is None  # columns of tensors have no names
 
 
 def test_a_cosine_of_one_feature(tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def test_options_of_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     nx.write_graphml(nx.path_graph(3), tmp_path / "a.graphml")
     torch.save(graph(), tmp_path / "a.pt")
     given: tuple[tuple[str, str, Any], ...] = (
-        ("a.graphml", "header", True), ("a.graphml", "graph_column", "g"), ("a.pt", "label", "y"),
+        ("a.graphml", "header", True), ("a.graphml", "graph_column", "g"),
         ("a.pt", "graphs", "g.csv"), ("a.graphml", "num_kinds", 3), ("a.pt", "delimiter", ","),
     )  # fmt: skip
     for name, option, value in given:
@@ -450,6 +450,12 @@ def test_several_labels_of_a_graph(tmp_path: Path) -> None:
     whole = [graph(y=torch.tensor([[n / 2, float("nan")]])) for n in (3, 4, 5)]
     data = saved(tmp_path, whole, batch_size=3, val_ratio=0)
     assert str(next(iter(data.val_dataloader()))["label"].tolist()) == "[[1.5, nan], [2.0, nan], [2.5, nan]]"
+    for label, chosen in ((0, "1.5"), (["1", 0], "(nan, 1.5)")):
+        assert str(saved(tmp_path, whole, label=label).graphs.samples[0]["label"]) == chosen
+    with pytest.raises(ValueError, match="`label` must name columns of `y`, but has '2'; nearest: `0`, `1`"):
+        saved(tmp_path, whole, label=2).graphs  # noqa: B018
+    given = graph(y=torch.tensor([[0, 1], [1, 1], [0, 0]]))
+    assert saved(tmp_path, given, label=1).graphs.samples[0]["label"].tolist() == [1, 1, 0]
     data = saved(tmp_path, [graph(y=torch.tensor([[n, 1, -1]])) for n in (0, 1)], batch_size=2, val_ratio=0)
     assert next(iter(data.val_dataloader()))["label"].tolist() == [[0, 1, -100], [1, 1, -100]]
     assert list(data.classes) == ["0", "1", "2"]

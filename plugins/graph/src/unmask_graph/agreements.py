@@ -35,6 +35,35 @@ class NumFeatures(Agreement):
         return None
 
 
+class FeatureNames(Agreement):
+    """A checkpoint keeps the names of the columns of nodes' features and of edges' values. A run that goes on with
+    other columns, or with the same in another order, is refused.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("data", "ckpt_path")
+    otherwise: ClassVar[Literal["refused", "made to agree", "told"]] = "refused"
+    reads_data: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        agreed = getattr(model, "agreed", None)
+        if _encoder(model) is None or not isinstance(data, GraphData) or agreed is None:
+            return None
+        for what, names in (("features", data.graphs.names), ("edge values", data.graphs.edge_names)):
+            if not names:  # columns without names are told apart by their numbers alone
+                continue
+            kept = agreed.setdefault(f"graph.{what}", names)
+            if kept == names:
+                continue
+            place = next((i for i, (was, now) in enumerate(zip(kept, names, strict=False)) if was != now), -1)
+            told = f"{names[place]!r} instead of {kept[place]!r}" if place >= 0 else f"{len(names)} of them"
+            raise ValueError(
+                f"`data` must have the {len(kept)} {what} that the checkpoint was trained with, in their order, but "
+                f"has {told}; `categories` may fix the kinds of a column."
+            )
+        return None
+
+
 class OneFeature(Agreement):
     """A cosine loss needs at least two features of each node: of one number the cosine is 1 or -1 and has no gradient.
     Data with a single feature is refused.

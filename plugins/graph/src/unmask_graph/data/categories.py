@@ -16,6 +16,9 @@ from unmask.data import Findings, label_of
 Categories = str | list[str | int] | dict[str | int, list[str | int]] | None
 """One column or several, by name or number; or of each the kinds that it may have."""
 
+Label = str | int | list[str | int] | None
+"""One column or several, by name or number."""
+
 MOST_KINDS = 1000
 """A column of more kinds is not made one-hot."""
 ONE_HOT = "columns are kinds, one-hot"
@@ -26,8 +29,14 @@ def asked(categories: Categories) -> dict[str, list[str] | None]:
     """Names of columns, and the kinds that each may have; None: those that there are."""
     if isinstance(categories, Mapping):
         return {str(column): [str(kind) for kind in kinds] for column, kinds in categories.items()}
-    columns = [categories] if isinstance(categories, str) else categories or ()
-    return {str(column): None for column in columns}
+    return dict.fromkeys(named(categories) or ())
+
+
+def named(columns: Label) -> list[str] | None:
+    """Columns as they are named; None: none is."""
+    if columns is None:
+        return None
+    return [str(column) for column in columns] if isinstance(columns, list) else [str(columns)]
 
 
 def check_columns(option: str, wanted: Iterable[str], there: Sequence[str], what: str) -> None:

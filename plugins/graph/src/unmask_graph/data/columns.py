@@ -9,7 +9,7 @@ import torch
 
 from unmask.api import quoted
 from unmask.data import Findings
-from unmask_graph.data.categories import Categories, asked, check_columns, kinds_of_cells
+from unmask_graph.data.categories import Categories, Label, asked, check_columns, kinds_of_cells
 from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.table_labels import labels_of
 from unmask_graph.data.tables import Table, cut, number_in
@@ -27,7 +27,7 @@ NOT_ASKED = "columns `label` are left out, since others are asked for"
 def graphs_of_tables(
     tables: list[Table],
     findings: Findings,
-    label: str | list[str] | None = None,
+    label: Label = None,
     categories: Categories = None,
     edge_categories: Categories = None,
     of_graphs: bool = False,

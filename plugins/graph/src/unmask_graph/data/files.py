@@ -15,7 +15,7 @@ from torch_geometric.data.separate import separate
 
 from unmask.api import quoted
 from unmask.data import Findings, find_files, no_such, read_torch
-from unmask_graph.data.categories import Categories
+from unmask_graph.data.categories import Categories, Label, named
 from unmask_graph.data.columns import graphs_of_tables
 from unmask_graph.data.edge_tables import add_labels, read_tables
 from unmask_graph.data.graphs import RawGraphs
@@ -23,6 +23,7 @@ from unmask_graph.data.module import GraphData
 from unmask_graph.data.networks import READERS, read_networks
 from unmask_graph.data.pyg import SAFE, graphs_of
 from unmask_graph.data.sources import GraphSource
+from unmask_graph.data.table_labels import USUAL
 
 TABLES = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
 NETWORKS = (*READERS, ".mtx")
@@ -60,7 +61,7 @@ class GraphFilesData(GraphData):
         graph_column: column of the tables of edges and nodes that tells graphs apart, which makes as many graphs as it
             has values; None: ``graph_id`` or ``graph``, where there is one; ``none``: there is one graph.
         label: column of nodes, or of ``graphs``, to predict; a list of columns: several numbers; None: ``label``,
-            where there is one.
+            where there is one. Of ``.pt``: columns of ``y``, counted from 0; None: all.
         header: whether the first line of a table of edges names its columns; None: it is an edge where it has a number,
             or where its first two words are nodes of other lines, which is told.
         delimiter: between the fields of tables; None: found in the first line.
@@ -84,7 +85,7 @@ class GraphFilesData(GraphData):
         nodes: str | None = None,
         graphs: str | None = None,
         graph_column: str | None = None,
-        label: str | list[str] | None = None,
+        label: Label = None,
         header: bool | None = None,
         delimiter: str | None = None,
         categories: Categories = None,
@@ -106,7 +107,7 @@ class GraphFilesSource(GraphSource):
     nodes: str | None = None
     graphs: str | None = None
     graph_column: str | None = None
-    label: str | list[str] | None = None
+    label: Label = None
     header: bool | None = None
     delimiter: str | None = None
     categories: Categories = None
@@ -122,7 +123,7 @@ class GraphFilesSource(GraphSource):
         if is_table and len(files) > 1:
             raise ValueError(f"`paths` must be one table of edges, but are {len(files)}; `nodes` names that of nodes.")
         of_tables = () if is_table else ("nodes", "graph_column", "header", "delimiter")
-        of_others = ("graphs", "label") if endings == [".pt"] else ("num_kinds",)
+        of_others = ("graphs",) if endings == [".pt"] else ("num_kinds",)
         for option in (*of_tables, *of_others):
             if (given := getattr(self, option)) is not None:
                 raise ValueError(f"`{option}` must be None for {endings[0]} files, but is {given!r}.")
@@ -133,6 +134,7 @@ class GraphFilesSource(GraphSource):
                 [(_name(path, number, len(files)), data) for path, number, data in read],
                 findings,
                 [path.name if num_graphs[path] == 1 else f"{path.stem} {number}" for path, number, _ in read],
+                label=self.label,
                 num_kinds=self.num_kinds,
                 categories=self.categories,
                 edge_categories=self.edge_categories,
@@ -144,8 +146,7 @@ class GraphFilesSource(GraphSource):
                 graph_column=self.graph_column, header=self.header, delimiter=self.delimiter,
             )  # fmt: skip
         else:
-            asked = [self.label] if isinstance(self.label, str) else self.label or []
-            tables = read_networks(files, endings[0], findings, "label" in asked)
+            tables = read_networks(files, endings[0], findings, USUAL in (named(self.label) or ()))
         if self.graphs is not None:
             if is_table and len(tables) == 1:
                 raise ValueError("`graphs` must be None for a single graph; `graph_column` tells several apart.")

@@ -88,12 +88,16 @@ class Graphs:
         classes: names of the labels, where they have some.
         masks: of a single graph with labels of nodes: which of them are for ``train``, ``val`` and ``test``,
             bool ``[N]`` each; empty: the source does not say.
+        names: of the features' columns; empty: they have none.
+        edge_names: of the columns of edges' values; empty: they have none.
     """
 
     samples: list[Sample]
     report: Report
     classes: list[str] = field(default_factory=list)
     masks: dict[str, Tensor] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    edge_names: list[str] = field(default_factory=list)
 
     @property
     def per_node(self) -> bool:
@@ -147,7 +151,7 @@ def collect(given: RawGraphs, directed: bool, report: Report, missing: Missing =
     cleaned = [clean(graph, directed, report, names) for graph in raw]
     samples = [sample for sample in cleaned if sample is not None]
     _note_kinds(samples, names[0], report)
-    return Graphs(samples, report, list(given.classes), dict(given.masks))
+    return Graphs(samples, report, list(given.classes), dict(given.masks), [*names[0]], [*names[1]])
 
 
 def clean(

@@ -19,7 +19,7 @@ from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage
 
 from unmask.api import nearest, quoted
 from unmask.data import Findings, data_alone
-from unmask_graph.data.categories import Categories, asked, check_columns, kinds_of_numbers
+from unmask_graph.data.categories import Categories, Label, asked, check_columns, kinds_of_numbers, named
 from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.sources import GraphSource
@@ -49,6 +49,7 @@ class PyGData(GraphData):
         options: further arguments of the class, such as ``{name: Cora}``.
         download: whether files that are not in ``root`` may be fetched from the network.
         split: which, where ``train_mask`` has several columns; counted from 0.
+        label: column of ``y`` to predict, counted from 0, or several; None: all.
         num_kinds: F, where ``x`` is kinds of nodes; None: the largest kind and one. The same for all parts of a data
             set makes them alike: 28 for `ZINC`.
         categories: columns of ``x`` by number that are kinds of things, each made one-hot, perhaps with the kinds that
@@ -69,12 +70,13 @@ class PyGData(GraphData):
         options: dict[str, Any] | None = None,
         download: bool = False,
         split: int = 0,
+        label: Label = None,
         num_kinds: int | None = None,
         categories: Categories = None,
         edge_categories: Categories = None,
         **shared: Any,
     ) -> None:
-        source = PyGSource(name, root, options, download, split, num_kinds, categories, edge_categories)
+        source = PyGSource(name, root, options, download, split, label, num_kinds, categories, edge_categories)
         super().__init__(source=source, **shared)
 
 
@@ -87,6 +89,7 @@ class PyGSource(GraphSource):
     options: dict[str, Any] | None = None
     download: bool = False
     split: int = 0
+    label: Label = None
     num_kinds: int | None = None
     categories: Categories = None
     edge_categories: Categories = None
@@ -97,7 +100,7 @@ class PyGSource(GraphSource):
     def read(self, findings: Findings) -> RawGraphs:
         named = [(f"Graph {number}", data) for number, data in enumerate(self._opened())]
         return graphs_of(
-            named, findings, split=self.split, num_kinds=self.num_kinds, categories=self.categories,
+            named, findings, split=self.split, label=self.label, num_kinds=self.num_kinds, categories=self.categories,
             edge_categories=self.edge_categories,
         )  # fmt: skip
 
@@ -135,6 +138,7 @@ def graphs_of(
     findings: Findings,
     titles: Sequence[str] = (),
     split: int = 0,
+    label: Label = None,
     num_kinds: int | None = None,
     categories: Categories = None,
     edge_categories: Categories = None,
@@ -150,6 +154,7 @@ def graphs_of(
         findings: is told of what is not read.
         titles: their own names, where a ``Data`` has no ``name``; empty: as errors call them.
         split: column of masks.
+        label: columns of ``y``, see `PyGData`.
         num_kinds: see `PyGData`.
         categories: see `PyGData`.
         edge_categories: see `PyGData`.
@@ -165,7 +170,7 @@ def graphs_of(
     features = "features"
     raw = [
         RawGraph(
-            data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes,
+            data.x, data.edge_index, _edge_values(data), _label(data, per_node, name, label), name, data.num_nodes,
             title=_word(data, "name") or title, node_names=_node_names(data, name),
         )
         for (name, data), title in zip(checked, titles or [name for name, _ in checked], strict=True)
@@ -298,14 +303,14 @@ def _with_kinds(
 _WORDS = {"x": "features", "edge_values": "edge values"}
 
 
-def _label(data: Data, per_node: bool, name: str) -> Any:
+def _label(data: Data, per_node: bool, name: str, columns: Label) -> Any:
     y = data.y
     if y is None:
         return None
     if per_node:
-        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        return _chosen(y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, columns)
     if y.numel() == 1:
-        return y.item()
+        return _chosen(y.item(), columns)
     if y.numel() == 0 or y.numel() != max(y.shape):
         raise ValueError(
             f"{name} must have labels in one row, or one per node, but `y` has the shape {tuple(y.shape)}."
@@ -315,7 +320,24 @@ def _label(data: Data, per_node: bool, name: str) -> Any:
             f"{name} must have 0 or 1 for each of several classes in `y`, or numbers of floating point to predict, but "
             f"has {int(y.max())}."
         )
-    return tuple(y.flatten().tolist())
+    return _chosen(tuple(y.flatten().tolist()), columns)
+
+
+def _chosen(given: Any, columns: Label) -> Any:
+    """The columns that are asked for, of one graph's label or of its nodes' ``[N, C]``; one alone without its side."""
+    if columns is None:
+        return given
+    wanted = named(columns) or []
+    per_node = isinstance(given, Tensor)
+    count = len(given) if isinstance(given, tuple) else given.shape[1] if per_node and given.ndim > 1 else 1
+    there = [str(number) for number in range(count)]
+    check_columns("label", wanted, there, "`y`")
+    if count == 1:
+        return given
+    numbers = [int(column) for column in wanted]
+    if per_node:
+        return given[:, numbers[0]] if len(numbers) == 1 else given[:, numbers]
+    return given[numbers[0]] if len(numbers) == 1 else tuple(given[number] for number in numbers)
 
 
 def _classes(raw: list[RawGraph]) -> list[str]:

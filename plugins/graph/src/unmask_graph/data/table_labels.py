@@ -10,7 +10,7 @@ import numpy as np
 
 from unmask.api import IGNORED, nearest, quoted
 from unmask.data import label_of
-from unmask_graph.data.categories import in_order
+from unmask_graph.data.categories import Label, in_order, named
 from unmask_graph.data.tables import Table, cut, number_in
 
 USUAL = "label"
@@ -32,7 +32,7 @@ class TableLabels(NamedTuple):
     per_node: bool
 
 
-def labels_of(tables: list[Table], label: str | list[str] | None, of_graphs: bool = False) -> TableLabels:
+def labels_of(tables: list[Table], label: Label, of_graphs: bool = False) -> TableLabels:
     """Labels of nodes where their tables have the column, else of graphs.
 
     One column holds classes, or numbers to predict where most labels are numbers and one is no whole number. Several
@@ -46,7 +46,7 @@ def labels_of(tables: list[Table], label: str | list[str] | None, of_graphs: boo
     Raises:
         ValueError: no such column, or several of which one holds words.
     """
-    columns = [USUAL] if label is None else [label] if isinstance(label, str) else [*label]
+    columns = [USUAL] if label is None else named(label) or []
     if not columns:
         raise ValueError("`label` must name at least one column, but is empty.")
     nodes = dict.fromkeys(name for table in tables for name in table.nodes)

@@ -84,7 +84,7 @@ class TUSource(GraphSource):
             raise ValueError(
                 f"{str(prefix)!r} must be of TU Dortmund's or GIN's layout, but is not: {told}."
             ) from error
-        columns, what = _features(table, self.features)
+        columns, what, names = _features(table, self.features)
         for part in table.not_read:
             findings.note(NOT_READ, part)
         classes: list[str] = []
@@ -102,7 +102,7 @@ class TUSource(GraphSource):
             edges = table.edges[:, first:last] - start
             raw.append(RawGraph(x, edges, values, labels[number], f"Graph {number}", int(end - start)))
             raw[-1].title = f"{prefix.stem if prefix.suffix == '.txt' else prefix.name} {number}"
-        return RawGraphs(raw, classes, features=what)
+        return RawGraphs(raw, classes, names=names, features=what)
 
 
 class _Table(NamedTuple):
@@ -245,19 +245,20 @@ def _graph_labels(classes: np.ndarray | None, numbers: np.ndarray | None) -> tup
     return classes[:, 0], tuple(not_read)
 
 
-def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str]:
-    """``[T, F]`` of all nodes, None for degrees, and what they are."""
+def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str, list[str]]:
+    """``[T, F]`` of all nodes, None for degrees; what they are; and the names of the columns of kinds."""
     tags, attributes = table.tags, table.attributes
     if kind == "auto":
         varied = tags is not None and any(len(np.unique(column)) > 1 for column in tags.T)
         kind = "tags" if varied else "attributes" if attributes is not None else "degrees"
     if kind == "degrees":
-        return None, "degrees as features"
+        return None, "degrees as features", []
     found = {"tags": None if tags is None else _one_hot(tags), "attributes": attributes}[kind]
     if found is None:
         have = quoted([name for name, one in (("tags", tags), ("attributes", attributes)) if one is not None])
         raise ValueError(f"`features` must be 'degrees'{f' or {have}' if have else ''} for this data, but is {kind!r}.")
-    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)), f"{kind} as features"
+    names = _names(tags) if kind == "tags" and tags is not None else []
+    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)), f"{kind} as features", names
 
 
 def _one_hot(kinds: np.ndarray) -> np.ndarray:
@@ -267,6 +268,11 @@ def _one_hot(kinds: np.ndarray) -> np.ndarray:
         names, which = np.unique(column, return_inverse=True)
         parts.append(np.eye(len(names), dtype=np.float32)[which])
     return np.concatenate(parts, axis=1)
+
+
+def _names(kinds: np.ndarray) -> list[str]:
+    """Of the columns of `_one_hot`."""
+    return [f"{number}={kind}" for number, column in enumerate(kinds.T) for kind in np.unique(column)]
 
 
 def _offsets(counts: Any) -> np.ndarray:
