@@ -78,6 +78,9 @@ def test_whether_the_first_line_is_an_edge_can_be_said(tmp_path: Path) -> None:
     assert tables(tmp_path, "n0,n1\nn1,n2\n", header=True).report["num_edges"] == 1
     assert tables(tmp_path, "x,y\nn0,n1\n", header=False).report["num_edges"] == 2
     assert tables(tmp_path, "a|b\nb|c\n", delimiter="|").report["num_edges"] == 2
+    assert tables(tmp_path, "a,1\tb\nb\tc\n", delimiter="tab").report["num_edges"] == 2
+    with pytest.raises(ValueError, match=r"`delimiter` must be one sign, tab or space, but is '\|\|'"):
+        tables(tmp_path, EDGES, delimiter="||").graphs  # noqa: B018
     data = tables(tmp_path, "n0,n1\nn2,n3\n", "id,age\nn0,1\nn1,2\nn2,3\nn3,4\n")
     assert data.report["num_edges"] == 2
 
@@ -165,6 +168,14 @@ def test_labels_of_graphs_from_a_table(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=told):
             tables(tmp_path, edges, **where, **options).graphs  # noqa: B018
+    for text, told in (
+        ("0,1.5\n1,2\n", r"'graphs\.csv' must name its columns, but is '0', '1\.5'; put a line such as"),
+        ("graph_id,label\n0,x\n", r"must have rows of the graphs, which are called 'a', 'b', 'c', but .* has '0'"),
+        ("graph_id,label\na,x\na,y\n", "must name each graph once, but names 'a' twice"),
+    ):
+        (tmp_path / "graphs.csv").write_text(text)
+        with pytest.raises(ValueError, match=told):
+            tables(tmp_path, edges, **where).graphs  # noqa: B018
     with pytest.raises(ValueError, match="`graphs` must be None for a single graph"):
         tables(tmp_path, "source,target\na,b\n", **where).graphs  # noqa: B018
 
@@ -195,7 +206,7 @@ def test_missing_values_are_filled(tmp_path: Path, missing: Any, expected: list[
 
 def test_columns_of_kinds(tmp_path: Path) -> None:
     edges = "source,target,bond\na,b,single\nb,c,double\n"
-    nodes = "id,atom,age,chain\na,6,1,x\nb,10,2,\nc,6,3,y\n"
+    nodes = "id,atom,age,chain,gap\na,6,1,x,\nb,10,2,,\nc,6,3,y,\n"
     kinds: dict[str, Any] = {"categories": ["atom", "chain"], "edge_categories": ["bond"]}
     data = tables(tmp_path, edges, nodes, directed=True, **kinds)
     sample = data.graphs.samples[0]
@@ -207,10 +218,12 @@ def test_columns_of_kinds(tmp_path: Path) -> None:
     )
     assert "1 columns of kinds have empty cells, which have 0 for every kind: `chain` (1)." in data.found()
     assert tables(tmp_path, edges, nodes, categories="atom").num_features == 3
+    assert "1 columns without any value are left out: `gap` of nodes." in data.found()
     fixed = tables(tmp_path, edges, nodes, categories={"atom": [1, 6, 10]})
     assert fixed.graphs.samples[0]["x"].tolist() == [[1, 0, 1, 0], [2, 0, 0, 1], [3, 0, 1, 0]]
     for options, told in (
         ({"categories": ["atm"]}, "`categories` must name columns of nodes, but has 'atm'; nearest: `atom`"),
+        ({"categories": ["gap"]}, "`gap` must hold at least one kind to be one-hot, but is empty"),
         ({"categories": {"atom": [1, 6]}}, "Column `atom` must hold kinds that are asked for, but holds '10'"),
     ):
         with pytest.raises(ValueError, match=told):
@@ -304,6 +317,14 @@ def test_files_of_other_programs(tmp_path: Path, ending: str) -> None:
     if ending != ".net":
         assert "hold names of nodes in `label`, which are no classes" in data.found()
         assert list(GraphFilesData(str(path), label="label").classes) == ["Ann", "Bob", "Cleo"]
+
+
+def test_tables_beside_the_files_are_no_graphs(tmp_path: Path) -> None:
+    for name in "ab":
+        nx.write_graphml(nx.path_graph(3), tmp_path / f"{name}.graphml")
+    (tmp_path / "graphs.csv").write_text("file,label\na,x\nb.graphml,y\n")
+    data = GraphFilesData(str(tmp_path), graphs=str(tmp_path / "graphs.csv"))
+    assert [(one["name"], one["label"]) for one in data.graphs.samples] == [("a.graphml", 0), ("b.graphml", 1)]
 
 
 def test_matrix_market(tmp_path: Path) -> None:

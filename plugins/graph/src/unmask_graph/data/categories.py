@@ -29,10 +29,10 @@ def asked(categories: Categories) -> dict[str, list[str] | None]:
     """Names of columns, and the kinds that each may have; None: those that there are."""
     if isinstance(categories, Mapping):
         return {str(column): [str(kind) for kind in kinds] for column, kinds in categories.items()}
-    return dict.fromkeys(named(categories) or ())
+    return dict.fromkeys(as_list(categories) or ())
 
 
-def named(columns: Label) -> list[str] | None:
+def as_list(columns: Label) -> list[str] | None:
     """Columns as they are named; None: none is."""
     if columns is None:
         return None
@@ -90,6 +90,8 @@ def _one_hot(
     words: list[str], number: Tensor, lengths: list[int], name: str, kinds: list[str] | None, findings: Findings
 ) -> tuple[list[str], list[Tensor]]:
     known = kinds or in_order(word for word in words if word)
+    if not known:
+        raise ValueError(f"`{name}` must hold at least one kind to be one-hot, but is empty.")
     if len(known) > MOST_KINDS:
         raise ValueError(f"`{name}` must have at most {MOST_KINDS:,} kinds to be one-hot, but has {len(known):,}.")
     wrong = next((word for word in words if word and word not in known), None)

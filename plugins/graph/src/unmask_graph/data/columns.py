@@ -19,6 +19,7 @@ NOTHING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 """Cells that hold no number, in small letters."""
 
 TEXT = "columns of text are left out"
+EMPTY = "columns without any value are left out"
 NOT_READ = "columns are not read where there are several graphs"
 GRAPHS_NOT_READ = "columns of `graphs` are not read"
 NOT_ASKED = "columns `label` are left out, since others are asked for"
@@ -84,7 +85,8 @@ def _numbers(
     for name in (name for name in names if name not in kinds):
         cells = [columns.get(name, [None] * count) for columns, count in zip(several, counts, strict=True)]
         if all(number_in(cell) is None for column in cells for cell in column):
-            findings.note(TEXT, f"`{name}` of {of}")
+            empty = all(_is_empty(cell) for column in cells for cell in column)
+            findings.note(EMPTY if empty else TEXT, f"`{name}` of {of}")
             continue
         numeric.append(name)
         for part, column, table in zip(parts, cells, tables, strict=True):
@@ -107,7 +109,7 @@ def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
     try:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
-        if cell is None or (isinstance(cell, str) and cell.strip().casefold() in NOTHING):
+        if _is_empty(cell):
             return math.nan
         where = table.name if of == "edges" else table.nodes_name or table.name
         node = f" (node {cut(table.ids[row])})" if of == "nodes" else ""
@@ -116,6 +118,10 @@ def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
             f"Column `{name}` of {where!r} must have a number or nothing in each row, but row {row + 1}{node} has "
             f"{cut(cell)}; where it holds kinds, name it in `{option}`."
         ) from None
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip().casefold() in NOTHING)
 
 
 def _masks(table: Table) -> dict[str, torch.Tensor]:

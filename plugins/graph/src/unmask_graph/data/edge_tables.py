@@ -102,9 +102,14 @@ def add_labels(tables: list[Table], graphs: Path, findings: Findings, graph_colu
     A row names its graph as the other tables do, or its file, with or without ending.
 
     Raises:
-        ValueError: no such table, or one that names a graph twice.
+        ValueError: no such table, one without a line of names, one that names a graph twice, or none of the graphs.
     """
     columns = read_columns(graphs, "graphs", findings)
+    if any(map(is_number, columns)):
+        raise ValueError(
+            f"The first line of {graphs.name!r} must name its columns, but is {_short([*columns])}; put a line such as "
+            "`graph_id,label` before it."
+        )
     usual = (*([graph_column.casefold()] if graph_column else []), *GRAPHS, *FILES)
     key = _named(columns, usual) or next(iter(columns))
     if _named(columns, usual) is None:
@@ -121,6 +126,12 @@ def add_labels(tables: list[Table], graphs: Path, findings: Findings, graph_colu
             findings.note(NO_ROW, table.title)
         taken.add(own)
         table.graph = row_of.get(own or "", dict.fromkeys(columns))
+    if not row_of.keys() & taken:
+        titles = _short([table.title for table in tables])
+        raise ValueError(
+            f"{graphs.name!r} must have rows of the graphs, which are called {titles}, but its column `{key}` has "
+            f"{_short(names)}."
+        )
     for name in row_of.keys() - taken:
         findings.note(NO_GRAPH, name)
 

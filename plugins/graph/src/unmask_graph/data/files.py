@@ -15,13 +15,13 @@ from torch_geometric.data.separate import separate
 
 from unmask.api import quoted
 from unmask.data import Findings, find_files, no_such, read_torch
-from unmask_graph.data.categories import Categories, Label, named
+from unmask_graph.data.categories import Categories, Label, as_list
 from unmask_graph.data.columns import graphs_of_tables
 from unmask_graph.data.edge_tables import add_labels, read_tables
 from unmask_graph.data.graphs import RawGraphs
 from unmask_graph.data.module import GraphData
 from unmask_graph.data.networks import READERS, read_networks
-from unmask_graph.data.pyg import SAFE, graphs_of
+from unmask_graph.data.pyg_graphs import SAFE, graphs_of
 from unmask_graph.data.sources import GraphSource
 from unmask_graph.data.table_labels import USUAL
 
@@ -64,7 +64,7 @@ class GraphFilesData(GraphData):
             where there is one. Of ``.pt``: columns of ``y``, counted from 0; None: all.
         header: whether the first line of a table of edges names its columns; None: it is an edge where it has a number,
             or where its first two words are nodes of other lines, which is told.
-        delimiter: between the fields of tables; None: found in the first line.
+        delimiter: between the fields of tables, one sign, ``tab`` or ``space``; None: found in the first line.
         categories: columns of nodes that are kinds of things, each made one-hot: a list of their names (of ``.pt``:
             numbers of columns of ``x``), or each with a list of the kinds it may have, which makes files alike.
         edge_categories: the same of columns of edges.
@@ -116,6 +116,8 @@ class GraphFilesSource(GraphSource):
 
     def read(self, findings: Findings) -> RawGraphs:
         files = _files([self.paths] if isinstance(self.paths, str) else self.paths, findings)
+        others = {Path(one).expanduser().resolve() for one in (self.nodes, self.graphs) if one is not None}
+        files = [path for path in files if path.resolve() not in others] or files
         endings = sorted({_ending(path) for path in files})
         if len(endings) > 1 and not {*endings} <= {*TABLES}:
             raise ValueError(f"`paths` must be files of one kind, but are of {quoted(endings)}.")
@@ -146,7 +148,7 @@ class GraphFilesSource(GraphSource):
                 graph_column=self.graph_column, header=self.header, delimiter=self.delimiter,
             )  # fmt: skip
         else:
-            tables = read_networks(files, endings[0], findings, USUAL in (named(self.label) or ()))
+            tables = read_networks(files, endings[0], findings, USUAL in (as_list(self.label) or ()))
         if self.graphs is not None:
             if is_table and len(tables) == 1:
                 raise ValueError("`graphs` must be None for a single graph; `graph_column` tells several apart.")

@@ -17,6 +17,8 @@ COMMENTS = "lines of comment at the beginning are left out"
 SPACES = "tables are separated by spaces"
 FIRST_EDGE = "tables have no line of names: their first line is an edge (`header: true` makes names of it)"
 NAMELESS = "columns without a name are left out"
+DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " "}
+"""Delimiters by other names, which are easier to give on a command line."""
 COMMENT_MARKS = ("#", "%", "//")
 
 
@@ -32,19 +34,21 @@ def read_columns(
         path: of the table; ``.gz`` is read as it is.
         option: that names it, in a message.
         findings: is told of comments, spaces and rows that are left out.
-        delimiter: between fields; None: by that rule.
+        delimiter: between fields, one sign or a key of `DELIMITERS`; None: by that rule.
         header: whether the first line names the columns; None: unless a field of it is a number.
 
     Raises:
         ValueError: no such file, no text, or a table that cannot be read.
     """
+    if delimiter is not None and len(delimiter) != 1 and delimiter not in DELIMITERS:
+        raise ValueError(f"`delimiter` must be one sign, tab or space, but is {delimiter!r}.")
     if not path.is_file():
         raise no_such(path, option)
     try:
         with _opened(path) as file:
             lines = _without_comments(file, findings)
             first = next(lines, "")
-            delimiter = delimiter or _delimiter(first, path.name)
+            delimiter = DELIMITERS.get(delimiter, delimiter) if delimiter else _delimiter(first, path.name)
             if delimiter == " ":
                 findings.note(SPACES, path.name)
                 lines = ("\t".join(line.split()) + "\n" for line in lines)

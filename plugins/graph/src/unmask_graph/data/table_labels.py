@@ -10,7 +10,7 @@ import numpy as np
 
 from unmask.api import IGNORED, nearest, quoted
 from unmask.data import label_of
-from unmask_graph.data.categories import Label, in_order, named
+from unmask_graph.data.categories import Label, as_list, in_order
 from unmask_graph.data.tables import Table, cut, number_in
 
 USUAL = "label"
@@ -46,7 +46,7 @@ def labels_of(tables: list[Table], label: Label, of_graphs: bool = False) -> Tab
     Raises:
         ValueError: no such column, or several of which one holds words.
     """
-    columns = [USUAL] if label is None else named(label) or []
+    columns = [USUAL] if label is None else as_list(label) or []
     if not columns:
         raise ValueError("`label` must name at least one column, but is empty.")
     nodes = dict.fromkeys(name for table in tables for name in table.nodes)
