@@ -1,6 +1,8 @@
 """Sources: what a folder has, and what any data module makes of the items of a source."""
 
+import gzip
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +19,13 @@ from unmask.data import (
     Report,
     Source,
     SourceDataModule,
+    TableFormat,
     Unreadable,
     held_out,
+    open_table,
 )
 from unmask.data.file_table import FileTable
-from unmask.data.labels import check_single, one_label, ordered
+from unmask.data.labels import check_single, labels_of, one_label, ordered
 from unmask.runs.alike import config_of, difference
 
 
@@ -219,3 +223,195 @@ def test_one_label():
             one_label(value, "x", "sound")
     assert ordered(["10", "9", "b", "a", "9"]) == ["a", "b", "9", "10"]
     check_single(["0.5", "1.5"], "x", Findings())
+
+
+class TestNothingHeldOut:
+    """`val_ratio` 0: all items are trained on; a tenth of them is validated on, and probes are fitted on the others."""
+
+    def test_all_are_trained_on(self):
+        data = NumberData(Numbers(20, modulo=2), val_ratio=0)
+        train, val, fitted, scored = data.splits
+        assert len(train) == 19 and len(val) == 2 and _names(val) == _names(scored)
+        assert set(_names(val)) < set(_names(train))
+        assert sorted(_names(fitted) + _names(scored)) == sorted(_names(train))
+        assert "2 numbers are both trained on and validated on, since `val_ratio` is 0" in data.found()
+        assert [len(part) for part in data.everything().values()] == [19]
+
+    def test_a_single_item_is_enough(self):
+        data = NumberData(Given([_item(1)]), val_ratio=0)
+        assert _names(data.splits.train) == _names(data.splits.val) == ["n1"]
+
+
+class TestEverything:
+    def test_each_item_once_with_labels_where_they_are_known(self):
+        data = NumberData(Given([_item(0, 0), _item(1), _item(2, 1)], [_item(3, 1), _item(4)]))
+        parts = data.everything()
+        assert {name: [sample["x"].item() for sample in part] for name, part in parts.items()} == {
+            "train": [0, 1, 2],
+            "val": [3, 4],
+        }
+        assert [sample["label"] for sample in parts["train"]] == [0, -100, 1]
+        held = NumberData(Numbers(20)).everything()
+        assert sorted(sample["x"].item() for part in held.values() for sample in part) == [
+            n for n in range(20) if n != 13
+        ]
+        unlabelled = NumberData(Given([_item(0), _item(1)])).everything()
+        assert all("label" not in sample for part in unlabelled.values() for sample in part)
+
+
+def _labels(cells, kind, columns=(), separator=None):
+    labels, classes = labels_of(cells, kind, "`label`", Findings(), "file", columns, separator)
+    return [label.tolist() if isinstance(label, np.ndarray) else label for label in labels], classes
+
+
+class TestKindsOfLabels:
+    @pytest.mark.parametrize(
+        ("kind", "cells", "labels", "classes"),
+        [
+            ("class", ["b", " ", None, "a", math.nan, 7], ["b", None, None, "a", None, "7"], ["a", "b", "7"]),
+            ("multi-label", ["a,b", "", "b", None], [[1, 1], None, [0, 1], None], ["a", "b"]),
+            ("multi-label", ["a;b, c", "a"], [[1, 0], [1, 1]], ["a", "b, c"]),
+            ("multi-label", [["a", "b"], [], ["c"]], [[1, 1, 0], None, [0, 0, 1]], ["a", "b", "c"]),
+            ("number", ["0.5", " 2 ", "", 3], [0.5, 2.0, None, 3.0], []),
+            ("numbers", ["1,2", "", "3, 4.5"], [[1.0, 2.0], None, [3.0, 4.5]], []),
+            ("numbers", [[1, 2], [3.5, 4]], [[1.0, 2.0], [3.5, 4.0]], []),
+        ],
+    )
+    def test_a_cell(self, kind, cells, labels, classes):
+        found, names = _labels(cells, kind)
+        if kind == "multi-label" and cells[0] == "a;b, c":  # a comma comes first, so that a semicolon is none
+            assert names == ["a", "a;b", "c"]
+            found, names = _labels(cells, kind, separator=";")
+            assert (found, names) == ([[1, 1], [1, 0]], ["a", "b, c"])
+            return
+        assert (found, names) == (labels, classes)
+
+    def test_several_columns(self):
+        cells = [["1", "0"], ["yes", ""], ["", ""], None]
+        assert _labels(cells, "multi-label", ["x", "y"]) == ([[1, 0], [1, -100], None, None], ["x", "y"])
+        numbers, classes = _labels([["1", "2.5"], ["3", "4"]], "numbers", ["x", "y"])
+        assert numbers == [[1.0, 2.5], [3.0, 4.0]] and classes == []
+        (gap,), _ = labels_of([["1", ""]], "numbers", "`label`", Findings(), "file", ["x", "y"])
+        assert gap[0] == 1 and math.isnan(gap[1])
+
+    @pytest.mark.parametrize(
+        ("kind", "cells", "columns", "said"),
+        [
+            ("clas", [], (), "`label_kind` must be one of `class`, .*, but is 'clas'; nearest: `class`"),
+            ("number", ["1", "high"], (), "`label` must hold a number for each file, but holds 'high'; nearest"),
+            ("number", ["inf"], (), "must hold a number for each file, but holds 'inf'"),
+            ("numbers", ["1,2", "3"], (), "must hold as many numbers for each file, but holds 1 and 2"),
+            ("multi-label", [["2", "1"]], ("x", "y"), "must hold 0 or 1 in each column for each file, but holds '2'"),
+            ("class", ["a,b", "b"], (), "or set `label_kind` to 'multi-label'"),
+        ],
+    )
+    def test_errors(self, kind, cells, columns, said):
+        with pytest.raises(ValueError, match=said):
+            labels_of(cells, kind, "`label`", Findings(), "file", columns)
+
+    def test_of_a_folder(self, tmp_path):
+        for name in "abc":
+            (tmp_path / f"{name}.x").write_text("")
+        table = tmp_path / "t.csv"
+        table.write_text("file,label,deep,wide\na,dog,1.5,2\nb,cat,2.5,\na,loud,1.5,2\n")
+        source = {"folder": str(tmp_path), "endings": (".x",), "labels": "table", "table": str(table)}
+        found = FolderSource(**source, label_kind="multi-label").read(Findings())
+        assert [None if item.label is None else item.label.tolist() for item in found.train] == [
+            [0, 1, 1],
+            [1, 0, 0],
+            None,
+        ]
+        assert found.classes == ["cat", "dog", "loud"]
+        found = FolderSource(**source, label_kind="numbers", label_column=["deep", "wide"]).read(Findings())
+        assert found.train[0].label.tolist() == [1.5, 2] and found.classes == []
+        assert FolderSource(**source, label_kind="number", label_column="deep").read(Findings()).train[1].label == 2.5
+        with pytest.raises(ValueError, match="`label_column` must be one column where `label_kind` is 'class'"):
+            FolderSource(**source, label_column=["deep", "wide"])
+
+
+class TestTables:
+    """One reader for every table."""
+
+    ROWS = [{"file": "a", "label": "dog"}, {"file": "b", "label": "cat"}]
+
+    def read(self, path, **form):
+        findings = Findings()
+        with open_table(path, findings, TableFormat(**form)) as table:
+            return table.columns, list(table.rows), findings
+
+    @pytest.mark.parametrize(
+        ("name", "content", "form"),
+        [
+            ("t.csv", b"file,label\na,dog\nb,cat\n", {}),
+            ("t.csv", b"file;label\na;dog\nb;cat\n", {}),
+            ("t.csv", b"file|label\na|dog\nb|cat\n", {"delimiter": "|"}),
+            ("t.tsv", b"file\tlabel\na\tdog\nb\tcat\n", {}),
+            ("t.csv", "file,label\na,dog\nb,cat\n".encode("utf-16"), {}),
+            ("t.csv.gz", gzip.compress(b"file,label\na,dog\nb,cat\n"), {}),
+            ("t.jsonl", b'{"file": "a", "label": "dog"}\n\n{"file": "b", "label": "cat"}\n', {}),
+            ("t.json", b'[{"file": "a", "label": "dog"}, {"file": "b", "label": "cat"}]', {}),
+            ("t.json", b'{"file": "a", "label": "dog"}\n{"file": "b", "label": "cat"}', {}),
+        ],
+    )
+    def test_every_kind_is_the_same(self, name, content, form, tmp_path):
+        (tmp_path / name).write_bytes(content)
+        columns, rows, _ = self.read(tmp_path / name, **form)
+        assert columns == ["file", "label"] and rows == self.ROWS
+
+    def test_parquet(self, tmp_path):
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        nested = [{"file": "a", "about": {"label": "dog", "who": ["x", "y"]}}, {"file": "b", "about": None}]
+        parquet.write_table(pyarrow.Table.from_pylist(nested), tmp_path / "t.parquet")
+        columns, rows, _ = self.read(tmp_path / "t.parquet")
+        assert columns == ["file", "about.label", "about.who", "about"]
+        assert rows[0] == {"file": "a", "about.label": "dog", "about.who": ["x", "y"], "about": None}
+        assert rows[1]["about.label"] is None
+
+    def test_without_a_header_columns_are_numbered(self, tmp_path):
+        (tmp_path / "t.csv").write_text("a,dog\nb,cat\n")
+        columns, rows, _ = self.read(tmp_path / "t.csv", header=False)
+        assert columns == ["1", "2"] and rows == [{"1": "a", "2": "dog"}, {"1": "b", "2": "cat"}]
+
+    def test_quotes_as_asked_for(self, tmp_path):
+        (tmp_path / "t.csv").write_text('file,label\na,"dog\nb,cat\n')
+        with pytest.raises(ValueError, match="a quote does not fit"):
+            self.read(tmp_path / "t.csv")
+        assert self.read(tmp_path / "t.csv", quoting="none")[1][0] == {"file": "a", "label": '"dog'}
+
+    def test_an_encoding_as_asked_for(self, tmp_path):
+        (tmp_path / "t.csv").write_bytes("file,label\na,caf\xe9\n".encode("cp1252"))
+        with pytest.raises(
+            ValueError, match=r"`t.csv` must be text of UTF-8, .*; name its `encoding`, such as `cp1252`"
+        ):
+            self.read(tmp_path / "t.csv")
+        assert self.read(tmp_path / "t.csv", encoding="cp1252")[1][0]["label"] == "caf\xe9"
+
+    @pytest.mark.parametrize(
+        ("form", "said"),
+        [
+            ({"encoding": "cp1251x"}, "`encoding` must be one of text that Python knows, .*; nearest: `cp1252`"),
+            ({"encoding": "base64"}, "`encoding` must be one of text that Python knows, but is 'base64'"),
+            ({"delimiter": "||"}, "`delimiter` must be one character, but is '||'"),
+            ({"quoting": "single"}, "`quoting` must be 'doubled', 'none' or None, but is 'single'"),
+        ],
+    )
+    def test_what_is_no_form(self, form, said):
+        with pytest.raises(ValueError, match=re.escape(said).replace(r"\.\*", ".*")):
+            TableFormat(**form)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("t.jsonl", b'{"file": 1\n', "`t.jsonl`, line 1, must be a JSON object, but is not"),
+            ("t.json", b"[1, 2]", "`t.json` must hold objects with fields, but record 1 is 1"),
+            ("t.json", b"[]", "`t.json` must hold objects with fields, but holds none"),
+            ("t.csv.gz", b"file,label\n", "`t.csv.gz` must be packed by gzip, as its name says, but is not"),
+            ("t.parquet", b"file,label\n", "`t.parquet` must be a Parquet file, but is not"),
+        ],
+    )
+    def test_what_is_no_table(self, name, content, said, tmp_path):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=re.escape(said)):
+            self.read(tmp_path / name)

@@ -400,7 +400,7 @@ def test_stores_survive_a_pickle(corpus: Path, tokenizer_file: str) -> None:
         ({"max_length": 10}, "`max_length` must be at least 18, but is 10"),
         ({"kind": "sentencepiece"}, "`kind` must be one of wordpiece, bpe, unigram, but is 'sentencepiece'"),
         ({"vocab_size": 50}, "`vocab_size` must be at least 100 for wordpiece, but is 50"),
-        ({"val_ratio": 1.0}, r"`val_ratio` must be in \(0, 1\), but is 1.0"),
+        ({"val_ratio": 1.0}, r"`val_ratio` must be in \[0, 1\), but is 1.0"),
         ({"tokens_per_batch": 100}, "`tokens_per_batch` must be at least 128, twice `max_length`, but is 100"),
         ({"tokens_per_batch": 500, "pack": False}, "`tokens_per_batch` must be None where `pack` is False"),
         ({"document": "page"}, "`document` must be 'file', 'paragraph' or 'line', but is 'page'"),

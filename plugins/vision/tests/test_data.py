@@ -240,7 +240,7 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     for options, said in (
         ({"image_size": 0}, "`image_size` must be at least 1"),
         ({"image_size": (32, 64)}, r"`image_size` must be one whole number, .* but is \(32, 64\)"),
-        ({"val_ratio": 1.0}, r"`val_ratio` must be in \(0, 1\), but is 1.0"),
+        ({"val_ratio": 1.0}, r"`val_ratio` must be in \[0, 1\), but is 1.0"),
         ({"on_unreadable": "ignore"}, "`on_unreadable` must be 'skip' or 'stop'"),
         ({"augment": "crop"}, "`augment` must be 'crop-flip', 'none'"),
     ):

@@ -17,19 +17,21 @@ from unmask.data.module import (
 )
 from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
-from unmask.data.source_module import SourceDataModule
+from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
 from unmask.data.sources import Found, Item, Origin, Source, Unreadable
-from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, read_table
+from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, TableFormat, open_table, read_table
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
     "FILLED",
     "HIDDEN",
     "LINE_ENDS",
+    "NONE_HELD_OUT",
     "NUM_NAMED",
     "OTHER",
     "RAGGED",
     "SEEN",
+    "SEEN_RATIO",
     "STRAY",
     "UNREADABLE",
     "Augmented",
@@ -50,6 +52,7 @@ __all__ = [
     "SourceDataModule",
     "Splits",
     "Table",
+    "TableFormat",
     "Unreadable",
     "chosen_splits",
     "data_alone",
@@ -63,6 +66,7 @@ __all__ = [
     "one_label",
     "open_splits",
     "read_pickle",
+    "open_table",
     "read_table",
     "read_torch",
 ]

@@ -6,9 +6,11 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from unmask.data.findings import Findings
-from unmask.data.tables import read_table
+from unmask.data.labels import label_of
+from unmask.data.tables import TableFormat, open_table
 
 Parts = tuple[str, ...]
 Fit = tuple[bool, int]
@@ -27,36 +29,49 @@ class FileTable:
     the path below the folder, or that shares most with the file's path; a row is of the files that it fits best.
 
     Args:
-        path: a CSV or TSV file, as `unmask.data.tables` reads them.
+        path: a CSV, TSV, JSON or Parquet file, as `unmask.data.tables` reads them.
         file_column: its column of files.
-        columns: the columns to keep, by the option that names each.
+        columns: the columns to keep, by the option that names each; one option may name several.
         findings: is told of odd rows.
+        form: how the table is written, where the rules do not fit.
+        joined: a column whose cells become a list where a file has several rows; None: such rows must be the same.
 
     Raises:
         ValueError: no such file, a table that cannot be read, or a column that it lacks; two rows of one file that
             differ.
     """
 
-    def __init__(self, path: Path, file_column: str, columns: Mapping[str, str], findings: Findings) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file_column: str,
+        columns: Mapping[str, str | Sequence[str]],
+        findings: Findings,
+        form: TableFormat = TableFormat(),
+        joined: str | None = None,
+    ) -> None:
         self.path = path
+        self.joined = joined
         self.findings = findings
-        self.rows: dict[Parts, dict[str, str]] = {}
+        self.rows: dict[Parts, dict[str, Any]] = {}
         self.written: dict[Parts, str] = {}
         try:
-            with path.open(newline="", encoding="utf-8-sig") as opened:
-                table = read_table(opened, path.name, findings)
+            with open_table(path, findings, form) as table:
                 file = table.column("file_column", file_column)
-                kept = [table.column(option, column) for option, column in columns.items()]
+                kept = [
+                    table.column(option, name)
+                    for option, names in columns.items()
+                    for name in ([names] if isinstance(names, str) else names)
+                ]
                 for row in table.rows:
-                    self._add(row[file].strip(), {column: row[column].strip() for column in kept})
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "it is no text of UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+                    self._add(label_of(row[file]) or "", {column: _stripped(row[column]) for column in kept})
+        except OSError as error:
             raise ValueError(
-                f"`table` must be a CSV or TSV file, but {path} cannot be read as one: {reason}."
+                f"`table` must be a table, such as a CSV file, but {path} cannot be read: {error.strerror or error}."
             ) from error
         self._ends: dict[int, dict[Parts, list[Parts]]] = {}
 
-    def of(self, files: Iterable[tuple[Path, Path]]) -> list[dict[str, str] | None]:
+    def of(self, files: Iterable[tuple[Path, Path]]) -> list[dict[str, Any] | None]:
         """The row of each file; None where there is none, which is counted.
 
         Args:
@@ -72,7 +87,7 @@ class FileTable:
             for key, fit in one.items():
                 best[key] = max(best.get(key, fit), fit)
         taken: dict[Parts, Path] = {}
-        found: list[dict[str, str] | None] = []
+        found: list[dict[str, Any] | None] = []
         for (path, inner), one in zip(files, fits, strict=True):
             chosen = self._chosen({key: fit for key, fit in one.items() if fit == best[key]}, path)
             found.append(None if chosen is None else self.rows[chosen])
@@ -88,14 +103,18 @@ class FileTable:
                 self.findings.note(UNKNOWN, written)
         return found
 
-    def _add(self, written: str, row: dict[str, str]) -> None:
+    def _add(self, written: str, row: dict[str, Any]) -> None:
         key = _parts(written)
         if not key:
             self.findings.note(NAMELESS)
+        elif self.joined is not None and (before := self.rows.get(key)) is not None and before != row:
+            cells = [one[self.joined] for one in (before, row)]
+            every = [word for cell in cells for word in (cell if isinstance(cell, list) else [cell])]
+            self.rows[key] = row | {self.joined: every}
         elif self.rows.setdefault(key, row) != row:
-            before, now = (", ".join(map(repr, one.values())) for one in (self.rows[key], row))
+            was, now = (", ".join(map(repr, one.values())) for one in (self.rows[key], row))
             raise ValueError(
-                f"`table` must have one row for each file, but {self.path.name} has two for `{written}`: {before} and "
+                f"`table` must have one row for each file, but {self.path.name} has two for `{written}`: {was} and "
                 f"{now}."
             )
         else:
@@ -128,6 +147,10 @@ class FileTable:
             for key in self.rows:
                 ends[key[-len(end) :]].append(key)
         return self._ends[len(end)].get(end, ())
+
+
+def _stripped(cell: Any) -> Any:
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _parts(path: str) -> Parts:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unmask.data.file_table import FileTable
 from unmask.data.findings import Findings
 from unmask.data.folders import find_files
-from unmask.data.labels import check_single, label_of, ordered
+from unmask.data.labels import CLASS, MULTI_LABEL, Label, check_kind, label_of, labels_of, ordered
 from unmask.data.sources import Found, Item, Source
+from unmask.data.tables import TableFormat
 
 BESIDE = "files lie beside the folders, which are therefore no classes"
 SEEN = "files to validate on are also among those to train on"
@@ -36,16 +37,22 @@ class FolderSource(Source):
             none.
         pattern: a regular expression, searched for in a file's path below ``folder``, with a named group ``label``;
             other named groups become groups of the item.
-        table: a CSV or TSV file, as `unmask.data.tables` reads them, with a row for each file, found as
+        table: a CSV, TSV, JSON or Parquet file, as `unmask.data.tables` reads them, with a row for each file, found as
             `unmask.data.file_table` tells.
         file_column: its column of files.
-        label_column: its column of classes, one for each file.
+        label_column: its column of labels, or several columns, of which ``label_kind`` makes one label. Where that is
+            ``multi-label``, a file may have several rows.
         group_column: its column that becomes a group of the item; None: none does.
+        label_kind: what labels are taken for, see `unmask.data.labels`: ``class``, ``multi-label``, ``number`` or
+            ``numbers``.
+        label_separator: between several labels of a file; None: the first of comma, semicolon and bar that there is.
+        table_format: how the table is written, where the rules do not fit.
         by_value: order classes that are whole numbers by their value; False: by their letters, as torchvision does.
         what: the files, in a message.
 
     Raises:
-        ValueError: ``labels`` without its pattern or table; in `read`, a missing or empty folder, a pattern or table
+        ValueError: ``labels`` without its pattern or table, another kind of labels, several columns of one label; in
+            `read`, a missing or empty folder, a pattern or table
             that does not fit, a table whose rows may be of several files or that has several labels for one.
     """
 
@@ -56,8 +63,11 @@ class FolderSource(Source):
     pattern: str | None = None
     table: str | None = None
     file_column: str = "file"
-    label_column: str = "label"
+    label_column: str | list[str] = "label"
     group_column: str | None = None
+    label_kind: Literal["class", "multi-label", "number", "numbers"] = "class"
+    label_separator: str | None = None
+    table_format: TableFormat | None = None
     by_value: bool = True
     what: str = "files"
 
@@ -72,28 +82,42 @@ class FolderSource(Source):
                 )
         if self.pattern is not None:
             _compiled(self.pattern)
+        check_kind(self.label_kind)
+        if not isinstance(self.label_column, str) and self.label_kind not in ("multi-label", "numbers"):
+            raise ValueError(
+                f"`label_column` must be one column where `label_kind` is {self.label_kind!r}, but is "
+                f"{list(self.label_column)}; nearest: 'multi-label' or 'numbers'."
+            )
 
     def read(self, findings: Findings) -> Found:
         train = self.files("folder", self.folder, findings)
         val = None if self.val_folder is None else self.files("val_folder", self.val_folder, findings)
         files = [*train, *(val or [])]
         words = self._words(files, findings)
-        classes = (ordered if self.by_value else sorted)({one["label"] for one in words if "label" in one})
         beside = [inner.as_posix() for _, inner in files if len(inner.parts) == 1]
-        if self.labels == "folder" and classes and beside:
-            classes, words = [], [{} for _ in files]
+        if self.labels == "folder" and beside and any("label" in one for one in words):
+            words = [{} for _ in files]
             for name in beside:
                 findings.note(BESIDE, name)
-        if self.labels in ("pattern", "table") and not classes:
-            raise ValueError(f"`{self.labels}` must tell the class of a file in {self.folder}, but tells none.")
+        columns = [] if isinstance(self.label_column, str) or self.labels != "table" else self.label_column
+        holder = "The name of a folder" if self.labels == "folder" else f"`{self.labels}`"
         if self.labels == "table":
-            check_single(classes, f"`{self.label_column}` of `table`", findings, "file")
+            holder = f"`{self.label_column}` of `table`" if not columns else f"{', '.join(columns)} of `table`"
+        told = [one.pop("label", None) for one in words]
+        if self.label_kind == CLASS and self.labels != "table":  # a folder may be called `a,b` and `b`
+            labels: list[Label | None] = [label_of(one) for one in told]
+            classes = (ordered if self.by_value else sorted)({one for one in map(label_of, told) if one is not None})
+        else:
+            labels, classes = labels_of(told, self.label_kind, holder, findings, "file", columns, self.label_separator)
+            classes = classes if self.by_value or self.label_kind != CLASS else sorted(classes)
+        if self.labels in ("pattern", "table") and not any(one is not None for one in labels):
+            raise ValueError(f"`{self.labels}` must tell the label of a file in {self.folder}, but tells none.")
         trained_on = {path.resolve() for path, _ in train}
         for path, inner in val or ():
             findings.note(SEEN, inner.as_posix(), int(path.resolve() in trained_on))
         items = [
-            Item(inner.as_posix(), path, one.pop("label", None), one)
-            for (path, inner), one in zip(files, words, strict=True)
+            Item(inner.as_posix(), path, label, groups)
+            for (path, inner), label, groups in zip(files, labels, words, strict=True)
         ]
         return Found(items[: len(train)], None if val is None else items[len(train) :], classes)
 
@@ -102,7 +126,7 @@ class FolderSource(Source):
         root = Path(folder).expanduser()
         return [(path, path.relative_to(root)) for path in find_files(root, self.endings, findings, self.what, option)]
 
-    def _words(self, files: list[File], findings: Findings) -> list[dict[str, str]]:
+    def _words(self, files: list[File], findings: Findings) -> list[dict[str, Any]]:
         """What is known of each file: its ``label`` where it has one, and its groups."""
         if self.labels == "folder":
             return [{"label": inner.parts[0]} if len(inner.parts) > 1 else {} for _, inner in files]
@@ -111,17 +135,27 @@ class FolderSource(Source):
             matches = [pattern.search(inner.as_posix()) for _, inner in files]
             return [_known({name: match and match[name] for name in pattern.groupindex}) for match in matches]
         if self.table is not None:
-            group = self.group_column
-            columns = {"label_column": self.label_column} | ({} if group is None else {"group_column": group})
-            rows = FileTable(Path(self.table).expanduser(), self.file_column, columns, findings).of(files)
-            keys = {"label": self.label_column} | ({} if group is None else {group: group})
-            return [_known({key: (row or {}).get(column) for key, column in keys.items()}) for row in rows]
+            group, column = self.group_column, self.label_column
+            columns = {"label_column": column} | ({} if group is None else {"group_column": group})
+            form = self.table_format or TableFormat()
+            joined = column if self.label_kind == MULTI_LABEL and isinstance(column, str) else None
+            table = FileTable(Path(self.table).expanduser(), self.file_column, columns, findings, form, joined)
+            known = [] if group is None else [group]
+            return [
+                _known({name: None if row is None else row[name] for name in known})
+                | ({} if row is None else {"label": _cells(row, column)})
+                for row in table.of(files)
+            ]
         return [{} for _ in files]
 
 
-def _known(given: Mapping[str, str | None]) -> dict[str, str]:
-    """Words by name: a blank label is none, and a group that is not known is empty."""
-    return {name: word or "" for name, word in given.items() if name != "label" or label_of(word) is not None}
+def _cells(row: Mapping[str, Any], column: str | list[str]) -> Any:
+    return row[column] if isinstance(column, str) else [row[name] for name in column]
+
+
+def _known(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A label as it stands, and groups as words: one that is not known is empty."""
+    return {name: word if name == "label" else label_of(word) or "" for name, word in given.items()}
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

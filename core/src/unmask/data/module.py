@@ -117,6 +117,11 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
             self._splits = splits
         return self._splits
 
+    def everything(self) -> dict[str, Dataset]:
+        """Each sample once, never augmented, by its part: ``train``, and ``val`` where those are others."""
+        train, val = self.splits.train, self.splits.val
+        return {"train": train} if val is train else {"train": train, "val": val}
+
     def setup(self, stage: str | None = None) -> None:
         model = getattr(self.trainer, "lightning_module", None)
         if model is not None and self._splits is None:  # before reading, which may take long

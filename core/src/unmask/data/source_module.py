@@ -9,29 +9,35 @@ from typing import Any, ClassVar
 
 from torch.utils.data import Dataset
 
-from unmask.data.labels import IGNORED
-from unmask.data.module import MaskedDataModule, Splits, held_out
+from unmask.data.labels import IGNORED, unknown_like
+from unmask.data.module import MaskedDataModule, Sample, Splits, held_out
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.sources import Item, Source
 from unmask.support.checks import inside
 from unmask.support.progress import track
 
 UNSEEN = "{}s to validate on are of classes that none to train on is of"
+NONE_HELD_OUT = "{}s are both trained on and validated on, since `val_ratio` is 0: val/loss is no held-out loss"
+SEEN_RATIO = 0.1
+"""Share of what is trained on that is validated on where nothing is held out."""
 UNPROBED = "parts of the data have no {} with a class, so that nothing can be probed"
 
 
 class SourceDataModule(MaskedDataModule):
     """Reads a source, and makes splits of it. A modality says how items are read (`collect`) and become `samples`.
 
-    - Items are held out whole, where the source has no part to validate on; the same ones in every run.
+    - Items are held out whole, where the source has no part to validate on; the same ones in every run. Where
+      ``val_ratio`` is 0, all items are trained on, and a tenth of them is validated on as well: labels of those are
+      what probes are scored on, so that they are fitted on others.
     - Labels that are all of one class are left out, for they tell nothing. Samples to train and to validate on have
-      labels where every item has one; probes see the items that have one.
+      labels where every item has one; probes see the items that have one. `everything` has all of them, with a label
+      that says "unknown" where an item has none: `IGNORED` for classes, NaN for numbers.
     - What is odd is counted in `report` and shown once before training.
 
     Args:
         source: what is read.
         report: to be filled.
-        val_ratio: share of items held out, in (0, 1), where the source has no part to validate on.
+        val_ratio: share of items held out, in [0, 1), where the source has no part to validate on; 0: none.
 
     Raises:
         ValueError: a value outside its range; in `setup`, no item that can be used, or only one and nothing to
@@ -51,7 +57,7 @@ class SourceDataModule(MaskedDataModule):
 
     def __init__(self, source: Source, report: Report, val_ratio: float = 0.1, **shared: Any) -> None:
         super().__init__(**shared)
-        inside("(0, 1)", val_ratio=val_ratio)
+        inside("[0, 1)", val_ratio=val_ratio)
         self.source = source
         self.val_ratio = val_ratio
         self.report = report
@@ -136,8 +142,8 @@ class SourceDataModule(MaskedDataModule):
         if len(self.parts) > 1:
             chosen = list(range(len(train.items))), list(range(len(val.items)))
         elif len(train.items) > 1:
-            chosen = held_out(len(train.items), self.val_ratio)
-        elif (reason := self.alone(train)) is None:
+            chosen = held_out(len(train.items), self.val_ratio or SEEN_RATIO)
+        elif not self.val_ratio or (reason := self.alone(train)) is None:
             chosen = [0], [0]
         else:
             raise ValueError(
@@ -148,10 +154,14 @@ class SourceDataModule(MaskedDataModule):
             return [place for place in own if kept.items[place].label is not None]
 
         fitted, own = (train, chosen[0]) if probe is None else (probe, list(range(len(probe.items))))
+        if len(self.parts) == 1 and not self.val_ratio:
+            self.report.findings.note(NONE_HELD_OUT.format(self.item), count=len(chosen[1]))
+            chosen = sorted({*chosen[0], *chosen[1]}), chosen[1]
         with_class = labelled_in(fitted, own), labelled_in(val, chosen[1])
         for name, own in zip(("to train on", "to validate on"), with_class, strict=True):
             unprobed = told and not own
             self.report.findings.note(UNPROBED.format(self.item), name, int(unprobed))
+        self._chosen = chosen
         probed = told and all(with_class)
         labelled = probed and (labelled_in(train, chosen[0]), with_class[1]) == chosen
         splits = Splits(
@@ -164,3 +174,48 @@ class SourceDataModule(MaskedDataModule):
             self.samples(kept, own, True, trained=False) for kept, own in zip((fitted, val), with_class, strict=True)
         )
         return splits._replace(probe_train=probe_train, probe_test=probe_test)
+
+    def everything(self) -> dict[str, Dataset]:
+        train, val, (_, _, told, probe) = self.parts[0], self.parts[-1], self._read
+        _ = self.splits  # chooses what is held out
+        seen = set(self._chosen[0]) if train is val else set()
+        parts = {
+            "train": (train, self._chosen[0]),
+            "val": (val, [place for place in self._chosen[1] if place not in seen]),
+            "probe_train": (probe, range(0 if probe is None else len(probe.items))),
+        }
+        return {name: self._all(kept, list(own), told) for name, (kept, own) in parts.items() if own}
+
+    def _all(self, kept: Any, own: list[int], labelled: bool) -> Dataset:
+        """Samples in their order, with a label where any has one."""
+        known = [place for place in own if kept.items[place].label is not None] if labelled else []
+        if len(known) in (0, len(own)):
+            return self.samples(kept, own, bool(known), trained=False)
+        others = sorted(set(own) - set(known))
+        with_label, without = (self.samples(kept, some, some is known, trained=False) for some in (known, others))
+        return Mixed(with_label, without, known, others)
+
+
+class Mixed(Dataset):
+    """Samples with and without a label, in the order of their places; a label that says "unknown" stands in.
+
+    Args:
+        known: with a label.
+        others: without one.
+        places: of the first, ascending.
+        other_places: of the others.
+    """
+
+    def __init__(self, known: Dataset, others: Dataset, places: list[int], other_places: list[int]) -> None:
+        self.parts = known, others
+        every = [(place, 0, own) for own, place in enumerate(places)]
+        every += [(place, 1, own) for own, place in enumerate(other_places)]
+        self.where = [(part, own) for _, part, own in sorted(every)]
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def __getitem__(self, index: int) -> Sample:
+        part, own = self.where[index]
+        sample: Sample = self.parts[part][own]
+        return sample if part == 0 else sample | {"label": unknown_like(self.parts[0][0]["label"])}

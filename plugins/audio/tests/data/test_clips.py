@@ -196,7 +196,7 @@ def test_an_augmentation_of_ones_own(zoo):
         ({"seconds": 0.05}, "`min_seconds` must be above 0 and at most `seconds` 0.05, but is 0.1"),
         ({"min_seconds": 0.0}, "but is 0"),
         ({"augment": ("rol",)}, "has 'rol'; nearest: `roll`"),
-        ({"val_ratio": 0.0}, r"`val_ratio` must be in \(0, 1\), but is 0.0"),
+        ({"val_ratio": 1.0}, r"`val_ratio` must be in \[0, 1\), but is 1.0"),
     ],
 )
 def test_wrong_settings(settings, said):

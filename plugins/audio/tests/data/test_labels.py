@@ -115,7 +115,7 @@ def test_what_a_table_lacks_or_has_too_much_is_told(wav, tmp_path, capsys):
     ):
         assert line in told, line
     table.write_text("file,label\nc0.wav,\n")
-    with pytest.raises(ValueError, match=r"`table` must tell the class of a file in .*, but tells none"):
+    with pytest.raises(ValueError, match=r"`table` must tell the label of a file in .*, but tells none"):
         _read(wav, table)
     table.write_text("file,label\nz.wav,dog\n")
     with pytest.raises(ValueError, match="but tells none"):
@@ -125,8 +125,8 @@ def test_what_a_table_lacks_or_has_too_much_is_told(wav, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot be read as one: No such file"),
-        (b"\xff\xfef\x00i\x00", "it is no text of UTF-8"),
+        (None, "cannot be read: No such file"),
+        (b"file,label\nc\xe9.wav,dog\n", "must be text of UTF-8, but is not .*; name its `encoding`, such as `cp1252`"),
         (b"", "must have a first line that names its columns, but is empty"),
         (b'file,label\n"c0.wav,dog\n', "a quote does not fit"),
         (b"c0.wav,dog\nc1.wav,rain\n", "`file_column` must name a column of `t.csv`, but is 'file'"),

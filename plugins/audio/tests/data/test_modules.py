@@ -167,7 +167,7 @@ class TestFiles:
         _noise(tmp_path / "empty" / "a.wav")
         with pytest.raises(ValueError, match="at least 2 sounds"):
             AudioFilesData(str(tmp_path / "empty")).setup()
-        with pytest.raises(ValueError, match=r"`pattern` must tell the class of a file in .*, but tells none"):
+        with pytest.raises(ValueError, match=r"`pattern` must tell the label of a file in .*, but tells none"):
             AudioFilesData(str(tmp_path / "empty"), labels="pattern", pattern="(?P<label>zebra)").setup()
         with pytest.raises(ValueError, match=r"must not be called 'wave', 'length', .* but one is 'index'"):
             AudioFilesData(str(tmp_path / "empty"), labels="pattern", pattern="(?P<index>(?P<label>a))").setup()

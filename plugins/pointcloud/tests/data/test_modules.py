@@ -351,7 +351,7 @@ def test_augmentations_from_a_command_line(kind):
         ({"channels": ("normal",)}, "has 'normal'; nearest: `normals`"),
         ({"channels": ("rgb", "rgb")}, "each channel once"),
         ({"normalize": "spere"}, "but is 'spere'; nearest: `sphere`"),
-        ({"val_ratio": 1.0}, r"`val_ratio` must be in \(0, 1\), but is 1.0"),
+        ({"val_ratio": 1.0}, r"`val_ratio` must be in \[0, 1\), but is 1.0"),
         ({"augment": ("jiter",)}, "has 'jiter'; nearest: `jitter`"),
     ],
 )

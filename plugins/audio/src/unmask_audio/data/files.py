@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from unmask.data import FolderSource
+from unmask.data import FolderSource, TableFormat
 from unmask_audio.data.module import AudioData
 from unmask_audio.data.reading import EXTENSIONS
 
@@ -24,11 +24,15 @@ class AudioFilesData(AudioData):
         pattern: a regular expression, searched for in a file's path below ``folder``, with a named group ``label``;
             other named groups become keys of the samples, for ``unmask probe --groups``:
             ``(?P<label>\\d)_(?P<speaker>[a-z]+)_``.
-        table: a CSV or TSV file, as `unmask.data.tables` reads them, with a row for each file, found as
+        table: a CSV, TSV, JSON or Parquet file, as `unmask.data.tables` reads them, with a row for each file, found as
             `unmask.data.file_table` tells.
         file_column: its column of files: names, paths below ``folder``, or longer ones; with or without ending.
-        label_column: its column of classes, one for each file.
+        label_column: its column of labels, or several columns, of which ``label_kind`` makes one label.
         group_column: a column that becomes a key of the samples, likewise; None: none does.
+        label_kind: what labels are taken for, see `unmask.data.labels`: ``class``, ``multi-label``, ``number`` or
+            ``numbers``.
+        label_separator: between several labels; None: the first of comma, semicolon and bar that there is.
+        table_format: how the table is written, where the rules of `unmask.data.tables` do not fit.
 
     Raises:
         ValueError: in `setup`, a missing or empty folder, a pattern or table that does not fit, a table whose rows
@@ -45,12 +49,16 @@ class AudioFilesData(AudioData):
         pattern: str | None = None,
         table: str | None = None,
         file_column: str = "file",
-        label_column: str = "label",
+        label_column: str | list[str] = "label",
         group_column: str | None = None,
+        label_kind: Literal["class", "multi-label", "number", "numbers"] = "class",
+        label_separator: str | None = None,
+        table_format: TableFormat | None = None,
         **shared: Any,
     ) -> None:
         source = FolderSource(
             folder, EXTENSIONS, val_folder, labels=labels, pattern=pattern, table=table, file_column=file_column,
-            label_column=label_column, group_column=group_column, what="audio files",
+            label_column=label_column, group_column=group_column, label_kind=label_kind,
+            label_separator=label_separator, table_format=table_format, what="audio files",
         )  # fmt: skip
         super().__init__(source=source, **shared)

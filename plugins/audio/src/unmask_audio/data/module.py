@@ -35,7 +35,7 @@ class AudioData(SourceDataModule):
         min_seconds: sounds shorter than this are left out; above 0, at most ``seconds``.
         augment: among ``roll`` (turned around in time) and ``gain`` (up to 6 dB louder or quieter), in their order; or
             a callable on samples. Of training samples only.
-        val_ratio: share of sounds held out, in (0, 1), where the source knows no such part.
+        val_ratio: share of sounds held out, in [0, 1), where the source knows no such part.
         batch_size: windows per device and step.
         num_workers: loading processes per device; None: by the number of windows.
         val_batch_size: windows per validation step; None: ``batch_size``.

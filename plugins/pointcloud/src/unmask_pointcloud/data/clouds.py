@@ -54,14 +54,14 @@ class Clouds(Dataset):
         items: what each was read from, without contents.
 
     Attributes:
-        label: ``[N]`` int64, `IGNORED` where a cloud has none.
+        label: ``[N]`` int64, `IGNORED` where a cloud has none; or numbers, ``[N]`` or ``[N, C]``.
     """
 
     def __init__(self, points: list[np.ndarray], parts: list[np.ndarray] | None, items: list[Item]) -> None:
         self.points = points
         self.parts = parts
         self.items = items
-        self.label = np.asarray([IGNORED if item.label is None else item.label for item in items], dtype=np.int64)
+        self.label = np.asarray([IGNORED if item.label is None else item.label for item in items])
 
     def __len__(self) -> int:
         return len(self.points)

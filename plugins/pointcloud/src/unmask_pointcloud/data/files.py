@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from unmask.api import at_least, nearest, quoted
-from unmask.data import File, Findings, FolderSource
+from unmask.data import File, Findings, FolderSource, TableFormat
 from unmask_pointcloud.data.columns import checked
 from unmask_pointcloud.data.crops import CropSource
 from unmask_pointcloud.data.module import PointCloudData
@@ -34,10 +34,15 @@ class PointCloudFilesData(PointCloudData):
             none.
         pattern: a regular expression, searched for in a file's path below ``folder``, with a named group ``label``;
             other named groups become keys of the samples, for ``unmask probe --groups``.
-        table: a table with a row for each file, found as `unmask.data.file_table` tells.
+        table: a CSV, TSV, JSON or Parquet file, as `unmask.data.tables` reads them, with a row for each file, found as
+            `unmask.data.file_table` tells.
         file_column: its column of files: names, paths below ``folder``, or longer ones; with or without ending.
-        label_column: its column of classes, one for each file.
-        group_column: a column that becomes a key of the samples; None: none does.
+        label_column: its column of labels, or several columns, of which ``label_kind`` makes one label.
+        group_column: a column that becomes a key of the samples, likewise; None: none does.
+        label_kind: what labels are taken for, see `unmask.data.labels`: ``class``, ``multi-label``, ``number`` or
+            ``numbers``.
+        label_separator: between several labels; None: the first of comma, semicolon and bar that there is.
+        table_format: how the table is written, where the rules of `unmask.data.tables` do not fit.
         extensions: endings of files, in lower case; other files are left out, counted and named. ``.csv`` counts only
             where it is among them.
         columns: names of all columns of files that do not tell them (text, NPY, NPZ, ``.bin``): ``[x, y, z, nx, ny, nz,
@@ -61,8 +66,11 @@ class PointCloudFilesData(PointCloudData):
         pattern: str | None = None,
         table: str | None = None,
         file_column: str = "file",
-        label_column: str = "label",
+        label_column: str | list[str] = "label",
         group_column: str | None = None,
+        label_kind: Literal["class", "multi-label", "number", "numbers"] = "class",
+        label_separator: str | None = None,
+        table_format: TableFormat | None = None,
         extensions: tuple[str, ...] = EXTENSIONS,
         channels: tuple[str, ...] = (),
         columns: tuple[str, ...] | None = None,
@@ -77,7 +85,8 @@ class PointCloudFilesData(PointCloudData):
             raise ValueError(f"`extensions` must be among {', '.join(known)}, but has {unknown[0]!r}; nearest: {near}.")
         source = CloudFolder(
             folder, tuple(extensions), val_folder, labels=labels, pattern=pattern, table=table, file_column=file_column,
-            label_column=label_column, group_column=group_column, columns=columns,
+            label_column=label_column, group_column=group_column, label_kind=label_kind,
+            label_separator=label_separator, table_format=table_format, columns=columns,
         )  # fmt: skip
         super().__init__(source=source, channels=channels, **shared)
         names = () if columns is None else checked(columns, self.channels)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch.utils.data import Dataset
 
 from unmask.api import at_least, nearest, quoted
@@ -41,7 +42,7 @@ class PointCloudData(SourceDataModule):
         stored_points: kept of each cloud, at least ``num_points``.
         augment: among ``rotate-x``, ``rotate-y``, ``rotate-z`` (about that axis), ``rotate`` (in all ways),
             ``scale-translate`` (Point-MAE's), ``jitter``, ``drop-points``, in that order; or a callable on samples.
-        val_ratio: share held out, in (0, 1), where the source knows no such part.
+        val_ratio: share held out, in [0, 1), where the source knows no such part.
         batch_size: clouds per device and step; Point-MAE's.
         num_workers: loading processes per device; None: by the number of clouds.
         val_batch_size: clouds per validation step; None: ``batch_size``.
@@ -145,5 +146,5 @@ class View(Dataset):
         place = self.chosen[index]
         item = self.clouds.items[place]
         sample = self.clouds[place] | dict(item.groups) | {"name": item.name}
-        sample |= {"label": int(self.clouds.label[place])} if self.labelled else {}
+        sample |= {"label": torch.as_tensor(self.clouds.label[place])} if self.labelled else {}
         return sample if self.fit is None else self.fit(sample)

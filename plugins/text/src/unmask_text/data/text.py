@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unmask import agreements, seeds
 from unmask.api import inside, progress
-from unmask.data import MaskedDataModule, ResumableLoader, Splits
+from unmask.data import NONE_HELD_OUT, SEEN_RATIO, MaskedDataModule, ResumableLoader, Splits
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.report import Report
@@ -68,7 +68,7 @@ class TextData(MaskedDataModule):
             validation and for ``optim.scale_lr`` alone; at least ``2 * max_length``. No document is
             left out of an epoch.
         pack: batches without padding; False: dense ones of documents of similar length, with ``valid``.
-        val_ratio: share of the documents held out for validation, in (0, 1); of the pieces, when there are too
+        val_ratio: share of the documents held out for validation, in [0, 1); of the pieces, when there are too
             few documents.
         cache_folder: where tokens and vocabularies are kept; None: ``unmask/text`` in ``$XDG_CACHE_HOME`` or
             ``~/.cache``.
@@ -105,7 +105,7 @@ class TextData(MaskedDataModule):
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, but is {kind!r}.")
         if vocab_size < LEAST[kind]:
             raise ValueError(f"`vocab_size` must be at least {LEAST[kind]} for {kind}, but is {vocab_size}.")
-        inside("(0, 1)", val_ratio=val_ratio)
+        inside("[0, 1)", val_ratio=val_ratio)
         if tokens_per_batch is not None and tokens_per_batch < 2 * max_length:
             raise ValueError(
                 f"`tokens_per_batch` must be at least {2 * max_length}, twice `max_length`, but is {tokens_per_batch}."
@@ -199,7 +199,12 @@ class TextData(MaskedDataModule):
 
     def found(self) -> str:
         """What each part of the data has, and what was odd in it."""
-        return "\n".join([*(f"{name}: {store.report}" for name, store in self.stores.items()), super().found()])
+        told = [*(f"{name}: {store.report}" for name, store in self.stores.items()), super().found()]
+        if not self.val_ratio and "val" not in self.stores:
+            val = self.splits.val
+            assert isinstance(val, Chosen)
+            told.append(f"  {len(val):,} {NONE_HELD_OUT.format('piece')}.")
+        return "\n".join(told)
 
     def prepare_data(self) -> None:
         if self.trainer is not None and self.trainer.lightning_module is not None:
@@ -318,13 +323,14 @@ def _held_out(store: Store, val_ratio: float, split: bool) -> tuple[np.ndarray, 
         return pieces, pieces
     # Whole documents are held out, where there are enough of them to come near the ratio.
     owners, owner_of = np.unique(store.document[pieces], return_inverse=True)
-    if len(owners) * val_ratio < 1:
+    ratio = val_ratio or SEEN_RATIO
+    if len(owners) * ratio < 1:
         owners, owner_of = pieces, np.arange(len(pieces))
-    num_val = min(max(round(len(owners) * val_ratio), 1), len(owners) - 1)
+    num_val = min(max(round(len(owners) * ratio), 1), len(owners) - 1)
     chosen = np.random.default_rng(seeds.mix("split")).permutation(len(owners))[:num_val]
     held = np.zeros(len(owners), dtype=bool)
     held[chosen] = True
-    return pieces[~held[owner_of]], pieces[held[owner_of]]
+    return pieces[~held[owner_of]] if val_ratio else pieces, pieces[held[owner_of]]
 
 
 def _key(*parts: Any) -> str:

@@ -41,7 +41,7 @@ class ImageData(SourceDataModule):
             must give images of one size.
         crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
         flip: whether ``crop-flip`` mirrors half of the images left and right.
-        val_ratio: share of images held out, in (0, 1), where the source knows no such part.
+        val_ratio: share of images held out, in [0, 1), where the source knows no such part.
         batch_size: training images per device and step.
         num_workers: loading processes per device; None: by the number of images.
         val_batch_size: images per validation step; None: ``batch_size``.
