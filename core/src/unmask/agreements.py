@@ -12,6 +12,7 @@ names of options: the ``config.yaml`` of the run has them in place of those give
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from itertools import count
 from typing import Any, ClassVar, Literal
 
@@ -40,6 +41,21 @@ class Agreement(ABC):
     remembers: ClassVar[bool] = False
     """Whether it keeps something in ``model.agreed``, which checkpoints hold: then it is asked again once a checkpoint
     has been loaded."""
+
+    @classmethod
+    def settle(cls, model: Any, data: Any) -> str | None:
+        """Fills in what the config of one leaves open and that of the other says, before they are built.
+
+        Configs of runs then say both, so that every command builds the same model.
+
+        Args:
+            model: of its config, ``class_path`` and ``init_args`` as attributes; to be changed.
+            data: likewise.
+
+        Returns:
+            What the user should know: what was filled in. None: nothing was.
+        """
+        return None
 
     @abstractmethod
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
@@ -88,10 +104,30 @@ def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = Fal
             rank_zero_only(print)(told, flush=True)
 
 
+def settle(model: Any, data: Any) -> list[str]:
+    """Fills in what the configs of a model and its data leave open, by `Agreement.settle` of their packages.
+
+    Args:
+        model: with ``class_path`` and ``init_args``; anything else is left alone.
+        data: likewise.
+
+    Returns:
+        What was filled in, a line each.
+    """
+    paths = [str(config.class_path) for config in (model, data) if hasattr(config, "init_args")]
+    if len(paths) < 2:
+        return []
+    told = [one.load().settle(model, data) for one in _of({path.partition(".")[0] for path in paths})]
+    return [line for line in told if line]
+
+
 def concerning(model: L.LightningModule, data: L.LightningDataModule) -> list[registry.Component]:
     """The agreements of the packages that the model, its parts and the data come from."""
     kinds = {type(model), type(data), *map(type, model.children())}
-    packages = {base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__}
+    return _of({base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__})
+
+
+def _of(packages: Collection[str]) -> list[registry.Component]:
     return [
         component
         for component in registry.components()

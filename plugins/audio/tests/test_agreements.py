@@ -1,9 +1,14 @@
 """Rates and lengths of data and model are compared before training: equal, refused in a line, or told."""
 
+import json
+from pathlib import Path
+
 import pytest
+import torch
+import yaml
 
 from unmask import agreements
-from unmask.api import RECIPES, build, components, find, main
+from unmask.api import RECIPES, build, components, find, load_run, main
 from unmask_audio.agreements import SampleRate, WindowLength
 from unmask_audio.data.files import AudioFilesData
 from unmask_audio.data.synth import SynthData
@@ -124,7 +129,10 @@ def test_more_than_a_patch_that_is_cut_off_is_told():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--data.sample_rate", "8000"), "`data.sample_rate` must be 16000"),
+        (
+            ("--data.sample_rate", "8000", "--model.tokenizer.frontend.sample_rate", "16000"),
+            "`data.sample_rate` must be 16000",
+        ),
         (("--data.seconds", "2"), "`data.seconds` must be about 0.96"),
     ],
 )
@@ -134,6 +142,63 @@ def test_commands_refuse_in_a_line(command, words, said, tmp_path, monkeypatch, 
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert error[0].startswith(said)
+
+
+def _frontend(model="", **data):
+    """The front end that a config gives, and what was told."""
+    config = {
+        "model": yaml.safe_load(f"{{class_path: audio.audio-mae, init_args: {{size: tiny, {model}}}}}"),
+        "data": {"class_path": "audio.files", "init_args": {"folder": ".", **data}},
+    }
+    Path("config.yaml").write_text(json.dumps(config))
+    made, datamodule = build(Path("config.yaml"), 0)
+    agreements.check(made, datamodule, loaded=False)
+    return made.tokenizer.frontend
+
+
+TOKENIZER = "tokenizer: {{class_path: unmask_audio.tokenizer.SpectrogramTokenizer, init_args: {{{}}}}}"
+LOG_MEL = "num_frames: null, frontend: {class_path: unmask_audio.frontends.LogMel, init_args: {num_bins: 64}}"
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 48000, 192000])
+@pytest.mark.parametrize(("options", "kind"), [("num_frames: null", Fbank), (LOG_MEL, LogMel)])
+def test_a_front_end_without_a_rate_gets_that_of_the_data(options, kind, rate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = _frontend(TOKENIZER.format(options), sample_rate=rate, seconds=0.5)
+    assert (type(found), found.sample_rate, found.hop) == (kind, rate, rate // 100)
+
+
+def test_a_rate_that_is_given_stays_and_a_tokenizer_that_is_not_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = LOG_MEL.replace("num_bins: 64", "sample_rate: 16000")
+    for options in (TOKENIZER.format(given), ""):
+        with pytest.raises(ValueError, match=r"`data\.sample_rate` must be 16000, .*, or give the front end that rate"):
+            _frontend(options, sample_rate=48000, seconds=0.5)
+
+
+def test_the_rate_is_told_and_written_into_the_config(tmp_path, monkeypatch, capsys):
+    """So every later command builds the same front end, whatever data it is given."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "--config", "audio/audio-mae-synth", "--data.num_sounds", "36", "--data.sample_rate", "8000",
+        "--data.batch_size", "8", "--trainer.max_steps", "1", "--trainer.limit_val_batches", "1", "--out", "run",
+    ]  # fmt: skip
+    assert main(["fit", *words]) == 0
+    assert "`model.tokenizer.frontend.sample_rate` is 8000, that of `data.sample_rate`." in capsys.readouterr().out
+    assert load_run("run").model.tokenizer.frontend.sample_rate == 8000
+    Path("other.yaml").write_text("data: {class_path: audio.synth, init_args: {num_sounds: 36}}\n")
+    assert main(["probe", "run", "--data", "other.yaml"]) == 2
+    assert "`data.sample_rate` must be 8000, the" in capsys.readouterr().err
+
+
+def test_the_recipe_for_own_files_follows_the_length_of_windows(tmp_path):
+    recipe = find("audio/audio-mae-files", RECIPES).path().read_text().replace("size: base", "size: tiny")
+    for seconds, rows in ((2, 13), (10, 63), (0.3, 2)):
+        text = recipe.replace("seconds: 10.0", f"seconds: {seconds}, folder: {tmp_path}")
+        (tmp_path / "recipe.yaml").write_text(text)
+        model, data = build(tmp_path / "recipe.yaml", 0)
+        agreements.check(model, data, loaded=False)
+        assert model.tokenizer({"wave": torch.zeros(1, data.num_samples)}).layout.shape == (rows, 8)
 
 
 @pytest.mark.parametrize("method", [AudioMAE, AJEPA])

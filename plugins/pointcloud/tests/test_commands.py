@@ -156,7 +156,11 @@ def test_the_first_stage_learns_from_the_same_data(own, short_recipe, capfd):
     assert "12 clouds: 1,536 points." in capfd.readouterr().out
     first, second = load_run("runs/first"), load_run("runs/second")
     assert isinstance(first.datamodule, PointCloudFilesData)
-    assert (first.datamodule.folder, first.datamodule.num_points, first.datamodule.batch_size) == ("clouds", 100, 5)
+    assert (first.datamodule.source.folder, first.datamodule.num_points, first.datamodule.batch_size) == (
+        "clouds",
+        100,
+        5,
+    )
     assert (first.model.tokenizer.patch_size, first.model.encoder.num_codes) == (16, 64)
     assert torch.equal(second.model.target.dvae.book, first.model.encoder.book)
 

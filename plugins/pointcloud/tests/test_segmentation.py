@@ -108,7 +108,7 @@ def test_labels_move_with_their_points(tmp_path):
     torch.manual_seed(0)
     for sample in train:
         moved = labels.augment(dict(sample))
-        assert set(moved) == {"points", "label", "valid"}
+        assert set(moved) == {"points", "label", "valid", "name"}
         for one in (sample, moved):
             real = one["valid"]
             assert torch.equal(one["label"][real], (one["points"][real, 1] > 0).long())

@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from unmask import agreements
 from unmask.callbacks.collapse_monitor import CollapseMonitor
@@ -134,6 +135,8 @@ class Training(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        for line in agreements.settle(self.config.model, self.config.data):
+            rank_zero_only(print)(line, flush=True)
 
     def _instantiate(self, cls: type, *args: Any, **kwargs: Any) -> Any:
         try:

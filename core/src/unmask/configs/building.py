@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from unmask import agreements
 from unmask.configs.errors import Parser, explain, is_mistake, message_of
 from unmask.configs.names import registered_names
 from unmask.data import MaskedDataModule
@@ -57,7 +58,9 @@ def _built(files: Mapping[str, Path]) -> dict[str, Any]:
         parser.add_lightning_class_args(_KINDS[name], name, subclass_mode=True)
     try:
         with registered_names(Parser.failures):
-            built: dict[str, Any] = parser.instantiate(parser.parse_object(parts))
+            config = parser.parse_object(parts)
+            agreements.settle(config.get("model"), config.get("data"))
+            built: dict[str, Any] = parser.instantiate(config)
     except argparse.ArgumentError as error:
         named = " and ".join(f"`{file}`" for file in dict.fromkeys(files.values()))
         raise UserError(f"{named}: {explain(error, (), ())}") from error

@@ -1,11 +1,12 @@
 """Data: the module that feeds a run, the sources that it reads, and how people's own files are read."""
 
+from unmask.data.file_table import FileTable
 from unmask.data.findings import NUM_NAMED, Findings
 from unmask.data.folder_source import SEEN, File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.hub_source import HubSource, Labels
-from unmask.data.labels import label_of, numbers_of, one_label
+from unmask.data.labels import label_of, labels_of, numbers_of, one_label
 from unmask.data.module import (
     Augmented,
     KeyedSampler,
@@ -36,6 +37,7 @@ __all__ = [
     "UNREADABLE",
     "Augmented",
     "File",
+    "FileTable",
     "Findings",
     "FolderSource",
     "Found",
@@ -61,6 +63,7 @@ __all__ = [
     "held_out",
     "is_hidden",
     "label_of",
+    "labels_of",
     "no_such",
     "numbers_of",
     "one_label",

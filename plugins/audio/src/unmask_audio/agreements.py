@@ -9,6 +9,8 @@ import torch
 
 from unmask.agreements import Agreement
 from unmask_audio.data.module import AudioData
+from unmask_audio.frontends import Fbank
+from unmask_audio.frontends.frontend import SAMPLE_RATE
 
 MOST_LOST = 0.1
 """Greatest share of a window that is cut off, and of a grid that remains empty. Of Audio-MAE's, 2.5% do."""
@@ -22,10 +24,28 @@ class SampleRate(Agreement):
     """`data.sample_rate` must be the `sample_rate` of the tokenizer or of its front end; another one is refused.
 
     The data module resamples all sounds to its own. A front end takes the waves that it is given for waves of its own.
+    In a config, a front end of a tokenizer that names no rate gets that of the data.
     """
 
     between: ClassVar[tuple[str, str]] = ("data.sample_rate", "model.tokenizer.frontend.sample_rate")
     otherwise: ClassVar[Otherwise] = "refused"
+
+    @classmethod
+    def settle(cls, model: Any, data: Any) -> str | None:
+        rate = data.init_args.get("sample_rate")
+        tokenizer = model.init_args.get("tokenizer")
+        options = getattr(tokenizer, "init_args", None)
+        if options is None or "frontend" not in options or rate in (None, SAMPLE_RATE):
+            return None
+        frontend, kind = options.frontend, type(options)
+        if frontend is None:
+            path = f"{Fbank.__module__}.{Fbank.__qualname__}"
+            options.frontend = kind(class_path=path, init_args=kind(sample_rate=rate))
+        elif "init_args" in frontend and frontend.init_args.get("sample_rate", rate) is None:
+            frontend.init_args.sample_rate = rate
+        else:
+            return None
+        return f"`model.tokenizer.frontend.sample_rate` is {rate}, that of `data.sample_rate`."
 
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
         tokenizer = getattr(model, "tokenizer", None)
@@ -36,7 +56,7 @@ class SampleRate(Agreement):
         if None not in (wanted, given) and wanted != given:
             raise ValueError(
                 f"`data.sample_rate` must be {wanted}, the `{option}.sample_rate`, but is {given}; sounds of any rate "
-                "are resampled to it."
+                "are resampled to it, or give the front end that rate."
             )
         return None
 

@@ -167,7 +167,7 @@ def test_training_windows_are_drawn_anew_from_anywhere(tmp_path):
     starts = [round(float(batch["wave"][0, 0]) * 64000) for _ in range(4) for batch in loader]
     assert len(starts) == 16 and len(set(starts)) > 12
     assert min(starts) < 12000 and max(starts) > 36000 and max(starts) <= 48000
-    assert all(set(batch) == {"wave", "index"} for batch in loader)
+    assert all(set(batch) == {"wave", "name", "piece", "index"} for batch in loader)
 
 
 def test_turned_around_and_louder():

@@ -38,7 +38,7 @@ class TestSynth:
         batch = _first(data)
         assert "48 synthetic sounds: 12.0 seconds at 8,000 Hz, 12 classes." in capsys.readouterr().out
         assert batch["wave"].shape == (4, 2000) and batch["wave"].dtype == torch.float32
-        assert set(batch) == {"wave", "label", "index"}
+        assert set(batch) == {"wave", "label", "name", "piece", "index"}
         assert data.classes == list(KINDS)
 
     def test_every_kind_is_as_frequent_sounds_and_is_the_same_each_time(self):
@@ -94,7 +94,10 @@ class TestFiles:
         pattern = r"(?P<label>\d)_(?P<speaker>[a-z]+)_"
         data = AudioFilesData(str(folder), labels="pattern", pattern=pattern, **SMALL)
         batch = _first(data)
-        assert set(batch) == {"wave", "label", "speaker", "index"} and set(batch["speaker"]) <= {"anna", "ben"}
+        assert set(batch) == {"wave", "label", "speaker", "name", "piece", "index"} and set(batch["speaker"]) <= {
+            "anna",
+            "ben",
+        }
         for clip in data.splits.train.clips.clips:
             assert str(clip.item.label) == clip.item.name[2]
             assert clip.item.groups["speaker"] in clip.item.name
@@ -127,7 +130,7 @@ class TestFiles:
             table.write_text("\ufeffpath,parity,who\n" + "\n".join(changed) + "\n", encoding="utf-8")
             data = AudioFilesData(str(folder), **settings)
             batch = _first(data)
-            assert data.classes == ["even", "odd"] and set(batch) == {"wave", "label", "who", "index"}
+            assert data.classes == ["even", "odd"] and set(batch) == {"wave", "label", "who", "name", "piece", "index"}
             for clip in data.splits.train.clips.clips:
                 assert data.classes[clip.item.label] == ("odd" if clip.item.name[0] == "1" else "even")
         with pytest.raises(ValueError, match=r"`label_column` .* is 'party'; nearest: `parity`"):
@@ -138,6 +141,8 @@ class TestFiles:
             _noise(tmp_path / f"{number}.wav", number, seconds=1.0)
         data = AudioFilesData(str(tmp_path), val_ratio=0.34, **SMALL)
         train, val = ({place for place, _ in part.windows} for part in (data.splits.train, data.splits.val))
+        found = [(one["name"], one["piece"]) for one in data.splits.val]
+        assert found == [(data.parts[0].items[place].name, piece) for place in sorted(val) for piece in range(4)]
         assert len(train) == 4 and len(val) == 2 and not train & val
         assert len(data.splits.train) == 16 and len(data.splits.val) == 8
 
@@ -261,7 +266,7 @@ class TestHub:
         data = HubAudioData(str(saved), group_column="who", val_ratio=0.4, **(SMALL | {"batch_size": 2}))
         batch = _first(data)
         assert "1 cannot be used and are left out: row 5 (" in capsys.readouterr().out
-        assert data.classes == ["hum", "hiss"] and set(batch) == {"wave", "label", "who", "index"}
+        assert data.classes == ["hum", "hiss"] and set(batch) == {"wave", "label", "who", "name", "piece", "index"}
         assert [clip.item.label for clip in data.splits.train.clips.clips] == [0, 1, 0, 1, 0]
         words = HubAudioData(str(saved), label_column="who", **(SMALL | {"batch_size": 2}))
         _first(words)

@@ -39,7 +39,7 @@ class TestSolids:
         assert "48 synthetic solids: 6,144 points, 12 classes." in capsys.readouterr().out
         assert train["points"].shape == (4, 64, 3) and train["points"].dtype == torch.float32
         assert train["part"].shape == (4, 64) and train["label"].shape == (4,)
-        assert set(train) == {"points", "part", "label", "index"}
+        assert set(train) == {"points", "part", "label", "name", "index"}
         assert val["points"].norm(dim=-1).max() <= 1 + 1e-6
 
     def test_every_kind_is_as_frequent_and_the_same_each_time(self):
@@ -149,13 +149,13 @@ class TestFiles:
         (tmp_path / "empty").mkdir()
         with pytest.raises(ValueError, match=r"does not exist\. Nearest: .*empty"):
             PointCloudFilesData(str(tmp_path / "emty")).setup()
-        with pytest.raises(ValueError, match=r"must hold point clouds \(\.glb, .*holds nothing"):
+        with pytest.raises(ValueError, match=r"must hold point clouds \(\.asc, .*holds nothing"):
             PointCloudFilesData(str(tmp_path / "empty")).setup()
         (tmp_path / "empty" / "a.xyz").write_text("0 0 0\n")
         with pytest.raises(ValueError, match=r"but has none: a\.xyz \(it has 1 points; at least 2 are needed\)"):
             PointCloudFilesData(str(tmp_path / "empty")).setup()
         (tmp_path / "empty" / "a.xyz").write_text("0 0 0\n1 0 0\n")
-        with pytest.raises(ValueError, match=r"at least 2 point clouds, .* but has 1, a\.xyz; cut a large scan into"):
+        with pytest.raises(ValueError, match=r"at least 2 point clouds, .* but has 1, a\.xyz; `points_per_crop` or"):
             PointCloudFilesData(str(tmp_path / "empty")).setup()
         np.save(tmp_path / "empty" / "a.npy", np.random.default_rng(0).normal(size=(900, 3)))
         (tmp_path / "empty" / "a.xyz").unlink()
@@ -165,9 +165,9 @@ class TestFiles:
             PointCloudFilesData(str(tmp_path / "empty"), **SMALL).setup()
 
     def test_kinds_that_are_not_read_are_named(self, tmp_path, capsys):
-        for name in ("a.pcd", "b.bin"):
+        for name in ("a.e57", "b.csv"):
             (tmp_path / name).write_bytes(b"x")
-        with pytest.raises(ValueError, match=r"holds 2 files with other endings \(a\.pcd, b\.bin\)"):
+        with pytest.raises(ValueError, match=r"holds 2 files with other endings \(a\.e57, b\.csv\)"):
             PointCloudFilesData(str(tmp_path)).setup()
         _boxes(tmp_path)
         (tmp_path / "flat" / ".hidden.off").write_bytes(b"x")
@@ -175,7 +175,7 @@ class TestFiles:
         data = PointCloudFilesData(str(tmp_path), **SMALL)
         data.setup()
         told = capsys.readouterr().out
-        assert "2 files with other endings are left out: a.pcd, b.bin." in told
+        assert "2 files with other endings are left out: a.e57, b.csv." in told
         assert "1 hidden files and folders are left out: flat/.hidden.off." in told
         assert data.report.num_items == 12 and data.classes == ["flat", "long"]
 
@@ -307,7 +307,7 @@ class TestPyG:
             monkeypatch.setattr(PyGSource, "_opened", lambda self: (made, None))
             data = PyGCloudsData("ModelNet", str(tmp_path), **SMALL)
             train, _ = _batches(data)
-            return set(train) - {"points", "index"}, capsys.readouterr().out
+            return set(train) - {"points", "name", "index"}, capsys.readouterr().out
 
         none = "6 clouds have a `y` that is no class number, which is left out: ModelNet train 0,"
         for y in (torch.tensor([0.9]), torch.rand(70), torch.full((70,), float("nan")), torch.rand(2)):

@@ -222,8 +222,8 @@ def test_colours_beside_one_that_is_infinite(tmp_path):
 
 
 def test_other_arrays_of_an_archive_are_told(tmp_path):
-    np.savez(tmp_path / "a.npz", points=PLACES, normals=NORMALS, label=np.zeros(40))
+    np.savez(tmp_path / "a.npz", points=PLACES, normals=NORMALS, weight=np.zeros(40))
     assert read_file(tmp_path / "a.npz", ("normals",)).odd == (
-        "archives have other arrays, which are left out (label)",
+        "archives have other arrays, which are left out (weight)",
     )
-    assert read_file(tmp_path / "a.npz").odd == ("archives have other arrays, which are left out (label, normals)",)
+    assert read_file(tmp_path / "a.npz").odd == ("archives have other arrays, which are left out (normals, weight)",)

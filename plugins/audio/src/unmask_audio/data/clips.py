@@ -71,7 +71,8 @@ class Clips:
         return max(self.clips[place].num_samples - self.num_samples, 0)
 
     def sample(self, place: int, start: int) -> dict[str, Any]:
-        """``wave`` ``[num_samples]``, filled up with zeros, and ``length`` where any is shorter; ``label``, groups.
+        """``wave`` ``[num_samples]``, filled up with zeros, and ``length`` where any is shorter; ``label``, ``name``,
+        groups.
 
         Where a file turns out to be damaged there, its beginning stands in, and else the next sound, which is told, as
         are samples that are not finite.
@@ -90,7 +91,7 @@ class Clips:
                 self._tell(one, "has samples that are not finite, which became 0")
             full = torch.zeros(self.num_samples)
             full[: len(wave)] = torch.from_numpy(wave)
-            sample: dict[str, Any] = {"wave": full, **clip.item.groups}
+            sample: dict[str, Any] = {"wave": full, **clip.item.groups, "name": clip.item.name}
             sample["label"] = IGNORED if clip.item.label is None else clip.item.label
             return sample | ({"length": len(wave)} if self.padded else {})
         raise ValueError(f"None of the {len(self)} sounds can be read any more.")
@@ -131,6 +132,7 @@ def collect(
         report.rates[clip.header.sample_rate] += 1
         if clip.header.channels > 2:
             report.findings.note(CHANNELS, f"{clip.item.name} ({clip.header.channels})")
+        report.findings.note(CUT, clip.item.name, int(clip.header.cut and not stored))
     return clips
 
 

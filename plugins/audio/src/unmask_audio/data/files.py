@@ -7,6 +7,7 @@ from typing import Any, Literal
 from unmask.data import FolderSource, TableFormat
 from unmask_audio.data.module import AudioData
 from unmask_audio.data.reading import EXTENSIONS
+from unmask_audio.data.segments import SegmentSource
 
 
 class AudioFilesData(AudioData):
@@ -27,12 +28,17 @@ class AudioFilesData(AudioData):
         table: a CSV, TSV, JSON or Parquet file, as `unmask.data.tables` reads them, with a row for each file, found as
             `unmask.data.file_table` tells.
         file_column: its column of files: names, paths below ``folder``, or longer ones; with or without ending.
-        label_column: its column of labels, or several columns, of which ``label_kind`` makes one label.
+        label_column: its column of labels, or several columns, of which ``label_kind`` makes one label; None, where its
+            rows are segments: they have no labels.
         group_column: a column that becomes a key of the samples, likewise; None: none does.
         label_kind: what labels are taken for, see `unmask.data.labels`: ``class``, ``multi-label``, ``number`` or
             ``numbers``.
         label_separator: between several labels; None: the first of comma, semicolon and bar that there is.
         table_format: how the table is written, where the rules of `unmask.data.tables` do not fit.
+        start_column: where each row of the table is a segment of a file, its column of starts in seconds; a file may
+            have many rows then. None: each row is a whole file. `unmask_audio.data.segments` says how segments are
+            held out.
+        end_column: its column of ends; given where ``start_column`` is.
 
     Raises:
         ValueError: in `setup`, a missing or empty folder, a pattern or table that does not fit, a table whose rows
@@ -49,16 +55,34 @@ class AudioFilesData(AudioData):
         pattern: str | None = None,
         table: str | None = None,
         file_column: str = "file",
-        label_column: str | list[str] = "label",
+        label_column: str | list[str] | None = "label",
         group_column: str | None = None,
         label_kind: Literal["class", "multi-label", "number", "numbers"] = "class",
         label_separator: str | None = None,
         table_format: TableFormat | None = None,
+        start_column: str | None = None,
+        end_column: str | None = None,
+        val_ratio: float = 0.1,
         **shared: Any,
     ) -> None:
-        source = FolderSource(
-            folder, EXTENSIONS, val_folder, labels=labels, pattern=pattern, table=table, file_column=file_column,
-            label_column=label_column, group_column=group_column, label_kind=label_kind,
-            label_separator=label_separator, table_format=table_format, what="audio files",
+        if (start_column is None) != (end_column is None):
+            raise ValueError(
+                f"`start_column` and `end_column` must be given together, but are {start_column!r} and {end_column!r}."
+            )
+        if label_column is None and start_column is None:
+            raise ValueError("`label_column` must name a column of `table`, but is None; nearest: 'label'.")
+        given: dict[str, Any] = {
+            "folder": folder, "endings": EXTENSIONS, "val_folder": val_folder, "labels": labels, "pattern": pattern,
+            "table": table, "file_column": file_column, "label_column": label_column or "label",
+            "group_column": group_column, "label_kind": label_kind, "label_separator": label_separator,
+            "table_format": table_format, "what": "audio files",
+        }  # fmt: skip
+        source: FolderSource = (
+            FolderSource(**given)
+            if start_column is None or end_column is None
+            else SegmentSource(
+                **given, start_column=start_column, end_column=end_column, unlabelled=label_column is None,
+                val_ratio=val_ratio,
+            )
         )  # fmt: skip
-        super().__init__(source=source, **shared)
+        super().__init__(source=source, val_ratio=val_ratio, **shared)

@@ -18,8 +18,9 @@ from unmask_audio.data.report import SHORT, AudioReport
 class AudioData(SourceDataModule):
     """Mono waves of a source whose items give sound files, their contents, or `Made`.
 
-    A batch has ``wave`` ``[B, S]`` float32 with S the samples of ``seconds``, ``index`` ``[B]``; where sounds have a
-    class, ``label`` ``[B]``; and where any sound is shorter than a window, ``length`` ``[B]``: how many samples of
+    A batch has ``wave`` ``[B, S]`` float32 with S the samples of ``seconds``, ``index`` ``[B]``, ``name`` (B words, as
+    the source calls sounds) and ``piece`` ``[B]``, a window's number in its sound; where sounds have a class, ``label``
+    ``[B]``; and where any sound is shorter than a window, ``length`` ``[B]``: how many samples of
     each wave are its own, before zeros.
 
     Every window of every sound is a sample: they are spread evenly so that all are full and cover it. In training a
@@ -48,7 +49,7 @@ class AudioData(SourceDataModule):
     sample_name: ClassVar[str] = "windows"
     item: ClassVar[str] = "sound"
     item_name: ClassVar[str] = "sound"
-    keys: ClassVar[tuple[str, ...]] = ("wave", "length", "label", "index", "place")
+    keys: ClassVar[tuple[str, ...]] = ("wave", "length", "label", "name", "piece", "index", "place")
     left_out: ClassVar[tuple[str, ...]] = (UNREADABLE, SHORT)
     report: AudioReport
 
@@ -105,6 +106,7 @@ class Windows(Dataset):
     def __init__(self, clips: Clips, chosen: Sequence[int], labelled: bool, placed: bool = False) -> None:
         self.clips = clips
         self.windows = [(place, start) for place in chosen for start in clips.windows(place)]
+        self.pieces = [piece for place in chosen for piece in range(len(clips.windows(place)))]
         self.labelled = labelled
         self.placed = placed
 
@@ -113,7 +115,7 @@ class Windows(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         place, start = self.windows[index]
-        sample = self.clips.sample(place, start)
+        sample = self.clips.sample(place, start) | {"piece": self.pieces[index]}
         if not self.labelled:
             del sample["label"]
         return sample | {"place": place} if self.placed else sample

@@ -48,7 +48,30 @@ class Made(NamedTuple):
     make: Callable[[], np.ndarray]
 
 
-Opened = Callable[[], Path | BytesIO | Made]
+class Segment(NamedTuple):
+    """A part of a file, in seconds from its beginning; it ends where the file does, if that is earlier."""
+
+    path: Path
+    start_s: float
+    end_s: float
+
+    def place(self, num_samples: int, sample_rate: int) -> tuple[int, int]:
+        """Its first sample, and the one after its last.
+
+        Args:
+            num_samples: of the file.
+            sample_rate: of the file, in Hz.
+
+        Raises:
+            Unreadable: it begins after the end of the file.
+        """
+        first, last = round(self.start_s * sample_rate), round(self.end_s * sample_rate)
+        if first >= num_samples:
+            raise Unreadable(f"it begins after the end of its file, which is {num_samples / sample_rate:g} s long")
+        return first, max(min(last, num_samples), first)
+
+
+Opened = Callable[[], Path | BytesIO | Made | Segment]
 
 
 class Header(NamedTuple):
@@ -75,7 +98,12 @@ def read_header(opened: Opened) -> Header:
     """
     with _plainly():
         file = opened()
-        if isinstance(file, Made):
+        if isinstance(file, Segment):
+            whole = read_header(lambda: file.path)
+            first, last = file.place(whole.num_samples, whole.sample_rate)
+            cut = last < round(file.end_s * whole.sample_rate) - whole.sample_rate // 100  # more than 10 ms
+            header = whole._replace(num_samples=last - first, cut=cut)
+        elif isinstance(file, Made):
             header = Header(file.num_samples, file.sample_rate, 1, False)
         elif _needs_codec(file):
             samples, rate = _decoded(file)
@@ -129,6 +157,12 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 def _read(opened: Opened, start: int, num_samples: int | None) -> Wave:
     with _plainly():
         file = opened()
+        if isinstance(file, Segment):
+            whole = read_header(lambda: file.path)
+            first, last = file.place(whole.num_samples, whole.sample_rate)
+            left = max(last - first - start, 0)
+            num_samples = left if num_samples is None else min(num_samples, left)
+            return _read(lambda: file.path, first + start, num_samples)
         if isinstance(file, Made):
             samples = file.make()[start : None if num_samples is None else start + num_samples, None]
         elif _needs_codec(file):

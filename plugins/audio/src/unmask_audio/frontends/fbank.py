@@ -7,6 +7,7 @@ from torch import Tensor
 from torchaudio.compliance import kaldi
 
 from unmask.api import at_least, inside, nearest, quoted
+from unmask_audio.frontends.frontend import SAMPLE_RATE
 from unmask_audio.frontends.mel import LogMelEnergies
 from unmask_audio.frontends.mel_frontend import MelFrontEnd, highest_of
 
@@ -27,7 +28,7 @@ class Fbank(MelFrontEnd):
     shorter than a frame is filled up with zeros to one. Defaults are those of AST and Audio-MAE, section 4.1.
 
     Args:
-        sample_rate: of the waves, in Hz.
+        sample_rate: of the waves, in Hz; None: in a config that of the data, else 16,000.
         num_bins: F, mel filters, at least 4.
         window_ms: length of a frame, in milliseconds.
         hop_ms: from one frame to the next.
@@ -42,7 +43,7 @@ class Fbank(MelFrontEnd):
 
     def __init__(
         self,
-        sample_rate: int = 16_000,
+        sample_rate: int | None = None,
         num_bins: int = 128,
         window_ms: float = 25.0,
         hop_ms: float = 10.0,
@@ -51,6 +52,7 @@ class Fbank(MelFrontEnd):
         high_hz: float | None = None,
         preemphasis: float = 0.97,
     ) -> None:
+        sample_rate = SAMPLE_RATE if sample_rate is None else sample_rate
         super().__init__(sample_rate, num_bins, window_ms, hop_ms)
         at_least(4, num_bins=num_bins)
         if window not in WINDOWS:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from unmask.api import at_least
 
+SAMPLE_RATE = 16_000
+"""Of waves in Hz, where neither the front end nor the data says another one."""
+
 
 class Features(NamedTuple):
     """Frames of a batch of clips.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from unmask.api import at_least
+from unmask_audio.frontends.frontend import SAMPLE_RATE
 from unmask_audio.frontends.mel import LogMelEnergies
 from unmask_audio.frontends.mel_frontend import MelFrontEnd, highest_of
 
@@ -21,7 +22,7 @@ class LogMel(MelFrontEnd):
     as the next power of 2 from the window on.
 
     Args:
-        sample_rate: of the waves, in Hz.
+        sample_rate: of the waves, in Hz; None: in a config that of the data, else 16,000.
         num_bins: F, mel filters, at least 1. 80 in TERA and most of speech.
         window_ms: length of a frame, in milliseconds.
         hop_ms: from one frame to the next.
@@ -36,7 +37,7 @@ class LogMel(MelFrontEnd):
 
     def __init__(
         self,
-        sample_rate: int = 16_000,
+        sample_rate: int | None = None,
         num_bins: int = 80,
         window_ms: float = 25.0,
         hop_ms: float = 10.0,
@@ -45,6 +46,7 @@ class LogMel(MelFrontEnd):
         floor: float = 1e-10,
         mel_scale: Literal["htk", "slaney"] = "htk",
     ) -> None:
+        sample_rate = SAMPLE_RATE if sample_rate is None else sample_rate
         super().__init__(sample_rate, num_bins, window_ms, hop_ms)
         at_least(1, num_bins=num_bins)
         high_hz = highest_of(sample_rate, low_hz, high_hz)

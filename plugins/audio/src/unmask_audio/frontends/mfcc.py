@@ -9,7 +9,7 @@ from torch import Tensor
 from torchaudio.functional import compute_deltas, create_dct
 
 from unmask_audio.frontends.fbank import Fbank
-from unmask_audio.frontends.frontend import FrontEnd
+from unmask_audio.frontends.frontend import SAMPLE_RATE, FrontEnd
 
 LIFTER = 22.0
 """Kaldi's: coefficient i is multiplied by ``1 + LIFTER / 2 * sin(pi i / LIFTER)``."""
@@ -22,7 +22,7 @@ class MFCC(FrontEnd):
     al. 2021, section III-C), by windows of 25 ms every 10 ms.
 
     Args:
-        sample_rate: of the waves, in Hz.
+        sample_rate: of the waves, in Hz; None: in a config that of the data, else 16,000.
         num_coefficients: at least 1, at most ``num_bins``.
         num_bins: mel filters, at least 4.
         deltas: append first and second slopes over 5 frames; beyond its ends a clip stays as it is there.
@@ -41,7 +41,7 @@ class MFCC(FrontEnd):
 
     def __init__(
         self,
-        sample_rate: int = 16_000,
+        sample_rate: int | None = None,
         num_coefficients: int = 13,
         num_bins: int = 23,
         deltas: bool = False,
@@ -51,6 +51,7 @@ class MFCC(FrontEnd):
         low_hz: float = 20.0,
         high_hz: float | None = None,
     ) -> None:
+        sample_rate = SAMPLE_RATE if sample_rate is None else sample_rate
         fbank = Fbank(sample_rate, num_bins, window_ms, hop_ms, window, low_hz, high_hz)
         super().__init__(sample_rate, fbank.hop, num_coefficients * (3 if deltas else 1))
         if not 1 <= num_coefficients <= num_bins:

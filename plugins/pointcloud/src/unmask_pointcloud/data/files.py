@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+from unmask.api import at_least, nearest, quoted
 from unmask.data import File, Findings, FolderSource, TableFormat
+from unmask_pointcloud.data.columns import checked
+from unmask_pointcloud.data.crops import CropSource
 from unmask_pointcloud.data.module import PointCloudData
-from unmask_pointcloud.data.reading import EXTENSIONS, SCANS
+from unmask_pointcloud.data.reading import EXTENSIONS, NAMELESS, ON_REQUEST, SCANS, read_file
 
 
 class PointCloudFilesData(PointCloudData):
-    """Clouds from a folder and all folders below it: PLY, OBJ, OFF, STL, GLB, XYZ, NPY, NPZ, and LAS with laspy.
+    """Clouds from a folder and all folders below it: PLY, PCD, OBJ, OFF, STL, GLB, text, NPY, NPZ, KITTI's, and LAS.
 
-    How kinds of files become points and channels is said in `unmask_pointcloud.data.reading`, which files of a folder
-    count in `unmask.data.folders`. On surfaces, ``stored_points`` are drawn evenly by area. Files that cannot be used
-    are left out, counted and named.
+    How kinds of files become points, channels and classes of points is said in `unmask_pointcloud.data.reading`, which
+    files of a folder count in `unmask.data.folders`. On surfaces, ``stored_points`` are drawn evenly by area. Files
+    that cannot be used are left out, counted and named.
+
+    Scans that are too large for a sample may be cut into crops; `unmask_pointcloud.data.crops` says how, and how a
+    single scan is both trained and validated on. All points of a scan are read then, and of a surface as many as it has
+    corners.
 
     Args:
         folder: the folder.
@@ -35,10 +43,17 @@ class PointCloudFilesData(PointCloudData):
             ``numbers``.
         label_separator: between several labels; None: the first of comma, semicolon and bar that there is.
         table_format: how the table is written, where the rules of `unmask.data.tables` do not fit.
-        extensions: endings of files, in lower case; other files are left out, counted and named.
+        extensions: endings of files, in lower case; other files are left out, counted and named. ``.csv`` counts only
+            where it is among them.
+        columns: names of all columns of files that do not tell them (text, NPY, NPZ, ``.bin``): ``[x, y, z, nx, ny, nz,
+            label]``; ``_`` leaves a column out; None: x, y, z and ``channels``.
+        crop_size: length of a crop along x and y, in the unit of the files; above 0. None: scans are not cut so.
+        points_per_crop: most points of a crop, at least ``num_points``; None: scans are not cut so.
 
     Raises:
-        ValueError: in `setup`, a missing or empty folder, LAS files without laspy; also as `PointCloudData`.
+        ValueError: a value outside its range, ``columns`` without x, y, z or a channel, both ways to cut; in `setup`, a
+            missing or empty folder, LAS files without laspy, ``columns`` where every file tells its own, a pattern or
+            table that does not fit; also as `PointCloudData`.
 
     Further arguments are those of `PointCloudData`.
     """
@@ -57,26 +72,50 @@ class PointCloudFilesData(PointCloudData):
         label_separator: str | None = None,
         table_format: TableFormat | None = None,
         extensions: tuple[str, ...] = EXTENSIONS,
+        channels: tuple[str, ...] = (),
+        columns: tuple[str, ...] | None = None,
+        crop_size: float | None = None,
+        points_per_crop: int | None = None,
         **shared: Any,
     ) -> None:
-        unknown = [ending for ending in extensions if ending not in EXTENSIONS]
+        known = (*EXTENSIONS, *ON_REQUEST)
+        unknown = [ending for ending in extensions if ending not in known]
         if unknown:
-            raise ValueError(f"`extensions` must be among {', '.join(EXTENSIONS)}, but has {unknown[0]!r}.")
+            near = quoted(nearest(unknown[0], known) or known)
+            raise ValueError(f"`extensions` must be among {', '.join(known)}, but has {unknown[0]!r}; nearest: {near}.")
         source = CloudFolder(
-            folder, extensions, val_folder, labels=labels, pattern=pattern, table=table, file_column=file_column,
+            folder, tuple(extensions), val_folder, labels=labels, pattern=pattern, table=table, file_column=file_column,
             label_column=label_column, group_column=group_column, label_kind=label_kind,
-            label_separator=label_separator, table_format=table_format,
+            label_separator=label_separator, table_format=table_format, columns=columns,
         )  # fmt: skip
-        super().__init__(source=source, **shared)
+        super().__init__(source=source, channels=channels, **shared)
+        names = () if columns is None else checked(columns, self.channels)
+        self.read = partial(read_file, channels=self.channels, num_points=self.stored_points, columns=names)
+        if crop_size is None and points_per_crop is None:
+            return
+        if crop_size is not None and points_per_crop is not None:
+            raise ValueError(
+                "`crop_size` or `points_per_crop` must be None, for scans are cut in one way, but they are "
+                f"{crop_size:g} and {points_per_crop:,}."
+            )
+        if crop_size is not None and not crop_size > 0:
+            raise ValueError(f"`crop_size` must be above 0, but is {crop_size:g}.")
+        if points_per_crop is not None:
+            at_least(self.num_points, points_per_crop=points_per_crop)
+        self.source = CropSource(
+            source, partial(self.read, num_points=None), crop_size, points_per_crop, self.num_points,
+            self.stored_points, self.val_ratio,
+        )  # fmt: skip
 
 
 @dataclass
 class CloudFolder(FolderSource):
-    """Those files; LAS files are refused where nothing reads them."""
+    """Those files; refused are LAS files where nothing reads them, and ``columns`` where every file tells its own."""
 
     endings: tuple[str, ...] = EXTENSIONS
     by_value: bool = False
     what: str = "point clouds"
+    columns: tuple[str, ...] | None = None
 
     def files(self, option: str, folder: str, findings: Findings) -> list[File]:
         files = super().files(option, folder, findings)
@@ -85,5 +124,10 @@ class CloudFolder(FolderSource):
             raise ValueError(
                 f"`{option}` must hold no LAS files where laspy is not installed, but has {scans[0].name}; "
                 "`pip install 'unmask-pointcloud[las]'`, or leave '.las' and '.laz' out of `extensions`."
+            )
+        if self.columns is not None and not any(path.suffix.lower() in NAMELESS for path, _ in files):
+            raise ValueError(
+                f"`columns` must be None where every file of `{option}` tells its own, as {files[0][0].name} does, but "
+                f"is {list(self.columns)}."
             )
         return files

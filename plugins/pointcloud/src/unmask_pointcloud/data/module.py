@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 from unmask.api import at_least, nearest, quoted
 from unmask.data import Item, Sample, Source, SourceDataModule, Splits
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
-from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Clouds, Fit, collect
+from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Cloud, Clouds, Fit, collect
 from unmask_pointcloud.data.reading import read_file
 from unmask_pointcloud.data.report import THINNED, PointCloudReport
 
@@ -21,8 +22,9 @@ class PointCloudData(SourceDataModule):
     """Point clouds of a source whose items give files, or a `Cloud` with ``channels``.
 
     A batch is dense: ``points`` ``[B, num_points, 3 + C]`` float32 (x, y, z, then ``channels`` in their order),
-    ``index`` ``[B]``; where clouds have a class, ``label`` ``[B]``; where points have one, ``part`` ``[B, num_points]``
-    (-100 at padding); and where any cloud has fewer points than ``num_points``, ``valid`` ``[B, num_points]``.
+    ``index`` ``[B]``, ``name`` (B words, as the source calls clouds); where clouds have a class, ``label`` ``[B]``;
+    where points have one, ``part`` ``[B, num_points]`` (-100 at padding); and where any cloud has fewer points than
+    ``num_points``, ``valid`` ``[B, num_points]``.
 
     All clouds are read once and kept in memory, at most ``stored_points`` of each in an order of their own: 4 bytes
     a number. A training sample is ``num_points`` of those, drawn anew each time; in validation and probes they are the
@@ -53,7 +55,7 @@ class PointCloudData(SourceDataModule):
     sample_name: ClassVar[str] = "clouds"
     item: ClassVar[str] = "cloud"
     item_name: ClassVar[str] = "point cloud"
-    keys: ClassVar[tuple[str, ...]] = ("points", "part", "valid", "label", "index")
+    keys: ClassVar[tuple[str, ...]] = ("points", "part", "valid", "label", "name", "index")
     report: PointCloudReport
 
     def __init__(
@@ -89,6 +91,7 @@ class PointCloudData(SourceDataModule):
         self.normalize = normalize
         self.stored_points = stored_points
         before = [CHANNELS[name] for name in channels[: channels.index("normals")]] if "normals" in channels else None
+        self.read: Callable[[Path], Cloud] = partial(read_file, channels=self.channels, num_points=self.stored_points)
         self.augmentations: list[Augment] = augmentation(augment, None if before is None else 3 + sum(before))
 
     @property
@@ -97,10 +100,7 @@ class PointCloudData(SourceDataModule):
         return 3 + sum(CHANNELS[name] for name in self.channels)
 
     def collect(self, items: Iterable[Item]) -> Clouds:
-        read = partial(read_file, channels=self.channels, num_points=self.stored_points)
-        return collect(
-            items, self.width, self.normalize, self.num_points, self.stored_points, self.report, read
-        )  # fmt: skip
+        return collect(items, self.width, self.normalize, self.num_points, self.stored_points, self.report, self.read)
 
     def samples(self, kept: Clouds, chosen: list[int], labelled: bool, trained: bool) -> View:
         same = Fit(self.num_points, self.report.padded, drawn=False)
@@ -114,7 +114,8 @@ class PointCloudData(SourceDataModule):
     def alone(self, kept: Clouds) -> str:
         thinned = self.report.findings.named(THINNED)
         left = f", of which {self.stored_points:,} points (`stored_points`) would be kept" if thinned else ""
-        return f", {thinned or kept.items[0].name}{left}; cut a large scan into pieces, a file each"
+        cut = "`points_per_crop` or `crop_size` of `pointcloud.files` cuts a large scan into crops"
+        return f", {thinned or kept.items[0].name}{left}; {cut}"
 
 
 def numbered(items: Sequence[Item]) -> list[str]:
@@ -143,6 +144,7 @@ class View(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         place = self.chosen[index]
-        sample = self.clouds[place] | dict(self.clouds.items[place].groups)
+        item = self.clouds.items[place]
+        sample = self.clouds[place] | dict(item.groups) | {"name": item.name}
         sample |= {"label": torch.as_tensor(self.clouds.label[place])} if self.labelled else {}
         return sample if self.fit is None else self.fit(sample)

@@ -14,8 +14,9 @@ import numpy as np
 from unmask.api import quoted
 from unmask.data import Findings, Found, Item, Source
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
+from unmask_pointcloud.data.columns import of_rows
 from unmask_pointcloud.data.module import PointCloudData, numbered
-from unmask_pointcloud.data.reading import ARRAYS, of_rows
+from unmask_pointcloud.data.rows import ARRAYS
 
 READ = ("points", "label", "part", "classes")
 """Arrays of an archive."""

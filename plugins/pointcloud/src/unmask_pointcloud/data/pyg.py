@@ -14,8 +14,8 @@ from unmask import seeds
 from unmask.api import nearest, quoted
 from unmask.data import Findings, Found, Item, Source, Unreadable, data_alone
 from unmask_pointcloud.data.clouds import Cloud
+from unmask_pointcloud.data.columns import cloud_of
 from unmask_pointcloud.data.module import PointCloudData, numbered
-from unmask_pointcloud.data.reading import cloud_of
 
 FEATURES = "clouds have `x`, which is left out"
 OTHER_Y = "clouds have a `y` that is no class number, which is left out"
