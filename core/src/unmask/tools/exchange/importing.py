@@ -118,6 +118,7 @@ def _fill(
     if reading.rivals:
         cautions.append(f"As much fits under {quoted(reading.rivals)}; `--prefix` chooses.")
     found = reading.load(weights.tensors, model)
+    cautions += made.agree(reading.below(weights.tensors), weights.settings, model)
     resized = _resize(reading, found, model) if resize_positions else []
 
     # A checkpoint of a whole run has more than an encoder: predictor, teacher, ...
@@ -141,7 +142,7 @@ def _fill(
     if all(used is not part for part in model.encoder.modules()):
         used.load_state_dict(model.encoder.state_dict())
     model.load_state_dict(others, strict=False)
-    outside = [key for key in weights.tensors if reading.prefix and not key.startswith(reading.prefix + ".")]
+    outside = reading.outside(weights.tensors)
     return Imported(out, reading.name, reading.prefix, encoder, report, list(others), resized, outside, cautions)
 
 

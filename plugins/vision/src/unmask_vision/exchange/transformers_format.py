@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from unmask import MaskedModel
-from unmask.api import Export, Format, State
+from unmask.api import Export, Format, Map, State, backwards
 from unmask_vision.encoders import SwinV2Encoder
 from unmask_vision.exchange.names import (
     DECODER_POSITIONS,
-    Map,
     as_in_models,
-    backwards,
     check_decoder_positions,
     decoder_positions,
     encoder_map,
