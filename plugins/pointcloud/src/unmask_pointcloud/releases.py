@@ -85,7 +85,9 @@ class _PointTransformers(Release):
                 f"Models of {self.repository} of width {encoder.width} have {NUM_HEADS[encoder.width]} attention "
                 f"heads, but the config's encoder has {own}: its codes are others than theirs."
             )
-        for what, part in (("encoder", encoder), ("predictor", model.predictor)):
+        parts = [("encoder", encoder)]
+        parts += [("predictor", model.predictor)] if "MAE_decoder.norm.weight" in weights else []
+        for what, part in parts:
             eps = part.trunk.norm.eps if isinstance(part, PointTransformer | PointDecoder) else NORM_EPS
             if eps != NORM_EPS:
                 told.append(

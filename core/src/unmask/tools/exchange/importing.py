@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.configs.building import build
 from unmask.model import MaskedModel
@@ -135,7 +135,8 @@ def _fill(
         hint = "; `--resize_positions` resamples the positions" if would_help else ""
         if resize_positions and not resized:
             hint = f"; `--resize_positions` resamples nothing of `{reading.name}`, but of another `--format` it may"
-        raise ValueError(f"{str(error)[:-1]}; read as {reading}{hint}.") from None
+        depth = _depth(model, _part("encoder", found))
+        raise ValueError(f"{str(error)[:-1]}; read as {reading}{depth}{hint}.") from None
     report = match.load(model.predictor, predictor, 0.0) if holds_predictor else None
     model.start_parts()  # a teacher begins as the encoder
     used = model.embedder.encoder
@@ -148,6 +149,16 @@ def _fill(
 
 def _part(name: str, found: State) -> State:
     return {key.removeprefix(name + "."): x for key, x in found.items() if key.startswith(name + ".")}
+
+
+def _depth(model: MaskedModel, found: State) -> str:
+    """What to say where the weights have more or fewer layers than the encoder."""
+    for name, part in model.encoder.named_modules():
+        if isinstance(part, nn.ModuleList):
+            numbers = {key.removeprefix(f"{name}.").partition(".")[0] for key in found if key.startswith(f"{name}.")}
+            if numbers and len(numbers) != len(part):
+                return f"; the weights have {len(numbers)} of `{name}`, the config's encoder {len(part)}"
+    return ""
 
 
 def _resize(reading: Reading, found: State, model: MaskedModel) -> list[str]:
