@@ -115,9 +115,7 @@ def test_wav2vec2_comes_in_with_its_quantiser_and_projections(settings, capsys):
     assert said.count("(100%; 100% of the values)") == 2
     assert "Taken as well: 5 tensors" in said
     assert "unknown" not in said
-    assert (
-        "Note: `normalize` of the tokenizer is True, but the weights were trained with False (`args.normalize`" in said
-    )
+    assert "tokenizer is True, but the weights were trained with False (`args.normalize`)." in said
     same_codes(model, theirs.wav2vec2)
     assert torch.equal(model.target.quantizer.entries.flatten(0, 1)[None], theirs.quantizer.codevectors)
     assert torch.equal(model.predictor.head.weight, theirs.project_hid.weight)

@@ -103,6 +103,10 @@ class Format(ABC):
         """Names of ``model.encoder.state_dict()`` that this layout has no place for, such as a mask token's."""
         return set()
 
+    def unheld_of_predictor(self, model: MaskedModel) -> set[str]:
+        """Likewise, names of ``model.predictor.state_dict()``."""
+        return set()
+
     def check(self, source: Path, model: MaskedModel) -> list[str]:
         """Compares what lies beside the weights with the model: sentences on what the user should know.
 

@@ -137,7 +137,8 @@ def _fill(
             hint = f"; `--resize_positions` resamples nothing of `{reading.name}`, but of another `--format` it may"
         depth = _depth(model, _part("encoder", found))
         raise ValueError(f"{str(error)[:-1]}; read as {reading}{depth}{hint}.") from None
-    report = match.load(model.predictor, predictor, 0.0) if holds_predictor else None
+    left = made.unheld_of_predictor(model)
+    report = match.load(model.predictor, predictor, 0.0, left) if holds_predictor else None
     model.start_parts()  # a teacher begins as the encoder
     used = model.embedder.encoder
     if all(used is not part for part in model.encoder.modules()):

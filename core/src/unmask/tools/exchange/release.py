@@ -46,15 +46,20 @@ class Release(Format):
         return {name: tensor for name, tensor in found.items() if not re.fullmatch(self.ignored, name)}
 
     def unheld(self, model: MaskedModel) -> set[str]:
-        forward = self.map(model)
-        own = model.encoder.state_dict()
-        return {name for name, tensor in own.items() if not forward(f"encoder.{name}", tensor.to("meta"))}
+        return self._homeless("encoder", model.encoder.state_dict(), model)
+
+    def unheld_of_predictor(self, model: MaskedModel) -> set[str]:
+        return self._homeless("predictor", model.predictor.state_dict(), model)
 
     def save(self, export: Export, out: Path) -> str:
         raise ValueError(f"{type(self).__name__} must only be read, but is to be written.")
 
     def usage(self, export: Export, out: Path) -> str:
         raise ValueError(f"{type(self).__name__} must only be read, but is to be written.")
+
+    def _homeless(self, part: str, own: State, model: MaskedModel) -> set[str]:
+        forward = self.map(model)
+        return {name for name, tensor in own.items() if not forward(f"{part}.{name}", tensor.to("meta"))}
 
 
 def backwards(own: State, forward: Map, theirs: State) -> State:
