@@ -50,8 +50,6 @@ def gat():
     state = {"enc_mask_token": torch.randn(1, FEATURES), "encoder_to_decoder.weight": torch.randn(WIDTH, WIDTH)}
     for number, in_width in enumerate((FEATURES, WIDTH)):
         found = attention(in_width, WIDTH, HEADS) | {"activation.weight": torch.rand(1)}
-        if number:
-            found["res_fc.weight"] = torch.randn(WIDTH, WIDTH)
         state |= {f"encoder.gat_layers.{number}.{name}": x for name, x in found.items()}
     return state | {f"decoder.gat_layers.0.{name}": x for name, x in attention(WIDTH, FEATURES, 1).items()}
 
@@ -66,7 +64,6 @@ def gat_by_hand(state, x, edges, num_layers=2):
         scores = (sent * own["attn_l"]).sum(-1)[None] + (sent * own["attn_r"]).sum(-1)[:, None]  # [to, from, H]
         scores = F.leaky_relu(scores, 0.2).masked_fill(~reads[..., None], float("-inf")).softmax(1)
         out = torch.einsum("tfh,fhc->thc", scores, sent).flatten(1) + own["bias"]
-        out = out + x @ own["res_fc.weight"].T if "res_fc.weight" in own else out
         x = F.prelu(out, own["activation.weight"])
     return x
 
@@ -79,16 +76,27 @@ def codes(model, x):
 
 def test_a_gat_comes_in_with_its_decoder_and_computes_the_same(capsys):
     state, x = gat(), torch.randn(5, FEATURES)
-    model = imported(state, "gat", ", num_heads: 2, residual: true", capsys)
+    model = imported(state, "gat", ", num_heads: 2", capsys)
     torch.testing.assert_close(codes(model, x), gat_by_hand(state, x, EDGES), rtol=0, atol=1e-5)
     assert torch.equal(model.encoder.mask_token[None], state["enc_mask_token"])
     assert torch.equal(model.predictor.answers.conv.lin.weight, state["decoder.gat_layers.0.fc.weight"])
     assert torch.equal(model.predictor.remask.project.weight, state["encoder_to_decoder.weight"])
 
 
+@pytest.mark.parametrize("where", ["config", "weights"])
+def test_residuals_are_refused_in_a_line(where, capsys):
+    state = gat() | ({"encoder.gat_layers.0.res_fc.weight": torch.ones(WIDTH, FEATURES)} if where == "weights" else {})
+    torch.save(state, "checkpoint.pt")
+    more = ", num_heads: 2" + (", residual: true" if where == "config" else "")
+    Path("config.yaml").write_text(CONFIG.format(kind="gat", more=more))
+    assert main(["import", "checkpoint.pt", "--config", "config.yaml", "--out", "run"]) == 2
+    said = capsys.readouterr().err
+    assert "`residual` " in said
+    assert len(said.strip().splitlines()) == 1
+
+
 def test_the_code_on_pyg_has_other_names(capsys):
     state, x = gat(), torch.randn(5, FEATURES)
-    state = {name: tensor for name, tensor in state.items() if "res_fc" not in name}
     slopes = [state.pop(f"encoder.gat_layers.{number}.activation.weight") for number in range(2)]
     names = {"fc.weight": "lin.weight", "attn_l": "att_src", "attn_r": "att_dst"}
     renamed = {"encoder.activation.weight": slopes[0], "encoder.last_activation.weight": slopes[1]}

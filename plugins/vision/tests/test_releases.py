@@ -186,6 +186,37 @@ def test_an_encoder_alone_leaves_the_predictor_and_names_a_classifiers_head(caps
     assert "Predictor: none in these weights" in said
 
 
+def test_an_encoder_that_was_fine_tuned_on_the_mean_has_another_norm(capsys):
+    _, state = mae()
+    state = {name.replace("norm.", "fc_norm.") if name.startswith("norm.") else name: x for name, x in state.items()}
+    torch.save({"model": {name: x for name, x in state.items() if "decoder" not in name}}, "mae.pth")
+    words = ["import", "mae.pth", "--out", "run", "--config"]
+    assert main([*words, config("mae", predictor=TRANSFORMER.format(48))]) == 2
+    assert "unknown: `fc_norm.weight`, `fc_norm.bias`" in capsys.readouterr().err
+    given = config("mae", more="global_pool: avg, fc_norm: true", predictor=TRANSFORMER.format(48))
+    assert main([*words, given]) == 0
+    assert "(100%; 100% of the values)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["Data2VecVisionModel", "BeitForMaskedImageModeling"])
+def test_folders_of_transformers_come_in_too(kind, capsys):
+    theirs = (beit if "Beit" in kind else data2vec)()[0]
+    if "Beit" in kind:
+        whole = shaken(transformers.BeitForMaskedImageModeling(theirs.config))
+        theirs, source = whole.base_model, whole
+    else:
+        source = theirs
+    source.save_pretrained("theirs")
+    shared = "true" if "Beit" in kind else "false"
+    given = config("simmim", **RELATIVE, more=f"{BIAS}shared_rel_pos: {shared}")
+    assert main(["import", "theirs", "--config", given, "--out", "run"]) == 0
+    assert "Read as `vision.transformers`" in capsys.readouterr().out
+    model, images = load_run("run").model, torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        expected = theirs(normalized(model, images)).last_hidden_state
+        torch.testing.assert_close(codes(model, images), expected, rtol=0, atol=1e-5)
+
+
 def beit():
     more = {"use_mask_token": True, "use_mean_pooling": False, "layer_scale_init_value": 0.1}
     made = transformers.BeitConfig(**SIZES, **more, use_shared_relative_position_bias=True)

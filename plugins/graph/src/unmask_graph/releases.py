@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -58,6 +59,19 @@ class GraphMAERelease(Release):
 
         return forward
 
+    def agree(self, weights: State, settings: Mapping[str, Any], model: MaskedModel) -> list[str]:
+        if any(".conv.res." in name for name in model.encoder.state_dict()):
+            raise ValueError(
+                f"`residual` of the config's encoder must be false for weights of {self.repository}, which adds a "
+                "layer's input as it is, but is true."
+            )
+        if learned := [name for name in weights if "res_fc." in name]:
+            raise ValueError(
+                f"The weights must be trained with `residual` false, but `{learned[0]}` is there: no encoder here adds "
+                "the features to the first layer's sum."
+            )
+        return []
+
     def plain(self, weights: State) -> State:
         """As the code on DGL names them: that on PyG has one activation for all layers but the last."""
         layers = {found[1] for name in weights if (found := re.match(r"encoder\.gat_layers\.(\d+)\.lin\.", name))}
@@ -76,8 +90,6 @@ class GraphMAERelease(Release):
 
 def _attention(name: str) -> str:
     """Of a GAT's layer; empty where they have no such tensor."""
-    if name.startswith("conv.res."):
-        return name.replace("conv.res.", "res_fc.")
     name = name.replace("after.0.", "norm.").replace("after.1.", "activation.")
     return CONVOLUTION.get(name.removeprefix("conv."), "") if name.startswith("conv.") else name
 

@@ -23,7 +23,8 @@ BLOCK = {"norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"}
 
 
 class AudioMAERelease(Release):
-    """Checkpoints of facebookresearch/AudioMAE: of pretraining, or of a fine-tuned encoder.
+    """Checkpoints of facebookresearch/AudioMAE: of pretraining, or of a fine-tuned encoder, which has no last norm (it
+    norms the mean of codes, ``fc_norm``), so ``--min_matched`` must be below 1.
 
     Its decoder is taken where it is the same: global, and with positions as `TransformerPredictor` has them. That of
     the released weights is local, of Swin transformer blocks that `LocalDecoder` has not.

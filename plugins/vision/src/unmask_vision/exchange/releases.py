@@ -47,7 +47,11 @@ class _ViTs(Release):
 
 
 class MAERelease(_ViTs):
-    """Checkpoints of facebookresearch/mae: of pretraining with the decoder, or of a fine-tuned encoder."""
+    """Checkpoints of facebookresearch/mae: of pretraining with the decoder, or of a fine-tuned encoder.
+
+    One that was fine-tuned on the mean of codes has ``fc_norm`` in place of ``norm``: it fits a ViT with the options
+    ``global_pool: avg`` and ``fc_norm: true``.
+    """
 
     repository = "facebookresearch/mae"
     ignored = "decoder_pos_embed"
