@@ -159,10 +159,10 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
                 "YAML file whose `data` does."
             )
         own = dict.fromkeys(name for name in OF_ITS_OWN if name in takes.parameters)
-        return type(self)(**{**given, **own, **self.settled(), place: where, "val_ratio": 0})
+        return type(self)(**{**given, **own, **self.carried(), place: where, "val_ratio": 0})
 
-    def settled(self) -> dict[str, Any]:
-        """Options that this data has settled, such as a vocabulary, by name: other data must not settle them anew."""
+    def carried(self) -> dict[str, Any]:
+        """Options that other data must be read with, such as a vocabulary that this data gave, by name."""
         return {}
 
     def setup(self, stage: str | None = None) -> None:

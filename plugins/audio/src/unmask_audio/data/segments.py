@@ -105,16 +105,16 @@ class SegmentSource(FolderSource):
             group = None if self.group_column is None else table.column("group_column", self.group_column)
             for number, row in enumerate(table.rows, 1):
                 word = row[column]
-                file = whose.get(word.strip() if isinstance(word, str) else word)
-                if file is None:
+                own = whose.get(word.strip() if isinstance(word, str) else word)
+                if own is None:
                     continue
                 start_s, end_s = seconds_of(row[begin]), seconds_of(row[end])
                 if start_s is None or end_s is None or not 0 <= start_s < end_s:
                     findings.note(NO_SEGMENT, f"row {number:,} ({row[begin]!r} to {row[end]!r})")
                     continue
                 cell = row[labels[0]] if labels else [row[name] for name in several]
-                segment = Segment(file[0], start_s, end_s)
-                name = f"{file[1].as_posix()}@{start_s:.10g}-{end_s:.10g}"
+                segment = Segment(own[0], start_s, end_s)
+                name = f"{own[1].as_posix()}@{start_s:.10g}-{end_s:.10g}"
                 if (segment, repr(cell)) in seen:
                     findings.note(TWICE, name)
                     continue
