@@ -180,6 +180,12 @@ def test_labels_of_graphs_from_a_table(tmp_path: Path) -> None:
         tables(tmp_path, "source,target\na,b\n", **where).graphs  # noqa: B018
 
 
+def test_true_and_false_are_numbers(tmp_path: Path) -> None:
+    nodes = "id,age,paid\na,1,True\nb,2,FALSE\nc,3,\n"
+    data = tables(tmp_path, "source,target\na,b\nb,c\n", nodes, missing="zero")
+    assert data.graphs.samples[0]["x"].tolist() == [[1, 1], [2, 0], [3, 0]]
+
+
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [
@@ -264,7 +270,7 @@ def test_rows_and_columns_that_are_left_out_are_told(tmp_path: Path) -> None:
         "1 rows without a node or a graph are left out: row 2 of edges.csv.",
         "1 rows with more or fewer fields than the first line are left out: line 5 of edges.csv.",
         "1 columns without a name are left out: of edges.csv.",
-        "1 columns of text are left out: `kind` of edges.",
+        "1 columns of text are left out (`categories` makes kinds of things one-hot): `kind` of edges.",
     ):
         assert told in data.found()
 
