@@ -675,6 +675,7 @@ def test_every_column_of_labels_is_one_hot(tmp_path: Path) -> None:
         tmp_path, graph_labels="0\n1\n", node_labels="0, 5\n1, 5\n1, 6\n2, 6\n", edge_labels="1, 1\n1, 2\n2, 1\n2, 2\n"
     )
     assert data.graphs.samples[0]["x"].tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 1, 0]]
+    assert data.graphs.names == ["0=0", "0=1", "0=2", "1=5", "1=6"]
     assert data.graphs.samples[1]["edge_values"].tolist() == [[0, 1, 1, 0], [0, 1, 0, 1]]
 
 

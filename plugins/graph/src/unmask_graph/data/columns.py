@@ -87,7 +87,7 @@ def _numbers(
     numeric = []
     for name in (name for name in names if name not in kinds):
         cells = [columns.get(name, [None] * count) for columns, count in zip(several, counts, strict=True)]
-        if all(_truth(cell) is None and number_in(cell) is None for column in cells for cell in column):
+        if all(number_in(cell) is None and _truth(cell) is None for column in cells for cell in column):
             empty = all(_is_empty(cell) for column in cells for cell in column)
             findings.note(EMPTY if empty else TEXT, f"`{name}` of {of}")
             continue
@@ -109,11 +109,11 @@ def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
     Raises:
         ValueError: text.
     """
-    if (truth := _truth(cell)) is not None:
-        return truth
     try:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
+        if (truth := _truth(cell)) is not None:
+            return truth
         if _is_empty(cell):
             return math.nan
         where = table.name if of == "edges" else table.nodes_name or table.name
