@@ -463,6 +463,8 @@ def hetero() -> HeteroData:
         (hetero(), r"must be a `Data` with one kind of nodes, but is a `HeteroData`; `to_homogeneous\(\)` makes"),
         ([graph(y=torch.tensor([[0, 3]]))], "must have 0 or 1 for each of several classes in `y`, .* but has 3"),
         ([graph(y=torch.rand(1, 2)), graph(y=torch.rand(1, 4))], "Graph 1 must have 2 labels as Graph 0, .* but has 4"),
+        ([graph(edge_attr=torch.rand(2, 2)), graph(edge_attr=torch.rand(2))],
+         "Graph 1 must have 2 edge values as Graph 0, but has 1"),
         ([graph(y=torch.rand(2, 2))], r"must have labels in one row, or one per node, but `y` has the shape \(2, 2\)"),
         ((hetero().to_dict(), {}, HeteroData), "with one kind of nodes, but is a `HeteroData`"),
     ],
