@@ -142,6 +142,15 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         train, val = self.splits.train, self.splits.val
         return {"train": train} if val is train else {"train": train, "val": val}
 
+    def token_names(self, split: str, index: int) -> list[str] | None:
+        """What the tokens of a sample are called, such as nodes of a graph; None: nothing of their own.
+
+        Args:
+            split: as `everything` calls it, or a field of `Splits`.
+            index: the sample's number in it.
+        """
+        return None
+
     def elsewhere(self, where: str) -> Self:
         """A data module that reads what lies at ``where`` as this one reads its own data: without labels, and with
         nothing held out.
