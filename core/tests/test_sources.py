@@ -347,7 +347,7 @@ class TestTables:
             ("t.csv", b"file|label\na|dog\nb|cat\n", {"delimiter": "|"}),
             ("t.tsv", b"file\tlabel\na\tdog\nb\tcat\n", {}),
             ("t.csv", "file,label\na,dog\nb,cat\n".encode("utf-16"), {}),
-            ("t.csv.gz", gzip.compress(b"file,label\na,dog\nb,cat\n"), {}),
+            ("t.csv.gz", gzip.compress(b"file,label\na,dog\nb,cat\n", mtime=0), {}),
             ("t.jsonl", b'{"file": "a", "label": "dog"}\n\n{"file": "b", "label": "cat"}\n', {}),
             ("t.json", b'[{"file": "a", "label": "dog"}, {"file": "b", "label": "cat"}]', {}),
             ("t.json", b'{"file": "a", "label": "dog"}\n{"file": "b", "label": "cat"}', {}),

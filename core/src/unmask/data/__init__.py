@@ -6,7 +6,7 @@ from unmask.data.folder_source import SEEN, File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.hub_source import HubSource, Labels
-from unmask.data.labels import label_of, labels_of, numbers_of, one_label
+from unmask.data.labels import label_of, labels_of, numbers_of, one_label, unknown_like
 from unmask.data.module import (
     Augmented,
     KeyedSampler,
@@ -72,4 +72,5 @@ __all__ = [
     "open_table",
     "read_table",
     "read_torch",
+    "unknown_like",
 ]

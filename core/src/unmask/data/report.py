@@ -50,8 +50,8 @@ class Report(ABC):
             yield f"classes: {', '.join(self.classes[:NUM_NAMED])}{more}."
         if self.about:
             yield self.about
-        if self.num_classes and self.num_unlabelled:
-            yield f"{self.num_unlabelled:,} without a class."
+        if 0 < self.num_unlabelled < self.num_items:
+            yield f"{self.num_unlabelled:,} without a {'class' if self.num_classes else 'label'}."
         if self.num_classes == 1:
             yield "all labels are of one class, which tells nothing; read as unlabelled."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch_geometric.data.data import BaseData
 from torch_geometric.data.separate import separate
 
 from unmask.api import quoted
-from unmask.data import Findings, find_files, no_such, read_torch
+from unmask.data import UNREADABLE, Findings, find_files, no_such, read_torch
 from unmask_graph.data.categories import Categories, Label, as_list
 from unmask_graph.data.columns import graphs_of_tables
 from unmask_graph.data.edge_tables import add_labels, read_tables
@@ -130,7 +130,7 @@ class GraphFilesSource(GraphSource):
             if (given := getattr(self, option)) is not None:
                 raise ValueError(f"`{option}` must be None for {endings[0]} files, but is {given!r}.")
         if endings == [".pt"]:
-            read = [(path, number, data) for path in files for number, data in enumerate(read_pt(path))]
+            read = [(path, number, data) for path, own in _read(files, findings) for number, data in enumerate(own)]
             num_graphs = Counter(path for path, _, _ in read)
             return graphs_of(
                 [(_name(path, number, len(files)), data) for path, number, data in read],
@@ -171,6 +171,25 @@ def read_pt(path: Path) -> list[Any]:
     if isinstance(loaded, tuple) and len(loaded) > 1 and (_are_slices(loaded[1]) or isinstance(loaded[-1], type)):
         return _apart(*loaded, name=path.name)
     return [_data(one, path.name) for one in (loaded if isinstance(loaded, list | tuple) else [loaded])]
+
+
+def _read(files: list[Path], findings: Findings) -> Iterator[tuple[Path, list[Any]]]:
+    """The graphs of each file; of several files those that cannot be read are left out.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    refused: list[ValueError] = []
+    for path in files:
+        try:
+            own = read_pt(path)
+        except ValueError as error:
+            refused.append(error)
+            if len(refused) == len(files):
+                raise
+            findings.note(UNREADABLE, f"{path.name} ({str(error).removesuffix('.')})")
+        else:
+            yield path, own
 
 
 def _files(paths: Iterable[str], findings: Findings) -> list[Path]:

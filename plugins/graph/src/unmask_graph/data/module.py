@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask import seeds
 from unmask.api import IGNORED, at_least, inside, split_of
-from unmask.data import MaskedDataModule, Sample, Splits, held_out
+from unmask.data import NONE_HELD_OUT, MaskedDataModule, Sample, Splits, held_out
 from unmask_graph.data.batches import Chosen, pack
 from unmask_graph.data.graphs import Graphs, collect
 from unmask_graph.data.report import Report
@@ -139,7 +139,10 @@ class GraphData(MaskedDataModule):
 
     def found(self) -> str:
         told = self.about()
-        return f"{told}\n{super().found()}" if len(self.graphs.samples) > 1 else told
+        if len(self.graphs.samples) == 1:
+            return told
+        told += f"\n{super().found()}"
+        return told if self.val_ratio else f"{told}\n{len(self.graphs.samples):,} {NONE_HELD_OUT.format('graph')}."
 
     def token_names(self, split: str, index: int) -> list[str] | None:
         """The names of the nodes of one sample, in the order of its rows; None where nodes have none.

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.api import IGNORED
-from unmask.data import UNREADABLE, Item, Unreadable
+from unmask.data import UNREADABLE, Item, Unreadable, unknown_like
 from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, PointCloudReport
 
 CHANNELS = {"normals": 3, "rgb": 3, "intensity": 1}
@@ -61,7 +61,8 @@ class Clouds(Dataset):
         self.points = points
         self.parts = parts
         self.items = items
-        self.label = np.asarray([IGNORED if item.label is None else item.label for item in items])
+        known = next((item.label for item in items if item.label is not None), None)
+        self.label = np.asarray([unknown_like(known) if item.label is None else item.label for item in items])
 
     def __len__(self) -> int:
         return len(self.points)
