@@ -59,6 +59,24 @@ def test_settings_of_a_training_checkpoint_are_read_as_data(tmp_path, monkeypatc
     assert not any(name.partition(".")[0] in ("fairseq", "omegaconf", "yacs") for name in sys.modules)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_config_that_is_a_dict_of_its_own_class_is_read_as_a_dict(zipped, tmp_path, monkeypatch):
+    """As YACS has it, in files of new and of old torch."""
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    kind = type("CfgNode", (dict,), {"__module__": "yacs.config"})
+    sys.modules["yacs.config"].CfgNode = kind
+    config = kind(MODEL=kind(TYPE="swin", DEPTHS=[2, 2]))
+    config.__dict__["__immutable__"] = True
+    content = {"model": {"weight": torch.ones(2)}, "config": config, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    monkeypatch.delitem(sys.modules, "yacs.config")
+    read = read_weights(tmp_path / "x.pth")
+    assert read.settings == {"config.MODEL.TYPE": "swin", "config.MODEL.DEPTHS": [2, 2], "args.lr": 0.1}
+    assert torch.equal(read.tensors["model.weight"], torch.ones(2))
+    assert "yacs.config" not in sys.modules
+
+
 @pytest.mark.parametrize(
     "name", ["fairseq.utils.import_user_module", "subprocess.Popen", "somebody.Thing", "os.system"]
 )
