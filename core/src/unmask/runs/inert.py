@@ -34,7 +34,7 @@ def known() -> list[Any]:
     array = np.empty(0).__reduce__()[0]
     return [
         argparse.Namespace,
-        *(bool, int, float, str, bytes, list, tuple, dict, set),  # named as types, beside values
+        *(bool, int, float, str, list, tuple, dict, set),  # named as types, beside values
         (_empty, "collections.defaultdict"),
         np.dtype,
         np.ndarray,
