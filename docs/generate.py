@@ -11,6 +11,7 @@ import cards
 import commands
 import components
 import imports
+import own_data
 import reference
 
 DOCS = Path(__file__).parent
@@ -20,7 +21,7 @@ FOLDERS = ("api", "components", "recipes")
 
 def generated() -> dict[Path, str]:
     """Every generated file with its text."""
-    pages = components.pages() | cards.pages() | commands.pages() | reference.pages() | imports.pages()
+    pages = components.pages() | cards.pages() | commands.pages() | reference.pages() | imports.pages() | own_data.pages()
     made = {DOCS / name: text.rstrip("\n") + "\n" for name, text in pages.items()}
     return made | {components.README: components.written(components.README.read_text(encoding="utf-8"))}
 

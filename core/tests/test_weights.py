@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,7 @@ def saved(content, path, monkeypatch):
 def test_settings_of_a_training_checkpoint_are_read_as_data(tmp_path, monkeypatch):
     given = argparse.Namespace(model="big", norm_pix_loss=True, sizes=[1, 2], nested=argparse.Namespace(lr=1e-3))
     content = {
+        "counts": defaultdict(list, x=[1]), "kind": dict,
         "model": {"weight": torch.ones(2)}, "args": given, "best": np.float32(0.5), "folder": Path("x"),
         "curve": np.arange(3.0), "cfg": _Named("omegaconf.dictconfig.DictConfig", "x"), "epoch": 3,
         "task": _Named("fairseq.data.dictionary.Dictionary"), "config": _Named("yacs.config.CfgNode"),
@@ -56,7 +58,26 @@ def test_settings_of_a_training_checkpoint_are_read_as_data(tmp_path, monkeypatc
     assert read.settings["args.sizes"] == [1, 2]
     assert read.settings["best"] == 0.5
     assert read.settings["epoch"] == 3
+    assert read.settings["counts.x"] == [1]
     assert not any(name.partition(".")[0] in ("fairseq", "omegaconf", "yacs") for name in sys.modules)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_config_that_is_a_dict_of_its_own_class_is_read_as_a_dict(zipped, tmp_path, monkeypatch):
+    """As YACS has it, in files of new and of old torch."""
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    kind = type("CfgNode", (dict,), {"__module__": "yacs.config"})
+    sys.modules["yacs.config"].CfgNode = kind
+    config = kind(MODEL=kind(TYPE="swin", DEPTHS=[2, 2]))
+    config.__dict__["__immutable__"] = True
+    content = {"model": {"weight": torch.ones(2)}, "config": config, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    monkeypatch.delitem(sys.modules, "yacs.config")
+    read = read_weights(tmp_path / "x.pth")
+    assert read.settings == {"config.MODEL.TYPE": "swin", "config.MODEL.DEPTHS": [2, 2], "args.lr": 0.1}
+    assert torch.equal(read.tensors["model.weight"], torch.ones(2))
+    assert "yacs.config" not in sys.modules
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 
 from unmask.api import UserError, export, load_run, main
@@ -333,9 +334,32 @@ def test_ijepas_three_parts_come_in(capsys):
     with torch.no_grad():
         expected = target(normalized(model, images)).last_hidden_state
         torch.testing.assert_close(codes(model, images), expected, rtol=0, atol=1e-5)  # by the teacher
-    own = model.predictor.state_dict()
-    assert torch.equal(own["trunk.blocks.1.attn.qkv.weight"], predictor["predictor_blocks.1.attn.qkv.weight"])
-    assert torch.equal(own["head.bias"], predictor["predictor_proj.bias"])
+        step = model.step({"image": torch.rand(2, 3, SIDE, SIDE)})
+        answers = ijepas_answers(predictor, step.latent, step.mask.asked.index)
+    torch.testing.assert_close(step.prediction.values, answers, rtol=0, atol=1e-5)
+
+
+def ijepas_answers(state, latent, asked):
+    """Of its predictor for each group of places ``[B, G, M]``, written out."""
+
+    def apply(x, name, f=F.linear):
+        return f(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def norm(x, weight, bias):
+        return F.layer_norm(x, (24,), weight, bias, 1e-6)
+
+    table, answers = state["predictor_pos_embed"][0], []
+    for group in asked.unbind(1):
+        x = apply(latent.values, "predictor_embed") + table[latent.seen.index]
+        x = torch.cat([x, state["mask_token"] + table[group]], 1)
+        for name in ("predictor_blocks.0", "predictor_blocks.1"):
+            qkv = apply(apply(x, f"{name}.norm1", norm), f"{name}.attn.qkv")
+            q, k, v = qkv.unflatten(-1, (3, 2, 12)).permute(2, 0, 3, 1, 4)
+            attended = ((q @ k.mT) * 12**-0.5).softmax(-1) @ v
+            x = x + apply(attended.transpose(1, 2).flatten(2), f"{name}.attn.proj")
+            x = x + apply(F.gelu(apply(apply(x, f"{name}.norm2", norm), f"{name}.mlp.fc1")), f"{name}.mlp.fc2")
+        answers.append(apply(apply(x[:, -group.shape[1] :], "predictor_norm", norm), "predictor_proj"))
+    return torch.stack(answers, 1)
 
 
 @pytest.mark.parametrize("prefix", [None, "target_encoder", "target_encoder.module"])
@@ -354,11 +378,17 @@ def test_another_method_takes_one_of_ijepas_encoders(prefix, capsys):
 
 
 def test_other_heads_than_the_repositorys_are_pointed_out(monkeypatch, capsys):
-    monkeypatch.setattr("unmask_vision.exchange.released_settings.HEADS", {32: 2})
+    settings = "unmask_vision.exchange.released_settings"
+    monkeypatch.setattr(f"{settings}.HEADS", {32: 2})
+    monkeypatch.setattr("unmask_vision.exchange.releases.DECODER_WIDTH", 24)
     torch.save({"model": mae()[1] | {"decoder_pos_embed": torch.tensor(sincos(24))}}, "mae.pth")
     words = ["import", "mae.pth", "--config", config("mae", predictor=TRANSFORMER.format(48)), "--out", "run"]
     assert main(words) == 0
-    assert "Note: Models of facebookresearch/mae of width 32 have 2 attention heads" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Note: Models of facebookresearch/mae of width 32 have 2 attention heads" in said
+    assert (
+        "Note: Predictors of facebookresearch/mae of this width have 16 attention heads, but the config's has 2" in said
+    )
 
 
 @pytest.mark.parametrize("made", [MAERelease(), BEiTRelease(), SimMIMRelease(), IJEPARelease()])

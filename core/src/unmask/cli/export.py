@@ -10,10 +10,14 @@ from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import quoted
 from unmask.tools.features import POOLS
 
+RELEASES = "-release"
+"""What names of formats end in that are read and never written."""
+
 
 def run(command: str, arguments: list[str]) -> int:
     """Read a run back, write its encoder, and say how to load it."""
-    names = [component.name for component in components() if component.group == "unmask.formats"]
+    # Those of releases are read alone; to ask each format would import all plugins.
+    names = [c.name for c in components() if c.group == "unmask.formats" and not c.name.endswith(RELEASES)]
     parser = Arguments(command, "An encoder for other libraries. What is written is read back and compared first.")
     parser.add_argument("run", help="a run folder, or a checkpoint in one")
     parser.add_argument("--format", help=", ".join(names))

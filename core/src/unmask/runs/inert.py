@@ -34,6 +34,8 @@ def known() -> list[Any]:
     array = np.empty(0).__reduce__()[0]
     return [
         argparse.Namespace,
+        *(bool, int, float, str, list, tuple, dict, set),  # named as types, beside values
+        (_empty, "collections.defaultdict"),
         np.dtype,
         np.ndarray,
         *kinds,
@@ -42,6 +44,11 @@ def known() -> list[Any]:
         *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
         *((pathlib.PureWindowsPath, f"pathlib.{name}") for name in ("WindowsPath", "PureWindowsPath")),
     ]
+
+
+def _empty(*_: Any) -> OrderedDict[Any, Any]:
+    """A dict that is filled later; what a missing key would give is left out."""
+    return OrderedDict()
 
 
 def stand_in(name: str) -> tuple[Any, str] | None:

@@ -20,7 +20,8 @@ Map = Callable[[str, Tensor], State]
 
 
 class Release(Format):
-    """The names of one repository. They are read by `unmask import`, and never written.
+    """The names of one repository, registered under a name that ends in ``-release``. `unmask import` reads them, and
+    nothing writes them.
 
     A subclass says which models it is for (`refusal`) and what their tensors are called (`map`).
     """
@@ -84,9 +85,9 @@ def backwards(own: State, forward: Map, theirs: State) -> State:
         elif len(given) == 1 and stand_in is next(iter(parts.values())):
             out[name] = given[0]  # only renamed
         else:
-            numbered = forward(name, torch.arange(tensor.numel()).view(tensor.shape))
             flat = given[0].new_zeros(tensor.numel())  # BEiT has no bias of keys: zeros
-            if flat.device.type != "meta":
+            if not flat.is_meta:
+                numbered = forward(name, torch.arange(tensor.numel()).view(tensor.shape))
                 for part, places in numbered.items():
                     flat[places.flatten()] = theirs[part].flatten()
             out[name] = flat.view(tensor.shape)

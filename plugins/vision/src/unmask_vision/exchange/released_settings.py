@@ -13,6 +13,8 @@ from unmask.nn import sincos
 
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """Attention heads by width, of ViTs from tiny to giant in all of the repositories."""
+DECODER_WIDTH, DECODER_HEADS = 512, 16
+"""Of MAE's decoders."""
 
 
 def other_heads(repository: str, encoder: Encoder) -> list[str]:
@@ -24,6 +26,17 @@ def other_heads(repository: str, encoder: Encoder) -> list[str]:
     return [
         f"Models of {repository} of width {encoder.width} have {expected} attention heads, but the config's encoder "
         f"has {heads}: its codes are others than theirs."
+    ]
+
+
+def other_predictor_heads(repository: str, model: MaskedModel, expected: int) -> list[str]:
+    """A sentence where a predictor has other heads than the repository's."""
+    heads = cast(Any, model.predictor).trunk.blocks[0].attn.num_heads
+    if heads == expected:
+        return []
+    return [
+        f"Predictors of {repository} of this width have {expected} attention heads, but the config's has {heads}: its "
+        "answers are others than theirs."
     ]
 
 

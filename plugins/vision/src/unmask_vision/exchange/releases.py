@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -16,7 +16,15 @@ from unmask.api import Map, Release, State
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.exchange.names import MIM_HEAD, head_order
-from unmask_vision.exchange.released_settings import other_heads, other_target, positions_fit
+from unmask_vision.exchange.released_settings import (
+    DECODER_HEADS,
+    DECODER_WIDTH,
+    HEADS,
+    other_heads,
+    other_predictor_heads,
+    other_target,
+    positions_fit,
+)
 from unmask_vision.predictors import SwinPredictor
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -69,6 +77,8 @@ class MAERelease(_ViTs):
         if _is_maes_decoder(model) and "decoder_pred.weight" in weights:
             positions_fit("decoder_pos_embed", weights, model, num_prefix=1)
             told += other_target(settings, model)
+            if cast(Any, model.predictor).width == DECODER_WIDTH:
+                told += other_predictor_heads(self.repository, model, DECODER_HEADS)
         return told
 
 
@@ -139,6 +149,8 @@ class IJEPARelease(_ViTs):
         weights, told = self.plain(weights), super().agree(weights, settings, model)
         if isinstance(model.predictor, TransformerPredictor) and "predictor.mask_token" in weights:
             positions_fit("predictor.predictor_pos_embed", weights, model, num_prefix=0)
+            if model.encoder.width in HEADS:  # which the predictor has as many of
+                told += other_predictor_heads(self.repository, model, HEADS[model.encoder.width])
         return told
 
 
