@@ -21,7 +21,9 @@ FOLDERS = ("api", "components", "recipes")
 
 def generated() -> dict[Path, str]:
     """Every generated file with its text."""
-    pages = components.pages() | cards.pages() | commands.pages() | reference.pages() | imports.pages() | own_data.pages()
+    pages = (
+        components.pages() | cards.pages() | commands.pages() | reference.pages() | imports.pages() | own_data.pages()
+    )
     made = {DOCS / name: text.rstrip("\n") + "\n" for name, text in pages.items()}
     return made | {components.README: components.written(components.README.read_text(encoding="utf-8"))}
 
