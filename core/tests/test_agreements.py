@@ -113,6 +113,16 @@ def test_it_is_told_before_training_once_and_not_when_looking(capsys, tmp_path):
     assert capsys.readouterr().out.count("Token values are large") == 1
 
 
+def test_other_data_of_a_trained_model_is_compared_by_a_rule_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr(TokenSpread, "check", lambda self, model, data: "as trained")
+    agreements.check(model(), Data(noise()), loaded=True, other=True)
+    assert capsys.readouterr().out == "as trained\n"  # which is `check` where there is no other
+    monkeypatch.setattr(TokenSpread, "check_other", lambda self, model, data: "other data")
+    agreements.check(model(), Data(noise()), loaded=True, other=True)
+    agreements.check(model(), Data(noise()), loaded=True)
+    assert capsys.readouterr().out == "other data\nas trained\n"
+
+
 def test_agreements_are_listed_and_shown(capsys):
     assert main(["list", "agreements"]) == 0
     assert "token-spread" in capsys.readouterr().out

@@ -88,6 +88,18 @@ def test_what_lacks_a_codec_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
             read_image(tmp_path / "b.tif", 3)
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint32", "uint16"])
+def test_pil_and_tifffile_agree_on_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    values = noise(6, 8, dtype=np.dtype(dtype))
+    values[0, 0] = 7
+    nodata: Any = [(42113, "s", 0, "7", True)]
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", compression="zlib", extratags=nodata)
+    expected = read_image(tmp_path / "a.tif", 1)
+    assert expected[0, 0, 0] == 0
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", _lacking)
+    assert torch.equal(read_image(tmp_path / "a.tif", 1), expected)
+
+
 def _lacking(*args: Any, **options: Any) -> None:
     raise ValueError("<COMPRESSION.ZSTD: 50000> requires the 'imagecodecs' package")
 

@@ -13,7 +13,9 @@ import numpy as np
 from unmask.data import Unreadable
 
 NEEDS_CODECS = "needs the package imagecodecs: pip install 'unmask-vision[tiff]'"
-_ORIENTATION, _NODATA = 0x0112, 42113
+NODATA = 42113
+"""GDAL's tag of a TIFF: the number that stands for no data, as text."""
+_ORIENTATION = 0x0112
 
 
 class TiffHeader(NamedTuple):
@@ -137,7 +139,8 @@ def read_tiff(source: Path | BinaryIO, channels: int, max_pixels: int, frame: in
         alpha = any(int(kind) in (1, 2) for kind in page.extrasamples) and array.shape[-1] in (2, 4)
         turned = page.tags.get(_ORIENTATION)
         upright = _upright(array, 1 if turned is None else int(turned.value))
-        return Bands(upright, alpha, _nodata(page), num_left)
+        nodata = page.tags.get(NODATA)
+        return Bands(upright, alpha, nodata_number(nodata and nodata.value), num_left)
 
 
 def num_pages(source: Path | BinaryIO) -> int:
@@ -200,10 +203,10 @@ def _chosen(tiff: Any, channels: int, frame: int | None) -> tuple[Any, int]:
     return series, 0
 
 
-def _nodata(page: Any) -> float | None:
-    tag = page.tags.get(_NODATA)
+def nodata_number(text: Any) -> float | None:
+    """The number in GDAL's tag; None where there is none."""
     try:
-        return None if tag is None else float(str(tag.value).strip("\0 "))
+        return None if text is None else float(str(text).strip("\0 "))
     except ValueError:
         return None
 

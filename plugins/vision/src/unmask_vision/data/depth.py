@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from PIL import Image
 from torchvision.io import decode_image
 
 from unmask.data import Unreadable
-from unmask_vision.data.arrays import NEEDS_CODECS
+from unmask_vision.data.arrays import NEEDS_CODECS, NODATA, nodata_number
 
 _SAMPLES, _PLANES = 277, 284  # TIFF's tags: values per pixel, and 2 where each channel is stored by itself
+_BITS, _FORMAT = 258, 339  # bits of a value, and 2 where it has a sign
 _HIGH, _LOW = ("L", "B") if sys.byteorder == "little" else ("B", "L")
 """How PIL is to take two bytes that libtiff has put in the machine's order, so that it keeps the upper, the lower."""
 
@@ -59,6 +60,24 @@ def check_bands(image: Image.Image) -> None:
     num_bands = int(image.tag_v2.get(_SAMPLES, 1)) if image.format == "TIFF" else 1  # type: ignore[attr-defined]
     if num_bands > len(image.getbands()):
         raise Unreadable(f"{num_bands} channels in a compression that {NEEDS_CODECS}")
+
+
+def nodata_of(image: Image.Image) -> float | None:
+    """The number that stands for no data, by GDAL's tag of a TIFF; None: it has none."""
+    return nodata_number(getattr(image, "tag_v2", {}).get(NODATA))
+
+
+def whole_numbers(image: Image.Image) -> type:
+    """The type of the whole numbers that PIL gives in 32 bits, whatever the file has."""
+    tags = getattr(image, "tag_v2", {})
+    signed, bits = _one(tags.get(_FORMAT)) == 2, _one(tags.get(_BITS))
+    if bits == 32:
+        return np.int32 if signed else np.uint32
+    return np.int16 if signed else np.uint16
+
+
+def _one(tag: Any) -> Any:
+    return tag[0] if isinstance(tag, tuple) else tag
 
 
 def is_readable_in_full(image: Image.Image) -> bool:

@@ -42,7 +42,15 @@ from unmask_vision.data.arrays import (
     read_tiff,
     tiff_header,
 )
-from unmask_vision.data.depth import bits_of, bits_of_jpeg, check_bands, is_readable_in_full, read_in_full
+from unmask_vision.data.depth import (
+    bits_of,
+    bits_of_jpeg,
+    check_bands,
+    is_readable_in_full,
+    nodata_of,
+    read_in_full,
+    whole_numbers,
+)
 from unmask_vision.data.scale import Numbers
 
 EXTENSIONS = (
@@ -60,6 +68,8 @@ NEEDS_HEIF = "HEIC needs the package pillow-heif: pip install 'unmask-vision[hei
 _LUMA = (0.299, 0.587, 0.114)
 _NATURAL = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
 _ORIENTATION = 0x0112
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+"""Brands of HEIC files, in bytes 8 to 12."""
 _HEAD = 2**14
 """Bytes of a file in which its header is looked for."""
 _STRIP_PIXELS = 2**22
@@ -154,7 +164,7 @@ def read_image(
             check_bands(image)
             bits = bits_of(image, head)
             if bits > 8 and is_readable_in_full(image):
-                return pixels.of(*read_in_full(image, source))
+                return pixels.of(*read_in_full(image, source), nodata_of(image))
             _check_cut(image, bits)
             findings.note(CUT.format(bits), name, int(bits > 8))
             return from_pil(image, channels, findings, name, numbers)
@@ -253,13 +263,14 @@ def from_pil(
             part = image.crop((0, rows.start, image.width, rows.stop))
         values = np.array(part if part.mode == mode else part.convert(mode))
         if mode.startswith("I"):  # "I" holds 16-bit files in 32 bits
-            if values.min() < 0 or values.max() > 65535:
+            kind = whole_numbers(image)
+            if kind is np.uint16 and (values.min() < 0 or values.max() > 65535):
                 raise Unreadable("whole numbers of 32 bits in a kind of file that is not read in full")
-            values = values.astype(np.uint16)
+            values = values.astype(kind)
         return values[..., None] if values.ndim == 2 else values  # [rows, W, C]
 
     pixels = _Pixels(channels, Findings() if findings is None else findings, name, numbers)
-    return pixels.in_strips(strip, (image.height, image.width), mode in ("LA", "RGBA"))
+    return pixels.in_strips(strip, (image.height, image.width), mode in ("LA", "RGBA"), nodata_of(image))
 
 
 def to_float(image: Tensor) -> Tensor:
@@ -336,7 +347,7 @@ def _open(source: Source, codec: str | None = None) -> Iterator[Image.Image]:
 
 def _is_heic(source: Source) -> bool:
     head = _head(source)[:64]
-    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+    return head[4:8] == b"ftyp" and b"avif" not in head and head[8:12] in _HEIC
 
 
 def _register_heif() -> None:
