@@ -5,7 +5,17 @@ from unmask.data.folder_source import SEEN, File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.hub_source import HubSource, Labels
-from unmask.data.labels import label_of, numbers_of, one_label
+from unmask.data.labels import (
+    CLASS,
+    MULTI_LABEL,
+    NUMBER,
+    NUMBERS,
+    check_kind,
+    label_of,
+    labels_of,
+    numbers_of,
+    one_label,
+)
 from unmask.data.module import (
     Augmented,
     KeyedSampler,
@@ -23,10 +33,14 @@ from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, TableFormat, ope
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
+    "CLASS",
     "FILLED",
     "HIDDEN",
     "LINE_ENDS",
+    "MULTI_LABEL",
     "NONE_HELD_OUT",
+    "NUMBER",
+    "NUMBERS",
     "NUM_NAMED",
     "OTHER",
     "RAGGED",
@@ -54,6 +68,7 @@ __all__ = [
     "Table",
     "TableFormat",
     "Unreadable",
+    "check_kind",
     "chosen_splits",
     "data_alone",
     "fill_not_finite",
@@ -61,12 +76,13 @@ __all__ = [
     "held_out",
     "is_hidden",
     "label_of",
+    "labels_of",
     "no_such",
     "numbers_of",
     "one_label",
     "open_splits",
-    "read_pickle",
     "open_table",
+    "read_pickle",
     "read_table",
     "read_torch",
 ]
