@@ -5,7 +5,7 @@ the rates of sounds and of a front end, lengths, kinds of labels. Each such comp
 in the group ``unmask.agreements`` like any component; its docstring is its row in the table of the documentation. A run
 is held against those of core and of the packages that its model and its data come from.
 
-What an agreement changes of an option, it notes in ``settled`` of the model or of the data, a dict of values by the
+What an agreement changes of an option, it notes in ``amended`` of the model or of the data, a dict of values by the
 names of options: the ``config.yaml`` of the run has them in place of those given.
 """
 

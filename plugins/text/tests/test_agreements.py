@@ -165,7 +165,7 @@ def test_lengths_of_a_recipe_give_way_to_the_weights(bert: Path, tmp_path: Path,
     data.stores  # noqa: B018  cut already
     told = held(model, data, capsys)
     assert f"Documents are cut to {POSITIONS} tokens instead of 512 (`data.max_length`)" in told
-    assert data.max_length == data.settled["max_length"] == POSITIONS
+    assert data.max_length == data.amended["max_length"] == POSITIONS
     assert max(data.stores["train"].lengths) <= POSITIONS - 2
     with pytest.raises(ValueError, match=rf"`data.max_length` must be at most {POSITIONS}"):
         agreements.check(MLM(size="tiny", vocab_size=500, max_length=POSITIONS), data_of(corpus, max_length=64), False)

@@ -490,3 +490,64 @@ def test_hub_labels_of_every_kind(tmp_path: Path, tokenizer_file: str) -> None:
     assert any("hold lists" in what for what in findings(data))
     with pytest.raises(ValueError, match="`label_column` must name a column with one class per document"):
         hub(tmp_path / "c", tokenizer_file, lists, label_column="label").setup("fit")
+
+
+# Labels that are no single class.
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_labels_that_are_numbers(name: str, tmp_path: Path, tokenizer_file: str) -> None:
+    scores = [0.05, 5.95, -1.5, None, 2.0, 1e3]
+    path = tmp_path / name
+    if name == "a.csv":
+        lines = (f"{text},{'' if score is None else score}" for text, score in zip(TEXTS, scores, strict=True))
+        path.write_text("\n".join(["text,score", *lines]))
+    else:
+        written([{"text": text, "score": score} for text, score in zip(TEXTS, scores, strict=True)], path)
+    data = data_of(path, tokenizer_file, labels="score", label_kind="number", batch_size=2)
+    store = data.stores["train"]
+    labels = [store[i]["label"] for i in range(6)]
+    assert [None if label != label else label for label in labels] == scores
+    assert data.classes == []
+    assert findings(data)["documents have no label"][0] == 1
+    batch = next(iter(data.train_dataloader()))
+    assert batch["label"].is_floating_point()
+    probed = [data.splits.probe_train, data.splits.probe_test]
+    assert sum(map(len, probed)) == 5  # type: ignore[arg-type]
+
+
+def test_labels_of_several_classes_and_of_several_numbers(tmp_path: Path, tokenizer_file: str) -> None:
+    several = [["y", "x"], ["z"], [], None, "x;z", "y"]
+    rows = [{"text": text, "label": label} for text, label in zip(TEXTS, several, strict=True)]
+    data = data_of(written(rows, tmp_path / "a.jsonl"), tokenizer_file, labels="label", label_kind="multi-label")
+    assert data.classes == ["x", "y", "z"]
+    given = [data.stores["train"][i]["label"].tolist() for i in range(6)]
+    none = [NO_LABEL] * 3
+    assert given == [[1, 1, 0], [0, 0, 1], none, none, [1, 0, 1], [0, 1, 0]]
+
+    other = tmp_path / "other.jsonl"
+    written([{"text": TEXTS[0], "label": "w,z"}], other)  # classes of all parts are numbered together
+    data = data_of(tmp_path / "a.jsonl", tokenizer_file, labels="label", label_kind="multi-label", val_paths=str(other))
+    assert data.classes == ["w", "x", "y", "z"]
+    assert data.splits.val[0]["label"].tolist() == [1, 0, 0, 1]
+    assert data.splits.train[0]["label"].tolist() == [0, 1, 1, 0]
+
+    rows = [{"text": text, "label": [i, 0.5]} for i, text in enumerate(TEXTS)]
+    data = data_of(written(rows, tmp_path / "b.jsonl"), tokenizer_file, labels="label", label_kind="numbers")
+    assert [data.stores["train"][i]["label"].tolist() for i in range(6)] == [[i, 0.5] for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_kind": "numbr"}, "`label_kind` must be one of .*; nearest: `number`"),
+        ({"label_kind": "number"}, "`labels` must name a column where `label_kind` is 'number', but is None"),
+        ({"label_kind": "number", "labels": "folder"}, "`labels` must name a column .*, but is 'folder'"),
+        ({"label_kind": "number", "labels": "label"}, "`labels` must hold a number for each document, but holds 'a'"),
+    ],
+)
+def test_labels_of_another_kind_are_refused(
+    options: dict[str, str], message: str, tmp_path: Path, tokenizer_file: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        data_of(written(ROWS, tmp_path / "a.jsonl"), tokenizer_file, **options).setup("fit")

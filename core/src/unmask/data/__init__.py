@@ -6,7 +6,18 @@ from unmask.data.folder_source import SEEN, File, FolderSource
 from unmask.data.folders import HIDDEN, OTHER, find_files, is_hidden, no_such
 from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.hub_source import HubSource, Labels
-from unmask.data.labels import label_of, labels_of, numbers_of, one_label, unknown_like
+from unmask.data.labels import (
+    CLASS,
+    MULTI_LABEL,
+    NUMBER,
+    NUMBERS,
+    check_kind,
+    label_of,
+    labels_of,
+    numbers_of,
+    one_label,
+    unknown_like,
+)
 from unmask.data.module import (
     Augmented,
     KeyedSampler,
@@ -24,10 +35,14 @@ from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, TableFormat, ope
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
+    "CLASS",
     "FILLED",
     "HIDDEN",
     "LINE_ENDS",
+    "MULTI_LABEL",
     "NONE_HELD_OUT",
+    "NUMBER",
+    "NUMBERS",
     "NUM_NAMED",
     "OTHER",
     "RAGGED",
@@ -56,6 +71,7 @@ __all__ = [
     "Table",
     "TableFormat",
     "Unreadable",
+    "check_kind",
     "chosen_splits",
     "data_alone",
     "fill_not_finite",
@@ -68,8 +84,8 @@ __all__ = [
     "numbers_of",
     "one_label",
     "open_splits",
-    "read_pickle",
     "open_table",
+    "read_pickle",
     "read_table",
     "read_torch",
     "unknown_like",

@@ -81,7 +81,7 @@ class EnoughEmbeddings(Agreement):
         if named is not None or data.vocab_size <= rows:
             return None
         given = data.vocab_size
-        data.vocab_size = data.settled["vocab_size"] = rows
+        data.vocab_size = data.amended["vocab_size"] = rows
         if KEY in getattr(model, "agreed", {}):  # said when it was trained
             return None
         return (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from unmask import seeds
 from unmask.data import Augmented, KeyedSampler, Sample
@@ -30,7 +30,7 @@ class Collate:
     def __call__(self, samples: list[Sample] | Sample) -> dict[str, Any]:
         samples = [samples] if isinstance(samples, dict) else samples
         numbers = [key for key in ("index", "label", "piece") if key in samples[0]]
-        batch: dict[str, Any] = {key: torch.tensor([sample[key] for sample in samples]) for key in numbers}
+        batch: dict[str, Any] = {key: default_collate([sample[key] for sample in samples]) for key in numbers}
         if "name" in samples[0]:
             batch["name"] = [sample["name"] for sample in samples]
         rows = {key: [sample[key] for sample in samples] for key in ("ids", "word")}

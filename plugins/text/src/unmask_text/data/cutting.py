@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unmask.data import CLASS, MULTI_LABEL, labels_of
 from unmask_text.data.reading import Segment
 from unmask_text.data.report import Report
-from unmask_text.data.store import PARTS
+from unmask_text.data.store import NO_LABEL, PARTS, VALUES
 from unmask_text.vocabulary import LONGEST_WORD, Vocabulary, vocabulary
 
 BATCH = 2**20
 """Characters given to the tokenizer at once."""
 
 
-def build(folder: Path, segments: Iterable[Segment], tokenizer: str, limit: int, report: Report) -> None:
+def build(
+    folder: Path, segments: Iterable[Segment], tokenizer: str, limit: int, report: Report, label_kind: str = CLASS
+) -> None:
     """Write a store; it appears whole or not at all, and another process's that came first is kept.
 
     Args:
@@ -30,6 +33,10 @@ def build(folder: Path, segments: Iterable[Segment], tokenizer: str, limit: int,
         tokenizer: path of the ``tokenizer.json``.
         limit: tokens in a piece at most, at least `LONGEST_WORD`.
         report: what reading has found so far; counts of documents, pieces and tokens are added.
+        label_kind: what labels are taken for, see `unmask.data.labels_of`.
+
+    Raises:
+        ValueError: a label that is none of that kind.
     """
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -37,13 +44,20 @@ def build(folder: Path, segments: Iterable[Segment], tokenizer: str, limit: int,
     try:
         named = vocabulary(tokenizer)
         dtype = np.uint16 if len(named) <= 2**16 else np.uint32
-        with _Writer(part, dtype) as writer:
+        with _Writer(part, dtype, label_kind) as writer:
             for segment, ids, begins in _tokens(segments, named, report):
                 writer.add(segment, ids, begins, limit)
         writer.finish(report)
-        classes = writer.sort_labels(part)
-        about = {"dtype": np.dtype(dtype).name, "tokenizer": tokenizer, "classes": classes, "report": report.as_dict()}
-        about["files"] = list(writer.files)
+        classes, num_values = writer.sort_labels(part), 0
+        if label_kind != CLASS:
+            classes, num_values = _write_values(part, writer.cells, label_kind, report)
+        about: dict[str, Any] = {
+            "dtype": np.dtype(dtype).name,
+            "tokenizer": tokenizer,
+            "classes": classes,
+            "report": report.as_dict(),
+        }
+        about |= {"files": list(writer.files), "label_kind": label_kind, "num_values": num_values}
         (part / "about.json").write_text(json.dumps(about, indent=1))
         try:
             os.rename(part, folder)
@@ -62,7 +76,10 @@ class _Document(NamedTuple):
 class _Writer:
     """Appends pieces to the files of a store."""
 
-    def __init__(self, folder: Path, dtype: Any) -> None:
+    def __init__(self, folder: Path, dtype: Any, label_kind: str) -> None:
+        self.label_kind = label_kind
+        self.cells: list[Any] = []
+        """Labels of documents, where they are no single class: they are made out once all are known."""
         self.parts = {name: (folder / f"{name}.bin").open("wb") for name in PARTS}
         self.dtypes = {name: np.dtype(dtype if own is None else own) for name, own in PARTS.items()}
         self.num_pieces = self.num_tokens = self.num_words = 0
@@ -71,7 +88,7 @@ class _Writer:
         self.files: dict[str, int] = {}
         self.place = "", 0
         self.open = _Document(0, 0)
-        self.label: str | None = None
+        self.label: Any = None
         self._write("offsets", [0])
 
     def __enter__(self) -> _Writer:
@@ -124,7 +141,11 @@ class _Writer:
 
     def _close_document(self) -> None:
         if self.open.num_tokens:
-            label = -1 if self.label is None else self.names.setdefault(self.label, len(self.names))
+            if self.label_kind != CLASS:
+                self.cells.append(self.label)
+                label = -1 if self.label is None else 0
+            else:
+                label = -1 if self.label is None else self.names.setdefault(self.label, len(self.names))
             self._write("label", [label])
             file, row = self.place
             self._write("file", [self.files.setdefault(file, len(self.files))])
@@ -137,6 +158,17 @@ class _Writer:
 
     def _write(self, name: str, values: Any) -> None:
         self.parts[name].write(np.asarray(values, dtype=self.dtypes[name]).tobytes())
+
+
+def _write_values(folder: Path, cells: list[Any], kind: str, report: Report) -> tuple[list[str], int]:
+    """Writes labels that are no single class; returns names of classes, and how many values each document has."""
+    labels, classes = labels_of(cells, kind, "`labels`", report.findings, "document")
+    width = next((np.size(label) for label in labels if label is not None), 0)
+    unknown = NO_LABEL if kind == MULTI_LABEL else np.nan
+    with (folder / VALUES).open("wb") as file:
+        for label in labels:
+            file.write(np.broadcast_to(unknown if label is None else label, width).astype(np.float64).tobytes())
+    return classes, width
 
 
 def _tokens(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.data import OTHER, Findings
+from unmask.data import CLASS, OTHER, Findings, check_kind
 from unmask_text.data.reading import Found, Options, Segment, files_of, read_file
 from unmask_text.data.report import Report
 from unmask_text.data.sources import Moved, TextSource
@@ -36,6 +36,8 @@ class TextFilesData(TextData):
         labels: column with the class, empty where a document has none, or ``folder``: the first folder below the path
             given; None: no labels.
             Where ``probe_paths`` are given, it tells of them, and ``paths`` need none.
+        label_kind: what the column of labels is taken for: ``class``, ``multi-label`` (words with a comma, semicolon or
+            bar between them, or a list), ``number`` or ``numbers`` (likewise), see `unmask.data.labels_of`.
         encoding: of all files; a byte-order mark counts more.
 
     Raises:
@@ -54,12 +56,13 @@ class TextFilesData(TextData):
         document: Literal["file", "paragraph", "line"] = "file",
         text_column: str | None = None,
         labels: str | None = None,
+        label_kind: Literal["class", "multi-label", "number", "numbers"] = "class",
         encoding: str = "utf-8",
         **shared: Any,
     ) -> None:
         source = TextFilesSource(
             paths, val_paths=val_paths, probe_paths=probe_paths, probe_test_paths=probe_test_paths, document=document,
-            text_column=text_column, labels=labels, encoding=encoding,
+            text_column=text_column, labels=labels, label_kind=label_kind, encoding=encoding,
         )  # fmt: skip
         super().__init__(source=source, **shared)
 
@@ -75,11 +78,17 @@ class TextFilesSource(TextSource):
     document: Literal["file", "paragraph", "line"] = "file"
     text_column: str | None = None
     labels: str | None = None
+    label_kind: Literal["class", "multi-label", "number", "numbers"] = "class"
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
         if self.document not in ("file", "paragraph", "line"):
             raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {self.document!r}.")
+        check_kind(self.label_kind)
+        if self.label_kind != CLASS and self.labels in (None, "folder"):
+            raise ValueError(
+                f"`labels` must name a column where `label_kind` is {self.label_kind!r}, but is {self.labels!r}."
+            )
         try:
             of_text = codecs.lookup(self.encoding)._is_text_encoding
         except LookupError as error:
@@ -105,7 +114,7 @@ class TextFilesSource(TextSource):
                         for one in files
                         for status in [one.path.stat()]
                     ],
-                    "options": Options(self.document, self.text_column, labels, self.encoding)._asdict(),
+                    "options": self._options(labels),
                     "num_ignored_files": findings.count(OTHER),
                     "named": [one.named for one in files],
                     "names": [one.name for one in files],
@@ -113,6 +122,12 @@ class TextFilesSource(TextSource):
                 }
         _note_shared(parts)
         return parts
+
+    def _options(self, labels: str | None) -> dict[str, Any]:
+        options = Options(self.document, self.text_column, labels, self.encoding, self.label_kind)._asdict()
+        if self.label_kind == CLASS or labels is None:
+            del options["label_kind"]  # vocabularies of versions that knew no other are found again
+        return options
 
     def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
         report.findings.add(Findings.of(part["findings"]))

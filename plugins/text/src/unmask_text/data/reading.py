@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from unmask.data import Findings, find_files, label_of, no_such
+from unmask.data import CLASS, Findings, find_files, label_of, no_such
 from unmask_text.data.fields import Columns, Row, looked_at
 from unmask_text.data.report import Report
 from unmask_text.data.tables import json_rows, parquet_rows, table_rows
@@ -39,7 +39,7 @@ class Segment(NamedTuple):
     Args:
         text: at most `SEGMENT` characters.
         first: whether a document begins here.
-        label: the document's class; None: it has none.
+        label: the document's class, or what stands in its cell where labels are of another kind; None: it has none.
         file: where the document is from, below the folder that was given.
         row: of a table, which one, from 1 (the names in a first line do not count); of plain text, the line that the
             document begins in; 0: it is all of the file.
@@ -47,7 +47,7 @@ class Segment(NamedTuple):
 
     text: str
     first: bool
-    label: str | None = None
+    label: Any = None
     file: str = ""
     row: int = 0
 
@@ -59,6 +59,7 @@ class Options(NamedTuple):
     text_column: str | None = None
     labels: str | None = None
     encoding: str = "utf-8"
+    label_kind: str = CLASS
 
 
 class NotTextError(ValueError):
@@ -162,7 +163,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
         report.findings.note(NO_ROWS, str(file.path))
 
 
-def cut(text: str, label: str | None, report: Report, file: str = "", row: int = 0) -> Iterator[Segment]:
+def cut(text: str, label: Any, report: Report, file: str = "", row: int = 0) -> Iterator[Segment]:
     """A document's segments, cut before blanks where there are any; the other arguments are those of `Segment`."""
     start = 0
     while len(text) - start > SEGMENT:
@@ -197,13 +198,18 @@ def class_of(value: Any, option: str) -> str | None:
     return label_of(value)
 
 
+def cell_of(value: Any) -> Any:
+    """What stands in a cell of a label that is no single class; None: nothing does."""
+    return value or None if isinstance(value, list) else None if label_of(value) is None else value
+
+
 def _segments(file: Found, options: Options, report: Report, moved: Callable[[int], None]) -> Iterator[Segment]:
     path, root = file.path, file.root
     ending, by_folder = ending_of(path), options.labels == "folder"
     folder = path.relative_to(root).parts[0] if by_folder and path.parent != root else None
     label = None if by_folder else options.labels
     if ending == ".parquet":
-        yield from _rows(parquet_rows(path, options.text_column, label, report.findings), folder, report)
+        yield from _rows(parquet_rows(path, options.text_column, label, report.findings), options, folder, report)
         return
     with path.open("rb") as raw:
         text = _characters(raw, path, options.encoding, report, moved)
@@ -213,7 +219,9 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
         elif ending in (".csv", ".tsv"):
             rows = table_rows(text, path, options.text_column, report.findings)
         if rows is not None:
-            yield from _rows(looked_at(rows, options.text_column, label, report.findings, str(path)), folder, report)
+            yield from _rows(
+                looked_at(rows, options.text_column, label, report.findings, str(path)), options, folder, report
+            )
         elif options.labels is not None and not by_folder:
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")
         else:
@@ -308,7 +316,9 @@ def _blank(text: str, start: int, end: int) -> int | None:
     return place if place > 0 else None
 
 
-def _rows(rows: Iterable[tuple[Columns, Row]], folder: str | None, report: Report) -> Iterator[Segment]:
+def _rows(
+    rows: Iterable[tuple[Columns, Row]], options: Options, folder: str | None, report: Report
+) -> Iterator[Segment]:
     """A document per row, or per object of the arrays in them."""
     num_objects = 0
     for columns, (number, row) in rows:
@@ -318,7 +328,10 @@ def _rows(rows: Iterable[tuple[Columns, Row]], folder: str | None, report: Repor
             if not isinstance(text, str):
                 report.num_unreadable_rows += 1
                 continue
-            label = folder if columns.label is None else class_of(one.get(columns.label), "labels")
+            label: Any = folder
+            if columns.label is not None:
+                value = one.get(columns.label)
+                label = class_of(value, "labels") if options.label_kind == CLASS else cell_of(value)
             yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from unmask.data import MULTI_LABEL, NUMBER
 from unmask_text.data.report import Report
 
 PARTS: dict[str, Any] = {
@@ -30,6 +31,8 @@ PARTS: dict[str, Any] = {
     "row": np.int64,
 }
 """Files of a store, and the type of what they hold."""
+VALUES = "values.bin"
+"""The file of labels that are no single class."""
 NO_LABEL = -100
 """The label of a document that has none, among others that have one."""
 
@@ -44,13 +47,15 @@ class Store(Dataset):
 
     Attributes:
         report: what was found when it was built.
-        classes: names of the labels; empty: there are none.
+        classes: names of the labels; empty: there are none, or labels are numbers.
+        kind: of the labels, see `unmask.data.labels_of`.
+        values: ``[D, C]`` float64, labels that are no single class; None: there are none.
         ids: ``[T]``, of all pieces.
         begins: ``[T]`` uint8, 1 where a token begins a word.
         offsets: ``[P + 1]`` int64, of pieces.
         document: ``[P]``, which document a piece is from.
         words: ``[P]``, words in a piece.
-        label: ``[D]``, class of each document, -1: none.
+        label: ``[D]``, class of each document, 0 where labels are no single class, -1: none.
         file: ``[D]``, which of ``files`` a document is from.
         row: ``[D]``, which row or line of it, from 1; 0: the document is all of the file.
         files: names of the files.
@@ -61,6 +66,10 @@ class Store(Dataset):
         about = json.loads((folder / "about.json").read_text())
         self.report = Report.of(about["report"])
         self.classes: list[str] = about["classes"]
+        self.kind: str = about["label_kind"]
+        self.values: np.ndarray | None = None
+        if about["num_values"]:
+            self.values = _map(folder / VALUES, np.dtype(np.float64)).reshape(-1, about["num_values"])
         self.tokenizer: str = about["tokenizer"]
         self.files: list[str] = about["files"]
         for name, dtype in PARTS.items():
@@ -87,10 +96,20 @@ class Store(Dataset):
         document = int(self.document[index])
         sample["name"] = self.name(document)
         sample["piece"] = index - int(np.searchsorted(self.document, document))
-        if self.classes:
+        if self.values is not None:
+            row = np.array(self.values[document])
+            sample["label"] = float(row[0]) if self.kind == NUMBER else row
+            if self.kind == MULTI_LABEL:
+                sample["label"] = row.astype(np.int64)
+        elif self.classes:
             label = int(self.label[document])
             sample["label"] = label if label >= 0 else NO_LABEL
         return sample
+
+    @property
+    def labelled(self) -> bool:
+        """Whether documents have labels."""
+        return bool(self.classes) or self.values is not None
 
     def name(self, document: int) -> str:
         """What a document is called: ``letters/1.txt``, or ``reviews.csv:17``."""
@@ -122,21 +141,33 @@ class Chosen(Dataset):
         store: all of them.
         index: int64, which.
         label_of: for each of the store's classes, the id to give instead; None: its own.
+        num_classes: how many ids there are then.
     """
 
-    def __init__(self, store: Store, index: np.ndarray, label_of: np.ndarray | None = None) -> None:
+    def __init__(
+        self, store: Store, index: np.ndarray, label_of: np.ndarray | None = None, num_classes: int = 0
+    ) -> None:
         self.store = store
         self.index = index
         self.label_of = label_of
+        self.num_classes = num_classes
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         sample = self.store[int(self.index[number])]
-        if self.label_of is not None and sample["label"] >= 0:
-            sample["label"] = int(self.label_of[sample["label"]])
+        if self.label_of is not None:
+            sample["label"] = self._label(sample["label"])
         return sample
+
+    def _label(self, label: Any) -> Any:
+        assert self.label_of is not None
+        if not isinstance(label, np.ndarray):
+            return int(self.label_of[label]) if label >= 0 else label
+        several = np.full(self.num_classes, NO_LABEL if (label < 0).any() else 0)
+        several[self.label_of] = label
+        return several
 
     @property
     def lengths(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from unmask import agreements, seeds
 from unmask.api import inside, progress
-from unmask.data import NONE_HELD_OUT, SEEN_RATIO, MaskedDataModule, ResumableLoader, Splits
+from unmask.data import CLASS, NONE_HELD_OUT, SEEN_RATIO, MaskedDataModule, ResumableLoader, Splits
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.report import Report
@@ -129,7 +129,7 @@ class TextData(MaskedDataModule):
         self.val_ratio = val_ratio
         self.cache_folder = cache_folder
         self.expected: Expected | None = None
-        self.settled: dict[str, Any] = {}  # options that the model decided
+        self.amended: dict[str, Any] = {}  # options that the model decided
         self._tokenizer: str | None = None
 
     @property
@@ -156,7 +156,7 @@ class TextData(MaskedDataModule):
 
     def shorten(self, max_length: int) -> None:
         """Cuts documents to this length, whatever was read before."""
-        self.max_length = self.settled["max_length"] = max_length
+        self.max_length = self.amended["max_length"] = max_length
         self._forget()
 
     def _forget(self) -> None:
@@ -218,7 +218,7 @@ class TextData(MaskedDataModule):
         return "\n".join(f"{name}: {store.report}" for name, store in self.stores.items())
 
     def carried(self) -> dict[str, Any]:
-        return {"tokenizer": self.tokenizer}
+        return {"tokenizer": self.tokenizer, "max_length": self.max_length}
 
     def found(self) -> str:
         told = [self.about(), super().found()]
@@ -268,7 +268,9 @@ class TextData(MaskedDataModule):
 
     def _chosen(self, store: Store, index: np.ndarray) -> Chosen:
         """Pieces of a store, their labels numbered by the classes of all parts."""
-        return Chosen(store, index, np.searchsorted(self.classes, store.classes) if store.classes else None)
+        return Chosen(
+            store, index, np.searchsorted(self.classes, store.classes) if store.classes else None, len(self.classes)
+        )
 
     def _probes(self, stores: dict[str, Store], train: np.ndarray, val: np.ndarray) -> list[Chosen | None]:
         """Labelled documents, one sample each: what they begin with."""
@@ -281,7 +283,7 @@ class TextData(MaskedDataModule):
             held = np.zeros(len(stores["train"]), dtype=bool)
             held[val] = True
             parts = [(stores["train"], ~held), (stores["train"], held)]
-        if not all(store.classes for store, _ in parts):
+        if not all(store.labelled for store, _ in parts):
             return [None, None]
         sets: list[Chosen | None] = []
         for store, among in parts:
@@ -297,7 +299,8 @@ class TextData(MaskedDataModule):
             report = Report()
             with progress("Cutting text into tokens", 1) as moved:
                 segments = self.source.read(part, report, moved)
-                build(folder, segments, self.tokenizer, self.max_length - SPECIAL, report)
+                kind = part.get("options", {}).get("label_kind", CLASS)
+            build(folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind)
         return Store(folder)
 
     def _trained(self, part: dict[str, Any]) -> Path:

@@ -56,7 +56,7 @@ class TextMethod(Method):
     optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000)
 
     @property
-    def settled(self) -> dict[str, None]:
+    def amended(self) -> dict[str, None]:
         """Sizes that were given beside pretrained weights, which have their own."""
         return dict.fromkeys(self.encoder.unused)
 

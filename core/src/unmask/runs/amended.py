@@ -1,4 +1,4 @@
-"""The config of a run as it was used: with the options that model and data settled between them."""
+"""The config of a run as it was used: with the options that model and data amended."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import yaml
 from unmask.support.yaml_files import parse_yaml
 
 
-def settled(text: str, model: Any, data: Any) -> str:
-    """The text of a config with what model and data say in ``settled``, values by the names of their options; see
+def amended(text: str, model: Any, data: Any) -> str:
+    """The text of a config with what model and data say in ``amended``, values by the names of their options; see
     `unmask.agreements`. Without any, the text as it is.
     """
-    changes = {"model": getattr(model, "settled", None) or {}, "data": getattr(data, "settled", None) or {}}
+    changes = {"model": getattr(model, "amended", None) or {}, "data": getattr(data, "amended", None) or {}}
     if not any(changes.values()):
         return text
     content = parse_yaml(text, "config")
