@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from unmask.tools.features import row_store as columns
 from unmask.tools.features.samples import batches, split_of
 from unmask.tools.features.vectors import vectors
 
+of_val = partial(embed.embed, split="val")
 SUFFIXES = (".npy", ".parquet", ".safetensors")
 
 
@@ -128,7 +130,7 @@ def test_no_inference_path_masks_and_all_give_the_bare_codes(tmp_path):
     expected = torch.cat([trained.encoder.eval()(trained.tokenizer(b)).values.mean(1) for b in data.val_dataloader()])
     trained.train()
     trained.encoder.masks.clear()
-    embed.embed(trained, data, tmp_path / "f.npy")
+    of_val(trained, data, tmp_path / "f.npy")
     assert np.array_equal(np.load(tmp_path / "f.npy"), expected.detach().numpy())
     assert np.array_equal(vectors(trained.embedder, data.val_dataloader()).values, expected.detach())
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
@@ -141,7 +143,7 @@ def test_no_inference_path_masks_and_all_give_the_bare_codes(tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_all_kinds_of_file_hold_the_same_rows_and_ids(tmp_path, suffix):
     data = Numbers(extra=lambda i: {"label": i % 3, "path": f'{i}, "ü"\n.png'})
-    made = embed.embed(model(), data, tmp_path / f"f{suffix}", layer=1, batch_size=7)
+    made = of_val(model(), data, tmp_path / f"f{suffix}", layer=1, batch_size=7)
     assert (made.num_rows, made.width, made.num_samples, made.num_found) == (20, 2, 20, 0)
     got = table(made.path)
     expected = 2 * (torch.arange(6.0).reshape(3, 2).mean(0) / 7 + torch.arange(20)[:, None])
@@ -159,7 +161,7 @@ def test_all_kinds_of_file_hold_the_same_rows_and_ids(tmp_path, suffix):
 
 
 def test_an_odd_number_of_odd_rows_stays_aligned_in_safetensors(tmp_path):
-    made = embed.embed(model(), Numbers(num=1, extra=lambda i: {"label": 0.5}), tmp_path / "f.safetensors")
+    made = of_val(model(), Numbers(num=1, extra=lambda i: {"label": 0.5}), tmp_path / "f.safetensors")
     assert made.ids is None
     got = safetensors.torch.load_file(made.path)
     assert {name: value.dtype for name, value in got.items()} == {
@@ -173,14 +175,14 @@ def test_an_odd_number_of_odd_rows_stays_aligned_in_safetensors(tmp_path):
 def test_rows_of_ragged_tokens_by_hand(tmp_path, padded):
     lengths = [2, 3, 1]
     data = Numbers(num=3, extra=lambda i: {"lengths": lengths[i], "padded": padded, "label": 10 * i})
-    made = embed.embed(model(), data, tmp_path / "f.npy", layer=1, per_token=True, batch_size=2)
+    made = of_val(model(), data, tmp_path / "f.npy", layer=1, per_token=True, batch_size=2)
     got = table(made.path)
     x = torch.arange(6.0).reshape(3, 2) / 7
     np.testing.assert_allclose(got["features"], torch.cat([2 * (x[:n] + i) for i, n in enumerate(lengths)]), rtol=1e-6)
     assert got["index"].tolist() == [0, 0, 1, 1, 1, 2]
     assert got["token"].tolist() == [0, 1, 0, 1, 2, 0]
     assert got["label"].tolist() == [0, 0, 10, 10, 10, 20]
-    pooled = embed.embed(model(), data, tmp_path / "g.npy", layer=1, batch_size=2)
+    pooled = of_val(model(), data, tmp_path / "g.npy", layer=1, batch_size=2)
     np.testing.assert_allclose(
         np.load(pooled.path), [(2 * (x[:n] + i)).mean(0).tolist() for i, n in enumerate(lengths)], rtol=1e-6
     )
@@ -188,11 +190,11 @@ def test_rows_of_ragged_tokens_by_hand(tmp_path, padded):
 
 def test_labels_of_tokens_go_with_tokens_and_several_labels_have_a_column_each(tmp_path):
     data = Numbers(num=3, extra=lambda i: {"label": torch.tensor([i, 5, 6])})
-    got = table(embed.embed(model(), data, tmp_path / "f.npy", per_token=True).path)
+    got = table(of_val(model(), data, tmp_path / "f.npy", per_token=True).path)
     assert got["label"].tolist() == [0, 5, 6, 1, 5, 6, 2, 5, 6]
-    assert "label" not in table(embed.embed(model(), data, tmp_path / "g.npy").path)
+    assert "label" not in table(of_val(model(), data, tmp_path / "g.npy").path)
     data = Numbers(num=3, extra=lambda i: {"label": torch.tensor([i == 0, i == 1]).float()})
-    got = table(embed.embed(model(), data, tmp_path / "h.npy").path)
+    got = table(of_val(model(), data, tmp_path / "h.npy").path)
     assert got["label_0"].tolist() == [1, 0, 0]
     assert got["label_1"].tolist() == [0, 1, 0]
 
@@ -200,7 +202,7 @@ def test_labels_of_tokens_go_with_tokens_and_several_labels_have_a_column_each(t
 @pytest.mark.parametrize(("pool", "width"), [("max", 2), ("mean+max", 4), ("cls", 2)])
 def test_pooling_and_batches_of_the_loader(tmp_path, pool, width):
     trained, data = model(), Numbers()
-    made = embed.embed(trained, data, tmp_path / "f.npy", pool=pool)
+    made = of_val(trained, data, tmp_path / "f.npy", pool=pool)
     whole = trained.encoder.eval()(Tokens(torch.stack([data[i]["x"] for i in range(20)]), Sequence()))
     np.testing.assert_allclose(np.load(made.path), whole.pool(pool).detach(), rtol=1e-5)
     assert made.width == width
@@ -210,23 +212,23 @@ def test_pooling_and_batches_of_the_loader(tmp_path, pool, width):
 
 def test_a_finished_file_is_not_made_again_and_another_never_overwritten_unasked(tmp_path):
     out, trained = tmp_path / "f.npy", model()
-    embed.embed(trained, Numbers(), out)
+    of_val(trained, Numbers(), out)
     before = out.read_bytes()
     trained.encoder.masks.clear()
-    again = embed.embed(trained, Numbers(), out)
+    again = of_val(trained, Numbers(), out)
     assert (again.num_rows, again.num_found, trained.encoder.masks) == (20, 20, [])
     with pytest.raises(ValueError, match=r"f\.npy` was made with pool mean, not max; .* set `overwrite`"):
-        embed.embed(trained, Numbers(), out, pool="max")
+        of_val(trained, Numbers(), out, pool="max")
     with pytest.raises(ValueError, match="was made with another checkpoint"):
-        embed.embed(trained, Numbers(), out, source={"checkpoint": "sha256:1"})
+        of_val(trained, Numbers(), out, source={"checkpoint": "sha256:1"})
     with pytest.raises(ValueError, match="was made with num_samples 20, not 21"):
-        embed.embed(trained, Numbers(21), out)
+        of_val(trained, Numbers(21), out)
     assert out.read_bytes() == before
-    embed.embed(trained, Numbers(), out, pool="max", overwrite=True)
+    of_val(trained, Numbers(), out, pool="max", overwrite=True)
     assert out.read_bytes() != before
     (tmp_path / "f.npy.json").unlink()
     with pytest.raises(ValueError, match=r"is there already, with no `f.npy.json`"):
-        embed.embed(trained, Numbers(), out)
+        of_val(trained, Numbers(), out)
 
 
 def test_half_a_file_is_carried_on_only_in_the_way_it_was_begun(tmp_path, monkeypatch):
@@ -236,20 +238,20 @@ def test_half_a_file_is_carried_on_only_in_the_way_it_was_begun(tmp_path, monkey
 
     out, trained = tmp_path / "f.npy", model()
     with pytest.raises(KeyboardInterrupt):
-        embed.embed(trained, Numbers(hook=stop), out)
+        of_val(trained, Numbers(hook=stop), out)
     assert not out.exists()
     with pytest.raises(ValueError, match=r"f\.npy\.partial` was begun with layer None, not 1"):
-        embed.embed(trained, Numbers(), out, layer=1)
+        of_val(trained, Numbers(), out, layer=1)
     seen = []
-    made = embed.embed(trained, Numbers(hook=seen.append), out, progress=lambda done, total: seen.append((done, total)))
+    made = of_val(trained, Numbers(hook=seen.append), out, progress=lambda done, total: seen.append((done, total)))
     assert made.num_found == 12
     assert [i for i in seen if isinstance(i, int)] == [0, *range(12, 20)]  # the first is looked at for a label
     assert [i for i in seen if isinstance(i, tuple)] == [(12, 20), (16, 20), (20, 20)]
     with pytest.raises(KeyboardInterrupt):
-        embed.embed(trained, Numbers(hook=stop), out, layer=1, overwrite=True)
+        of_val(trained, Numbers(hook=stop), out, layer=1, overwrite=True)
     assert np.load(out).shape == (20, 2)  # the old file stays until the new one is whole
-    assert embed.embed(trained, Numbers(), out, layer=1, overwrite=True).num_found == 12
-    embed.embed(trained, Numbers(), tmp_path / "g.npy", layer=1)
+    assert of_val(trained, Numbers(), out, layer=1, overwrite=True).num_found == 12
+    of_val(trained, Numbers(), tmp_path / "g.npy", layer=1)
     assert out.read_bytes() == (tmp_path / "g.npy").read_bytes()
 
 
@@ -263,16 +265,16 @@ def test_mistakes_are_plain_and_leave_nothing_behind(tmp_path, monkeypatch):
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):
-            embed.embed(model(), Numbers(extra=lambda i: {}), **{"out": tmp_path / "f.npy"} | options)
+            of_val(model(), Numbers(extra=lambda i: {}), **{"out": tmp_path / "f.npy"} | options)
     broken = Numbers(extra=lambda i: {"x": torch.full((3, 2), 1.0 if i != 6 else torch.nan)})
     with pytest.raises(ValueError, match="those of sample 6 hold NaN"):
-        embed.embed(model(), broken, tmp_path / "n.npy")
+        of_val(model(), broken, tmp_path / "n.npy")
     ragged = Numbers(extra=lambda i: {"x": torch.zeros(3 + i % 2, 2)})
     with pytest.raises(ValueError, match=r"of one size, but there are \(3, 2\), \(4, 2\)"):
-        embed.embed(model(), ragged, tmp_path / "r.npy")
+        of_val(model(), ragged, tmp_path / "r.npy")
     monkeypatch.setattr(feature_files.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'unmask\[parquet\]'"):
-        embed.embed(model(), Numbers(), tmp_path / "f.parquet")
+        of_val(model(), Numbers(), tmp_path / "f.parquet")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["n.npy.partial"]  # its first samples were fine
 
 
@@ -299,7 +301,7 @@ def test_no_more_rows_are_held_than_a_batch_and_a_chunk(tmp_path, monkeypatch, s
     monkeypatch.setattr(columns, "_read", read)
     monkeypatch.setattr(feature_files, "CHUNK_BYTES", 80)  # ten rows
     monkeypatch.setattr(feature_files, "CHUNK_LINES", 10)
-    assert embed.embed(model(), Numbers(num=400), tmp_path / f"f{suffix}").num_rows == 400
+    assert of_val(model(), Numbers(num=400), tmp_path / f"f{suffix}").num_rows == 400
     assert len(most) == 100
     assert max(most) <= 8  # a batch that was written and one that comes
     assert max(chunks, default=0) <= 10
@@ -322,7 +324,7 @@ def killed_everywhere(suffix: str, folder: Path) -> int:
 
     def write(out: Path, sample=None, **options) -> None:
         data = Numbers(8, hook=lambda i: die() if i == sample else None, extra=lambda i: {"label": i, "path": f"{i}.x"})
-        embed.embed(model(), data, out, **{"per_token": True} | options)
+        of_val(model(), data, out, **{"per_token": True} | options)
 
     def child(out: Path, prepare=lambda: None, sample=None, **options) -> bool:
         """Whether a process of its own was killed on the way."""
@@ -418,3 +420,53 @@ def die() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a forked process has no threads but its first
     print(json.dumps({suffix: killed_everywhere(suffix, Path(sys.argv[1]) / suffix[1:]) for suffix in SUFFIXES}))
+
+
+class Named(Numbers):
+    """Samples to train on and others to validate on, by name; labels are class ids, or what `extra` says."""
+
+    classes = ("cat", "dog", "owl", "elk")
+
+    def load(self):
+        return Splits(Numbers(6, self.extra, self.hook), Numbers(3, lambda i: self.extra(i + 6), self.hook))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_sample_is_written_once_with_its_name_class_and_split(suffix, tmp_path):
+    data = Named(extra=lambda i: {"label": i % 3, "name": f"f{i}.x", "piece": i // 2})
+    made = embed.embed(model(), data, tmp_path / f"f{suffix}", batch_size=4)
+    assert made.num_rows == made.num_samples == 9
+    if suffix == ".parquet":
+        rows = pyarrow.parquet.read_table(made.path).to_pylist()
+        assert made.ids is None
+    else:
+        rows = list(csv.DictReader(made.ids.open(newline="")))
+    assert [row["name"] for row in rows] == [f"f{i}.x" for i in range(9)]
+    assert [row["split"] for row in rows] == ["train"] * 6 + ["val"] * 3
+    assert [int(row["index"]) for row in rows] == [*range(6), *range(3)]
+    assert [row["class"] for row in rows] == ["cat", "dog", "owl"] * 3
+    assert [int(row["piece"]) for row in rows] == [i // 2 for i in range(9)]
+
+
+def test_several_classes_and_unknown_ones_in_words(tmp_path):
+    labels = [torch.tensor(row) for row in ([1, 0, 1, 0], [0, 0, 0, 0], [-100, 1, -100, -100])] * 3
+    made = embed.embed(model(), Named(extra=lambda i: {"label": labels[i]}), tmp_path / "f.npy")
+    assert [row["class"] for row in csv.DictReader(made.ids.open(newline=""))] == ["cat;owl", "", "dog"] * 3
+    made = embed.embed(model(), Named(extra=lambda i: {"label": (-100, 2)[i % 2]}), tmp_path / "g.npy")
+    assert [row["class"] for row in csv.DictReader(made.ids.open(newline=""))][:2] == ["", "owl"]
+
+
+@pytest.mark.parametrize("at", [3, 5, 7])
+def test_a_kill_between_parts_leaves_no_trace(at, tmp_path):
+    def stop(i):
+        met.append(i)
+        if len(met) == at:
+            raise KeyboardInterrupt
+
+    extra = lambda i: {"label": i % 3, "name": f"f{i}"}  # noqa: E731
+    whole = embed.embed(model(), Named(extra=extra), tmp_path / "whole.npy", batch_size=2)
+    met = []
+    with pytest.raises(KeyboardInterrupt):
+        embed.embed(model(), Named(extra=extra, hook=stop), tmp_path / "cut.npy", batch_size=2)
+    again = embed.embed(model(), Named(extra=extra), tmp_path / "cut.npy", batch_size=2)
+    assert again.path.read_bytes() == whole.path.read_bytes() and again.ids.read_bytes() == whole.ids.read_bytes()

@@ -33,7 +33,7 @@ from unmask.tools.features.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, R
 from unmask.tools.finetune import FineTuning, Settings, finetune, load
 from unmask.tools.finetune.drop_path import DropPath, set_drop_path
 from unmask.tools.finetune.labelled import Labelled, read_labels
-from unmask.tools.finetune.loop import train
+from unmask.tools.finetune.loop import BalancedSampler, train
 from unmask.tools.finetune.mixing import Mixing, _block
 from unmask.tools.finetune.model import trainable_embedder
 from unmask.tools.finetune.objective import Classification, MultiLabel, Regression, objective_of
@@ -813,3 +813,76 @@ def test_mistakes_on_the_command_line_are_one_line(words, message, capsys, tmp_p
     told = capsys.readouterr().err
     assert message in told
     assert len(told.strip().splitlines()) == 1
+
+
+# Classes of unequal size.
+
+
+def test_rare_classes_weigh_more_by_hand():
+    label = torch.tensor([0, 0, 0, 2])
+    objective = objective_of(Task(CLASSIFICATION), label, Settings(class_weights="balanced", label_smoothing=0))
+    assert objective.weight.tolist() == pytest.approx([4 / (3 * 2), 2.0, 2.0])  # n / (count x classes that are there)
+    outputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    target, _ = objective.target(label)
+    expected = torch.nn.CrossEntropyLoss(weight=objective.weight, reduction="none")(outputs, label)
+    torch.testing.assert_close(objective.losses(outputs, target), expected)
+    assert objective.weight[label].mean().item() == pytest.approx(1)
+    assert "weight" not in objective.state_dict()
+
+    several = torch.tensor([[1, 0], [0, 0], [0, 1], [0, 1]])
+    objective = objective_of(Task(MULTI_LABEL), several, Settings(class_weights="balanced"))
+    assert objective.weight.tolist() == [3.0, 1.0]
+
+
+def test_focal_loss_by_hand():
+    """Against torchvision's for several labels, and the formula for one."""
+    from torchvision.ops import sigmoid_focal_loss
+
+    rng = torch.Generator().manual_seed(0)
+    outputs, several = torch.randn(5, 3, generator=rng), (torch.rand(5, 3, generator=rng) > 0.5).float()
+    focal = objective_of(Task(MULTI_LABEL), several.long(), Settings(focal_gamma=2))
+    expected = sigmoid_focal_loss(outputs, several, alpha=-1, gamma=2)
+    torch.testing.assert_close(focal.losses(outputs, several), expected)
+
+    label = torch.tensor([0, 1, 2, 1, 0])
+    focal = objective_of(Task(CLASSIFICATION), label, Settings(focal_gamma=2, label_smoothing=0))
+    share = outputs.softmax(-1)[torch.arange(5), label]
+    torch.testing.assert_close(focal.losses(outputs, focal.target(label)[0]), -((1 - share) ** 2) * share.log())
+    plain = objective_of(Task(CLASSIFICATION), label, Settings())
+    almost = Classification(3, 0.1, gamma=1e-9)
+    target, _ = plain.target(label)
+    torch.testing.assert_close(almost.losses(outputs, target), plain.losses(outputs, target))
+
+
+def test_balanced_sampling_shows_each_class_as_often():
+    few = [sample for i, sample in enumerate(samples(400)) if i % 3 < 2 and (i % 3 == 0 or i % 30 == 1)]
+    label = torch.tensor([sample["label"] for sample in few])
+    assert label.bincount()[0] > 5 * label.bincount()[1]
+    sampler = BalancedSampler(few, 1, 0, seed=3, drop_last=False).of(label)
+    drawn = [index for epoch in range(20) for _, _, index in (sampler.set_epoch(epoch), sampler)[1]]
+    share = label[drawn].float().mean()
+    assert abs(share - 0.5) < 4 * 0.5 / len(drawn) ** 0.5  # four standard errors
+    sampler.set_epoch(0)
+    again = list(sampler)
+    sampler.start = 5
+    assert list(sampler) == again[5:]  # a resumed epoch
+
+
+def test_an_imbalanced_set_is_learnt_with_every_option(tmp_path):
+    few = [sample for i, sample in enumerate(samples(90)) if i % 3 or i % 9 == 0]
+    settings = replace(QUICK, epochs=12, class_weights="balanced", sampling="balanced", focal_gamma=1)
+    result = finetune(Data(few, samples(30, seed=1)), pretrained=model_of(), settings=settings)
+    assert result.rows[0].cells[PRETRAINED].mean > 0.6
+
+
+@pytest.mark.parametrize(
+    ("settings", "label", "task", "said"),
+    [
+        ({"class_weights": "balanced"}, [0.5, 1.5], REGRESSION, "`class_weights` is of classes and must be left out"),
+        ({"focal_gamma": 2}, [0.5, 1.5], REGRESSION, "`focal_gamma` is of classes and must be left out"),
+        ({"sampling": "balanced"}, [[0, 1], [1, 0]], MULTI_LABEL, "`sampling` must be 'uniform' for multi-label"),
+    ],
+)
+def test_options_of_classes_are_refused_elsewhere(settings, label, task, said):
+    with pytest.raises(ValueError, match=said):
+        objective_of(Task(task), torch.tensor(label), Settings(**settings))

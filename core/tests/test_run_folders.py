@@ -2,10 +2,13 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from unmask.runs.folders import holds_a_run, is_finished, newest_checkpoint, read_environment, run_folder
+from unmask.runs.settled import settled
 
 
 def _run(folder, *ended, checkpoint=True):
@@ -58,3 +61,13 @@ def test_a_file_of_something_else_has_no_sessions(tmp_path, content):
     (tmp_path / "environment.json").write_text(content)
     assert read_environment(tmp_path / "environment.json") == []
     assert read_environment(tmp_path / "gone.json") == []
+
+
+def test_a_config_has_what_model_and_data_settled():
+    text = "model:\n  class_path: a.B\n  init_args: {size: base, width: 2}\ndata:\n  class_path: c.D\n"
+    model, data = SimpleNamespace(settled={"size": None}), SimpleNamespace(settled={"length": 8})
+    assert settled(text, SimpleNamespace(), None) == text
+    assert yaml.safe_load(settled(text, model, data)) == {
+        "model": {"class_path": "a.B", "init_args": {"size": None, "width": 2}},
+        "data": {"class_path": "c.D", "init_args": {"length": 8}},
+    }

@@ -4,6 +4,9 @@ Model and data are configured apart, so nothing but a comparison tells whether t
 the rates of sounds and of a front end, lengths, kinds of labels. Each such comparison is an `Agreement`, registered
 in the group ``unmask.agreements`` like any component; its docstring is its row in the table of the documentation. A run
 is held against those of core and of the packages that its model and its data come from.
+
+What an agreement changes of an option, it notes in ``settled`` of the model or of the data, a dict of values by the
+names of options: the ``config.yaml`` of the run has them in place of those given.
 """
 
 from __future__ import annotations
@@ -65,8 +68,13 @@ class Agreement(ABC):
             ValueError: they do not, in a sentence with both options, both values and the nearest valid choice.
         """
 
+    def check_other(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        """Compares a trained model with other data than it was trained on, as `check` does, but for what such a model
+        can be given beyond that, such as images of another size."""
+        return self.check(model, data)
 
-def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = False) -> None:
+
+def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = False, other: bool = False) -> None:
     """Holds a model and its data against every agreement that concerns them, each once.
 
     Args:
@@ -74,6 +82,7 @@ def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = Fal
         data: what it is given; anything but a data module is not compared.
         loaded: whether the data has been read; if not, agreements that look at samples are left for later.
         resumed: whether a checkpoint was loaded since: then those that remember something are asked again.
+        other: whether a trained model is given data that may be other than it was trained on.
 
     Raises:
         ValueError: two things do not agree.
@@ -89,7 +98,7 @@ def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = Fal
         again = resumed and kind.remembers
         if (key in done and not again) or (kind.reads_data and not loaded) or (kind.otherwise == "told" and looking):
             continue
-        told = kind().check(model, data)
+        told = (kind().check_other if other else kind().check)(model, data)
         done.add(key)
         if told:
             rank_zero_only(print)(told, flush=True)

@@ -69,6 +69,7 @@ _HOMES = {
     "tools.exchange.format": "Export Format",
     "tools.exchange.importing": "import_weights",
     "tools.exchange.onnx": "ONNX",
+    "tools.exchange.pipeline": "Program",
     "tools.exchange.torch_export": "TorchExport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -93,6 +94,7 @@ __all__ = [
     "Measure",
     "ONNX",
     "PRETRAINED",
+    "Program",
     "Protocol",
     "RAW",
     "RECIPES",
@@ -174,6 +176,7 @@ if TYPE_CHECKING:
     from unmask.tools.exchange.format import Export, Format
     from unmask.tools.exchange.importing import import_weights
     from unmask.tools.exchange.onnx import ONNX
+    from unmask.tools.exchange.pipeline import Program
     from unmask.tools.exchange.torch_export import TorchExport
     from unmask.tools.features.labels import CLASSIFICATION, IGNORED, Task, are_measured, real_tokens
     from unmask.tools.features.samples import batches, split_of

@@ -288,11 +288,29 @@ class Encoder(Part):
         ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed.
         """
 
+    def refit(self, name: str, tensor: Tensor) -> Tensor | None:
+        """A table of positions from weights for another grid, made to fit ``state_dict()[name]``; None: it is none.
+
+        Import calls it where the user asks for it, and reports it.
+        """
+        return None
+
     def depth(self, layer: int | None) -> int:
         """How many layers `forward` runs to answer for ``layer``."""
         if layer is not None and not 1 <= layer <= self.num_layers:
             raise ValueError(f"`layer` must be in [1, {self.num_layers}], the encoder's layers, but is {layer}.")
         return layer or self.num_layers
+
+    def program(self, tokens: Tokens, pool: str | None) -> Any:
+        """How codes are computed from dense inputs, an `unmask.api.Program`, where tokens are packed or no tensors.
+
+        None, as here: programs (``onnx``, ``torch-export``) are traced from the batch on, which must then be dense.
+
+        Args:
+            tokens: of some samples.
+            pool: as in `Latent.pool`; None: all codes.
+        """
+        return None
 
 
 class Predictor(Part):

@@ -11,11 +11,13 @@ from torch_geometric.data import Data
 
 from unmask.api import main
 from unmask.losses import MSELoss
-from unmask_graph.agreements import EdgeValues, NumFeatures, OneFeature
+from unmask_graph.agreements import EdgeValues, FeatureNames, NumFeatures, OneFeature
 from unmask_graph.data import GraphFilesData
 from unmask_graph.data.links import LinkData
 from unmask_graph.encoders.gat import GATEncoder
 from unmask_graph.encoders.gcn import GCNEncoder
+from unmask_graph.encoders.gps import GPSEncoder
+from unmask_graph.encoders.sage import SAGEEncoder
 from unmask_graph.methods.graphmae import GraphMAE
 from unmask_graph.methods.graphmae2 import GraphMAE2
 from unmask_graph.methods.maskgae import MaskGAE
@@ -49,6 +51,25 @@ def test_the_number_of_features(tmp_path: Path) -> None:
     assert compared(GraphMAE(num_features=3, width=8), graphs) == []
 
 
+def test_names_of_features_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    def table(name: str, kinds: str) -> GraphFilesData:
+        (tmp_path / "edges.csv").write_text("source,target\na,b\nb,c\n")
+        nodes = "".join(f"{node},{kind},1\n" for node, kind in zip("abc", kinds, strict=True))
+        (tmp_path / name).write_text(f"id,atom,age\n{nodes}")
+        return GraphFilesData(str(tmp_path / "edges.csv"), nodes=str(tmp_path / name), categories=["atom"])
+
+    model = GraphMAE(num_features=4, width=8)
+    check = FeatureNames().check
+    assert check(model, table("one.csv", "CNO")) is None
+    assert model.agreed == {"graph.features": ["age", "atom=C", "atom=N", "atom=O"]}
+    assert check(model, table("two.csv", "OCN")) is None
+    with pytest.raises(ValueError, match=r"must have the 4 features .* has 'atom=S' instead of 'atom=O'"):
+        check(model, table("three.csv", "SCN"))
+    with pytest.raises(ValueError, match=r"must have the 4 features that the checkpoint .* has 3 of them"):
+        check(model, table("four.csv", "CNN"))
+    assert check(model, data(tmp_path)) is None  # columns of tensors have no names
+
+
 def test_a_cosine_of_one_feature(tmp_path: Path) -> None:
     graphs = data(tmp_path, 1)
     for model in (GraphMAE(num_features=1, width=8), GraphMAE2(num_features=1, width=8)):
@@ -64,8 +85,8 @@ def test_values_of_edges(tmp_path: Path) -> None:
     reading = GATEncoder(2, 8, edge_width=3)
     told = compared(GraphMAE(num_features=2, width=8), weighted)
     assert told == [
-        "The data has 3 values for each edge (weights or features), which GATEncoder does not read; `--model.encoder "
-        "graph.gat --model.encoder.num_features 2 --model.encoder.edge_width 3` does."
+        "The data has 3 values for each edge (weights or features), which GATEncoder does not read; "
+        "`--model.edge_width 3` makes it read them."
     ]
     for model, name in (
         (GraphMAE(num_features=2, kind="gin", width=8), "GIN"),
@@ -73,17 +94,40 @@ def test_values_of_edges(tmp_path: Path) -> None:
         (GraphMAE2(num_features=2, width=8), "GAT"),
     ):
         assert f"which {name}Encoder does not read" in compared(model, weighted)[0]
-    for model in (GraphMAE(encoder=reading), MaskGAE(encoder=reading)):
+    assert "SAGEEncoder does not read; it can read none" in compared(GraphMAE(encoder=SAGEEncoder(2, 8)), weighted)[0]
+    assert (
+        "GCNEncoder does not read; it can read at most one" in compared(MaskGAE(num_features=2, width=8), weighted)[0]
+    )
+    for model in (
+        GraphMAE(encoder=reading),
+        MaskGAE(encoder=reading),
+        GraphMAE(num_features=2, width=8, edge_width=3),
+        GraphMAE(num_features=2, kind="gin", width=8, edge_width=3),
+        GraphMAE2(num_features=2, width=8, edge_width=3),
+        GraphMAE(encoder=GPSEncoder(2, 8, edge_width=3)),
+    ):
         assert compared(model, weighted) == []
     for model in (
         GraphMAE(num_features=2, width=8),
         MaskGAE(num_features=2, width=8),
         MaskGAE(encoder=GATEncoder(2, 8, edge_width=1)),
+        MaskGAE(num_features=2, width=8, edge_width=1),
     ):
         assert compared(model, bare) == []  # an edge that may be hidden has the value 1
     for encoder, there, graphs in ((reading, None, bare), (GATEncoder(2, 8, edge_width=2), 3, weighted)):
         with pytest.raises(ValueError, match=rf"`edge_width` .* must be {there}, .*, but is {encoder.edge_width}"):
             compared(GraphMAE(encoder=encoder), graphs)
+    for make, told in (
+        (lambda: GCNEncoder(2, 8, edge_width=3), "`edge_width` must be at most 1 for GCNEncoder, but is 3"),
+        (lambda: GATEncoder(2, 8, edge_width=0), "`edge_width` must be at least 1, but is 0"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            make()
+    (tmp_path / "below").mkdir()
+    negative = data(tmp_path / "below", num_values=1)
+    negative.graphs.samples[0]["edge_values"][3] = -0.5
+    with pytest.raises(ValueError, match=r"must have weights of edges of at least 0 for GCNEncoder, .* has -0\.5"):
+        compared(MaskGAE(num_features=2, width=8, edge_width=1), negative)
     decoder = GATDecoder(8, 2, edge_width=2)
     with pytest.raises(ValueError, match=r"`edge_width` of `model` must be 3, .*, but is 2"):
         compared(GraphMAE(num_features=2, width=8, predictor=decoder), weighted)

@@ -106,17 +106,32 @@ def test_gradients_are_finite_where_all_neighbours_are_hidden(kind):
         assert max(value for name, value in largest.items() if name != "predictor.answers.conv.bias") < 100
 
 
-def test_a_hidden_edge_is_known_from_nothing():
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MaskGAE(num_features=6),
+        lambda: MaskGAE(num_features=6, edge_width=1),
+        lambda: MaskGAE(encoder=GINEncoder(6, 16, edge_width=1)),
+    ],
+)
+def test_a_hidden_edge_is_known_from_nothing(make, weighted):
     """With edge 0-1 hidden, codes and scores are those of the graph without it."""
     torch.manual_seed(0)
-    model = MaskGAE(num_features=6).eval()
+    model = make().eval()
     batch = ring()
+    if weighted:
+        half = torch.rand(batch["edges"].shape[1] // 2, 1)
+        batch["edge_values"] = torch.cat([half, half])
     tokens = model.tokenizer(batch)
     hidden = torch.zeros(len(tokens.values), dtype=torch.bool)
     hidden[0] = True
     gone = tokens.layout.ends[:, 0]
     left = ~((batch["edges"] == gone[:, None]).all(0) | (batch["edges"] == gone.flip(0)[:, None]).all(0))
-    without = model.embed({**batch, "edges": batch["edges"][:, left]})
+    rest = {"edges": batch["edges"][:, left]}
+    if weighted:
+        rest["edge_values"] = batch["edge_values"][left]
+    without = model.embed({**batch, **rest})
     assert int(left.sum()) == batch["edges"].shape[1] - 2
     assert torch.allclose(model.encoder(tokens, Mask(hidden)).values, without.values, atol=1e-6)
 

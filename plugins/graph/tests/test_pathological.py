@@ -112,7 +112,7 @@ def test_directed_edges_keep_their_direction_when_asked(tmp_path: Path) -> None:
         ({"x": None, "num_nodes": 3}, "Graph 1 must have features as the other graphs, but has none"),
         ({"edge_attr": torch.rand(2, 1)}, "All graphs or none must have `edge_values`, but Graph 0 and Graph 1 differ"),
         ({"y": torch.tensor([1])}, "All graphs or none must have `label`, but Graph 0 and Graph 1 differ"),
-        ({"y": torch.rand(2)}, r"Graph 1 must have one label, or one per node, but `y` has the shape \(2,\)"),
+        ({"y": torch.rand(2)}, r"All graphs or none must have `label`, but Graph 0 and Graph 1 differ"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_mended_is_refused(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
@@ -176,13 +176,13 @@ def test_no_file_runs_code(tmp_path: Path) -> None:
         (
             "a,b\n1,2\n",
             "id,age\n1,3\n2,\n",
-            r"Column `age` of 'nodes\.csv' must have a finite number in each row, but row 2 \(node '2'\) is empty",
+            r"Features of 'nodes\.csv' must be finite, but node '2' has no number in column `age`; to fill",
         ),
         ("a,b\n1,2\n", "id,age\n1,3\n2,old\n", r"Column `age` .* but row 2 \(node '2'\) has 'old'"),
         (
             "a,b\n1,2\n",
             "id,age\n1,3\n2,nan\n",
-            r"Column `age` of 'nodes\.csv' must have a finite number in each row, but row 2 \(node '2'\) has 'nan'",
+            r"Features of 'nodes\.csv' must be finite, but node '2' has no number in column `age`",
         ),
         ("a,b\n1,9\n", "id,age\n1,3\n2,4\n", r"'edges\.csv' must join nodes of 'nodes\.csv', but row 1 has '9'"),
         ("a,b\n1,2\n", "id,age\n1,3\n1,4\n", r"'nodes\.csv' must name each node once, but names '1' twice"),
@@ -211,7 +211,7 @@ def test_files_that_are_not_there_or_not_what_they_say(tmp_path: Path) -> None:
     for paths, told in (
         ("nowhere", "`paths` must be files or folders, but there is no `nowhere`"),
         (str(tmp_path / "a.graphml"), r"'a\.graphml' must be GraphML, but cannot be read"),
-        (str(tmp_path / "a.doc"), "`paths` must end in one of `.pt`, `.graphml`, `.csv`, `.tsv`, but one is 'a.doc'"),
+        (str(tmp_path / "a.doc"), "`paths` must end in one of `.pt`, `.graphml`, .*, but one is 'a.doc'"),
         (
             [str(tmp_path / "b.graphml"), str(tmp_path / "c.pt")],
             "must be files of one kind, but are of `.graphml`, `.pt`",

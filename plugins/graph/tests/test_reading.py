@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 from pathlib import Path
@@ -15,7 +16,14 @@ import torch
 from torch_geometric.data import Batch, Data, HeteroData, InMemoryDataset
 from torch_geometric.data import Dataset as PyGDataset
 
-from unmask_graph.data import GraphFilesData, PlanetoidData, PyGData, TUData
+from unmask_graph.data import (
+    ClusterSampling,
+    GraphFilesData,
+    NeighborSampling,
+    PlanetoidData,
+    PyGData,
+    TUData,
+)
 
 EDGES = "source,target\n" + "".join(f"n{i},n{(i + 1) % 5}\n" for i in range(5))
 
@@ -41,24 +49,47 @@ def graph(**more: Any) -> Data:
 
 
 @pytest.mark.parametrize(
-    ("edges", "nodes", "told"),
+    ("edges", "read"),
     [
-        (
-            "n0,n1\nn1,n2\n",
-            None,
-            r"'edges\.csv' must name its columns, but is 'n0', 'n1', which looks like an edge",
-        ),
-        ("0,1\n1,2\n", None, "'0', '1', which looks like an edge"),
-        ("x,y,0.5\nz,w,0.25\n", None, r"'x', 'y', '0\.5', which looks like an edge"),
-        ("n0,n1\nn2,n3\n", "id,age\nn0,1\nn1,2\nn2,3\nn3,4\n", "'n0', 'n1', which looks like an edge"),
-        (EDGES, "n0,31\nn1,32\n", r"'nodes\.csv' must name its columns, but is 'n0', '31', which looks like a node"),
-        (EDGES, "7,31\nn1,32\n", "'7', '31', which looks like a node"),
-        (EDGES, "n9,31,4\nn1,32,5\n", "'n9', '31', '4', which looks like a node"),
+        ("n0,n1\nn1,n2\n", "n0-n1 n1-n2"),
+        ("0,1\n1,2\n", "0-1 1-2"),
+        ("x,y,0.5\nz,w,0.25\n", "x-y z-w"),
+        ("# Nodes: 3\n# FromNodeId\tToNodeId\n0\t1\n1\t2\n", "0-1 1-2"),
+        ("% sym unweighted\n\n1 2\n 2   3\n", "1-2 2-3"),
+        ("#comment\nsource target weight\n1 2 0.5\n", "1-2"),
+        ("a;b\nb;c\n", "a-b b-c"),
+        ("x,y\nn0,n1\n", "n0-n1"),
     ],
 )
-def test_a_first_line_of_data_is_not_eaten(tmp_path: Path, edges: str, nodes: str | None, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        tables(tmp_path, edges, nodes).graphs  # noqa: B018
+@pytest.mark.parametrize("name", ["edges.csv", "edges.txt", "edges.edges", "edges.txt.gz"])
+def test_edge_lists_with_and_without_a_line_of_names(tmp_path: Path, edges: str, read: str, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(edges.encode()) if name.endswith(".gz") else edges.encode())
+    data = GraphFilesData(str(tmp_path / name), directed=True)
+    sample = data.graphs.samples[0]
+    names = sample["node_names"]
+    assert sorted(f"{names[a]}-{names[b]}" for a, b in sample["edges"].T.tolist()) == read.split()
+    has_names = edges.startswith(("#comment", "x,y\n"))
+    assert ("1 tables have no line of names: their first line is an edge" in data.found()) != has_names
+    assert ("lines of comment at the beginning are left out" in data.found()) == (edges[0] in "#%")
+    assert ("tables are separated by spaces" in data.found()) == (" " in edges.splitlines()[-1])
+
+
+def test_whether_the_first_line_is_an_edge_can_be_said(tmp_path: Path) -> None:
+    assert tables(tmp_path, "n0,n1\nn1,n2\n", header=True).report["num_edges"] == 1
+    assert tables(tmp_path, "x,y\nn0,n1\n", header=False).report["num_edges"] == 2
+    assert tables(tmp_path, "a|b\nb|c\n", delimiter="|").report["num_edges"] == 2
+    assert tables(tmp_path, "a,1\tb\nb\tc\n", delimiter="tab").report["num_edges"] == 2
+    with pytest.raises(ValueError, match=r"`delimiter` must be one sign, tab or space, but is '\|\|'"):
+        tables(tmp_path, EDGES, delimiter="||").graphs  # noqa: B018
+    data = tables(tmp_path, "n0,n1\nn2,n3\n", "id,age\nn0,1\nn1,2\nn2,3\nn3,4\n")
+    assert data.report["num_edges"] == 2
+
+
+@pytest.mark.parametrize("first", ["n0,31", "7,31", "n9,31,4"])
+def test_a_first_line_of_data_in_a_table_of_nodes_is_refused(tmp_path: Path, first: str) -> None:
+    nodes = f"{first}\nn1,32{',5' * (first.count(',') - 1)}\n"
+    with pytest.raises(ValueError, match=r"'nodes\.csv' must name its columns, but is '.*', which looks like a node"):
+        tables(tmp_path, EDGES, nodes).graphs  # noqa: B018
 
 
 @pytest.mark.parametrize("header", ["src,dst", "From,To", "u,v", "weight,id1,id2", "target,weight,source"])
@@ -99,13 +130,129 @@ def test_several_graphs_in_one_table(tmp_path: Path) -> None:
             tables(tmp_path, *pair).graphs  # noqa: B018
 
 
+def test_the_graph_column_is_an_option(tmp_path: Path) -> None:
+    edges = "mol,source,target\n" + "".join(f"{g},{i},{i + 1}\n" for g in range(10) for i in range(4))
+    told = r"must name each edge once, but repeats 36 of 40, each with another `mol`; set `graph_column` to mol"
+    with pytest.raises(ValueError, match=told):
+        tables(tmp_path, edges).graphs  # noqa: B018
+    data = tables(tmp_path, edges, graph_column="mol")
+    assert data.report["num_graphs"] == 10
+    assert [sample["name"] for sample in data.graphs.samples] == [str(number) for number in range(10)]
+    assert tables(tmp_path, edges, graph_column="none").report["num_graphs"] == 1
+    with pytest.raises(
+        ValueError, match=r"`graph_column` must name a column of 'edges.csv', but is 'mool'; nearest: `mol`"
+    ):
+        tables(tmp_path, edges, graph_column="mool").graphs  # noqa: B018
+    weighted = "source,target,weight\n" + "".join(f"a,b,{number / 7}\n" for number in range(9))
+    assert tables(tmp_path, weighted).report["num_duplicate_edges"] == 8  # no column tells graphs apart
+
+
+def test_labels_of_graphs_from_a_table(tmp_path: Path) -> None:
+    edges = "graph_id,source,target\n" + "".join(f"{g},0,1\n" for g in ("a", "b", "c"))
+    (tmp_path / "graphs.csv").write_text("graph_id,label,homo,lumo\na,x,0.5,1\nc,y,,2\nd,x,1,1\n")
+    where = {"graphs": str(tmp_path / "graphs.csv")}
+    data = tables(tmp_path, edges, **where)
+    assert [sample["label"] for sample in data.graphs.samples] == [0, -100, 1] and data.classes == ["x", "y"]
+    assert "1 graphs have no row in `graphs`: b." in data.found()
+    assert "1 rows of `graphs` are of no graph: d." in data.found()
+    assert "2 columns of `graphs` are not read: `homo`, `lumo`." in data.found()
+    data = tables(tmp_path, edges, label="homo", **where)
+    assert str([sample["label"] for sample in data.graphs.samples]) == "[0.5, nan, nan]"
+    data = tables(tmp_path, edges, label=["homo", "lumo"], batch_size=3, val_ratio=0, **where)
+    batch = next(iter(data.val_dataloader()))
+    assert str(batch["label"].tolist()) == "[[0.5, 1.0], [nan, nan], [nan, 2.0]]"
+    assert batch["name"] == ["a", "b", "c"] and data.report["num_unlabelled"] == 1
+    for options, told in (
+        ({"label": "hom"}, "`label` must name columns of nodes, or of graphs, but has 'hom'; nearest: `homo`"),
+        ({"label": ["homo", "label"]}, "`label` must name one column, or several of numbers, but `label` holds 'x'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            tables(tmp_path, edges, **where, **options).graphs  # noqa: B018
+    for text, told in (
+        ("0,1.5\n1,2\n", r"'graphs\.csv' must name its columns, but is '0', '1\.5'; put a line such as"),
+        ("graph_id,label\n0,x\n", r"must have rows of the graphs, which are called 'a', 'b', 'c', but .* has '0'"),
+        ("graph_id,label\na,x\na,y\n", "must name each graph once, but names 'a' twice"),
+    ):
+        (tmp_path / "graphs.csv").write_text(text)
+        with pytest.raises(ValueError, match=told):
+            tables(tmp_path, edges, **where).graphs  # noqa: B018
+    with pytest.raises(ValueError, match="`graphs` must be None for a single graph"):
+        tables(tmp_path, "source,target\na,b\n", **where).graphs  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ("zero", [[1, 0], [0, 3], [5, 3]]),
+        ("mean", [[1, 3], [3, 3], [5, 3]]),
+        ("indicator", [[1, 3, 0, 1], [3, 3, 1, 0], [5, 3, 0, 0]]),
+    ],
+)
+def test_missing_values_are_filled(tmp_path: Path, missing: Any, expected: list[list[float]]) -> None:
+    edges = "source,target,weight\na,b,2\nb,c,n/a\n"
+    nodes = "id,age,size\na,1,\nb,NA,3\nc,5,3\n"
+    data = tables(tmp_path, edges, nodes, missing=missing, directed=True)
+    sample = data.graphs.samples[0]
+    assert sample["x"].tolist() == expected
+    filler = 0.0 if missing == "zero" else 2.0
+    assert sample["edge_values"].tolist() == ([[2, 0], [filler, 1]] if missing == "indicator" else [[2], [filler]])
+    assert "2 features have gaps, which became " in data.found() and ": `age` (1), `size` (1)." in data.found()
+    assert "1 columns of edge values have gaps, which became " in data.found()
+    x = torch.tensor([[1, float("nan")], [float("inf"), 3], [5, 3]])
+    assert saved(tmp_path, graph(x=x), missing=missing).graphs.samples[0]["x"].tolist() == expected
+    with pytest.raises(ValueError, match="`missing` must be one of refuse, zero, mean, indicator, but is 'median'"):
+        GraphFilesData("a.pt", missing="median")
+
+
+def test_columns_of_kinds(tmp_path: Path) -> None:
+    edges = "source,target,bond\na,b,single\nb,c,double\n"
+    nodes = "id,atom,age,chain,gap\na,6,1,x,\nb,10,2,,\nc,6,3,y,\n"
+    kinds: dict[str, Any] = {"categories": ["atom", "chain"], "edge_categories": ["bond"]}
+    data = tables(tmp_path, edges, nodes, directed=True, **kinds)
+    sample = data.graphs.samples[0]
+    assert sample["x"].tolist() == [[1, 1, 0, 1, 0], [2, 0, 1, 0, 0], [3, 1, 0, 0, 1]]
+    assert sample["edge_values"].tolist() == [[0, 1], [1, 0]]
+    assert (
+        "3 columns are kinds, one-hot: `atom` (2: 6, 10), `chain` (2: x, y), `bond` (2: double, single)."
+        in data.found()
+    )
+    assert "1 columns of kinds have empty cells, which have 0 for every kind: `chain` (1)." in data.found()
+    assert tables(tmp_path, edges, nodes, categories="atom").num_features == 3
+    assert "1 columns without any value are left out: `gap` of nodes." in data.found()
+    fixed = tables(tmp_path, edges, nodes, categories={"atom": [1, 6, 10]})
+    assert fixed.graphs.samples[0]["x"].tolist() == [[1, 0, 1, 0], [2, 0, 0, 1], [3, 0, 1, 0]]
+    for options, told in (
+        ({"categories": ["atm"]}, "`categories` must name columns of nodes, but has 'atm'; nearest: `atom`"),
+        ({"categories": ["gap"]}, "`gap` must hold at least one kind to be one-hot, but is empty"),
+        ({"categories": {"atom": [1, 6]}}, "Column `atom` must hold kinds that are asked for, but holds '10'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            tables(tmp_path, edges, nodes, **options).graphs  # noqa: B018
+    data = saved(tmp_path, graph(x=torch.tensor([[6, 0, 9], [7, 1, 8], [6, 0, 7]])), categories=[0], directed=True)
+    assert data.graphs.samples[0]["x"].tolist() == [[0, 9, 1, 0], [1, 8, 0, 1], [0, 7, 1, 0]]
+    given = graph(edge_attr=torch.tensor([[1], [3]]))
+    data = saved(tmp_path, given, edge_categories={0: [1, 2, 3]}, directed=True)
+    assert data.graphs.samples[0]["edge_values"].tolist() == [[1, 0, 0], [0, 0, 1]]
+    with pytest.raises(ValueError, match="`categories` must name columns of features, but has '2'; nearest: `0`, `1`"):
+        saved(tmp_path, graph(), categories=[2]).graphs  # noqa: B018
+
+
 def test_the_table_and_the_node_of_a_wrong_cell_are_named(tmp_path: Path) -> None:
-    for cell, told in (("", "is empty"), ("old", "has 'old'"), ("inf", "has 'inf'"), ("x" * 200_000, "has 'xxxx")):
+    whole = r"Features of 'nodes\.csv' must be finite, but node 'n1' has"
+    text = r"Column `age` of 'nodes\.csv' must have a number or nothing in each row, but row 2 \(node 'n1'\) has"
+    for cell, told in (
+        ("", f"{whole} no number in column `age`; to fill them, set `missing` to mean, indicator or zero"),
+        ("inf", f"{whole} inf in column `age`"),
+        ("old", f"{text} 'old'; where it holds kinds, name it in `categories`"),
+        ("x" * 200_000, f"{text} 'xxxx"),
+    ):
         nodes = f"id,age\nn0,1\nn1,{cell}\n" + "".join(f"n{i},2\n" for i in (2, 3, 4))
-        with pytest.raises(ValueError, match=rf"`age` of 'nodes\.csv' must .* row 2 \(node 'n1'\) {told}") as error:
+        with pytest.raises(ValueError, match=told) as error:
             tables(tmp_path, EDGES, nodes).graphs  # noqa: B018
         assert len(str(error.value)) < 300
-    with pytest.raises(ValueError, match=r"`weight` of 'edges\.csv' must have a finite number .* row 1 is empty"):
+    with pytest.raises(
+        ValueError, match=r"Edge values of edges\.csv must be finite, but row 1 has no number in column"
+    ):
         tables(tmp_path, "source,target,weight\na,b,\nb,c,1\n").graphs  # noqa: B018
 
 
@@ -148,6 +295,98 @@ def test_whole_numbers_that_may_be_kinds_are_told(tmp_path: Path) -> None:
     assert "1 features are whole numbers of few values, read as real numbers; where" in told
     assert "`atom` (1 to 8)." in told
     assert "whole numbers" not in tables(tmp_path, edges, "id,age\n" + "".join(f"{i},{i}\n" for i in range(40))).found()
+
+
+@pytest.mark.parametrize("ending", [".graphml", ".gexf", ".gml", ".net", ".graphml.gz"])
+def test_files_of_other_programs(tmp_path: Path, ending: str) -> None:
+    given = nx.Graph()
+    for number, (name, club, age) in enumerate([("Ann", "x", 1.0), ("Bob", "y", 2.0), ("Cleo", "x", 4.0)]):
+        key = name if ending in (".net", ".gml") else number
+        given.add_node(key, club=club, age=age if ending != ".net" else str(age), label=name)
+    given.add_edges_from((*edge, {"weight": 0.5}) for edge in list(nx.path_graph([*given]).edges))
+    path = tmp_path / f"a{ending}"
+    write = {".net": nx.write_pajek, ".gexf": nx.write_gexf, ".gml": nx.write_gml}.get(ending, nx.write_graphml)
+    write(given, path)
+    data = GraphFilesData(str(path), label="club")
+    sample = data.graphs.samples[0]
+    assert data.token_names("train", 0) == ["Ann", "Bob", "Cleo"]
+    assert sample["x"].tolist() == [[1], [2], [4]] and sample["name"] == f"a{ending}"
+    assert sample["label"].tolist() == [0, 1, 0] and data.classes == ["x", "y"]
+    assert sample["edge_values"].tolist() == [[0.5]] * 4
+    assert "label" not in GraphFilesData(str(path)).graphs.samples[0]
+    if ending != ".net":
+        assert "hold names of nodes in `label`, which are no classes" in data.found()
+        assert list(GraphFilesData(str(path), label="label").classes) == ["Ann", "Bob", "Cleo"]
+
+
+def test_tables_beside_the_files_are_no_graphs(tmp_path: Path) -> None:
+    for name in "ab":
+        nx.write_graphml(nx.path_graph(3), tmp_path / f"{name}.graphml")
+    (tmp_path / "graphs.csv").write_text("file,label\na,x\nb.graphml,y\n")
+    data = GraphFilesData(str(tmp_path), graphs=str(tmp_path / "graphs.csv"))
+    assert [(one["name"], one["label"]) for one in data.graphs.samples] == [("a.graphml", 0), ("b.graphml", 1)]
+
+
+def test_matrix_market(tmp_path: Path) -> None:
+    matrix = scipy.sparse.coo_matrix(([2.0, 3.0], ([0, 1], [1, 3])), shape=(4, 4))
+    scipy.io.mmwrite(tmp_path / "a.mtx", matrix)
+    scipy.io.mmwrite(tmp_path / "b.mtx", matrix + matrix.T, symmetry="symmetric", field="pattern")
+    data = GraphFilesData(str(tmp_path / "a.mtx"), directed=True)
+    assert data.graphs.samples[0]["edges"].T.tolist() == [[0, 1], [1, 3]]
+    assert data.graphs.samples[0]["edge_values"].tolist() == [[2], [3]]
+    data = GraphFilesData(str(tmp_path / "b.mtx"), directed=True)
+    assert data.graphs.samples[0]["edges"].T.tolist() == [[0, 1], [1, 0], [1, 3], [3, 1]]
+    assert "edge_values" not in data.graphs.samples[0] and data.report["num_isolated_nodes"] == 1
+    for name, text, told in (
+        ("c.mtx", "nonsense", "'c.mtx' must be Matrix Market, but cannot be read"),
+        (
+            "d.mtx",
+            "%%MatrixMarket matrix coordinate real general\n2 3 1\n1 3 1\n",
+            "must be a square matrix of real numb",
+        ),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=told):
+            GraphFilesData(str(tmp_path / name)).graphs  # noqa: B018
+
+
+def test_options_of_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
+    nx.write_graphml(nx.path_graph(3), tmp_path / "a.graphml")
+    torch.save(graph(), tmp_path / "a.pt")
+    given: tuple[tuple[str, str, Any], ...] = (
+        ("a.graphml", "header", True), ("a.graphml", "graph_column", "g"),
+        ("a.pt", "graphs", "g.csv"), ("a.graphml", "num_kinds", 3), ("a.pt", "delimiter", ","),
+    )  # fmt: skip
+    for name, option, value in given:
+        with pytest.raises(ValueError, match=rf"`{option}` must be None for \.\w+ files, but is {value!r}"):
+            GraphFilesData(str(tmp_path / name), **{option: value}).graphs  # noqa: B018
+
+
+def test_names_of_graphs_and_nodes(tmp_path: Path) -> None:
+    nodes = "id,age\n" + "".join(f"n{i},{i}\n" for i in range(5))
+    data = tables(tmp_path, EDGES, nodes)
+    assert next(iter(data.val_dataloader()))["name"] == ["edges.csv"]
+    assert data.token_names("val", 0) == [f"n{i}" for i in range(5)]
+    many = "graph_id,source,target\n" + "".join(f"g{g},a{g},b{g}\n" for g in range(4))
+    data = tables(tmp_path, many, val_ratio=0.25)
+    held = next(iter(data.val_dataloader()))["name"]
+    assert data.token_names("val", 0) == [f"a{held[0][1]}", f"b{held[0][1]}"]
+    data = saved(tmp_path, graph())
+    assert data.token_names("train", 0) is None and next(iter(data.val_dataloader()))["name"] == ["graphs.pt"]
+    data = saved(tmp_path, [graph(name="ring", node_names=["a", "b", "c"]), graph(node_names=["d", "e", "f"])])
+    assert [sample["name"] for sample in data.graphs.samples] == ["ring", "graphs 1"]
+    assert data.graphs.samples[1]["node_names"] == ["d", "e", "f"]
+    with pytest.raises(ValueError, match="`node_names` of Graph 0 must be a list of 3 words"):
+        saved(tmp_path, graph(node_names=["a"])).graphs  # noqa: B018
+    parts = tables(tmp_path, EDGES, nodes, sampling=ClusterSampling(2), batch_size=2)
+    batch = next(iter(parts.val_dataloader()))
+    names = [*(parts.token_names("val", 0) or []), *(parts.token_names("val", 1) or [])]
+    assert names == [f"n{i}" for i in batch["node"].tolist()] and batch["name"] == ["cluster 0", "cluster 1"]
+    parts = tables(tmp_path, EDGES, nodes, sampling=NeighborSampling((1,), val_nodes=5), batch_size=5)
+    batch = next(iter(parts.val_dataloader()))
+    assert batch["name"] == [f"n{i}" for i in range(5)]
+    names = [name for i in range(5) for name in parts.token_names("val", i) or []]
+    assert names == [f"n{i}" for i in batch["node"].tolist()]
 
 
 def test_an_undirected_file_keeps_both_directions(tmp_path: Path) -> None:
@@ -215,7 +454,10 @@ def hetero() -> HeteroData:
         (graph(y=torch.tensor([0, 1, 0]), train_mask=torch.ones(2).bool(), test_mask=torch.ones(2).bool()),
          "`train_mask` must have one value for each of 3 nodes, but has 2"),
         (Batch.from_data_list([graph()]), "must hold data alone, but asks for `torch_geometric.data.batch."),
-        (hetero(), "Graph 0 must be a `Data` with one kind of nodes, but is a `HeteroData`"),
+        (hetero(), r"must be a `Data` with one kind of nodes, but is a `HeteroData`; `to_homogeneous\(\)` makes"),
+        ([graph(y=torch.tensor([[0, 3]]))], "must have 0 or 1 for each of several classes in `y`, .* but has 3"),
+        ([graph(y=torch.rand(1, 2)), graph(y=torch.rand(1, 4))], "Graph 1 must have 2 labels as Graph 0, .* but has 4"),
+        ([graph(y=torch.rand(2, 2))], r"must have labels in one row, or one per node, but `y` has the shape \(2, 2\)"),
         ((hetero().to_dict(), {}, HeteroData), "with one kind of nodes, but is a `HeteroData`"),
     ],
 )  # fmt: skip
@@ -223,6 +465,21 @@ def test_what_is_no_graph_is_one_plain_line(tmp_path: Path, whole: Any, told: st
     with pytest.raises(ValueError, match=told) as error:
         saved(tmp_path, whole).graphs  # noqa: B018
     assert "\n" not in str(error.value)
+
+
+def test_several_labels_of_a_graph(tmp_path: Path) -> None:
+    whole = [graph(y=torch.tensor([[n / 2, float("nan")]])) for n in (3, 4, 5)]
+    data = saved(tmp_path, whole, batch_size=3, val_ratio=0)
+    assert str(next(iter(data.val_dataloader()))["label"].tolist()) == "[[1.5, nan], [2.0, nan], [2.5, nan]]"
+    for label, chosen in ((0, "1.5"), (["1", 0], "(nan, 1.5)")):
+        assert str(saved(tmp_path, whole, label=label).graphs.samples[0]["label"]) == chosen
+    with pytest.raises(ValueError, match="`label` must name columns of `y`, but has '2'; nearest: `0`, `1`"):
+        saved(tmp_path, whole, label=2).graphs  # noqa: B018
+    given = graph(y=torch.tensor([[0, 1], [1, 1], [0, 0]]))
+    assert saved(tmp_path, given, label=1).graphs.samples[0]["label"].tolist() == [1, 1, 0]
+    data = saved(tmp_path, [graph(y=torch.tensor([[n, 1, -1]])) for n in (0, 1)], batch_size=2, val_ratio=0)
+    assert next(iter(data.val_dataloader()))["label"].tolist() == [[0, 1, -100], [1, 1, -100]]
+    assert list(data.classes) == ["0", "1", "2"]
 
 
 def test_labels_that_are_not_finite_are_none(tmp_path: Path) -> None:
@@ -399,9 +656,9 @@ def test_attributes_of_graphs_are_numbers_to_predict(tmp_path: Path) -> None:
     data = write_tu(tmp_path, graph_attributes="0.5\nnan\n", node_labels="0\n1\n1\n2\n")
     assert data.graphs.samples[0]["label"] == 0.5 and not data.classes
     assert data.report["num_unlabelled"] == 1
-    data = write_tu(tmp_path, graph_attributes="0.5, 1\n2, 3\n")
-    assert "label" not in data.graphs.samples[0]
-    assert "1 parts of the labels of graphs are not read: 2 graph attributes." in data.found()
+    data = write_tu(tmp_path, graph_attributes="0.5, 1\n2, nan\n")
+    assert str([sample["label"] for sample in data.graphs.samples]) == "[(0.5, 1.0), (2.0, nan)]"
+    assert next(iter(data.val_dataloader()))["label"].shape == (2, 2) and data.report["num_unlabelled"] == 0
     data = write_tu(tmp_path, graph_labels="3, 4\n7, 4\n")
     assert [sample["label"] for sample in data.graphs.samples] == [0, 1] and data.classes == ["3", "7"]
     assert "1 further columns of graph labels, graph attributes, beside graph labels." in data.found()

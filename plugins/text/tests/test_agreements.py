@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,42 @@ def test_sizes_of_a_recipe_give_way_to_the_weights(bert: Path, tmp_path: Path, c
     rows = len(model.encoder.embedding)
     again = MLM(pretrained=str(bert), vocab_size=rows)
     assert "not used" not in held(again, data_of(tmp_path / "a.txt"), capsys)
+
+
+def test_lengths_of_a_recipe_give_way_to_the_weights(bert: Path, tmp_path: Path, capsys: Any) -> None:
+    corpus = corpus_of(tmp_path / "a.txt", WORDS)
+    model, data = MLM(pretrained=str(bert)), data_of(corpus, max_length=512)
+    data.stores  # noqa: B018  cut already
+    told = held(model, data, capsys)
+    assert f"Documents are cut to {POSITIONS} tokens instead of 512 (`data.max_length`)" in told
+    assert data.max_length == data.settled["max_length"] == POSITIONS
+    assert max(data.stores["train"].lengths) <= POSITIONS - 2
+    with pytest.raises(ValueError, match=rf"`data.max_length` must be at most {POSITIONS}"):
+        agreements.check(MLM(size="tiny", vocab_size=500, max_length=POSITIONS), data_of(corpus, max_length=64), False)
+
+
+def test_a_recipe_with_pretrained_weights_needs_no_other_option(bert: Path, tmp_path: Path, capsys: Any) -> None:
+    """And the config of the run is what was used."""
+    corpus = corpus_of(tmp_path / "a.txt", WORDS)
+    words = ["--data.paths", str(corpus), "--data.document", "line", "--model.pretrained", str(bert)]
+    words += ["--data.batch_size", "4", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu"]
+    words += [
+        "--trainer.precision",
+        "32-true",
+        "--trainer.enable_progress_bar",
+        "false",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(["fit", "--config", "text/mlm-files", *words]) == 0
+    told = capsys.readouterr().out
+    assert "not used: `model.size` base, `model.vocab_size` 30,522, `model.max_length` 512." in told
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    assert [model[name] for name in ("size", "vocab_size", "max_length")] == [None] * 3
+    assert data["max_length"] == POSITIONS
+    assert load_run(tmp_path / "run").model.encoder.width == 32
+    assert "not used" not in capsys.readouterr().out
 
 
 def test_ids_without_an_embedding(bert: Path, tmp_path: Path, capsys: Any) -> None:
@@ -376,3 +413,24 @@ def test_runs_of_two_vocabularies_are_not_probed_together(run: Path, tmp_path: P
     data = other_data(tmp_path)
     assert main(["probe", str(run), str(tmp_path / "second"), "--data", str(data)]) == 2
     assert "must be that of the model's checkpoint" in capsys.readouterr().err
+
+
+def test_a_vocabulary_alone_and_a_package_that_is_missing(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n")
+    with pytest.raises(ValueError, match=r"`.*vocab.txt` alone does not say .* put a `tokenizer_config.json` beside"):
+        vocabulary(tmp_path)
+    with pytest.raises(ValueError, match=rf"`tokenizer` must be .* or a folder, but .*; nearest: `{tmp_path}`\.$"):
+        vocabulary(tmp_path / "vocab.txt")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    assert vocabulary(tmp_path).tokenizer.encode("The", add_special_tokens=False).ids == [5]
+
+    folder = tmp_path / "sentencepiece"
+    folder.mkdir()
+    (folder / "spiece.model").write_bytes(b"\0")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "AlbertTokenizer"}')
+    found = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name, *more: None if name == "sentencepiece" else found(name, *more))
+    with pytest.raises(
+        ValueError, match=r"needs the package `sentencepiece`: pip install 'unmask-text\[sentencepiece\]'"
+    ):
+        vocabulary(folder)

@@ -60,7 +60,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_a_packed_batch(corpus: Path, tokenizer_file: str) -> None:
     data = data_of(corpus, tokenizer_file)
     batch = next(iter(data.train_dataloader()))
-    assert set(batch) == {"index", "ids", "word", "offsets", "tokenizer"}
+    assert set(batch) == {"index", "ids", "word", "offsets", "tokenizer", "name", "piece"}
     assert batch["tokenizer"] == tokenizer_file
     assert batch["offsets"].shape == (9,)
     assert batch["ids"].shape == batch["word"].shape == (batch["offsets"][-1],)

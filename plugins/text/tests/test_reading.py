@@ -182,7 +182,8 @@ def test_one_object_is_a_document(tmp_path: Path, tokenizer_file: str) -> None:
         ('{"text": \n "the dog"', "has a fault in object 1"),
         ('{"text": 1,, \n' + " " * 100 + "}", "has a fault in object 1"),
         ('[{"a": ' + "[" * 100_000, "nests object 1 too deep"),
-        ('{"data": [{"text": "the dog"}], \n "version": 1}', "`text_column` must name a column"),
+        ('{"data": [{"body": "the dog", "title": "a"}], \n "version": 1}', "`text_column` must name a column"),
+        ('{"data": [{"text": "the dog"}], \n "more": [{"text": "a"}]}', "several times: `data.text`, `more.text`"),
         ('{"title": "a", "body": "b"}', "`text_column` must name a column"),
     ],
 )
@@ -222,8 +223,126 @@ def test_an_array_is_read_as_far_as_it_is_needed(tmp_path: Path) -> None:
             yield text[start : start + 500]
 
     rows = tables.json_rows(chunks(), tmp_path / "a.json", reading.Report())
-    assert [next(rows) for _ in range(6)] == ROWS
+    assert [next(rows) for _ in range(6)] == list(enumerate(ROWS, 1))
     assert read < 2000
+
+
+# Fields inside of others.
+
+
+NESTED = [{"meta": {"body": {"text": row["text"]}, "kind": row["label"]}} for row in ROWS]
+
+
+def written(rows: list[dict[str, Any]], path: Path) -> Path:
+    """Rows as a table of the kind that the ending says."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    lines = "\n".join(map(json.dumps, rows)) + "\n"
+    content = json.dumps(rows, indent=1) if ".json" in path.suffixes and ".jsonl" not in path.suffixes else lines
+    path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson", "a.json.gz", "a.jsonl.gz", "a.parquet"])
+def test_fields_inside_of_others(name: str, tmp_path: Path, tokenizer_file: str) -> None:
+    path = written(NESTED, tmp_path / name)
+    data = data_of(path, tokenizer_file, text_column="meta.body.text", labels="meta.kind")
+    assert texts_of(data) == TEXTS
+    assert [data.stores["train"][i]["label"] for i in range(6)] == [0, 1] * 3
+    assert not findings(data)
+    told = data_of(path, tokenizer_file, labels="kind")  # found by the ends of their names
+    assert texts_of(told) == TEXTS
+    named = [f"meta.body.text in {path}", f"meta.kind in {path}"]
+    assert findings(told) == {"columns are found inside of objects": [2, named]}
+    with pytest.raises(ValueError, match=r"`text_column` must .* but is 'meta.body.txt'; nearest: `meta.body.text`"):
+        data_of(path, tokenizer_file, text_column="meta.body.txt").setup("fit")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.parquet"])
+def test_objects_of_an_array_under_a_key(name: str, tmp_path: Path, tokenizer_file: str) -> None:
+    groups = [{"lang": "ab"[i], "data": [{"body": row["text"], "no": 1} for row in ROWS[i::2]]} for i in range(2)]
+    data = data_of(written(groups, tmp_path / name), tokenizer_file, text_column="data.body", labels="lang")
+    assert texts_of(data) == TEXTS[::2] + TEXTS[1::2]
+    samples = [data.stores["train"][i] for i in range(6)]
+    assert [one["label"] for one in samples] == [0, 0, 0, 1, 1, 1]
+    assert [one["name"] for one in samples] == [f"{name}:{number}" for number in range(1, 7)]
+
+
+def test_a_file_of_one_object_with_an_array(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"version": "1", "data": ROWS}))
+    data = data_of(tmp_path / "a.json", tokenizer_file, labels="data.label")
+    assert texts_of(data) == TEXTS
+    assert data.classes == ["a", "b"]
+
+
+def test_a_field_that_the_first_objects_lack(tmp_path: Path, tokenizer_file: str) -> None:
+    path = written([{"title": "none"}, *ROWS], tmp_path / "a.jsonl")
+    data = data_of(path, tokenizer_file, labels="label")
+    assert texts_of(data) == TEXTS
+    assert data.report["train"]["num_unreadable_rows"] == 1
+
+
+def test_large_strings_and_dictionaries_of_parquet(tmp_path: Path, tokenizer_file: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.array(TEXTS, pa.large_string())
+    labels = pa.array([row["label"] for row in ROWS]).dictionary_encode()
+    body = pa.StructArray.from_arrays([texts], ["text"])
+    pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"body": body, "label": labels}), tmp_path / "b.parquet")
+    for name in ("a.parquet", "b.parquet"):
+        data = data_of(tmp_path / name, tokenizer_file, labels="label")
+        assert texts_of(data) == TEXTS
+        assert data.classes == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", ['{"text": "the dog"}\n', '[{"text": "the dog"}]', '\n [ {\n"a b" : 1}]'])
+def test_json_is_not_read_as_prose(content: str, tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    (tmp_path / "b.txt").write_text("{the} dog runs [away]: 1")
+    with pytest.raises(ValueError, match=r"a.txt` must be text, but is JSON; give it the ending .json or .jsonl"):
+        data_of(tmp_path / "a.txt", tokenizer_file).setup("fit")
+    data = data_of(tmp_path, tokenizer_file)
+    assert data.report["train"]["num_documents"] == 1
+    assert "is JSON" in data.report["train"]["unreadable_files"][0]
+
+
+# What documents are called.
+
+
+def names_of(data: Any, part: str = "train") -> list[tuple[str, int]]:
+    store = data.stores[part]
+    return [(store[i]["name"], store[i]["piece"]) for i in range(len(store))]
+
+
+def test_documents_are_called_by_file_and_row(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "1.txt").write_text("\n\nthe dog\n\n\nthe fox\nruns\n\n\n\n  the city sleeps")
+    (tmp_path / "a.csv").write_text("text,label\nthe dog,a\nthe fox,b,c\nthe lazy dog,b\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "the dog"}\nnot json\n\n{"none": 1}\n{"text": "the fox"}\n')
+    data = data_of(tmp_path, tokenizer_file, document="paragraph")
+    tables = ["a.csv:1", "a.csv:3", "b.jsonl:1", "b.jsonl:4"]
+    paragraphs = [f"letters/1.txt:{line}" for line in (3, 6, 11)]
+    assert [name for name, _ in names_of(data)] == [*tables, *paragraphs]
+    data = data_of(tmp_path / "letters" / "1.txt", tokenizer_file, document="line")
+    assert [name for name, _ in names_of(data)] == [f"1.txt:{line}" for line in (3, 6, 7, 11)]
+    data = data_of([str(tmp_path / "letters"), str(tmp_path / "a.csv")], tokenizer_file)
+    assert names_of(data)[0] == (str(tmp_path / "letters" / "1.txt"), 0)  # of two folders
+
+
+def test_pieces_say_which_document_they_are_of(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "a.txt").write_text("the quick brown fox jumps over the lazy dog " * 20 + "\n\nthe dog")
+    data = data_of(tmp_path, tokenizer_file, document="paragraph", max_length=32, pack=False)
+    named = names_of(data)
+    assert len(named) > 3
+    assert named == [*(("a.txt:1", number) for number in range(len(named) - 1)), ("a.txt:3", 0)]
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch["name"]) == len(batch["piece"]) == len(batch["index"])
 
 
 # Folders and files.

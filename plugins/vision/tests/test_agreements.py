@@ -98,8 +98,8 @@ def test_images_that_are_left_open_are_compared_once_read(tmp_path):
         agreements.check(model, data, loaded=True)
 
 
-def test_commands_refuse_another_size(tmp_path, monkeypatch, capsys):
-    """Training, and looking at what was trained with other data."""
+def test_commands_refuse_a_size_that_does_not_fit(tmp_path, monkeypatch, capsys):
+    """Training at another size than the model's, and other data of a trained model that its patches do not fit."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     for number in range(8):
@@ -115,12 +115,12 @@ def test_commands_refuse_another_size(tmp_path, monkeypatch, capsys):
     assert "images to train on" not in shown.out  # nothing was read
     assert main([*fit, "--data.image_size", "16"]) == 0
     (tmp_path / "big.yaml").write_text(
-        "data:\n  class_path: vision.folder\n  init_args: {folder: images, image_size: 24, batch_size: 2}\n"
+        "data:\n  class_path: vision.folder\n  init_args: {folder: images, image_size: 20, batch_size: 2}\n"
     )
     for command in (["finetune", "run", "--max_steps", "1"], ["probe", "run"]):
         capsys.readouterr()
         assert main([*command, "--data", "big.yaml"]) == 2, command
-        assert "`data.image_size` must be 16, the `model.image_size`" in capsys.readouterr().err
+        assert "`data.image_size` must be a multiple of 8, the `model.patch_size`" in capsys.readouterr().err
 
 
 def test_a_size_beside_an_encoder_names_what_to_give():

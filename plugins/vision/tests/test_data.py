@@ -98,8 +98,9 @@ def test_any_number_of_channels(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "pages.tif", np.moveaxis(bands, -1, 0), photometric="minisblack")
     for name in ("last.npy", "first.npy", "last.tif", "pages.tif"):
         assert torch.equal(read_image(tmp_path / name, 5), torch.tensor(bands).permute(2, 0, 1)), name
-        with pytest.raises(Unreadable, match=r"3 channels|channels instead of 3"):
-            read_image(tmp_path / name, 3)
+        if name != "pages.tif":  # of which the first is an image by itself
+            with pytest.raises(Unreadable, match=r"3 channels|channels instead of 3"):
+                read_image(tmp_path / name, 3)
     np.save(tmp_path / "grey.npy", noise(6, 8))
     assert read_image(tmp_path / "grey.npy", 3).shape == (3, 6, 8)
 
@@ -111,9 +112,9 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("neither")
     (tmp_path / "text.tif").write_text("nor this")
     (tmp_path / "empty.webp").write_bytes(b"")
-    np.save(tmp_path / "ids.npy", noise(4, 4, dtype=np.int64))
+    np.save(tmp_path / "waves.npy", np.ones((4, 4), np.complex64))
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
-    for name in ("text.png", "half.jpg", "text.npy", "text.tif", "empty.webp", "ids.npy", "objects.npy"):
+    for name in ("text.png", "half.jpg", "text.npy", "text.tif", "empty.webp", "waves.npy", "objects.npy"):
         with pytest.raises(Unreadable) as error:
             read_image(tmp_path / name, 3)
         assert str(error.value).splitlines() == [str(error.value)], name
@@ -239,7 +240,7 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
         ImageFolderData(str(tmp_path / "pictures")).setup("fit")
     for options, said in (
         ({"image_size": 0}, "`image_size` must be at least 1"),
-        ({"image_size": (32, 64)}, r"`image_size` must be one whole number, .* but is \(32, 64\)"),
+        ({"image_size": (32, 64, 3)}, r"`image_size` must be one whole number, .* or two, .* but is \(32, 64, 3\)"),
         ({"val_ratio": 1.0}, r"`val_ratio` must be in \[0, 1\), but is 1.0"),
         ({"on_unreadable": "ignore"}, "`on_unreadable` must be 'skip' or 'stop'"),
         ({"augment": "crop"}, "`augment` must be 'crop-flip', 'none'"),

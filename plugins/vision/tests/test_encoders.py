@@ -101,10 +101,8 @@ def test_errors(arguments, message):
         ViTEncoder(**({"name": "vit_tiny_patch16_224"} | arguments))
 
 
-def test_tokens_of_another_grid_or_patch_are_refused():
+def test_tokens_of_another_patch_are_refused():
     encoder = ViTEncoder("vit_tiny_patch16_224", 32, 8, options=SMALL)
-    with pytest.raises(ValueError, match=r"must lie on the encoder's Grid\(shape=\(4, 4\)\)"):
-        encoder(PatchTokenizer(4)(torch.rand(1, 3, 32, 32)))
     with pytest.raises(ValueError, match="must have 8x8x3 = 192 values"):
         encoder(PatchTokenizer(4)(torch.rand(1, 3, 16, 16)))
 

@@ -80,9 +80,10 @@ def small(root: Path, **options: Any) -> ImageFolderData:
 class TestFiles:
     def test_hidden_linked_and_odd_files_are_counted_and_are_no_classes(self, tmp_path):
         root = tmp_path / "images"
-        for name in ("a/0.png", "a/1.png", "b/2.png", "b/3.png", ".ipynb_checkpoints/0.png", "a/._0.png", "b/anim.gif"):
+        for name in ("a/0.png", "a/1.png", "b/2.png", "b/3.png", ".ipynb_checkpoints/0.png", "a/._0.png"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise(8, 8, 3)).save(root / name)
+        (root / "b" / "anim.svg").write_text("no image of pixels")
         (root / "b" / "up").symlink_to(root, target_is_directory=True)
         (root / "b" / "again.png").symlink_to(root / "a" / "0.png")
         (root / "b" / "gone.png").symlink_to(root / "nowhere.png")
@@ -94,7 +95,7 @@ class TestFiles:
             "classes: a, b.",
             "3 images to train on, 1 to validate on.",
             "2 hidden files and folders are left out: .ipynb_checkpoints, a/._0.png.",
-            "1 files with other endings are left out: b/anim.gif.",
+            "1 files with other endings are left out: b/anim.svg.",
             "1 pipes, sockets and devices are left out: b/z.png.",
             "1 links that lead nowhere are left out: b/gone.png.",
         ):
@@ -286,7 +287,7 @@ class TestValues:
         assert "1 cannot be used and are left out: 2.npy (none of its values is finite)." in data.found()
 
     @pytest.mark.parametrize("in_full", [True, False])
-    def test_12_bits_in_16_are_told_with_mean_and_standard_deviation(self, tmp_path, monkeypatch, in_full):
+    def test_12_bits_in_16_are_told_with_what_to_do(self, tmp_path, monkeypatch, in_full):
         if not in_full:
             monkeypatch.setattr(module, "FULL_CHECK_BYTES", 1)
         for number in range(4):
@@ -295,14 +296,17 @@ class TestValues:
         (line, _) = small(tmp_path, channels=5).found().splitlines()[1:]
         assert line.startswith(f"  The values of {4 if in_full else 1} image")
         assert "as 16-bit numbers), so near together that all images look alike." in line
-        means = json.loads(line.partition("--model.tokenizer.mean '")[2].partition("'")[0])
-        assert means == pytest.approx([1900 / 65535] * 5, rel=0.2)
+        assert line.endswith("Scale them by what they are: `--data.scale percentiles`, or `range` or `mean-std`.")
+        scaled = small(tmp_path, channels=5, scale="range", scale_range=(0, 100000)).found()
+        means = json.loads(scaled.partition("--model.tokenizer.mean '")[2].partition("'")[0])
+        assert means == pytest.approx([1900 / 100000] * 5, rel=0.2)
+        assert "near together" not in small(tmp_path, channels=5, scale="percentiles").found()
 
     def test_floats_outside_0_and_1_are_told(self, tmp_path):
         for number in range(4):
             np.save(tmp_path / f"{number}.npy", -30 + 10 * RNG.random((8, 8, 3)))
         assert "The values of 4 images lie in [-" in small(tmp_path).found()
-        assert "but those of floats should lie in [0, 1]. Tell the tokenizer" in small(tmp_path).found()
+        assert "but those of floats should lie in [0, 1]. Scale them" in small(tmp_path).found()
 
     def test_ordinary_images_and_empty_ones(self, tmp_path):
         looks = Looks()

@@ -40,6 +40,7 @@ COMMANDS = {
     "predict": Command("unmask.cli.fit", "run a trained model over the prediction data"),
     "probe": Command("unmask.cli.probe", "what kNN and a linear classifier find in a run's frozen features"),
     "finetune": Command("unmask.cli.finetune", "train an encoder and a head on labels, beside one from scratch"),
+    "apply": Command("unmask.cli.apply", "labels for new files, from a fine-tuned model"),
     "score": Command("unmask.cli.score", "held-out loss under fixed masks, the same for every run of a modality"),
     "embed": Command("unmask.cli.embed", "write the features of a data set to a file"),
     "preview": Command("unmask.cli.preview", "what a mask hides on real samples, before any training"),

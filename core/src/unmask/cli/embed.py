@@ -7,7 +7,7 @@ from pathlib import Path
 from unmask.support.arguments import Arguments, checked_device, one_of, whole_number
 from unmask.support.errors import GOOD, UserError
 from unmask.support.progress import progress
-from unmask.tools.features import POOLS, SPLITS
+from unmask.tools.features import ALL, POOLS, SPLITS
 
 
 def run(command: str, arguments: list[str]) -> int:
@@ -16,7 +16,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("run", help="a run folder, or a checkpoint in one")
     parser.add_argument("--out", help="a .npy, .parquet or .safetensors file; default: features.npy in the run folder")
     parser.add_argument("--data", help="another YAML file whose `data` to take; default: the run's own")
-    parser.add_argument("--split", default="val", help=f"{', '.join(SPLITS)}; default: val")
+    parser.add_argument("--split", default=ALL, help=f"all (each sample once), {', '.join(SPLITS)}; default: all")
     parser.add_argument("--pool", help=f"{', '.join(POOLS)}; default: mean")
     parser.add_argument("--layer", help="whose codes, counted from 1; default: the last one's, normed")
     parser.add_argument("--per_token", action="store_true", help="a row per token in place of one per sample")
@@ -25,7 +25,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a file that was made in another way")
     given = parser.parse_args(arguments)
 
-    split = one_of("--split", given.split, SPLITS)
+    split = one_of("--split", given.split, (ALL, *SPLITS))
     if given.per_token and given.pool:
         raise UserError("`--pool` must not be given with `--per_token`, which pools nothing; drop one of them.")
     pool = one_of("--pool", given.pool or "mean", POOLS)

@@ -18,7 +18,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("run", help="a run folder, or a checkpoint in one")
     parser.add_argument("--format", help=", ".join(names))
     parser.add_argument("--out", help="a file or folder; default: in export/ in the run folder")
-    parser.add_argument("--pool", help=f"of programs (onnx, torch-export): {', '.join(POOLS)}; default: mean")
+    parser.add_argument("--pool", help=f"of formats that pool, as programs do: {', '.join(POOLS)}; default: mean")
     parser.add_argument("--codes", action="store_true", help="of programs: all codes in place of one vector per sample")
     parser.add_argument("--data", help="a YAML file whose `data` programs are traced with; default: the run's own")
     parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")

@@ -32,6 +32,9 @@ OPTIONS = {
     "val_ratio": "share of the labels held out to choose the epoch by; 0: none, the last step counts",
     "patience": "validations without a better score after which to stop; 0: never early",
     "loss": "of regression: mse or l1",
+    "class_weights": "balanced: by how rare a class is; or none",
+    "sampling": "balanced: samples of each class as often; or uniform",
+    "focal_gamma": "of the focal loss; the paper: 2",
     "precision": "32-true, bf16-mixed or 16-mixed",
 }
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}

@@ -38,6 +38,7 @@ from unmask.runs.environment import Environment
 from unmask.runs.folders import claim, newest_checkpoint, release, run_folder
 from unmask.runs.loggers import loggers
 from unmask.runs.records import RunFolder
+from unmask.runs.settled import settled
 from unmask.runs.stopping import StopsOnSigterm
 from unmask.runs.weights import read_torch
 from unmask.support.atomic import is_full
@@ -192,6 +193,9 @@ class Training(LightningCLI):
     def instantiate_classes(self) -> None:
         self.config_init = self.parser.instantiate(self.config, instantiators=[(self._instantiate, object, True)])
         self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
+        if self.command == "fit":  # before there is a run folder, whose config says what is used
+            agreements.check(self.model, self.datamodule, loaded=False)
+            self.config_text = settled(self.config_text, self.model, self.datamodule)
         if self.command == "fit" and not self.config.trainer.fast_dev_run:
             self.folder, self.lock = claim(self.aim, self.resumes)
             self.config_init["trainer"]["default_root_dir"] = str(self.folder)

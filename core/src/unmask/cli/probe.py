@@ -111,7 +111,9 @@ def check_comparable(runs: list[Run], own_data: bool) -> None:
                 f"{quoted(differing)} than `{runs[0].folder}`; probe them one by one."
             )
         try:
-            agreements.check(other.model, runs[0].datamodule, loaded=False)  # whose batches it will be given
+            agreements.check(
+                other.model, runs[0].datamodule, loaded=False, other=True
+            )  # whose batches it will be given
         except ValueError as error:
             raise UserError(f"`{other.folder}` must go with the data of `{runs[0].folder}`: {error}") from error
         if any(other.checkpoint.samefile(one.checkpoint) for one in runs if one is not other):

@@ -6,12 +6,13 @@ sharding over devices and resuming are the same for all modalities, and done her
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import lightning as L
 import torch
@@ -23,6 +24,21 @@ from unmask.support.checks import at_least
 from unmask.support.remembered import Remembered
 
 Sample = dict[str, Any]
+
+
+PLACES = ("folder", "paths", "path")
+"""Options that say where data lies."""
+OF_ITS_OWN = (
+    "val_folder",
+    "val_paths",
+    "probe_paths",
+    "probe_test_paths",
+    "labels",
+    "pattern",
+    "table",
+    "group_column",
+)
+"""Options that are of certain data alone: its parts and its labels."""
 
 
 class Splits(NamedTuple):
@@ -102,8 +118,12 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         """The words that labels 0, 1, 2, ... stand for, as the source writes them; empty where it has none."""
         return ()
 
+    def about(self) -> str:
+        """What was read and what was odd in it; empty: nothing is said of it."""
+        return ""
+
     def found(self) -> str:
-        """What was read and what was odd in it, shown once before training."""
+        """The same, and what is trained on, shown once before training."""
         train, val = (len(part) for part in (self.splits.train, self.splits.val))  # type: ignore[arg-type]
         return f"{train:,} {self.sample_name} to train on, {val:,} to validate on."
 
@@ -121,6 +141,29 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         """Each sample once, never augmented, by its part: ``train``, and ``val`` where those are others."""
         train, val = self.splits.train, self.splits.val
         return {"train": train} if val is train else {"train": train, "val": val}
+
+    def elsewhere(self, where: str) -> Self:
+        """A data module that reads what lies at ``where`` as this one reads its own data: without labels, and with
+        nothing held out.
+
+        Raises:
+            ValueError: it reads neither files nor folders.
+        """
+        args, kwargs = self._given
+        takes = inspect.signature(type(self))
+        given = {**dict(zip(takes.parameters, args, strict=False)), **kwargs}
+        place = next((name for name in PLACES if name in takes.parameters), None)
+        if place is None:
+            raise ValueError(
+                f"{type(self).__name__} reads no files or folders, so that it cannot read {where!r}; give `--data` a "
+                "YAML file whose `data` does."
+            )
+        own = dict.fromkeys(name for name in OF_ITS_OWN if name in takes.parameters)
+        return type(self)(**{**given, **own, **self.settled(), place: where, "val_ratio": 0})
+
+    def settled(self) -> dict[str, Any]:
+        """Options that this data has settled, such as a vocabulary, by name: other data must not settle them anew."""
+        return {}
 
     def setup(self, stage: str | None = None) -> None:
         model = getattr(self.trainer, "lightning_module", None)
@@ -162,7 +205,9 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     test_dataloader = predict_dataloader = val_dataloader
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seed": self.seed}
+        """The seed, and the names of classes, so that a checkpoint says what its class ids stand for."""
+        classes = list(self.classes)
+        return {"seed": self.seed} | ({"classes": classes} if classes else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seed = state_dict["seed"]

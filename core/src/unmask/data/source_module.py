@@ -133,9 +133,15 @@ class SourceDataModule(MaskedDataModule):
         self.report.classes, self.report.about = list(found.classes) if told else [], found.about
         return parts, self.report.classes, told, probe
 
+    def about(self) -> str:
+        _ = self.splits  # fills the report
+        return str(self.report)
+
     def found(self) -> str:
-        counts = super().found()  # loads the data, which fills the report
-        return f"{self.report}\n  {counts}"
+        told = [self.about(), super().found()]
+        if len(self.parts) == 1 and not self.val_ratio:
+            told.append(f"{len(self._chosen[1]):,} {NONE_HELD_OUT.format(self.item)}.")
+        return "\n  ".join(told)
 
     def load(self) -> Splits:
         train, val, (_, _, told, probe) = self.parts[0], self.parts[-1], self._read
@@ -151,11 +157,10 @@ class SourceDataModule(MaskedDataModule):
             )
 
         def labelled_in(kept: Any, own: Iterable[int]) -> list[int]:
-            return [place for place in own if kept.items[place].label is not None]
+            return [place for place in own if _has_label(kept, place)]
 
         fitted, own = (train, chosen[0]) if probe is None else (probe, list(range(len(probe.items))))
         if len(self.parts) == 1 and not self.val_ratio:
-            self.report.findings.note(NONE_HELD_OUT.format(self.item), count=len(chosen[1]))
             chosen = sorted({*chosen[0], *chosen[1]}), chosen[1]
         with_class = labelled_in(fitted, own), labelled_in(val, chosen[1])
         for name, own in zip(("to train on", "to validate on"), with_class, strict=True):
@@ -179,35 +184,44 @@ class SourceDataModule(MaskedDataModule):
         train, val, (_, _, told, probe) = self.parts[0], self.parts[-1], self._read
         _ = self.splits  # chooses what is held out
         seen = set(self._chosen[0]) if train is val else set()
-        parts = {
+        every = {
             "train": (train, self._chosen[0]),
             "val": (val, [place for place in self._chosen[1] if place not in seen]),
-            "probe_train": (probe, range(0 if probe is None else len(probe.items))),
+            "probe_train": (probe, list(range(0 if probe is None else len(probe.items)))),
         }
-        return {name: self._all(kept, list(own), told) for name, (kept, own) in parts.items() if own}
+        parts = {name: (kept, own) for name, (kept, own) in every.items() if own}
+        labelled = ((kept, place) for kept, own in parts.values() for place in own if told and _has_label(kept, place))
+        first, place = next(labelled, (None, 0))
+        if first is None:
+            return {name: self.samples(kept, own, False, trained=False) for name, (kept, own) in parts.items()}
+        unknown = unknown_like(self.samples(first, [place], True, trained=False)[0]["label"])
+        sets: dict[str, Dataset] = {}
+        for name, (kept, own) in parts.items():
+            known, others = ([place for place in own if _has_label(kept, place) is has] for has in (True, False))
+            with_label, without = self.samples(kept, known, True, False), self.samples(kept, others, False, False)
+            sets[name] = Mixed(with_label, without, known, others, unknown) if others else with_label
+        return sets
 
-    def _all(self, kept: Any, own: list[int], labelled: bool) -> Dataset:
-        """Samples in their order, with a label where any has one."""
-        known = [place for place in own if kept.items[place].label is not None] if labelled else []
-        if len(known) in (0, len(own)):
-            return self.samples(kept, own, bool(known), trained=False)
-        others = sorted(set(own) - set(known))
-        with_label, without = (self.samples(kept, some, some is known, trained=False) for some in (known, others))
-        return Mixed(with_label, without, known, others)
+
+def _has_label(kept: Any, place: int) -> bool:
+    return kept.items[place].label is not None
 
 
 class Mixed(Dataset):
-    """Samples with and without a label, in the order of their places; a label that says "unknown" stands in.
+    """Samples with and without a label, in the order of their places.
 
     Args:
         known: with a label.
         others: without one.
         places: of the first, ascending.
         other_places: of the others.
+        unknown: the label that the others get.
     """
 
-    def __init__(self, known: Dataset, others: Dataset, places: list[int], other_places: list[int]) -> None:
-        self.parts = known, others
+    def __init__(
+        self, known: Dataset, others: Dataset, places: list[int], other_places: list[int], unknown: Any
+    ) -> None:
+        self.parts, self.unknown = (known, others), unknown
         every = [(place, 0, own) for own, place in enumerate(places)]
         every += [(place, 1, own) for own, place in enumerate(other_places)]
         self.where = [(part, own) for _, part, own in sorted(every)]
@@ -218,4 +232,4 @@ class Mixed(Dataset):
     def __getitem__(self, index: int) -> Sample:
         part, own = self.where[index]
         sample: Sample = self.parts[part][own]
-        return sample if part == 0 else sample | {"label": unknown_like(self.parts[0][0]["label"])}
+        return sample if part == 0 else sample | {"label": self.unknown}

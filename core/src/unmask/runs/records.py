@@ -1,8 +1,9 @@
-"""What `unmask fit` writes into its run folder beside checkpoints: ``config.yaml`` and ``metrics.csv``."""
+"""What `unmask fit` writes into its run folder beside checkpoints: ``config.yaml``, ``data.json``, ``metrics.csv``."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from unmask.data import MaskedDataModule
 from unmask.support.atomic import naming, remove_parts, written_whole
 from unmask.support.errors import UserError
 
-_OWN = ("config.yaml", "metrics.csv", "environment.json", "health.txt", "hpc_ckpt_*.ckpt")
+_OWN = ("config.yaml", "data.json", "metrics.csv", "environment.json", "health.txt", "hpc_ckpt_*.ckpt")
 """Files that a run writes into its folder itself."""
 
 
@@ -97,6 +99,8 @@ class MetricsFile(Logger):
 class RunFolder(L.Callback):
     """Writes ``config.yaml``, which each checkpoint holds too, and lets ``metrics.csv`` go on from a checkpoint.
 
+    ``data.json`` has what was found in the data, in sentences, and the names of classes.
+
     Args:
         folder: the run folder.
         config: the text of ``config.yaml``.
@@ -117,6 +121,11 @@ class RunFolder(L.Callback):
                     remove_parts(folder, "*.ckpt" if folder == self.folder else "*")
             with written_whole(self.folder / "config.yaml") as part:
                 part.write_text(self.config, "utf-8")
+            data = getattr(trainer, "datamodule", None)
+            if isinstance(data, MaskedDataModule):
+                about = {"found": [line.strip() for line in data.found().splitlines()], "classes": list(data.classes)}
+                with written_whole(self.folder / "data.json") as part:
+                    part.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
         for logger in _metrics_files(trainer):
             logger.start(self._num_rows)
             if self._due is not None:

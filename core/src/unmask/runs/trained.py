@@ -70,7 +70,7 @@ def load_run(path: Path | str, data: Path | str | None = None) -> Run:
     model, datamodule = build(config, seed, Path(data) if data else None)
     model.agreed.update(checkpoint.get("agreed", {}))
     try:
-        agreements.check(model, datamodule, loaded=False)  # `data` may be any
+        agreements.check(model, datamodule, loaded=False, other=data is not None)
     except ValueError as error:
         raise UserError(message_of(error)) from error
     untrained = copy.deepcopy(model)

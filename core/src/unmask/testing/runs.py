@@ -103,16 +103,17 @@ class RunContract(Contract):
             raise AssertionError("a mask was drawn")
 
         monkeypatch.setattr(type(model.mask), "forward", refuse)
-        assert main(["embed", str(run_folder)]) == 0
+        val = ["embed", str(run_folder), "--split", "val"]
+        assert main(val) == 0
         features = np.load(run_folder / "features.npy")
         assert features.dtype == np.float32
         assert np.array_equal(features, torch.cat(expected).numpy())  # bit for bit
         with (run_folder / "features.npy.ids.csv").open(newline="") as file:
             assert [row["index"] for row in csv.DictReader(file)] == [str(i) for i in range(len(features))]
         capsys.readouterr()
-        assert main(["embed", str(run_folder)]) == 0
+        assert main(val) == 0
         assert "was finished already" in capsys.readouterr().out
-        if main(["embed", str(run_folder), "--per_token", "--out", "tokens.npy"]) == 0:
+        if main([*val, "--per_token", "--out", "tokens.npy"]) == 0:
             assert len(np.load("tokens.npy")) == num_tokens
         else:
             assert "which has no code of each token" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from unmask.agreements import Agreement
 from unmask.losses import CosineLoss
 from unmask.targets import ValueTarget
 from unmask_graph.data.module import GraphData
+from unmask_graph.encoders.gcn import GCNEncoder
 from unmask_graph.encoders.stack import GraphEncoder
 from unmask_graph.tokenizer import EdgeTokenizer
 
@@ -30,6 +31,35 @@ class NumFeatures(Agreement):
             raise ValueError(
                 f"`model.num_features` must be {data.num_features}, what `data` has for each node "
                 f"({report.num_features:,} {report.features}), but is {encoder.num_features}."
+            )
+        return None
+
+
+class FeatureNames(Agreement):
+    """A checkpoint keeps the names of the columns of nodes' features and of edges' values. A run that goes on with
+    other columns, or with the same in another order, is refused.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("data", "ckpt_path")
+    otherwise: ClassVar[Literal["refused", "made to agree", "told"]] = "refused"
+    reads_data: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        agreed = getattr(model, "agreed", None)
+        if _encoder(model) is None or not isinstance(data, GraphData) or agreed is None:
+            return None
+        for what, names in (("features", data.graphs.names), ("edge values", data.graphs.edge_names)):
+            if not names:  # columns without names are told apart by their numbers alone
+                continue
+            kept = agreed.setdefault(f"graph.{what}", names)
+            if kept == names:
+                continue
+            place = next((i for i, (was, now) in enumerate(zip(kept, names, strict=False)) if was != now), -1)
+            told = f"{names[place]!r} instead of {kept[place]!r}" if place >= 0 else f"{len(names)} of them"
+            raise ValueError(
+                f"`data` must have the {len(kept)} {what} that the checkpoint was trained with, in their order, but "
+                f"has {told}; `categories` may fix the kinds of a column."
             )
         return None
 
@@ -56,11 +86,11 @@ class OneFeature(Agreement):
 
 
 class EdgeValues(Agreement):
-    """Layers that read values of edges must be made for as many as the data has, else the run is refused. Values that
-    no layer reads are told.
+    """Layers that read values of edges must be made for as many as the data has, and GCN needs weights of at least 0;
+    else the run is refused. Values that no layer reads are told.
     """
 
-    between: ClassVar[tuple[str, str]] = ("model.encoder.edge_width", "data")
+    between: ClassVar[tuple[str, str]] = ("model.edge_width", "data")
     otherwise: ClassVar[Literal["refused", "made to agree", "told"]] = "refused"
     reads_data: ClassVar[bool] = True
 
@@ -72,19 +102,30 @@ class EdgeValues(Agreement):
         there = None if values is None else values.shape[1]
         # edges that are hidden have a value in any case
         fitting = {None, 1 if there is None and not _hides_nodes(model) else there}
-        widths = [layer.edge_dim for layer in model.modules() if isinstance(layer, GATConv)]
+        others = [layer.edge_dim for layer in model.modules() if isinstance(layer, GATConv)]
+        widths = [encoder.edge_width, *others]
         wrong = next((width for width in widths if width not in fitting), None)
         if wrong is not None:
             raise ValueError(
                 f"`edge_width` of `model` must be {there}, the values that `data` has for each edge, but is {wrong}."
             )
+        if isinstance(encoder, GCNEncoder) and encoder.edge_width and there:
+            least = min(float(sample["edge_values"].min()) for sample in data.graphs.samples if sample["edges"].numel())
+            if least < 0:
+                raise ValueError(
+                    f"`data` must have weights of edges of at least 0 for GCNEncoder, which sums them to degrees, but "
+                    f"has {least:g}; GAT and GIN read others, too."
+                )
         if there is None or any(width is not None for width in widths):
             return None
-        return (
-            f"The data has {there} value{'s' if there > 1 else ''} for each edge (weights or features), which "
-            f"{type(encoder).__name__} does not read; `--model.encoder graph.gat --model.encoder.num_features "
-            f"{encoder.num_features} --model.encoder.edge_width {there}` does."
+        name = type(encoder).__name__
+        found = (
+            f"The data has {there} value{'s' if there > 1 else ''} for each edge (weights or features), which {name}"
         )
+        if encoder.most_edge_values is not None and there > encoder.most_edge_values:
+            can = "at most one" if encoder.most_edge_values else "none"
+            return f"{found} does not read; it can read {can}, while those of GAT, GIN and GPS read any number."
+        return f"{found} does not read; `--model.edge_width {there}` makes it read them."
 
 
 def _encoder(model: L.LightningModule) -> GraphEncoder | None:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from unmask.agreements import Agreement
-from unmask_text.data.text import Expected, TextData
+from unmask_text.data.text import SHORTEST, Expected, TextData
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.vocabulary import Vocabulary, vocabulary
 
@@ -80,7 +80,8 @@ class EnoughEmbeddings(Agreement):
             )
         if named is not None or data.vocab_size <= rows:
             return None
-        given, data.vocab_size = data.vocab_size, rows
+        given = data.vocab_size
+        data.vocab_size = data.settled["vocab_size"] = rows
         if KEY in getattr(model, "agreed", {}):  # said when it was trained
             return None
         return (
@@ -137,7 +138,7 @@ class SpecialIds(Agreement):
 
 
 class LongEnough(Agreement):
-    """Documents are at most as long as the model has positions."""
+    """Documents are at most as long as the model has positions; of a pretrained one see `PretrainedLength`."""
 
     between = ("data.max_length", "model.max_length")
     otherwise = "refused"
@@ -146,12 +147,32 @@ class LongEnough(Agreement):
         encoder = _encoder(model)
         if not isinstance(data, TextData) or encoder is None or encoder.max_length is None:
             return None
-        if data.max_length > encoder.max_length:
+        if data.max_length > encoder.max_length and (encoder.source is None or encoder.max_length < SHORTEST):
             raise ValueError(
                 f"`data.max_length` must be at most {encoder.max_length}, the model's positions (`model.max_length`), "
                 f"but is {data.max_length}."
             )
         return None
+
+
+class PretrainedLength(Agreement):
+    """Pretrained weights have positions of their own: documents are cut to as many tokens, where more are asked for."""
+
+    between = ("data.max_length", "model.pretrained")
+    otherwise = "made to agree"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        encoder = _encoder(model)
+        if not isinstance(data, TextData) or encoder is None or encoder.source is None or encoder.max_length is None:
+            return None
+        given, longest = data.max_length, encoder.max_length
+        if given <= longest or longest < SHORTEST:
+            return None
+        data.shorten(longest)
+        return (
+            f"Documents are cut to {longest:,} tokens instead of {given:,} (`data.max_length`), the positions of the "
+            f"pretrained model {encoder.source}."
+        )
 
 
 class PretrainedSizes(Agreement):

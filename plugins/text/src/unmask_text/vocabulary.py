@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
+from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +132,8 @@ def vocabulary(path: str | Path, cache: Path | None = None) -> Vocabulary:
         path = path / FILE
     elif not path.is_file():
         path = _converted(given, 0, cache or default_cache())
+    elif path.name == "vocab.txt" or path.suffix == ".model":
+        raise ValueError(f"`tokenizer` must be a `{FILE}` or a folder, but is `{path}`; nearest: `{path.parent}`.")
     return _read(str(path.absolute()), path.stat().st_mtime_ns)
 
 
@@ -145,10 +150,13 @@ def _converted(name: str, changed: int, cache: Path) -> Path:
 
     refusal = f"`tokenizer` must be a `{FILE}`, or a folder with one or with a tokenizer that transformers reads, but "
     try:
-        loaded = AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+        with _quiet():  # it warns of packages before it fails
+            loaded = AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a missing package, a damaged file, a name that is none: all kinds
         if not Path(name).is_dir():
             raise ValueError(f"{refusal}there is none at `{name}`.") from error
+        if told := _lacking(Path(name)):
+            raise ValueError(f"{refusal}{told}.") from error
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{refusal}`{name}` has none: {reason}") from error
     backend = getattr(loaded, "backend_tokenizer", None)
@@ -171,6 +179,20 @@ def _converted(name: str, changed: int, cache: Path) -> Path:
     return file
 
 
+def _lacking(folder: Path) -> str | None:
+    """What a folder whose tokenizer cannot be read needs; None: nothing that is known here."""
+    model = next(iter(sorted(folder.glob("*.model"))), None)
+    if model is not None and util.find_spec("sentencepiece") is None:
+        return f"`{model}` needs the package `sentencepiece`: pip install 'unmask-text[sentencepiece]'"
+    about = ("config.json", "tokenizer_config.json")
+    if (folder / "vocab.txt").is_file() and not any((folder / name).is_file() for name in about):
+        return (
+            f"`{folder / 'vocab.txt'}` alone does not say what kind it is of; put a `tokenizer_config.json` beside it, "
+            'such as {"tokenizer_class": "BertTokenizer", "do_lower_case": true}'
+        )
+    return None
+
+
 @lru_cache(maxsize=8)
 def _read(path: str, changed: int) -> Vocabulary:
     try:
@@ -180,3 +202,15 @@ def _read(path: str, changed: int) -> Vocabulary:
         raise ValueError(
             f"`tokenizer` must be a trained tokenizer, a `{FILE}` or its folder, but `{path}` is not one: {reason}."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unmask.configs.building import build
 from unmask.model import MaskedModel
+from unmask.parts import Encoder
 from unmask.runs import match
 from unmask.runs.checkpoints import write_checkpoint
 from unmask.runs.folders import run_folder
@@ -150,17 +151,27 @@ def _part(name: str, found: State) -> State:
 
 
 def _resize(reading: Reading, found: State, model: MaskedModel) -> list[str]:
-    """Resample, in place, the tables that are of another size and that the format knows how to resample."""
+    """Resample, in place, the tables of another size that the format or the encoder knows how to resample."""
     told = []
     for name, own in model.state_dict().items():
         given = found.get(name)
         if given is None or given.shape == own.shape:
             continue
         table: Tensor | None = reading.format.resize(name, given.float(), model)
+        if table is None:
+            table = _refit(name, given.float(), model)
         if table is not None:
             found[name] = table.to(own.dtype)
             told.append(f"{name}: {list(given.shape)} to {list(own.shape)}")
     return told
+
+
+def _refit(name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
+    """A tensor of one of the model's encoders, a teacher among them, as that encoder resamples it."""
+    for prefix, part in model.named_modules():
+        if isinstance(part, Encoder) and name.startswith(f"{prefix}."):
+            return part.refit(name.removeprefix(f"{prefix}."), tensor)
+    return None
 
 
 def _save(model: MaskedModel, seed: int, source: Path, path: Path) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unmask import __version__
 from unmask.model import MaskedModel
 from unmask.tools.exchange.format import Export, Format
-from unmask.tools.exchange.pipeline import inputs, trace, traceable
+from unmask.tools.exchange.pipeline import Program, trace, traceable
 
 OPSET = 20
 """Of the operators; onnxruntime 1.17 and later run it."""
@@ -41,26 +40,26 @@ class ONNX(Format):
         return None
 
     def save(self, export: Export, out: Path) -> str:
-        pipeline, batch, few = traceable(export)
+        program = traceable(export)
         with torch.no_grad(), _quiet():
-            program: Any = torch.onnx.export(
-                trace(pipeline, batch),
+            written: Any = torch.onnx.export(
+                trace(program),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(batch),
+                input_names=list(program.batches[0]),
                 output_names=["codes"],
                 verbose=False,
             )
-        program.model.metadata_props.update({"unmask.version": __version__, "unmask.pool": export.pool or "codes"})
-        program.save(str(out), external_data=False)
-        difference = max(_difference(out, pipeline, one) for one in (batch, few))
+        written.model.metadata_props.update({"unmask.version": __version__, "unmask.pool": export.pool or "codes"})
+        written.save(str(out), external_data=False)
+        difference = _difference(out, program)
         if not difference <= TOLERANCE:
             raise ValueError(f"onnxruntime must be within {TOLERANCE:g} of the encoder, but is {difference:.2g} off.")
-        sizes = f"{len(next(iter(few.values())))} and {len(next(iter(batch.values())))}"
-        return (
-            f"onnxruntime: at most {difference:.2g} from the encoder, on {sizes} samples (opset {OPSET}). "
-            f"Input: {inputs(batch)}."
+        checked = (
+            f"onnxruntime: at most {difference:.2g} from the encoder, on inputs {program.seen} (opset {OPSET}). "
+            f"Input: {program.signature}."
         )
+        return " ".join(filter(None, [checked, program.note]))
 
     def usage(self, export: Export, out: Path) -> str:
         return (
@@ -69,18 +68,21 @@ class ONNX(Format):
         )
 
 
-def _difference(path: Path, pipeline: torch.nn.Module, batch: dict[str, Tensor]) -> float:
-    """Largest between the file's output, by onnxruntime on the CPU, and the module's."""
+def _difference(path: Path, program: Program) -> float:
+    """Largest between the file's output, by onnxruntime on the CPU, and the encoder's."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     read = {one.name for one in session.get_inputs()}
-    got = session.run(None, {name: x.numpy() for name, x in batch.items() if name in read})[0]
-    with torch.no_grad():
-        expected = pipeline(batch).numpy()
-    return float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
+    largest = 0.0
+    for batch, expected in zip(program.batches, program.expected, strict=True):
+        got = session.run(None, {name: x.numpy() for name, x in batch.items() if name in read})[0]
+        if got.shape != tuple(expected.shape):
+            return float("inf")
+        largest = max(largest, float(np.abs(got - expected.numpy()).max()))
+    return largest
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""From a raw batch to codes as one module that can be traced: tokenizer, encoder, pooling."""
+"""From a batch to codes as one module that can be traced: tokenizer, encoder, pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,42 @@ from unmask.joint import encoded
 from unmask.tools.exchange.format import Export
 
 State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is traced, and what it is checked with.
+
+    Args:
+        module: a dict of tensors to codes.
+        batches: dicts to trace with (the first) and to check with (all), of several sizes.
+        expected: the codes of each of them, as the encoder itself computes them.
+        sizes: of each tensor, the axes whose length differs by batch: ``{"ids": {0: Dim("batch"), 1: Dim("length")}}``.
+        note: a sentence on what the tensors must hold; may be empty.
+    """
+
+    module: nn.Module
+    batches: list[State]
+    expected: list[Tensor]
+    sizes: dict[str, dict[int, Any]]
+    note: str = ""
+
+    @property
+    def signature(self) -> str:
+        """``image float32 [batch, 1, 8, 8]``."""
+        return ", ".join(f"{name} {self._kind(x)} [{self._shape(name, x)}]" for name, x in self.batches[0].items())
+
+    @property
+    def seen(self) -> str:
+        """On which inputs it is checked: the shapes of their first tensor."""
+        return " and ".join(str(list(next(iter(batch.values())).shape)) for batch in self.batches)
+
+    def _kind(self, x: Tensor) -> str:
+        return str(x.dtype).removeprefix("torch.")
+
+    def _shape(self, name: str, x: Tensor) -> str:
+        names = self.sizes[name]
+        return ", ".join(names[axis].__name__ if axis in names else str(size) for axis, size in enumerate(x.shape))
 
 
 class Pipeline(nn.Module):
@@ -51,12 +88,12 @@ class _Watched(dict[str, Any]):
         return super().get(key, default)
 
 
-def traceable(export: Export) -> tuple[Pipeline, State, State]:
-    """The pipeline and two batches of what its tokenizer reads: to trace with, and of one sample, to check with.
+def traceable(export: Export) -> Program:
+    """What is traced: the encoder's own program, if it has one (`Encoder.program`); else all from the batch on.
 
     Raises:
         ValueError: the batch is no dict, the tokenizer reads something other than tensors with a row per sample, the
-            tokens are packed, or the pooling does not suit the encoder.
+            tokens are packed and the encoder has no program, or the pooling does not suit the encoder.
     """
     raw = export.batch()
     embedder = export.model.embedder
@@ -65,8 +102,14 @@ def traceable(export: Export) -> tuple[Pipeline, State, State]:
     watched = _Watched(raw)
     with torch.no_grad():
         tokens = embedder.tokenizer(watched)
+        own: Program | None = embedder.encoder.program(tokens, export.pool)
+    if own is not None:
+        return own
     if tokens.offsets is not None:
-        raise ValueError("A program is traced from dense tokens, but these are packed: their number differs by batch.")
+        raise ValueError(
+            "A program is traced from dense tokens, but these are packed: their number differs by batch, and "
+            f"{type(embedder.encoder).__name__} has no program of its own."
+        )
     batch = {name: raw[name] for name in raw if name in watched.read}
     num_samples = tokens.num_samples
     unfit = [n for n, x in batch.items() if not isinstance(x, Tensor) or x.ndim == 0 or len(x) != num_samples]
@@ -76,30 +119,27 @@ def traceable(export: Export) -> tuple[Pipeline, State, State]:
     if num_samples < 3:
         raise ValueError(f"Tracing needs at least 3 samples, but the data has {num_samples}.")
     pipeline = Pipeline(embedder, export.pool).eval()
+    batches = [batch, {name: x[:1].clone() for name, x in batch.items()}]
     with torch.no_grad():
-        pipeline({name: x[:1] for name, x in batch.items()})  # refuses an unfit pooling in its own words
-    return pipeline, batch, {name: x[:1].clone() for name, x in batch.items()}
+        expected = [pipeline(one) for one in batches]  # refuses an unfit pooling in its own words
+    return Program(pipeline, batches, expected, {name: {0: torch.export.Dim("batch")} for name in batch})
 
 
-def trace(pipeline: Pipeline, batch: State) -> torch.export.ExportedProgram:
-    """The pipeline as a program for any number of samples.
+def trace(program: Program) -> torch.export.ExportedProgram:
+    """The program for any number of samples.
 
     Raises:
         ValueError: a step of the encoder cannot be traced; says which.
     """
-    shapes = ({name: {0: torch.export.Dim("batch")} for name in batch},)
     failed: Exception | None = None
     with torch.no_grad():
         for strict in (False, True):  # reading the byte code also follows `len(x)`, but takes far longer
             try:
-                return torch.export.export(pipeline, (batch,), dynamic_shapes=shapes, strict=strict)
+                return torch.export.export(
+                    program.module, (program.batches[0],), dynamic_shapes=(program.sizes,), strict=strict
+                )
             except Exception as error:  # tracing fails in many ways
                 failed = failed or error
     told = " ".join(str(failed).split())[:300]
-    raise ValueError(f"{type(pipeline.encoder).__name__} cannot be traced: {told}") from failed
-
-
-def inputs(batch: State) -> str:
-    """``image float32 [batch, 1, 8, 8]``."""
-    shapes = {name: ", ".join(["batch", *map(str, x.shape[1:])]) for name, x in batch.items()}
-    return ", ".join(f"{name} {str(x.dtype).removeprefix('torch.')} [{shapes[name]}]" for name, x in batch.items())
+    encoder = getattr(program.module, "encoder", program.module)
+    raise ValueError(f"{type(encoder).__name__} cannot be traced: {told}") from failed

@@ -6,3 +6,5 @@ PROBE_POOLS = (*POOLS, "flat")
 """Those of a probe, where ``flat`` is all codes one after another."""
 SPLITS = ("train", "val", "probe_train", "probe_test")
 """The fields of `unmask.data.Splits`, without importing torch."""
+ALL = "all"
+"""Stands for all samples of the data, each once."""

@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
 
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.runs.trained import Run
 from unmask.support.checks import at_least
+from unmask.tools.features import ALL
 from unmask.tools.features.files import FEATURES, assemble, check_suffix
 from unmask.tools.features.labels import real_tokens, task_of
 from unmask.tools.features.row_store import STATE, Column, RowStore, saved
-from unmask.tools.features.samples import batches, owners, split_of
+from unmask.tools.features.samples import batches, owners, parts_of
 from unmask.tools.features.vectors import evaluating
+
+WORDS = ("name", "path")
+"""Keys of samples that say in words what they are of."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def embed(
     datamodule: MaskedDataModule,
     out: Path | str,
     *,
-    split: str = "val",
+    split: str = ALL,
     pool: str = "mean",
     layer: int | None = None,
     per_token: bool = False,
@@ -60,8 +65,11 @@ def embed(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Embedded:
-    """Write ``features`` ``[n, D]`` float32 and ids: ``index`` int64, the sample's number in the split; ``label``
-    and ``path`` where samples have them; and ``token``, its number in the sample, where rows are tokens.
+    """Write ``features`` ``[n, D]`` float32 and ids.
+
+    Ids are ``index`` int64, the sample's number in its split, and ``split`` where there are several; where samples
+    have them ``name`` (of the file, row or graph), ``piece`` (the number of the sample in that), ``label``, and
+    ``class``, the label in words; and ``token``, its number in the sample, where rows are tokens.
 
     Ids are columns of a Parquet file and tensors of a safetensors one; else, and for paths, lines of
     ``OUT.ids.csv``. Until it is finished, work lies in ``OUT.partial/``, which takes as much room again;
@@ -72,7 +80,8 @@ def embed(
         model: whose `embedder` sees everything.
         datamodule: the data.
         out: a file that ends in ``.npy``, ``.parquet`` or ``.safetensors``.
-        split: ``train`` (without augmentation), ``val``, ``probe_train`` or ``probe_test``.
+        split: ``all``: every sample once, as `MaskedDataModule.everything` has them; ``train`` (without augmentation),
+            ``val``, ``probe_train`` or ``probe_test``.
         pool: one row per sample, see `Latent.pool`; not looked at where rows are tokens.
         layer: whose codes, in [1, embedder.num_layers]; None: the last one's, normed.
         per_token: a row for each token that is no padding. ``label`` is the token's where tokens have labels;
@@ -93,8 +102,8 @@ def embed(
     batch_size = datamodule.val_batch_size if batch_size is None else batch_size
     at_least(1, batch_size=batch_size)
     model.embedder.depth(layer)  # refuses a layer that is not there
-    dataset = split_of(datamodule, split)
-    total = len(dataset)  # type: ignore[arg-type]
+    parts = parts_of(datamodule, split)
+    total = sum(map(len, parts.values()))  # type: ignore[arg-type]
     about = (source or {}) | {
         "split": split, "num_samples": total, "pool": None if per_token else pool, "layer": layer,
         "per_token": per_token, "batch_size": batch_size, "device": str(device),
@@ -111,12 +120,19 @@ def embed(
     with RowStore(folder, about) as columns:
         num_found = columns.num_samples
         progress(num_found, total)
-        for batch in batches(datamodule, dataset, batch_size, num_found):
-            batch = move_data_to_device(batch, torch.device(device))
-            with evaluating(model), torch.no_grad():
-                count, rows = _rows(model, batch, columns.num_samples, pool, layer, per_token)
-            columns.append(rows, count)
-            progress(columns.num_samples, total)
+        start = 0  # samples of parts before
+        for name, part in parts.items():
+            done_of_it = min(max(columns.num_samples - start, 0), len(part))  # type: ignore[arg-type]
+            for batch in batches(datamodule, part, batch_size, done_of_it):
+                batch = move_data_to_device(batch, torch.device(device))
+                with evaluating(model), torch.no_grad():
+                    first = columns.num_samples - start
+                    count, rows = _rows(model, batch, first, pool, layer, per_token, datamodule.classes)
+                if split == ALL:
+                    rows["split"] = [name] * len(rows["index"])
+                columns.append(rows, count)
+                progress(columns.num_samples, total)
+            start += len(part)  # type: ignore[arg-type]
         columns.commit()
         # What follows can be done again as long as the folder has its state, which is taken away last.
         has_ids = assemble(columns, out.suffix, folder / "whole", folder / "ids")
@@ -171,13 +187,19 @@ def _differences(state: dict[str, Any], about: dict[str, Any]) -> str:
 
 
 def _rows(
-    model: MaskedModel, batch: Any, first: int, pool: str, layer: int | None, per_token: bool
+    model: MaskedModel,
+    batch: Any,
+    first: int,
+    pool: str,
+    layer: int | None,
+    per_token: bool,
+    classes: Sequence[str],
 ) -> tuple[int, dict[str, Column]]:
     """How many samples a batch has, and their rows; ``first`` is the number of its first sample."""
     embedder = model.embedder
     tokens = embedder.tokenizer(batch)
     latent = embedder.coded(tokens, layer)
-    label, paths = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", "path"))
+    label, *words = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", *WORDS, "piece"))
     own = label is not None and task_of(label, tokens).per_token  # each token has its own label
     sample = torch.arange(tokens.num_samples, device=latent.values.device)  # of each row
     place = None
@@ -205,9 +227,23 @@ def _rows(
     if label is not None:
         kind = torch.promote_types(label.dtype, torch.float) if label.is_floating_point() else torch.long
         rows["label"] = label.to(kind).cpu().numpy()
-    if paths is not None:
-        rows["path"] = [str(paths[i]) for i in sample.tolist()]
+        if classes and not label.is_floating_point():
+            rows["class"] = in_words(label, classes)
+    *texts, piece = words
+    for name, given in zip(WORDS, texts, strict=True):
+        if given is not None:
+            rows[name] = [str(given[i]) for i in sample.tolist()]
+    if piece is not None:
+        rows["piece"] = torch.as_tensor(piece)[sample.cpu()].long().numpy()
     return tokens.num_samples, rows
+
+
+def in_words(label: Tensor, classes: Sequence[str]) -> list[str]:
+    """Class ids ``[n]``, or 0 and 1 for each class ``[n, C]``, as words; several are joined by semicolons, and an
+    unknown label is an empty word."""
+    if label.ndim > 1:
+        return [";".join(word for word, own in zip(classes, row, strict=False) if own == 1) for row in label.tolist()]
+    return [classes[one] if 0 <= one < len(classes) else "" for one in label.tolist()]
 
 
 def _result(out: Path, ids: Path, state: dict[str, Any], num_found: int) -> Embedded:

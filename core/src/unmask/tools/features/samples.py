@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from unmask.data import Augmented, MaskedDataModule
 from unmask.structures import Tokens
 from unmask.support.checks import at_least
-from unmask.tools.features import SPLITS
+from unmask.tools.features import ALL, SPLITS
 
 
 def split_of(datamodule: MaskedDataModule, name: str) -> Dataset:
@@ -26,11 +26,18 @@ def split_of(datamodule: MaskedDataModule, name: str) -> Dataset:
         ValueError: another name, or a split that this data has not, or that is empty.
     """
     if name not in SPLITS:
-        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, but is {name!r}.")
+        raise ValueError(f"`split` must be one of {', '.join([ALL, *SPLITS])}, but is {name!r}.")
     there = [one for one, split in datamodule.splits._asdict().items() if split is not None and len(split)]
     if name not in there:
         raise ValueError(f"`split` must be one that the data has ({', '.join(there)}), but is {name!r}.")
     return Augmented(getattr(datamodule.splits, name))
+
+
+def parts_of(datamodule: MaskedDataModule, name: str) -> dict[str, Dataset]:
+    """A split by its name, as `split_of` has it; or of ``all``, every part of `MaskedDataModule.everything`."""
+    if name != ALL:
+        return {name: split_of(datamodule, name)}
+    return {part: Augmented(dataset) for part, dataset in datamodule.everything().items()}
 
 
 def batches(datamodule: MaskedDataModule, dataset: Dataset, batch_size: int, start: int = 0) -> DataLoader:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unmask import seeds
@@ -153,6 +155,22 @@ class Curve(L.Callback):
         return trainer.global_step == trainer.estimated_stepping_batches
 
 
+class BalancedSampler(KeyedSampler):
+    """Keys of samples drawn with repetition, so that each class comes as often."""
+
+    def of(self, label: Tensor) -> Self:
+        """Takes the class ids of all samples, ``[n]``."""
+        _, place, counts = label.unique(return_inverse=True, return_counts=True)
+        self.weight = 1 / counts[place].double()
+        return self
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        rng = seeds.generator("cpu", self.seed, "balanced", self.epoch)
+        order = torch.multinomial(self.weight, len(self.weight), replacement=True, generator=rng)
+        for index in order[self.start :].tolist():
+            yield self.seed, self.epoch, index
+
+
 def _train_loader(
     datamodule: MaskedDataModule,
     labelled: Labelled,
@@ -163,9 +181,13 @@ def _train_loader(
     """Keyed order and augmentation, so that encoders which are compared see the same."""
     dataset = Augmented(labelled.samples(), augment)
     like = datamodule.val_dataloader()
+    sampler = KeyedSampler(dataset, 1, 0, seed=model.seed, drop_last=False)
+    if model.settings.sampling == "balanced":
+        label = labelled.value[np.argsort(labelled.sample, kind="stable")]
+        sampler = BalancedSampler(dataset, 1, 0, seed=model.seed, drop_last=False).of(label)
     return ResumableLoader(
         dataset,
-        sampler=KeyedSampler(dataset, 1, 0, seed=model.seed, drop_last=False),
+        sampler=sampler,
         where=where,
         batch_size=model.settings.batch_size,
         num_workers=like.num_workers,

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import functional as M
@@ -51,6 +52,10 @@ class Objective(nn.Module, ABC):
     def answer(self, outputs: Tensor) -> Tensor:
         """Outputs ``[..., C]`` as a user wants them."""
 
+    def shares(self, outputs: Tensor) -> Tensor:
+        """The probability of each class ``[..., C]``; of regression, each number in the labels' own units."""
+        return self.answer(outputs)
+
     @abstractmethod
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         """By name, over all of a data set's rows: outputs ``[n, C]``, labels ``[n]`` or ``[n, C]``."""
@@ -61,15 +66,33 @@ class Objective(nn.Module, ABC):
 
 
 class Classification(Objective):
-    """Cross-entropy with label smoothing; answers are class ids, scores accuracy and macro-averaged F1."""
+    """Cross-entropy with label smoothing; answers are class ids, scores accuracy and macro-averaged F1.
+
+    Args:
+        num_outputs: C.
+        label_smoothing: in [0, 1).
+        classes: as `Objective` has them.
+        weight: of the loss of each class ``[C]``; None: 1.
+        gamma: of the focal loss, ``-(1 - p) ** gamma * log(p)`` for the probability p of the class, at least 0.
+    """
 
     names = ("accuracy", "macro F1")
     higher_is_better = (True, True)
     chooses = "accuracy"
 
-    def __init__(self, num_outputs: int, label_smoothing: float = 0.0, classes: Sequence[str] = ()) -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        num_outputs: int,
+        label_smoothing: float = 0.0,
+        classes: Sequence[str] = (),
+        weight: Tensor | None = None,
+        gamma: float = 0.0,
+    ) -> None:
         super().__init__(num_outputs, classes)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.gamma = label_smoothing, gamma
+        self.register_buffer("weight", weight, persistent=False)  # of training alone
 
     def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
         label = _whole(label)
@@ -77,10 +100,19 @@ class Classification(Objective):
         return F.one_hot(label.where(known, 0), self.num_outputs).float(), known
 
     def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, target, reduction="none", label_smoothing=self.label_smoothing)
+        if not self.gamma:
+            smoothing = self.label_smoothing
+            return F.cross_entropy(outputs, target, self.weight, reduction="none", label_smoothing=smoothing)
+        target = target * (1 - self.label_smoothing) + self.label_smoothing / self.num_outputs
+        target = target if self.weight is None else target * self.weight
+        log_share = outputs.log_softmax(-1)
+        return -(target * (1 - log_share.exp()) ** self.gamma * log_share).sum(-1)
 
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.argmax(-1)
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(-1)
 
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label = _whole(label)
@@ -95,11 +127,25 @@ class MultiLabel(Objective):
     """Binary cross-entropy per class; answers are probabilities, the score mean average precision.
 
     The mean is over classes that have a known positive label.
+
+    Args:
+        num_outputs: C.
+        classes: as `Objective` has them.
+        weight: of the loss of a positive label of each class ``[C]``; None: 1.
+        gamma: of the focal loss, as `Classification` has it, at least 0.
     """
 
     names = ("mAP",)
     higher_is_better = (True,)
     chooses = "mAP"
+    weight: Tensor | None
+
+    def __init__(
+        self, num_outputs: int, classes: Sequence[str] = (), weight: Tensor | None = None, gamma: float = 0.0
+    ) -> None:
+        super().__init__(num_outputs, classes)
+        self.gamma = gamma
+        self.register_buffer("weight", weight, persistent=False)  # of training alone
 
     def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
         label = _whole(label)
@@ -107,7 +153,11 @@ class MultiLabel(Objective):
         return label.where(known, 0).float(), known
 
     def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(outputs, target, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(outputs, target, reduction="none", pos_weight=self.weight)
+        if not self.gamma:
+            return losses
+        share = outputs.sigmoid()
+        return losses * (target * (1 - share) + (1 - target) * share) ** self.gamma
 
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.sigmoid()
@@ -164,8 +214,11 @@ class Regression(Objective):
         return (F.l1_loss if self.kind == "l1" else F.mse_loss)(outputs, target, reduction="none")
 
     def answer(self, outputs: Tensor) -> Tensor:
-        answer = outputs * self.std + self.mean
+        answer = self.shares(outputs)
         return answer.squeeze(-1) if self.flat else answer
+
+    def shares(self, outputs: Tensor) -> Tensor:
+        return outputs * self.std + self.mean
 
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label, answer = self._wide(label).double(), outputs.double() * self.std.double() + self.mean.double()
@@ -190,6 +243,12 @@ def _whole(label: Tensor) -> Tensor:
     return label.nan_to_num(nan=IGNORED).long()
 
 
+def _by_rarity(label: Tensor, num_classes: int) -> Tensor:
+    """Weights ``[C]`` that make the losses of all classes that are there add up to as much, 1 for a mean label."""
+    counts = torch.bincount(_whole(label), minlength=num_classes)
+    return len(label) / (counts.clamp(min=1) * (counts > 0).sum())
+
+
 def objective_of(
     task: Task, label: Tensor, settings: Settings, num_classes: int = 0, classes: Sequence[str] = ()
 ) -> Objective:
@@ -203,15 +262,25 @@ def objective_of(
         classes: the words that class ids stand for; empty: ids are all there is.
 
     Raises:
-        ValueError: a loss of regression for labels that are classes.
+        ValueError: a loss of regression for labels that are classes, or what is of classes for others.
     """
     if task.kind != REGRESSION and settings.loss != "mse":
         raise ValueError(f"`loss` is of regression and must be left out for {task.kind}, but is {settings.loss!r}.")
+    of_classes = {"class_weights": settings.class_weights != "none", "focal_gamma": settings.focal_gamma > 0}
+    for name, asked in of_classes.items():
+        if asked and task.kind == REGRESSION:
+            raise ValueError(f"`{name}` is of classes and must be left out for regression.")
+    if settings.sampling != "uniform" and (task.kind != CLASSIFICATION or task.per_token):
+        kind = f"{task.kind}{' per token' if task.per_token else ''}"
+        raise ValueError(f"`sampling` must be 'uniform' for {kind}, but is {settings.sampling!r}.")
+    weighed, gamma = settings.class_weights != "none", settings.focal_gamma
     if task.kind == CLASSIFICATION:
         num_outputs = max(num_classes, int(label.max()) + 1)
-        return Classification(num_outputs, settings.label_smoothing, classes[:num_outputs])
+        weight = _by_rarity(label, num_outputs) if weighed else None
+        return Classification(num_outputs, settings.label_smoothing, classes[:num_outputs], weight, gamma)
     if task.kind == MULTI_LABEL:
-        return MultiLabel(label.shape[1], classes if len(classes) == label.shape[1] else ())
+        weight = (label == 0).sum(0) / (label == 1).sum(0).clamp(min=1) if weighed else None
+        return MultiLabel(label.shape[1], classes if len(classes) == label.shape[1] else (), weight, gamma)
     wide = (label[:, None] if label.ndim == 1 else label).double()  # [n, C]
     mean = wide.nanmean(0)
     std = (wide - mean).square().nanmean(0).sqrt()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from unmask.configs.building import build
+from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.runs.checkpoints import read_checkpoint, write_checkpoint
 from unmask.runs.match import load_weights
@@ -75,17 +76,34 @@ def load(path: Path | str, model: MaskedModel | None = None) -> FineTuning:
     if model is None:
         if config is None:
             raise UserError(f"`{path}` holds no config; `model` must be given to load it.")
-        model = _built(config, checkpoint["seed"])
+        model = _built(config, checkpoint["seed"])[0]
     tuned = FineTuning(model, objective, task, settings, checkpoint["seed"])
     load_weights(tuned, checkpoint["state_dict"], f"`{path}`", "its config")
     return tuned.eval()
 
 
-def _built(config: str, seed: int) -> MaskedModel:
+def begun_from(path: Path, data: Path | None = None) -> tuple[MaskedModel, MaskedDataModule]:
+    """The model and data of the run that a fine-tuned model comes from, without trained weights.
+
+    Args:
+        path: its checkpoint.
+        data: a YAML file whose ``data`` replaces the run's own.
+
+    Raises:
+        UserError: as `load`.
+    """
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.get("finetune", {}).get("config")
+    if config is None:
+        raise UserError(f"`{path}` holds no config, which says how its data is read.")
+    return _built(config, checkpoint["seed"], data)
+
+
+def _built(config: str, seed: int, data: Path | None = None) -> tuple[MaskedModel, MaskedDataModule]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "config.yaml")
         file.write_text(config)
-        return build(file, seed)[0]
+        return build(file, seed, data)
 
 
 def _objective(about: dict[str, Any], task: Task, settings: Settings) -> Objective:

@@ -14,6 +14,8 @@ CHOICES = {
     "pool": ("mean", "max", "mean+max", "cls"),
     "head": ("linear", "mlp"),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "class_weights": ("none", "balanced"),
+    "sampling": ("uniform", "balanced"),
 }
 LR, FREEZE_LR = 1e-3, 0.1
 EPOCHS, LEAST_STEPS = 50, 1000
@@ -52,6 +54,12 @@ class Settings:
         patience: validations without a better score after which to stop; 0: never early. There is one after every
             epoch, or 50 in all where ``epochs`` is None.
         loss: of regression, on standardised labels: ``mse`` or ``l1``.
+        class_weights: ``balanced``: the loss of a class is weighed by how rare it is among the labels trained on, the
+            mean weight of a label being 1 (of multi-label: that of positive labels, by negative over positive ones);
+            ``none``.
+        sampling: ``balanced``: samples of each class are drawn as often, with repetition; ``uniform``: each sample once
+            an epoch.
+        focal_gamma: of the focal loss (Lin et al. 2017, section 3.2), at least 0; the paper's is 2; 0: none.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
 
     Raises:
@@ -78,6 +86,9 @@ class Settings:
     patience: int = 15
     loss: str = "mse"
     precision: str = "32-true"
+    class_weights: str = "none"
+    sampling: str = "uniform"
+    focal_gamma: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -90,7 +101,7 @@ class Settings:
         for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")
-        for name in ("weight_decay", "mixup", "cutmix"):
+        for name in ("weight_decay", "mixup", "cutmix", "focal_gamma"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` must be at least 0, but is {getattr(self, name):g}.")
         if not 0 < self.base_lr < float("inf"):

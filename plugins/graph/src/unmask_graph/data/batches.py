@@ -16,7 +16,8 @@ from unmask.data import Sample
 def pack(samples: Sequence[Sample]) -> dict[str, Any]:
     """Graphs to a batch: ``x [T, F]``, ``edges [2, E]`` between its T rows, ``offsets [B + 1]``, ``index [B]``.
 
-    Also ``edge_values [E, V]`` and ``label``, ``[T]`` where it is of nodes, else ``[B]``, where samples have them.
+    Also ``name``, a list of words, ``edge_values [E, V]`` and ``label``, where samples have them: ``[T]`` of nodes,
+    ``[B]`` of graphs, ``[B, C]`` of graphs with several.
     """
     lengths = torch.tensor([len(sample["x"]) for sample in samples])
     offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
@@ -32,6 +33,8 @@ def pack(samples: Sequence[Sample]) -> dict[str, Any]:
     if "label" in samples[0]:
         labels = [sample["label"] for sample in samples]
         batch["label"] = torch.cat(labels) if isinstance(labels[0], Tensor) else torch.tensor(labels)
+    if "name" in samples[0]:
+        batch["name"] = [sample["name"] for sample in samples]
     if "index" in samples[0]:
         batch["index"] = torch.tensor([sample["index"] for sample in samples])
     return batch

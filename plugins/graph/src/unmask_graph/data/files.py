@@ -1,7 +1,8 @@
-"""Graphs from files: PyG's ``.pt``, GraphML, and tables of edges and nodes."""
+"""Graphs from files: PyG's ``.pt``, tables of edges and nodes, and the formats of other programs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,45 +15,66 @@ from torch_geometric.data.separate import separate
 
 from unmask.api import quoted
 from unmask.data import Findings, find_files, no_such, read_torch
-from unmask_graph.data.columns import graphs_of_tables, read_csv, read_graphml
+from unmask_graph.data.categories import Categories, Label, as_list
+from unmask_graph.data.columns import graphs_of_tables
+from unmask_graph.data.edge_tables import add_labels, read_tables
 from unmask_graph.data.graphs import RawGraphs
 from unmask_graph.data.module import GraphData
-from unmask_graph.data.pyg import SAFE, graphs_of
+from unmask_graph.data.networks import READERS, read_networks
+from unmask_graph.data.pyg_graphs import SAFE, graphs_of
 from unmask_graph.data.sources import GraphSource
+from unmask_graph.data.table_labels import USUAL
 
-ENDINGS = (".pt", ".graphml", ".csv", ".tsv")
+TABLES = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
+NETWORKS = (*READERS, ".mtx")
+ENDINGS = (".pt", *NETWORKS, *TABLES)
+IN_FOLDERS = tuple(ending for ending in ENDINGS if ending != ".txt")
+"""Notes end in ``.txt``, too, so that such tables must be named."""
 PICKLES = (".pickle", ".pkl", ".gpickle", ".p")
 
 
 class GraphFilesData(GraphData):
-    """Graphs from ``.pt``, ``.graphml``, and ``.csv`` or ``.tsv`` files; all of one kind.
+    """Graphs from ``.pt``, from tables of edges, and from GraphML, GEXF, GML, Pajek and Matrix Market; all of one kind.
 
     - ``.pt``: a ``Data`` or a list of them, saved by ``torch.save``; or dicts with ``x``, ``edge_index``,
       ``edge_attr``, ``y``, ``train_mask``, ...; or the ``processed/data.pt`` of a PyG data set. Read as data alone: a
       file that asks for anything else is refused, so none can run code. An ``x`` of whole numbers in one column is read
       as kinds of nodes, one-hot.
-    - ``.graphml``: one graph a file, as NetworkX, Gephi or igraph write it. Attributes of nodes are features, but
-      ``label`` and ``split``; attributes of edges are edge values. ``label`` of the graph is its class.
-    - ``.csv`` or ``.tsv`` with a first line of names: a row per edge: ``source``, ``target`` (or ``src``, ``dst``, ...,
-      or the first two columns), others edge values. ``nodes`` names the table of nodes: ``id`` (or the first column),
-      ``label``, ``split``, others features. Without it, nodes are those that the edges name. A column ``graph_id``, in
-      both tables, makes as many graphs as it has values. A first line that looks like data is refused.
+    - ``.graphml``, ``.gexf``, ``.gml``, ``.net`` (Pajek), ``.mtx`` (Matrix Market): one graph a file. Attributes of
+      nodes are features, but their labels and ``split``; attributes of edges are edge values. What these programs call
+      ``label`` is the name of a node: always in GEXF, GML and Pajek, and in GraphML where no two are alike.
+    - ``.csv``, ``.tsv``, ``.txt``, ``.edges``, ``.edgelist``: a row per edge: ``source``, ``target`` (or ``src``,
+      ``dst``, ..., or the first two columns), others edge values. ``nodes`` names the table of nodes: ``id`` (or the
+      first column), others features. Without it, nodes are those that the edges name. Comments at the beginning
+      (``#``, ``%``) are left out; fields may be separated by spaces.
 
-    ``label`` is a class by name or number; where most are numbers and one is no whole number, a number to predict;
-    empty: none. ``split`` is ``train``, ``val`` or ``test``; empty: none of them. Columns of text are left out and
-    counted. An empty cell of a feature is an error. Graphs without features have their degrees for it, see
-    `degree_features`. Pickles of NetworkX graphs are refused, since reading them may
-    run code: ``networkx.write_graphml`` writes what can be read.
+    Tables and the other formats but ``.pt`` may end in ``.gz`` as well. Labels are classes by name or number; where
+    most are numbers and one is no whole number, a number to predict; empty: none. ``split`` is ``train``, ``val`` or
+    ``test``; empty: none of them. Columns of text are left out and counted. Graphs without features have their degrees
+    for it, see `degree_features`. Pickles of NetworkX graphs are refused, since reading them may run code:
+    ``networkx.write_graphml`` writes what can be read.
 
     Args:
-        paths: files, or folders (with all folders below).
+        paths: files, or folders (with all folders below; ``.txt`` and ``.gz`` are read where they are named alone).
         nodes: table of nodes, for a table of edges.
+        graphs: table of graphs with a column of their names (``graph_id``, or the first one) and their labels.
+        graph_column: column of the tables of edges and nodes that tells graphs apart, which makes as many graphs as it
+            has values; None: ``graph_id`` or ``graph``, where there is one; ``none``: there is one graph.
+        label: column of nodes, or of ``graphs``, to predict; a list of columns: several numbers; None: ``label``,
+            where there is one. Of ``.pt``: columns of ``y``, counted from 0; None: all.
+        header: whether the first line of a table of edges names its columns; None: it is an edge where it has a number,
+            or where its first two words are nodes of other lines, which is told.
+        delimiter: between the fields of tables, one sign, ``tab`` or ``space``; None: found in the first line.
+        categories: columns of nodes that are kinds of things, each made one-hot: a list of their names (of ``.pt``:
+            numbers of columns of ``x``), or each with a list of the kinds it may have, which makes files alike.
+        edge_categories: the same of columns of edges.
         num_kinds: F, of ``.pt`` files whose ``x`` is kinds of nodes; None: the largest kind and one. The same for all
             files of a data set makes them alike.
         directed: whether edges keep their direction; False: each one runs both ways, whatever the file says.
 
     Raises:
-        ValueError: in `setup`, no such file, one that is damaged, several kinds, or graphs with different features.
+        ValueError: in `setup`, no such file, one that is damaged, several kinds, an option for files of another kind,
+            or graphs with different features.
 
     Further arguments are those of `GraphData`.
     """
@@ -61,10 +83,20 @@ class GraphFilesData(GraphData):
         self,
         paths: str | list[str],
         nodes: str | None = None,
+        graphs: str | None = None,
+        graph_column: str | None = None,
+        label: Label = None,
+        header: bool | None = None,
+        delimiter: str | None = None,
+        categories: Categories = None,
+        edge_categories: Categories = None,
         num_kinds: int | None = None,
         **shared: Any,
     ) -> None:
-        super().__init__(source=GraphFilesSource(paths, nodes=nodes, num_kinds=num_kinds), **shared)
+        source = GraphFilesSource(
+            paths, nodes, graphs, graph_column, label, header, delimiter, categories, edge_categories, num_kinds
+        )
+        super().__init__(source=source, **shared)
 
 
 @dataclass
@@ -73,31 +105,57 @@ class GraphFilesSource(GraphSource):
 
     paths: str | list[str]
     nodes: str | None = None
+    graphs: str | None = None
+    graph_column: str | None = None
+    label: Label = None
+    header: bool | None = None
+    delimiter: str | None = None
+    categories: Categories = None
+    edge_categories: Categories = None
     num_kinds: int | None = None
 
     def read(self, findings: Findings) -> RawGraphs:
         files = _files([self.paths] if isinstance(self.paths, str) else self.paths, findings)
-        kinds = sorted({path.suffix.lower() for path in files})
-        tables = [kind for kind in kinds if kind in (".csv", ".tsv")]
-        if len(kinds) > 1:
-            raise ValueError(f"`paths` must be files of one kind, but are of {quoted(kinds)}.")
-        if tables and len(files) > 1:
+        others = {Path(one).expanduser().resolve() for one in (self.nodes, self.graphs) if one is not None}
+        files = [path for path in files if path.resolve() not in others] or files
+        endings = sorted({_ending(path) for path in files})
+        if len(endings) > 1 and not {*endings} <= {*TABLES}:
+            raise ValueError(f"`paths` must be files of one kind, but are of {quoted(endings)}.")
+        is_table = endings[0] in TABLES
+        if is_table and len(files) > 1:
             raise ValueError(f"`paths` must be one table of edges, but are {len(files)}; `nodes` names that of nodes.")
-        if self.nodes is not None and not tables:
-            raise ValueError(f"`nodes` must be None for {kinds[0]} files, but is {self.nodes!r}.")
-        if self.num_kinds is not None and kinds != [".pt"]:
-            raise ValueError(f"`num_kinds` must be None for {kinds[0]} files, but is {self.num_kinds}.")
-        if kinds == [".pt"]:
-            named = [
-                (f"Graph {number}" if len(files) == 1 else f"Graph {number} of {path.name}", data)
-                for path in files
-                for number, data in enumerate(read_pt(path))
-            ]
-            return graphs_of(named, findings, num_kinds=self.num_kinds)
-        if tables:
+        of_tables = () if is_table else ("nodes", "graph_column", "header", "delimiter")
+        of_others = ("graphs",) if endings == [".pt"] else ("num_kinds",)
+        for option in (*of_tables, *of_others):
+            if (given := getattr(self, option)) is not None:
+                raise ValueError(f"`{option}` must be None for {endings[0]} files, but is {given!r}.")
+        if endings == [".pt"]:
+            read = [(path, number, data) for path in files for number, data in enumerate(read_pt(path))]
+            num_graphs = Counter(path for path, _, _ in read)
+            return graphs_of(
+                [(_name(path, number, len(files)), data) for path, number, data in read],
+                findings,
+                [path.name if num_graphs[path] == 1 else f"{path.stem} {number}" for path, number, _ in read],
+                label=self.label,
+                num_kinds=self.num_kinds,
+                categories=self.categories,
+                edge_categories=self.edge_categories,
+            )
+        if is_table:
             nodes = None if self.nodes is None else Path(self.nodes).expanduser()
-            return graphs_of_tables(read_csv(files[0], nodes, findings), findings)
-        return graphs_of_tables([read_graphml(path) for path in files], findings)
+            tables = read_tables(
+                files[0], nodes, findings,
+                graph_column=self.graph_column, header=self.header, delimiter=self.delimiter,
+            )  # fmt: skip
+        else:
+            tables = read_networks(files, endings[0], findings, USUAL in (as_list(self.label) or ()))
+        if self.graphs is not None:
+            if is_table and len(tables) == 1:
+                raise ValueError("`graphs` must be None for a single graph; `graph_column` tells several apart.")
+            add_labels(tables, Path(self.graphs).expanduser(), findings, self.graph_column)
+        return graphs_of_tables(
+            tables, findings, self.label, self.categories, self.edge_categories, of_graphs=self.graphs is not None
+        )
 
 
 def read_pt(path: Path) -> list[Any]:
@@ -125,7 +183,7 @@ def _files(paths: Iterable[str], findings: Findings) -> list[Path]:
     for given in paths:
         path = Path(given).expanduser()
         if path.is_dir():
-            files += find_files(path, ENDINGS, findings, "files of graphs", "paths")
+            files += find_files(path, IN_FOLDERS, findings, "files of graphs", "paths")
         elif not path.is_file():
             raise no_such(given, "paths")
         elif path.suffix.lower() in PICKLES:
@@ -133,13 +191,23 @@ def _files(paths: Iterable[str], findings: Findings) -> list[Path]:
                 f"`paths` must not be pickles, which may run code, but one is {path.name!r}; write GraphML instead: "
                 "`networkx.write_graphml`."
             )
-        elif path.suffix.lower() not in ENDINGS:
+        elif _ending(path) not in ENDINGS or (path.suffix.lower() == ".gz" and _ending(path) == ".pt"):
             raise ValueError(f"`paths` must end in one of {quoted(ENDINGS)}, but one is {path.name!r}.")
         else:
             files.append(path)
     if not files:
         raise ValueError(f"`paths` must have files that end in one of {quoted(ENDINGS)}, but have none.")
     return files
+
+
+def _ending(path: Path) -> str:
+    """In small letters, of a compressed file that of what is in it."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _name(path: Path, number: int, num_files: int) -> str:
+    """What errors call a graph of a file."""
+    return f"Graph {number}" if num_files == 1 else f"Graph {number} of {path.name}"
 
 
 def _are_slices(value: Any) -> bool:

@@ -14,12 +14,13 @@ from torch import Tensor
 from unmask.api import IGNORED
 from unmask.data import Sample
 from unmask_graph.data.report import Report
+from unmask_graph.data.values import Missing, fill, finite, table_of
 
 FEW = 100
 """Values of a column that may stand for kinds of things, and columns that are looked at for such."""
 KINDS = (
-    "features are whole numbers of few values, read as real numbers; where they stand for kinds, give one column of 0 "
-    "and 1 for each kind (one-hot)"
+    "features are whole numbers of few values, read as real numbers; where they stand for kinds, name them in "
+    "`categories`, which makes one column of 0 and 1 for each kind (one-hot)"
 )
 ONE_WAY = "files hold undirected graphs, whose edges run both ways in spite of `directed`"
 MOST_WITHOUT_FEATURES = 100_000_000
@@ -35,10 +36,13 @@ class RawGraph:
         edges: int ``[2, E]``, source and target among the N nodes.
         edge_values: ``[E, V]``, or None.
         label: class of the graph; or of its nodes ``[N]`` (``[N, C]`` of 0 and 1 for several at once), below 0
-            where there is none; a float is a number to predict; or None.
+            where there is none; a float is a number to predict, a tuple of the graph are several; or None.
         name: what errors call it.
         num_nodes: N, where there are no features that tell.
         undirected: whether each edge is named once and runs both ways.
+        title: its own name, such as that of its file.
+        node_names: the nodes' own names; None: they have none.
+        nodes_name: what errors call the table of its nodes; None: as the graph.
     """
 
     x: Any
@@ -48,6 +52,9 @@ class RawGraph:
     name: str = "The graph"
     num_nodes: int | None = None
     undirected: bool = False
+    title: str = ""
+    node_names: Sequence[str] | None = None
+    nodes_name: str | None = None
 
 
 class RawGraphs(NamedTuple):
@@ -59,6 +66,7 @@ class RawGraphs(NamedTuple):
         masks: see `Graphs`.
         names: of the features' columns; empty: they are called by their numbers.
         features: what the features are, in the report.
+        edge_names: of the columns of edges' values; empty: they are called by their numbers.
     """
 
     graphs: Sequence[RawGraph]
@@ -66,6 +74,7 @@ class RawGraphs(NamedTuple):
     masks: Mapping[str, Tensor] = {}
     names: Sequence[str] = ()
     features: str = "features"
+    edge_names: Sequence[str] = ()
 
 
 @dataclass
@@ -73,17 +82,22 @@ class Graphs:
     """What was read.
 
     Args:
-        samples: ``{"x": [N, F], "edges": [2, E]}`` with ``edge_values`` ``[E, V]`` and ``label`` where there are any.
+        samples: ``{"x": [N, F], "edges": [2, E], "name": ...}`` with ``edge_values`` ``[E, V]``, ``label`` and
+            ``node_names`` where there are any.
         report: counts of what is odd.
         classes: names of the labels, where they have some.
         masks: of a single graph with labels of nodes: which of them are for ``train``, ``val`` and ``test``,
             bool ``[N]`` each; empty: the source does not say.
+        names: of the features' columns; empty: they have none.
+        edge_names: of the columns of edges' values; empty: they have none.
     """
 
     samples: list[Sample]
     report: Report
     classes: list[str] = field(default_factory=list)
     masks: dict[str, Tensor] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    edge_names: list[str] = field(default_factory=list)
 
     @property
     def per_node(self) -> bool:
@@ -91,13 +105,14 @@ class Graphs:
         return isinstance(self.samples[0].get("label"), Tensor)
 
 
-def collect(given: RawGraphs, directed: bool, report: Report) -> Graphs:
+def collect(given: RawGraphs, directed: bool, report: Report, missing: Missing = "refuse") -> Graphs:
     """All graphs, clean; where none has features, those of a node are its degree, see `degree_features`.
 
     Args:
         given: graphs as their source has them.
         directed: whether edges keep their direction.
         report: counts what is odd.
+        missing: what becomes of features and edges' values that are not finite, see `GraphData`.
 
     Raises:
         ValueError: a graph with features beside one without, of another width or without labels where others
@@ -125,19 +140,30 @@ def collect(given: RawGraphs, directed: bool, report: Report) -> Graphs:
         for what in ("label", "edge_values"):
             if (getattr(graph, what) is None) != (getattr(raw[0], what) is None):
                 raise ValueError(f"All graphs or none must have `{what}`, but {raw[0].name} and {graph.name} differ.")
-    cleaned = [clean(graph, directed, report) for graph in raw]
+        if _width(graph.label) != _width(raw[0].label):
+            raise ValueError(
+                f"{graph.name} must have {_width(raw[0].label)} labels as {raw[0].name}, or one for each node in every "
+                f"graph, but has {_width(graph.label)}."
+            )
+    names = given.names, given.edge_names
+    if missing != "refuse":
+        raw, names = _filled(raw, names, missing, report)
+    cleaned = [clean(graph, directed, report, names) for graph in raw]
     samples = [sample for sample in cleaned if sample is not None]
-    _note_kinds(samples, given.names, report)
-    return Graphs(samples, report, list(given.classes), dict(given.masks))
+    _note_kinds(samples, names[0], report)
+    return Graphs(samples, report, list(given.classes), dict(given.masks), [*names[0]], [*names[1]])
 
 
-def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
+def clean(
+    graph: RawGraph, directed: bool, report: Report, names: tuple[Sequence[str], Sequence[str]] = ((), ())
+) -> Sample | None:
     """A sample of a graph: features finite, edges ordered by source then target, without duplicates and self-loops.
 
     Args:
         graph: as its source has it.
         directed: whether edges keep their direction; else each one is given its reverse.
         report: counts what is odd.
+        names: of the features' columns, and of those of edges' values.
 
     Returns:
         The sample; None where the graph has no node.
@@ -146,10 +172,10 @@ def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
         ValueError: features or edge values that are not finite or of another shape, edges to nodes that are not
             there, or labels of another number than nodes.
     """
-    x = finite(graph.x, "Features", graph.name)
+    x = finite(graph.x, "Features", graph.nodes_name or graph.name, names[0], graph.node_names)
     num_nodes = len(x)
     edges = ends(graph, num_nodes)
-    values = None if graph.edge_values is None else finite(graph.edge_values, "Edge values", graph.name)
+    values = None if graph.edge_values is None else finite(graph.edge_values, "Edge values", graph.name, names[1])
     if values is not None and len(values) != edges.shape[1]:
         raise ValueError(
             f"{graph.name} must have values for each of its {edges.shape[1]} edges, but has {len(values)} rows."
@@ -170,12 +196,36 @@ def clean(graph: RawGraph, directed: bool, report: Report) -> Sample | None:
     report.num_one_node_graphs += num_nodes == 1
     report.num_graphs_without_edges += edges.shape[1] == 0
     report.num_isolated_nodes += num_nodes - len(edges.unique())
-    sample: Sample = {"x": x, "edges": edges}
+    sample: Sample = {"x": x, "edges": edges, "name": graph.title or graph.name}
+    if graph.node_names is not None:
+        sample["node_names"] = [*graph.node_names]
     if values is not None:
         sample["edge_values"] = values
     if graph.label is not None:
         sample["label"] = _label(graph, num_nodes, report)
     return sample
+
+
+def _width(label: Any) -> int:
+    """How many labels a graph has as a whole."""
+    return len(label) if isinstance(label, tuple) else 1
+
+
+def _filled(
+    raw: Sequence[RawGraph], names: tuple[Sequence[str], Sequence[str]], missing: Missing, report: Report
+) -> tuple[list[RawGraph], tuple[Sequence[str], Sequence[str]]]:
+    """Graphs without gaps, and the names of their columns."""
+    x, own = fill(
+        [table_of(graph.x, "Features", graph.name) for graph in raw], names[0], missing, "features", report.findings
+    )
+    raw = [replace(graph, x=one) for graph, one in zip(raw, x, strict=True)]
+    if not raw or raw[0].edge_values is None:
+        return raw, (own, names[1])
+    values, of_edges = fill(
+        [table_of(graph.edge_values, "Edge values", graph.name) for graph in raw], names[1], missing,
+        "columns of edge values", report.findings,
+    )  # fmt: skip
+    return [replace(graph, edge_values=one) for graph, one in zip(raw, values, strict=True)], (own, of_edges)
 
 
 def _note_kinds(samples: list[Sample], names: Sequence[str], report: Report) -> None:
@@ -215,31 +265,6 @@ def ends(graph: RawGraph, num_nodes: int) -> Tensor:
             else f"{graph.name} must have nodes to have edges, but has none."
         )
     return edges
-
-
-def finite(values: Any, what: str, name: str) -> Tensor:
-    """Float32 ``[n, F]`` of finite numbers.
-
-    Raises:
-        ValueError: another shape, no column, or a number that is not finite.
-    """
-    tensor = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    if tensor.is_complex():
-        raise ValueError(f"{what} of {name} must be real numbers, but are {tensor.dtype}.")
-    tensor = (tensor.to_dense() if tensor.layout != torch.strided else tensor).float()
-    tensor = tensor[:, None] if tensor.ndim == 1 else tensor
-    if tensor.ndim != 2 or tensor.shape[1] == 0:
-        raise ValueError(
-            f"{what} of {name} must be a table with at least one column, but its shape is {tuple(tensor.shape)}."
-        )
-    wrong = (~tensor.isfinite()).nonzero()
-    if len(wrong):
-        row, column = wrong[0].tolist()
-        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
-        raise ValueError(
-            f"{what} of {name} must be finite, but row {row} has {tensor[row, column].item()} in column {column}{more}."
-        )
-    return tensor
 
 
 def degree_features(degrees: list[Tensor], most: int = 400) -> list[Tensor]:
@@ -288,6 +313,11 @@ def _firsts(keys: Tensor) -> Tensor:
 
 
 def _label(graph: RawGraph, num_nodes: int, report: Report) -> Any:
+    if isinstance(graph.label, tuple):  # several of one graph
+        known = [math.isfinite(one) and (isinstance(one, float) or one >= 0) for one in graph.label]
+        report.num_unlabelled += not any(known)
+        nothing = math.nan if any(isinstance(one, float) for one in graph.label) else IGNORED
+        return tuple(one if there else nothing for one, there in zip(graph.label, known, strict=True))
     if isinstance(graph.label, float):
         report.num_unlabelled += not math.isfinite(graph.label)
         return graph.label if math.isfinite(graph.label) else math.nan

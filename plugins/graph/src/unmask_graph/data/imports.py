@@ -98,8 +98,11 @@ class ImportsSource(GraphSource):
     def read(self, findings: Findings) -> RawGraphs:
         stored = self._stored()
         x = np.unpackbits(stored["words"], axis=1, count=self.num_words).astype(np.float32)
-        graph = RawGraph(x, stored["edges"], label=stored["label"], name="The import graph")
-        return RawGraphs([graph], [str(name) for name in stored["classes"]], features="words")
+        names = [str(name) for name in stored["modules"]]
+        words = [str(word) for word in stored["vocabulary"]]
+        words += [""] * (self.num_words - len(words))
+        graph = RawGraph(x, stored["edges"], label=stored["label"], name="The import graph", node_names=names)
+        return RawGraphs([graph], [str(name) for name in stored["classes"]], names=words, features="words")
 
     @property
     def modules(self) -> list[str]:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from unmask import seeds
-from unmask.api import IGNORED, at_least, inside
+from unmask.api import IGNORED, at_least, inside, split_of
 from unmask.data import MaskedDataModule, Sample, Splits, held_out
 from unmask_graph.data.batches import Chosen, pack
 from unmask_graph.data.graphs import Graphs, collect
 from unmask_graph.data.report import Report
 from unmask_graph.data.sampling import Sampling
 from unmask_graph.data.sources import GraphSource
+from unmask_graph.data.values import FILLS, Missing
 
 SCALES = ("none", "rows", "columns")
 
@@ -25,15 +26,15 @@ class GraphData(MaskedDataModule):
     """Graphs of a source.
 
     A batch is packed: ``x [T, F]``, ``edges [2, E]`` between its T rows (source, target), ``offsets [B + 1]``,
-    ``index [B]``, ``edge_values [E, V]`` and ``label`` where there are any: ``[B]`` of graphs, or ``[T]`` of nodes,
-    -100 at those that are not of the split. Order and batches are keyed as in `MaskedDataModule`.
+    ``index [B]``, ``name`` (B words), ``edge_values [E, V]`` and ``label`` where there are any: ``[B]`` of graphs, or
+    ``[T]`` of nodes, -100 at those that are not of the split. Order and batches are keyed as in `MaskedDataModule`.
 
     A single graph is one sample: it is trained on whole, and validated on with other masks; or ``sampling`` makes
     samples of its parts, when it is too big for that. Probes are fitted on the labels of some of its nodes and scored
     on those of others: as the source says, or else drawn evenly.
 
     What is odd (self-loops, duplicate edges, nodes without an edge, ...) is handled as `Report` says, counted, and
-    shown once before training. Features that are not finite are an error.
+    shown once before training.
 
     Args:
         source: where the graphs come from.
@@ -41,6 +42,9 @@ class GraphData(MaskedDataModule):
         scale: ``none``; ``rows``: features of a node divided by the sum of their sizes, as Cora, CiteSeer and PubMed
             are in GraphMAE's reference code (DGL's data sets); ``columns``: each feature with mean 0 and standard
             deviation 1.
+        missing: what becomes of features and values of edges that are not finite: ``refuse``: an error; ``zero``: 0;
+            ``mean``: the mean of their column; ``indicator``: the mean, and one more column for each that has gaps, 1
+            where a value is missing. What is filled is told.
         sampling: how a single graph is cut into samples; None: it is one.
         batch_size: samples per device and step: graphs, or parts of one.
         train_ratio: of a single graph whose source does not say: share of its labelled nodes that probes are fitted
@@ -63,6 +67,7 @@ class GraphData(MaskedDataModule):
         source: GraphSource,
         directed: bool = False,
         scale: Literal["none", "rows", "columns"] = "none",
+        missing: Missing = "refuse",
         sampling: Sampling | None = None,
         batch_size: int = 1,
         train_ratio: float = 0.5,
@@ -75,6 +80,8 @@ class GraphData(MaskedDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=augment, **shared)
         if scale not in SCALES:
             raise ValueError(f"`scale` must be one of {', '.join(SCALES)}, but is {scale!r}.")
+        if missing != "refuse" and missing not in FILLS:
+            raise ValueError(f"`missing` must be one of refuse, {', '.join(FILLS)}, but is {missing!r}.")
         inside("(0, 1)", train_ratio=train_ratio)
         inside("[0, 1)", val_ratio=val_ratio)
         at_least(1, steps_per_epoch=steps_per_epoch)
@@ -83,6 +90,7 @@ class GraphData(MaskedDataModule):
         self.source = source
         self.directed = directed
         self.scale = scale
+        self.missing = missing
         self.sampling = sampling
         self.train_ratio = train_ratio
         self.val_ratio = val_ratio
@@ -94,7 +102,7 @@ class GraphData(MaskedDataModule):
     def read(self) -> Graphs:
         """The graphs, clean; called once, on every device's process."""
         report = Report()
-        return collect(self.source.read(report.findings), self.directed, report)
+        return collect(self.source.read(report.findings), self.directed, report, self.missing)
 
     @cached_property
     def graphs(self) -> Graphs:
@@ -126,9 +134,28 @@ class GraphData(MaskedDataModule):
     def classes(self) -> Sequence[str]:
         return self.graphs.classes
 
+    def about(self) -> str:
+        return str(self.graphs.report)
+
     def found(self) -> str:
-        told = str(self.graphs.report)
+        told = self.about()
         return f"{told}\n{super().found()}" if len(self.graphs.samples) > 1 else told
+
+    def token_names(self, split: str, index: int) -> list[str] | None:
+        """The names of the nodes of one sample, in the order of its rows; None where nodes have none.
+
+        Args:
+            split: ``train``, ``val``, ``probe_train`` or ``probe_test``.
+            index: of the sample in the split.
+
+        Raises:
+            ValueError: no such split.
+        """
+        sample = split_of(self, split)[index]
+        if self.sampling is None:
+            return sample.get("node_names")
+        names = self.graphs.samples[0].get("node_names")
+        return None if names is None else [names[node] for node in self.collate_fn([sample])["node"].tolist()]
 
     def load(self) -> Splits:
         samples = self.graphs.samples

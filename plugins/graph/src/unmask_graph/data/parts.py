@@ -74,6 +74,8 @@ class Parts(NamedTuple):
         if "label" in self.graph:
             label = self.graph["label"][chosen]
             batch["label"] = label if known is None else hide_labels(label, torch.from_numpy(known))
+        if "name" in samples[0]:
+            batch["name"] = [sample["name"] for sample in samples]
         if "index" in samples[0]:
             batch["index"] = torch.tensor([sample["index"] for sample in samples])
         return batch

@@ -1,37 +1,21 @@
-"""PyG's data sets by name, from a local folder, and its ``Data`` objects as graphs."""
+"""PyG's data sets by name, from a local folder."""
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 import torch_geometric.datasets
-from torch import Tensor
-from torch_geometric.data import Data, HeteroData, TemporalData
-from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
-from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage, NodeStorage
 
 from unmask.api import nearest, quoted
 from unmask.data import Findings, data_alone
-from unmask_graph.data.graphs import RawGraph, RawGraphs
+from unmask_graph.data.categories import Categories, Label
+from unmask_graph.data.graphs import RawGraphs
 from unmask_graph.data.module import GraphData
+from unmask_graph.data.pyg_graphs import SAFE, graphs_of
 from unmask_graph.data.sources import GraphSource
-
-SAFE: list[type] = [
-    Data, HeteroData, TemporalData, DataEdgeAttr, DataTensorAttr, BaseStorage, GlobalStorage, NodeStorage, EdgeStorage,
-]  # fmt: skip
-"""What PyG's files hold beside tensors; none of it runs anything."""
-READ = ("x", "edge_index", "edge_attr", "edge_weight", "y", "adj_t", "num_nodes")
-MASKS = ("train_mask", "val_mask", "test_mask")
-MOST_KINDS = 1000
-"""A column of larger whole numbers is not taken for kinds of nodes."""
-UNREAD = "attributes of `Data` are not read"
 
 
 class PyGData(GraphData):
@@ -47,8 +31,12 @@ class PyGData(GraphData):
         options: further arguments of the class, such as ``{name: Cora}``.
         download: whether files that are not in ``root`` may be fetched from the network.
         split: which, where ``train_mask`` has several columns; counted from 0.
+        label: column of ``y`` to predict, counted from 0, or several; None: all.
         num_kinds: F, where ``x`` is kinds of nodes; None: the largest kind and one. The same for all parts of a data
             set makes them alike: 28 for `ZINC`.
+        categories: columns of ``x`` by number that are kinds of things, each made one-hot, perhaps with the kinds that
+            each may have.
+        edge_categories: the same of ``edge_attr``.
 
     Raises:
         ValueError: in `setup`, no such data set, files that are missing and may not be fetched, or graphs
@@ -64,10 +52,13 @@ class PyGData(GraphData):
         options: dict[str, Any] | None = None,
         download: bool = False,
         split: int = 0,
+        label: Label = None,
         num_kinds: int | None = None,
+        categories: Categories = None,
+        edge_categories: Categories = None,
         **shared: Any,
     ) -> None:
-        source = PyGSource(name, root, options=options, download=download, split=split, num_kinds=num_kinds)
+        source = PyGSource(name, root, options, download, split, label, num_kinds, categories, edge_categories)
         super().__init__(source=source, **shared)
 
 
@@ -80,14 +71,20 @@ class PyGSource(GraphSource):
     options: dict[str, Any] | None = None
     download: bool = False
     split: int = 0
+    label: Label = None
     num_kinds: int | None = None
+    categories: Categories = None
+    edge_categories: Categories = None
 
     def prepare(self) -> None:
         self._opened(whole=False)  # one process fetches and processes it, before all others read it
 
     def read(self, findings: Findings) -> RawGraphs:
         named = [(f"Graph {number}", data) for number, data in enumerate(self._opened())]
-        return graphs_of(named, findings, split=self.split, num_kinds=self.num_kinds)
+        return graphs_of(
+            named, findings, split=self.split, label=self.label, num_kinds=self.num_kinds, categories=self.categories,
+            edge_categories=self.edge_categories,
+        )  # fmt: skip
 
     def _opened(self, whole: bool = True) -> list[Any]:
         known = {name for name in dir(torch_geometric.datasets) if name[0].isupper()}
@@ -118,146 +115,9 @@ class PyGSource(GraphSource):
             ) from error
 
 
-def graphs_of(
-    named: Iterable[tuple[str, Any]], findings: Findings, split: int = 0, num_kinds: int | None = None
-) -> RawGraphs:
-    """Graphs of PyG's ``Data`` objects: ``x``, ``edge_index``, ``edge_attr``, ``y``, ``train_mask``, ...
-
-    ``y`` of one row is the class of the graph, of as many as nodes (in every graph) that of the nodes; floating point
-    is a number to predict. ``edge_weight`` is the last of an edge's values.
-
-    Args:
-        named: one or more, and what errors call them.
-        findings: is told of what is not read.
-        split: column of masks.
-        num_kinds: see `PyGData`.
-
-    Raises:
-        ValueError: another kind of object, no ``edge_index``, or labels of neither kind.
-    """
-    checked = [(name, _checked(data, name)) for name, data in named]
-    datas = [data for _, data in checked]
-    labels = [data.y for data in datas if data.y is not None]
-    per_node = bool(labels) and all(len(data.y) == data.num_nodes for data in datas if data.y is not None)
-    per_node &= any(len(label) != 1 for label in labels)
-    features = "features"
-    raw = [
-        RawGraph(data.x, data.edge_index, _edge_values(data), _label(data, per_node, name), name, data.num_nodes)
-        for name, data in checked
-    ]
-    if width := _kinds(raw, num_kinds):
-        for graph in raw:
-            graph.x = torch.nn.functional.one_hot(graph.x[:, 0].long(), width)
-        features = "kinds as features (`x` of whole numbers, one-hot)"
-    masks = _masks(datas[0], split) if len(datas) == 1 and per_node else {}
-    read = {*READ, *(MASKS if masks else ())}
-    for key in sorted({str(key) for data in datas for key in data.keys()} - read):  # noqa: SIM118
-        findings.note(UNREAD, f"`{key}`")
-    return RawGraphs(raw, _classes(raw), masks, features=features)
-
-
 def _refuse(self: Any) -> None:
     raise ValueError(
         f"`root` must hold the files of {type(self).__name__}, but {str(self.raw_dir)!r} lacks some of "
         f"{quoted(self.raw_file_names if isinstance(self.raw_file_names, list | tuple) else [self.raw_file_names])}; "
         "or set `download` to True."
     )
-
-
-def _checked(given: Any, name: str) -> Data:
-    """A ``Data`` with tensors where there must be such."""
-    if not isinstance(given, Data):
-        raise ValueError(f"{name} must be a `Data` with one kind of nodes, but is a `{type(given).__name__}`.")
-    data = copy.copy(given)
-    for key in ("x", "edge_index", "edge_attr", "edge_weight", "y", *MASKS):
-        value = getattr(data, key, None)
-        if isinstance(value, np.ndarray | int | float | bool):
-            try:
-                data[key] = torch.as_tensor(value)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"`{key}` of {name} must be numbers, but is not: {error}.") from error
-        elif value is not None and not isinstance(value, Tensor):
-            raise ValueError(f"`{key}` of {name} must be a tensor, but is a {type(value).__name__}.")
-        if value is not None and data[key].ndim == 0:
-            data[key] = data[key][None]
-    if data.edge_index is None:
-        if "adj_t" not in data:
-            raise ValueError(f"{name} must have `edge_index`, but has {quoted(map(str, data.keys()))}.")
-        row, column, value = data.adj_t.t().coo()
-        data.edge_index = torch.stack([row, column])
-        if value is not None:
-            data.edge_weight = value
-    if data.x is not None and data.x.ndim == 1:
-        data.x = data.x[:, None]
-    count = data.to_dict().get("num_nodes")
-    if count is not None and (not isinstance(count, int) or count < 0 or (data.x is not None and count != len(data.x))):
-        least = "a whole number of at least 0" if data.x is None else f"{len(data.x):,}, the rows of `x`"
-        raise ValueError(f"`num_nodes` of {name} must be {least}, but is {count!r:.40}.")
-    return data
-
-
-def _edge_values(data: Data) -> Tensor | None:
-    """``[E, V]``: ``edge_attr``, and ``edge_weight`` after it."""
-    parts = [part for part in (data.edge_attr, getattr(data, "edge_weight", None)) if part is not None]
-    parts = [part[:, None] if part.ndim == 1 else part for part in parts]
-    if len({len(part) for part in parts}) > 1:
-        raise ValueError(f"`edge_attr` and `edge_weight` must have as many rows, but have {[*map(len, parts)]}.")
-    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] if parts else None
-
-
-def _kinds(raw: list[RawGraph], num_kinds: int | None) -> int:
-    """F, where features are kinds of nodes: whole numbers from 0 in one column; 0 where they are not."""
-    if num_kinds is not None and num_kinds < 2:
-        raise ValueError(f"`num_kinds` must be at least 2, but is {num_kinds}.")
-    columns = [graph.x for graph in raw]
-    whole = bool(columns) and all(
-        isinstance(x, Tensor) and x.layout == torch.strided and x.ndim == 2 and x.shape[1] == 1
-        and not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
-        for x in columns
-    )  # fmt: skip
-    numbers = torch.cat(columns).unique() if whole else torch.empty(0)
-    if not whole or len(numbers) < 2 or numbers[0] < 0 or numbers[-1] >= (num_kinds or MOST_KINDS):
-        if num_kinds is not None:
-            there = f"{int(numbers[0])} to {int(numbers[-1])}" if len(numbers) else "other"
-            raise ValueError(
-                "`num_kinds` must be None, or more than the largest of the whole numbers in the one column of `x`, "
-                f"but is {num_kinds}; `x` is {there}."
-            )
-        return 0
-    return num_kinds or int(numbers[-1]) + 1
-
-
-def _label(data: Data, per_node: bool, name: str) -> Any:
-    y = data.y
-    if y is None:
-        return None
-    if per_node:
-        return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.numel() != 1:
-        raise ValueError(f"{name} must have one label, or one per node, but `y` has the shape {tuple(y.shape)}.")
-    return y.item()
-
-
-def _classes(raw: list[RawGraph]) -> list[str]:
-    """Numbers up to the largest label, or of columns where a node may have several; none of numbers to predict."""
-    labels = [torch.as_tensor(graph.label) for graph in raw if graph.label is not None and graph.num_nodes]
-    if not labels or labels[0].is_floating_point():
-        return []
-    num_classes = labels[0].shape[-1] if labels[0].ndim > 1 else max(int(label.max()) for label in labels) + 1
-    return [str(number) for number in range(num_classes)]
-
-
-def _masks(data: Data, split: int) -> dict[str, Tensor]:
-    masks = {part: data[f"{part}_mask"] for part in ("train", "val", "test") if f"{part}_mask" in data}
-    if "train" not in masks or "test" not in masks:
-        return {}
-    masks.setdefault("val", torch.zeros_like(masks["train"]))
-    if masks["train"].ndim == 2 and not 0 <= split < masks["train"].shape[1]:
-        raise ValueError(f"`split` must be in [0, {masks['train'].shape[1] - 1}], but is {split}.")
-    chosen = {part: (mask[:, split] if mask.ndim == 2 else mask).bool() for part, mask in masks.items()}
-    wrong = next((part for part, mask in chosen.items() if mask.shape != (data.num_nodes,)), None)
-    if wrong is not None:
-        raise ValueError(
-            f"`{wrong}_mask` must have one value for each of {data.num_nodes} nodes, but has {len(chosen[wrong])}."
-        )
-    return chosen

@@ -71,9 +71,10 @@ class NeighborSampling(Sampling):
             raise ValueError("`sampling` must be left out for a graph without an edge.")
         order = torch.randperm(len(joined), generator=seeds.generator("cpu", "split"))
         val = joined[order[: self.val_nodes]].sort().values
+        names = graph.get("node_names")
         # Nodes without a neighbour have a neighbourhood in which nothing can be hidden: probes alone see them.
-        probes = [_Named("seed", masks[part].nonzero()[:, 0]) for part in ("train", "test")] if masks else []
-        return Splits(_Named("seed", joined), _Named("seed", val), *probes)
+        probes = [_Named("seed", masks[part].nonzero()[:, 0], names) for part in ("train", "test")] if masks else []
+        return Splits(_Named("seed", joined, names), _Named("seed", val, names), *probes)
 
     def augment(self, sample: Sample) -> Sample:
         return sample | {"key": int(torch.randint(2**62, ()))}
@@ -145,7 +146,8 @@ class ClusterSampling(Sampling):
             cluster_of[torch.from_numpy(nodes)] = number
         self.masks = [masks[part].numpy() for part in ("train", "test")]
         probes = [
-            _Named("cluster", cluster_of[masks[part]].unique(), {"part": i}) for i, part in enumerate(("train", "test"))
+            _Named("cluster", cluster_of[masks[part]].unique(), also={"part": i})
+            for i, part in enumerate(("train", "test"))
         ]
         return Splits(every, every, *probes)
 
@@ -158,16 +160,19 @@ class ClusterSampling(Sampling):
 
 
 class _Named(Dataset):
-    """Parts by number."""
+    """Parts by number, and by their own names where they have such."""
 
-    def __init__(self, name: str, numbers: Tensor, also: Sample | None = None) -> None:
-        self.name, self.numbers, self.also = name, numbers, also or {}
+    def __init__(
+        self, name: str, numbers: Tensor, names: Sequence[str] | None = None, also: Sample | None = None
+    ) -> None:
+        self.name, self.numbers, self.names, self.also = name, numbers, names, also or {}
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, number: int) -> Sample:
-        return {self.name: int(self.numbers[number])} | self.also
+        part = int(self.numbers[number])
+        return {self.name: part, "name": f"{self.name} {part}" if self.names is None else self.names[part]} | self.also
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ class TUData(GraphData):
     """Many small graphs with a class each (MUTAG, PROTEINS, IMDB-BINARY, ...), in either of two layouts.
 
     TU Dortmund's: a folder with ``NAME_A.txt``, ``NAME_graph_indicator.txt``, ``NAME_graph_labels.txt`` (classes) or
-    ``NAME_graph_attributes.txt`` (a number to predict; several are not read), and perhaps ``NAME_node_labels.txt``,
+    ``NAME_graph_attributes.txt`` (one number to predict or several), and perhaps ``NAME_node_labels.txt``,
     ``NAME_node_attributes.txt``, ``NAME_edge_labels.txt``, ``NAME_edge_attributes.txt``. Edge labels (one-hot) and edge
     attributes become edge values. Each column of labels of nodes or edges is one-hot.
 
@@ -84,14 +84,14 @@ class TUSource(GraphSource):
             raise ValueError(
                 f"{str(prefix)!r} must be of TU Dortmund's or GIN's layout, but is not: {told}."
             ) from error
-        columns, what = _features(table, self.features)
+        columns, what, names = _features(table, self.features)
         for part in table.not_read:
             findings.note(NOT_READ, part)
         classes: list[str] = []
-        labels: list[Any] = [None] * (len(table.offsets) - 1)
-        if table.graph_labels is not None and table.graph_labels.dtype.kind == "f":
-            labels = table.graph_labels.tolist()
-        elif table.graph_labels is not None:
+        labels: list[Any]
+        if table.graph_labels.dtype.kind == "f":
+            labels = [row[0] if len(row) == 1 else tuple(row) for row in table.graph_labels.tolist()]
+        else:
             names, numbers = np.unique(table.graph_labels, return_inverse=True)
             classes, labels = [str(one) for one in names], numbers.tolist()
         raw = []
@@ -101,7 +101,8 @@ class TUSource(GraphSource):
             values = None if table.edge_values is None else table.edge_values[first:last]
             edges = table.edges[:, first:last] - start
             raw.append(RawGraph(x, edges, values, labels[number], f"Graph {number}", int(end - start)))
-        return RawGraphs(raw, classes, features=what)
+            raw[-1].title = f"{prefix.stem if prefix.suffix == '.txt' else prefix.name} {number}"
+        return RawGraphs(raw, classes, names=names, features=what)
 
 
 class _Table(NamedTuple):
@@ -111,7 +112,7 @@ class _Table(NamedTuple):
         offsets: ``[G + 1]``, of nodes.
         edges: ``[2, E]``, ordered by graph, numbered through all graphs.
         edge_offsets: ``[G + 1]``.
-        graph_labels: ``[G]``, int of classes or float of numbers to predict; None: there are none that are read.
+        graph_labels: int ``[G]`` of classes, or float ``[G, C]`` of numbers to predict.
         tags: ``[T, K]`` int, or None.
         attributes: ``[T, A]``, or None.
         edge_values: ``[E, V]``, or None.
@@ -121,7 +122,7 @@ class _Table(NamedTuple):
     offsets: np.ndarray
     edges: np.ndarray
     edge_offsets: np.ndarray
-    graph_labels: np.ndarray | None
+    graph_labels: np.ndarray
     tags: np.ndarray | None
     attributes: np.ndarray | None
     edge_values: np.ndarray | None
@@ -204,9 +205,10 @@ def _read_tu(prefix: Path) -> _Table:
 
     edges = table("A", np.int64, True).T - 1  # type: ignore[union-attr]
     owner = table("graph_indicator", np.int64, True)[:, 0] - 1  # type: ignore[index]
-    labels, num_graphs, not_read = _graph_labels(table("graph_labels", np.int64), table("graph_attributes", np.float64))
-    if num_graphs is None:
+    labels, not_read = _graph_labels(table("graph_labels", np.int64), table("graph_attributes", np.float64))
+    if labels is None:
         raise ValueError(f"there is neither `{prefix.name}_graph_labels.txt` nor `{prefix.name}_graph_attributes.txt`.")
+    num_graphs = len(labels)
     if (np.diff(owner) < 0).any() or owner.min(initial=0) < 0 or owner.max(initial=0) >= num_graphs:
         raise ValueError(f"`{prefix.name}_graph_indicator.txt` must count up from 1 to {num_graphs}.")
     if edges.size and (edges.min() < 0 or edges.max() >= len(owner)):
@@ -233,35 +235,30 @@ def _read_tu(prefix: Path) -> _Table:
     )  # fmt: skip
 
 
-def _graph_labels(
-    classes: np.ndarray | None, numbers: np.ndarray | None
-) -> tuple[np.ndarray | None, int | None, tuple[str, ...]]:
-    """Labels of graphs ``[G]``, G, and what is not read of them."""
-    chosen = classes if classes is not None else numbers
-    if chosen is None:
-        return None, None, ()
+def _graph_labels(classes: np.ndarray | None, numbers: np.ndarray | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Classes ``[G]``, or numbers ``[G, C]``, and what is not read of them."""
     if classes is None:
-        one = chosen.shape[1] == 1
-        return chosen[:, 0] if one else None, len(chosen), () if one else (f"{chosen.shape[1]} graph attributes",)
+        return numbers, ()
     not_read = [f"{classes.shape[1] - 1} further columns of graph labels"] if classes.shape[1] > 1 else []
     if numbers is not None:
         not_read.append("graph attributes, beside graph labels")
-    return classes[:, 0], len(classes), tuple(not_read)
+    return classes[:, 0], tuple(not_read)
 
 
-def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str]:
-    """``[T, F]`` of all nodes, None for degrees, and what they are."""
+def _features(table: _Table, kind: str) -> tuple[torch.Tensor | None, str, list[str]]:
+    """``[T, F]`` of all nodes, None for degrees; what they are; and the names of the columns of kinds."""
     tags, attributes = table.tags, table.attributes
     if kind == "auto":
         varied = tags is not None and any(len(np.unique(column)) > 1 for column in tags.T)
         kind = "tags" if varied else "attributes" if attributes is not None else "degrees"
     if kind == "degrees":
-        return None, "degrees as features"
+        return None, "degrees as features", []
     found = {"tags": None if tags is None else _one_hot(tags), "attributes": attributes}[kind]
     if found is None:
         have = quoted([name for name, one in (("tags", tags), ("attributes", attributes)) if one is not None])
         raise ValueError(f"`features` must be 'degrees'{f' or {have}' if have else ''} for this data, but is {kind!r}.")
-    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)), f"{kind} as features"
+    names = _names(tags) if kind == "tags" and tags is not None else []
+    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32)), f"{kind} as features", names
 
 
 def _one_hot(kinds: np.ndarray) -> np.ndarray:
@@ -271,6 +268,11 @@ def _one_hot(kinds: np.ndarray) -> np.ndarray:
         names, which = np.unique(column, return_inverse=True)
         parts.append(np.eye(len(names), dtype=np.float32)[which])
     return np.concatenate(parts, axis=1)
+
+
+def _names(kinds: np.ndarray) -> list[str]:
+    """Of the columns of `_one_hot`."""
+    return [f"{number}={kind}" for number, column in enumerate(kinds.T) for kind in np.unique(column)]
 
 
 def _offsets(counts: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv
 
+from unmask.api import at_least
 from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.attention import attend
@@ -40,6 +41,7 @@ class GATEncoder(GraphEncoder):
     """
 
     self_loops = True
+    most_edge_values = None
 
     def __init__(
         self,
@@ -58,6 +60,8 @@ class GATEncoder(GraphEncoder):
     ) -> None:
         if num_heads < 1 or width % num_heads:
             raise ValueError(f"`num_heads` must divide `width` = {width}, but is {num_heads}.")
+        if edge_width is not None:
+            at_least(1, edge_width=edge_width)
         layers = [
             GATLayer(
                 convolution(

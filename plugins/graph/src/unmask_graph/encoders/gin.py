@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch_geometric.nn import GINConv
+from torch_geometric.nn import GINConv, GINEConv
 
 from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
 from unmask_graph.nn.adjacency import Adjacency
-from unmask_graph.nn.aggregate import aggregate
+from unmask_graph.nn.aggregate import aggregate, sums
 from unmask_graph.nn.dropout import dropout
 from unmask_graph.nn.features import Features, dense
 from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
@@ -16,10 +16,11 @@ from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
 class GINEncoder(GraphEncoder):
     """Sums over neighbours, two linear layers with a norm and an activation after each, in every layer.
 
-    ``h[i] = act(norm(MLP((1 + epsilon) x[i] + sum over j of x[j])))``
+    ``h[i] = act(norm(MLP((1 + epsilon) x[i] + sum over j of x[j])))``; where values of edges are read, neighbours send
+    ``relu(x[j] + W e[j, i])`` (GINE, Hu et al. 2020, arXiv:1905.12265), which takes a row of D numbers per edge.
 
-    Weights are those of PyG's ``GINConv``. The released code of GraphMAE adds self-loops before it trains GINs,
-    so that a node counts twice: ``epsilon`` 1.
+    Weights are those of PyG's ``GINConv``, or ``GINEConv``. The released code of GraphMAE adds self-loops before it
+    trains GINs, so that a node counts twice: ``epsilon`` 1.
 
     Args:
         num_features: F, values per node.
@@ -30,10 +31,13 @@ class GINEncoder(GraphEncoder):
         norm: before each activation; None: none.
         dropout: of every layer's input, in [0, 1).
         drop_edge: share of edges left out at random in training, in [0, 1).
+        edge_width: V, values per edge that are read; None: none are.
 
     Raises:
         ValueError: a number outside its range.
     """
+
+    most_edge_values = None
 
     def __init__(
         self,
@@ -45,10 +49,11 @@ class GINEncoder(GraphEncoder):
         norm: Norm | None = "batch",
         dropout: float = 0.2,
         drop_edge: float = 0.0,
+        edge_width: int | None = None,
     ) -> None:
         layers = [
             GINLayer(
-                GINConv(network(width if i else num_features, width, width, activation, norm), epsilon),
+                convolution(network(width if i else num_features, width, width, activation, norm), epsilon, edge_width),
                 width,
                 dropout,
                 activation,
@@ -56,7 +61,7 @@ class GINEncoder(GraphEncoder):
             )
             for i in range(num_layers)
         ]
-        super().__init__(num_features, width, layers, drop_edge)
+        super().__init__(num_features, width, layers, drop_edge, edge_width)
 
 
 class GINLayer(ConvLayer):
@@ -64,7 +69,20 @@ class GINLayer(ConvLayer):
 
     def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
         x = dropout(dense(x), self.dropout, self.training)
-        return self.after(self.conv.nn(x * (1 + self.conv.eps) + aggregate(adjacency, x)))
+        return self.after(self.conv.nn(x * (1 + self.conv.eps) + received(self.conv, adjacency, x)))
+
+
+def convolution(within: nn.Sequential, epsilon: float = 0.0, edge_width: int | None = None) -> GINConv | GINEConv:
+    """PyG's layer, which reads values of edges where there are any to read."""
+    return GINEConv(within, epsilon, edge_dim=edge_width) if edge_width else GINConv(within, epsilon)
+
+
+def received(conv: GINConv | GINEConv, adjacency: Adjacency, x: Tensor) -> Tensor:
+    """The sum of what neighbours send, ``[T, D]``."""
+    if not isinstance(conv, GINEConv):
+        return aggregate(adjacency, x)
+    assert adjacency.values is not None
+    return sums(adjacency, (x[adjacency.source] + conv.lin(adjacency.values)).relu())
 
 
 def network(in_width: int, width: int, out_width: int, activation: Activation, norm: Norm | None) -> nn.Sequential:

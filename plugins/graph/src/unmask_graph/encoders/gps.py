@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GINConv
 
 from unmask.api import at_least
 from unmask.nn import attend
-from unmask_graph.encoders.gin import network
+from unmask_graph.encoders.gin import convolution, network, received
 from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.aggregate import aggregate
@@ -33,10 +32,14 @@ class GPSEncoder(GraphEncoder):
         num_steps: length of the longest walk, at least 0 (no walks). Paper, on ZINC: 20.
         dropout: after GIN, attention and network, in [0, 1).
         drop_edge: share of edges left out at random in training, in [0, 1).
+        edge_width: V, values per edge that GINs read, as `GINEncoder`; None: they read none. Paper, on ZINC: kinds of
+            bonds.
 
     Raises:
         ValueError: a number outside its range, or a width that the heads do not divide.
     """
+
+    most_edge_values = None
 
     def __init__(
         self,
@@ -47,14 +50,15 @@ class GPSEncoder(GraphEncoder):
         num_steps: int = 20,
         dropout: float = 0.0,
         drop_edge: float = 0.0,
+        edge_width: int | None = None,
     ) -> None:
         if num_heads < 1 or width % num_heads:
             raise ValueError(f"`num_heads` must divide `width` = {width}, but is {num_heads}.")
         at_least(0, num_steps=num_steps)
-        layers: list[GraphLayer] = [GPSLayer(width, num_heads, dropout) for _ in range(num_layers)]
+        layers: list[GraphLayer] = [GPSLayer(width, num_heads, dropout, edge_width) for _ in range(num_layers)]
         if layers:
             layers[0] = _First(nn.Linear(num_features, width), num_steps, layers[0])
-        super().__init__(num_features, width, layers, drop_edge)
+        super().__init__(num_features, width, layers, drop_edge, edge_width)
 
 
 class GPSLayer(GraphLayer):
@@ -64,11 +68,12 @@ class GPSLayer(GraphLayer):
         width: D.
         num_heads: a divisor of it.
         dropout: in [0, 1).
+        edge_width: V, values per edge that are read; None: none are.
     """
 
-    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, width: int, num_heads: int, dropout: float, edge_width: int | None = None) -> None:
         super().__init__()
-        self.conv = GINConv(network(width, width, width, "relu", None))
+        self.conv = convolution(network(width, width, width, "relu", None), edge_width=edge_width)
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(3))
@@ -76,7 +81,7 @@ class GPSLayer(GraphLayer):
 
     def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
         assert isinstance(x, Tensor)
-        local = self.conv.nn(x * (1 + self.conv.eps) + aggregate(adjacency, x))
+        local = self.conv.nn(x * (1 + self.conv.eps) + received(self.conv, adjacency, x))
         local = self.norms[0](x + dropout(local, self.dropout, self.training))
         spread = self.norms[1](x + dropout(self._attended(x, offsets), self.dropout, self.training))
         y = local + spread

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from unmask import RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
+from unmask.api import at_least
 from unmask_graph.layout import Edges, Graph
 from unmask_graph.nn.adjacency import Adjacency
 from unmask_graph.nn.dropout import share
@@ -67,12 +68,14 @@ class GraphEncoder(Encoder):
         edge_width: V, values per edge that the layers read; None: they read none, whether there are any or not.
 
     Raises:
-        ValueError: no layers, ``drop_edge`` outside its range; when called, features or edge values of another
-            width, or tokens on another layout.
+        ValueError: no layers, ``drop_edge`` or ``edge_width`` outside its range; when called, features or edge values
+            of another width, or tokens on another layout.
     """
 
     self_loops: ClassVar[bool] = False
     """Whether each node gets one self-loop, in place of those that there are."""
+    most_edge_values: ClassVar[int | None] = 0
+    """How many values of each edge the layers can read; None: any number."""
 
     def __init__(
         self,
@@ -89,6 +92,11 @@ class GraphEncoder(Encoder):
         self.width = width
         self.num_layers = len(layers)
         self.drop_edge = share("drop_edge", drop_edge)
+        if edge_width is not None:
+            at_least(1, edge_width=edge_width)
+            if self.most_edge_values is not None and edge_width > self.most_edge_values:
+                allowed = f"at most {self.most_edge_values}" if self.most_edge_values else "None"
+                raise ValueError(f"`edge_width` must be {allowed} for {type(self).__name__}, but is {edge_width}.")
         self.edge_width = edge_width
         self.mask_token = nn.Parameter(torch.zeros(num_features))  # zeros, as in GraphMAE's released code
         self.layers = nn.ModuleList(layers)
@@ -113,6 +121,8 @@ class GraphEncoder(Encoder):
                 features = self._shown_nodes(x, mask)
         else:
             raise ValueError(f"{type(self).__name__} works on a Graph or on Edges, but the tokens lie on a {layout}.")
+        if values is None and self.edge_width == 1:
+            values = x.new_ones(edges.shape[1], 1)  # as the tokens of edges without values have it
         self._check(x, values)
 
         if self.training and self.drop_edge:

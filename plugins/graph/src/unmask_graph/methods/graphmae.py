@@ -27,6 +27,7 @@ class GraphMAE(Method):
         width: D; None: 512.
         num_layers: of the encoder; None: 2.
         norm: of the encoder, and of a GIN's decoder; None: ``gat`` none, ``gin`` batch.
+        edge_width: V, values of each edge that the encoder reads; None: it reads none.
         mask: half of the nodes of each graph at random. Rates by data set: appendix, tables 7 and 8.
         encoder: None: of that kind and size.
         predictor: None: the decoder of that kind, as wide as the encoder.
@@ -47,13 +48,14 @@ class GraphMAE(Method):
     width: int | None = None
     num_layers: int | None = None
     norm: Norm | None = None
+    edge_width: int | None = None
     mask: MaskSampler = RandomMask(ratio=0.5)
     target: Target = ValueTarget()
     loss: Loss = ScaledCosineLoss(gamma=3.0)
     corruption: Corruption = Corruption(token=0.95, random=0.05)
     optim: Adam = Adam(base_lr=1e-3, scale_lr=False, weight_decay=2e-4, betas=(0.9, 0.999))
 
-    encoder_options = ("kind", "width", "num_layers", "norm")
+    encoder_options = ("kind", "width", "num_layers", "norm", "edge_width")
 
     def complete(self) -> None:
         encoder = graph_encoder(
@@ -63,6 +65,7 @@ class GraphMAE(Method):
             width=self.width,
             num_layers=self.num_layers,
             norm=self.norm,
+            edge_width=self.edge_width,
         )
         self.tokenizer = self.tokenizer or GraphTokenizer()
         self.encoder = encoder

@@ -34,6 +34,7 @@ class GraphMAE2(Method):
         num_remasks: how often codes are re-masked, at least 1.
         latent_weight: of the comparison with the teacher, at least 0.
         momentum: of the teacher, in [0, 1], or a schedule of it.
+        edge_width: V, values of each edge that the encoder reads; None: it reads none.
         mask: half of the nodes of each graph at random.
         encoder: None: GAT of that size, half of the edges dropped in training.
         predictor: None: a `RandomRemaskDecoder` that replaces half of all codes.
@@ -57,6 +58,7 @@ class GraphMAE2(Method):
     num_remasks: int = 3
     latent_weight: float = 10.0
     momentum: float | Schedule = 0.996
+    edge_width: int | None = None
     mask: MaskSampler = RandomMask(ratio=0.5)
     predictor: RandomRemaskDecoder = MADE
     target: Target = ValueTarget()
@@ -64,7 +66,7 @@ class GraphMAE2(Method):
     corruption: Corruption = Corruption(token=1.0)
     optim: Adam = Adam(base_lr=2.5e-3, scale_lr=False, weight_decay=0.06, betas=(0.9, 0.999))
 
-    encoder_options = ("width", "num_layers", "num_heads")
+    encoder_options = ("width", "num_layers", "num_heads", "edge_width")
 
     def complete(self) -> None:
         at_least(1, num_remasks=self.num_remasks)
@@ -78,6 +80,7 @@ class GraphMAE2(Method):
             width=self.width or 1024,
             num_layers=self.num_layers or 4,
             num_heads=self.num_heads or 8,
+            edge_width=self.edge_width,
         )
         self.tokenizer = self.tokenizer or GraphTokenizer()
         self.encoder = encoder

@@ -24,6 +24,7 @@ class MaskGAE(Method):
     Args:
         num_features: F, values per node; needed where there is no ``encoder``.
         width: D; None: 128.
+        edge_width: V, values of each edge that the encoder reads; None: it reads none.
         mask: 70% of each graph's edges at random, both directions together (section 4.1, edge-wise).
         encoder: None: two GCN layers of that width with dropout 0.8, as in the released code.
         predictor: None: a network of 32 on the product of two codes, as in the released code.
@@ -42,17 +43,20 @@ class MaskGAE(Method):
 
     num_features: int | None = None
     width: int | None = None
+    edge_width: int | None = None
     mask: MaskSampler = RandomMask(ratio=0.7)
     target: Target = EdgeTarget()
     loss: Loss = EdgeLoss()
     corruption: Corruption = field(init=False, default_factory=lambda: Corruption(drop=1))
     optim: Adam = Adam(base_lr=1e-2, scale_lr=False, weight_decay=5e-5, betas=(0.9, 0.999))
 
-    encoder_options = ("width",)
+    encoder_options = ("width", "edge_width")
 
     def complete(self) -> None:
         gcn = partial(GCNEncoder, num_layers=2, activation="elu", dropout=0.8)
-        encoder = graph_encoder(self.encoder, gcn, self.num_features, width=self.width or 128)
+        encoder = graph_encoder(
+            self.encoder, gcn, self.num_features, width=self.width or 128, edge_width=self.edge_width
+        )
         encoder.mask_token.requires_grad_(False)  # no node is hidden
         self.tokenizer = self.tokenizer or EdgeTokenizer()
         self.encoder = encoder

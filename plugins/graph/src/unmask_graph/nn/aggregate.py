@@ -36,6 +36,11 @@ def aggregate(adjacency: Adjacency, x: Tensor, weight: Tensor | None = None) -> 
     return _Aggregate.apply(weight.to(dtype), x.to(dtype), adjacency)
 
 
+def sums(adjacency: Adjacency, values: Tensor) -> Tensor:
+    """Values of edges ``[E]`` or ``[E, D]`` summed over the edges into each target, ``[R]`` or ``[R, D]``."""
+    return torch.segment_reduce(values, "sum", lengths=adjacency.degree, initial=0)
+
+
 def edge_softmax(adjacency: Adjacency, scores: Tensor) -> Tensor:
     """Scores ``[E]`` of edges as shares ``[E]`` that sum to 1 over the edges into each target."""
     peak = torch.segment_reduce(scores.detach(), "max", offsets=adjacency.start)

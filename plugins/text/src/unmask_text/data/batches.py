@@ -29,9 +29,10 @@ class Collate:
 
     def __call__(self, samples: list[Sample] | Sample) -> dict[str, Any]:
         samples = [samples] if isinstance(samples, dict) else samples
-        batch: dict[str, Any] = {
-            key: torch.tensor([sample[key] for sample in samples]) for key in ("index", "label") if key in samples[0]
-        }
+        numbers = [key for key in ("index", "label", "piece") if key in samples[0]]
+        batch: dict[str, Any] = {key: torch.tensor([sample[key] for sample in samples]) for key in numbers}
+        if "name" in samples[0]:
+            batch["name"] = [sample["name"] for sample in samples]
         rows = {key: [sample[key] for sample in samples] for key in ("ids", "word")}
         lengths = torch.tensor([len(ids) for ids in rows["ids"]])
         if self.pack:

@@ -43,6 +43,7 @@ def build(folder: Path, segments: Iterable[Segment], tokenizer: str, limit: int,
         writer.finish(report)
         classes = writer.sort_labels(part)
         about = {"dtype": np.dtype(dtype).name, "tokenizer": tokenizer, "classes": classes, "report": report.as_dict()}
+        about["files"] = list(writer.files)
         (part / "about.json").write_text(json.dumps(about, indent=1))
         try:
             os.rename(part, folder)
@@ -62,11 +63,13 @@ class _Writer:
     """Appends pieces to the files of a store."""
 
     def __init__(self, folder: Path, dtype: Any) -> None:
-        self.files = {name: (folder / f"{name}.bin").open("wb") for name in PARTS}
+        self.parts = {name: (folder / f"{name}.bin").open("wb") for name in PARTS}
         self.dtypes = {name: np.dtype(dtype if own is None else own) for name, own in PARTS.items()}
         self.num_pieces = self.num_tokens = self.num_words = 0
         self.num_documents = self.num_empty = self.num_one_word = 0
         self.names: dict[str, int] = {}
+        self.files: dict[str, int] = {}
+        self.place = "", 0
         self.open = _Document(0, 0)
         self.label: str | None = None
         self._write("offsets", [0])
@@ -76,14 +79,14 @@ class _Writer:
 
     def __exit__(self, *_: object) -> None:
         self._close_document()
-        for file in self.files.values():
-            file.close()
+        for part in self.parts.values():
+            part.close()
 
     def add(self, segment: Segment, ids: np.ndarray, begins: np.ndarray, limit: int) -> None:
         """Tokens of one segment, as pieces of nearly equal length that end with a word."""
         if segment.first:
             self._close_document()
-            self.label = segment.label
+            self.label, self.place = segment.label, (segment.file, segment.row)
             self.seen = True
         if not len(ids):
             return
@@ -123,6 +126,9 @@ class _Writer:
         if self.open.num_tokens:
             label = -1 if self.label is None else self.names.setdefault(self.label, len(self.names))
             self._write("label", [label])
+            file, row = self.place
+            self._write("file", [self.files.setdefault(file, len(self.files))])
+            self._write("row", [row])
             self.num_documents += 1
             self.num_one_word += self.open.num_words == 1
         elif self.seen:
@@ -130,7 +136,7 @@ class _Writer:
         self.open, self.seen = _Document(0, 0), False
 
     def _write(self, name: str, values: Any) -> None:
-        self.files[name].write(np.asarray(values, dtype=self.dtypes[name]).tobytes())
+        self.parts[name].write(np.asarray(values, dtype=self.dtypes[name]).tobytes())
 
 
 def _tokens(

@@ -31,7 +31,8 @@ class TextFilesData(TextData):
         probe_paths: labelled ones that probes are fitted on, where ``paths`` have no labels of their own.
         probe_test_paths: labelled ones that probes are scored on; given together with ``probe_paths``.
         document: ``file``, ``paragraph`` (blank lines between) or ``line``, of plain text.
-        text_column: column of tables; None: ``text``, or the only one.
+        text_column: column of tables; None: ``text``, or the only one. ``meta.body.text`` is inside of others; objects
+            of an array on the way to it are a document each.
         labels: column with the class, empty where a document has none, or ``folder``: the first folder below the path
             given; None: no labels.
             Where ``probe_paths`` are given, it tells of them, and ``paths`` need none.
@@ -107,6 +108,7 @@ class TextFilesSource(TextSource):
                     "options": Options(self.document, self.text_column, labels, self.encoding)._asdict(),
                     "num_ignored_files": findings.count(OTHER),
                     "named": [one.named for one in files],
+                    "names": [one.name for one in files],
                     "findings": findings.as_dict(),
                 }
         _note_shared(parts)
@@ -116,10 +118,10 @@ class TextFilesSource(TextSource):
         report.findings.add(Findings.of(part["findings"]))
         total = max(sum(size for _, _, size, _ in part["files"]), 1)
         done = 0
-        for (path, root, size, _), named in zip(part["files"], part["named"], strict=True):
+        for (path, root, size, _), named, name in zip(part["files"], part["named"], part["names"], strict=True):
             so_far = done
             yield from read_file(
-                Found(Path(path), Path(root), named), Options(**part["options"]), report,
+                Found(Path(path), Path(root), named, name), Options(**part["options"]), report,
                 lambda read: moved((so_far + read) / total),  # noqa: B023  called before the next file is opened
             )  # fmt: skip
             done += size

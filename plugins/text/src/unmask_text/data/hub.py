@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from unmask.data import chosen_splits, open_splits
+from unmask_text.data.fields import column_of
 from unmask_text.data.reading import UNLABELLED, Segment, class_of, clean, cut
 from unmask_text.data.report import Report
 from unmask_text.data.sources import Moved, TextSource
-from unmask_text.data.tables import column_of
 from unmask_text.data.text import TextData
 
 _BATCH = 256
@@ -101,7 +101,7 @@ class HubTextSource(TextSource):
                     known = names[known] if 0 <= known < len(names) else None if known == -1 else known
                 named = class_of(known, "label_column")
                 report.findings.note(UNLABELLED, count=int(label is not None and named is None))
-                yield from cut(clean(value, report), named, report)
+                yield from cut(clean(value, report), named, report, part["split"], done + place + 1)
             done += len(batch[text])
             moved(done / total if total else 0)
 

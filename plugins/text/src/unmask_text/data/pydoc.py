@@ -69,20 +69,20 @@ class PydocSource(TextSource):
 
     def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
         documents = _documents(report, moved)
-        sizes = Counter(package for package, _ in documents)
-        for number, (package, text) in enumerate(documents):
+        sizes = Counter(package for package, *_ in documents)
+        for number, (package, file, row, text) in enumerate(documents):
             text = _RULE.sub(" ", clean(text, report))
-            yield from cut(text, package if sizes[package] >= self.least else None, report)
+            yield from cut(text, package if sizes[package] >= self.least else None, report, file, row)
             moved(0.9 + 0.1 * number / len(documents))
 
 
-def _documents(report: Report, moved: Moved) -> list[tuple[str, str]]:
-    """All documents with their classes, of which there are few enough to keep."""
+def _documents(report: Report, moved: Moved) -> list[tuple[str, str, int, str]]:
+    """All documents, few enough to keep, each behind its class, its file and its number there."""
     library = Path(sysconfig.get_path("stdlib"))
     files = sorted(path for path in library.rglob("*.py") if not _LEFT_OUT & set(path.relative_to(library).parts))
     if not files:
         raise ValueError(f"`text.pydoc` needs the standard library's source, but there is none in {library}.")
-    documents = [(REFERENCE, text) for text in _topics()]
+    documents = [(REFERENCE, "pydoc_data/topics.py", place, text) for place, text in enumerate(_topics(), 1)]
     for number, path in enumerate(files):
         report.num_files += 1
         try:
@@ -90,8 +90,9 @@ def _documents(report: Report, moved: Moved) -> list[tuple[str, str]]:
         except (SyntaxError, ValueError, OSError) as error:
             report.unreadable(f"{path} ({type(error).__name__})")
             continue
-        package = path.relative_to(library).parts[0].removesuffix(".py")
-        documents += [(package, text) for text in texts]
+        name = path.relative_to(library)
+        package = name.parts[0].removesuffix(".py")
+        documents += [(package, name.as_posix(), place, text) for place, text in enumerate(texts, 1)]
         moved(0.9 * number / len(files))
     return documents
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from unmask.data import Findings, find_files, label_of, no_such
+from unmask_text.data.fields import Columns, Row, looked_at
 from unmask_text.data.report import Report
-from unmask_text.data.tables import Fields, column_of, json_rows, parquet_rows, table_rows
+from unmask_text.data.tables import json_rows, parquet_rows, table_rows
 
 PLAIN = (".txt", ".text", ".md", ".rst")
 JSON = (".jsonl", ".ndjson", ".json")
-ENDINGS = (*PLAIN, *JSON, ".csv", ".tsv", ".parquet")
+TABLES = (*JSON, ".csv", ".tsv", ".parquet")
+ENDINGS = (*PLAIN, *TABLES)
 CHUNK = 2**20
 HEAD = 2**13
 """Bytes that tell whether a file is text."""
@@ -38,11 +40,16 @@ class Segment(NamedTuple):
         text: at most `SEGMENT` characters.
         first: whether a document begins here.
         label: the document's class; None: it has none.
+        file: where the document is from, below the folder that was given.
+        row: of a table, which one, from 1 (the names in a first line do not count); of plain text, the line that the
+            document begins in; 0: it is all of the file.
     """
 
     text: str
     first: bool
     label: str | None = None
+    file: str = ""
+    row: int = 0
 
 
 class Options(NamedTuple):
@@ -73,11 +80,14 @@ class Found(NamedTuple):
         path: of it.
         root: the folder that it was found in; its own for a file given by name.
         named: whether it was given by name.
+        name: what its documents are called by: the path below ``root``, or the whole one where files of several
+            folders are read.
     """
 
     path: Path
     root: Path
     named: bool
+    name: str = ""
 
 
 def files_of(paths: Iterable[str], findings: Findings, option: str = "paths") -> list[Found]:
@@ -105,7 +115,11 @@ def files_of(paths: Iterable[str], findings: Findings, option: str = "paths") ->
                 findings.note(AGAIN, str(one.path))
     if not found:
         raise ValueError(f"`{option}` must be files or folders, but is empty.")
-    return list(found.values())
+    several = len({one.root for one in found.values()}) > 1
+    return [
+        one._replace(name=(one.path if several else one.path.relative_to(one.root)).as_posix())
+        for one in found.values()
+    ]
 
 
 def read_file(file: Found, options: Options, report: Report, moved: Callable[[int], None]) -> Iterator[Segment]:
@@ -133,7 +147,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
                 UNLABELLED,
                 count=int(options.labels is not None and segment.label is None and segment.first and not blank),
             )
-            yield segment
+            yield segment._replace(file=file.name)
         report.num_empty_files += not seen
     except (OSError, EOFError, zlib.error) as error:
         report.unreadable(f"{file.path} ({' '.join(str(error).split()) or type(error).__name__})")
@@ -148,17 +162,17 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
         report.findings.note(NO_ROWS, str(file.path))
 
 
-def cut(text: str, label: str | None, report: Report) -> Iterator[Segment]:
-    """A document's segments, cut before blanks where there are any."""
+def cut(text: str, label: str | None, report: Report, file: str = "", row: int = 0) -> Iterator[Segment]:
+    """A document's segments, cut before blanks where there are any; the other arguments are those of `Segment`."""
     start = 0
     while len(text) - start > SEGMENT:
         end = _blank(text, start, start + SEGMENT)
         if end is None:
             end = start + SEGMENT
             report.num_cut_words += 1
-        yield Segment(text[start:end], start == 0, label)
+        yield Segment(text[start:end], start == 0, label, file, row)
         start = end
-    yield Segment(text[start:], start == 0, label)
+    yield Segment(text[start:], start == 0, label, file, row)
 
 
 def clean(text: str, report: Report) -> str:
@@ -184,21 +198,22 @@ def class_of(value: Any, option: str) -> str | None:
 
 
 def _segments(file: Found, options: Options, report: Report, moved: Callable[[int], None]) -> Iterator[Segment]:
-    path, root, _ = file
+    path, root = file.path, file.root
     ending, by_folder = ending_of(path), options.labels == "folder"
     folder = path.relative_to(root).parts[0] if by_folder and path.parent != root else None
+    label = None if by_folder else options.labels
     if ending == ".parquet":
-        yield from _rows(
-            parquet_rows(path, options.text_column, None if by_folder else options.labels), options, folder, report
-        )
+        yield from _rows(parquet_rows(path, options.text_column, label, report.findings), folder, report)
         return
     with path.open("rb") as raw:
         text = _characters(raw, path, options.encoding, report, moved)
+        rows: Iterator[Row] | None = None
         if ending in JSON:
-            yield from _rows(json_rows(text, path, report), options, folder, report)
+            rows = json_rows(text, path, report)
         elif ending in (".csv", ".tsv"):
             rows = table_rows(text, path, options.text_column, report.findings)
-            yield from _rows(rows, options, folder, report)
+        if rows is not None:
+            yield from _rows(looked_at(rows, options.text_column, label, report.findings, str(path)), folder, report)
         elif options.labels is not None and not by_folder:
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")
         else:
@@ -223,6 +238,8 @@ def _characters(
             break
     if reason := _no_text(chunk[:HEAD], encoding):
         raise NotTextError(path, reason)
+    if ending_of(path) not in TABLES and _OBJECT.match(chunk[:HEAD]):
+        raise NotTextError(path, "is JSON; give it the ending .json or .jsonl")
     utf8 = codecs.lookup(encoding).name == "utf-8"
     decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if utf8 else "replace")
     newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
@@ -253,27 +270,36 @@ def _no_text(head: bytes, encoding: str) -> str | None:
 
 def _documents(chunks: Iterator[str], document: str, label: str | None, report: Report) -> Iterator[Segment]:
     """Plain text as documents: the file, or its paragraphs or lines."""
-    rest, first = "", True
+    rest, first, line = "", True, 1
     for chunk in chunks:
         rest += chunk
-        if document != "file":
-            *whole, rest = _SEPARATOR[document].split(rest)
-            for text in whole:
-                # The tail of a document whose beginning was given out before may be empty, others may not.
-                if text.strip() or not first:
-                    segments = cut(text, label, report)
-                    yield next(segments)._replace(first=first)
-                    yield from segments
-                first = True
+        start = 0
+        for separator in _SEPARATOR[document].finditer(rest) if document != "file" else ():
+            text = rest[start : separator.start()]
+            # The tail of a document whose beginning was given out before may be empty, others may not.
+            if text.strip() or not first:
+                segments = cut(text, label, report, row=_begins(text, line))
+                yield next(segments)._replace(first=first)
+                yield from segments
+            line += rest.count("\n", start, separator.end())
+            first, start = True, separator.end()
+        rest = rest[start:]
         while len(rest) > 2 * SEGMENT:  # never to the end, where a separator may go on
             end = _blank(rest, 0, SEGMENT)
             report.num_cut_words += end is None
-            yield Segment(rest[: end or SEGMENT], first, label)
-            rest, first = rest[end or SEGMENT :], False
+            text, rest = rest[: end or SEGMENT], rest[end or SEGMENT :]
+            yield Segment(text, first, label, row=0 if document == "file" else _begins(text, line))
+            line += text.count("\n")
+            first = False
     if rest.strip():
-        segments = cut(rest, label, report)
+        segments = cut(rest, label, report, row=0 if document == "file" else _begins(rest, line))
         yield next(segments)._replace(first=first)
         yield from segments
+
+
+def _begins(text: str, line: int) -> int:
+    """The line that the first letter of a text is in, which itself begins in ``line``."""
+    return line + text.count("\n", 0, len(text) - len(text.lstrip()))
 
 
 def _blank(text: str, start: int, end: int) -> int | None:
@@ -282,22 +308,22 @@ def _blank(text: str, start: int, end: int) -> int | None:
     return place if place > 0 else None
 
 
-def _rows(rows: Iterator[Fields], options: Options, folder: str | None, report: Report) -> Iterator[Segment]:
-    """A document per row."""
-    text_column = label_column = None
-    for row in rows:
-        if text_column is None:
-            text_column = column_of(row, "text_column", options.text_column)
-            if options.labels not in (None, "folder"):
-                label_column = column_of(row, "labels", options.labels)
-        text = row.get(text_column)
-        if not isinstance(text, str):
-            report.num_unreadable_rows += 1
-            continue
-        label = folder if label_column is None else class_of(row.get(label_column), "labels")
-        yield from cut(clean(text, report), label, report)
+def _rows(rows: Iterable[tuple[Columns, Row]], folder: str | None, report: Report) -> Iterator[Segment]:
+    """A document per row, or per object of the arrays in them."""
+    num_objects = 0
+    for columns, (number, row) in rows:
+        for one in columns.flat(row):
+            num_objects += 1
+            text = one.get(columns.text)
+            if not isinstance(text, str):
+                report.num_unreadable_rows += 1
+                continue
+            label = folder if columns.label is None else class_of(one.get(columns.label), "labels")
+            yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
 
 
+_OBJECT = re.compile(rb'\s*(\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
+"""How JSON begins: an object, or an array of them."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = {"line": re.compile("\n"), "paragraph": re.compile(r"\n[ \t]*\n\s*")}
 _MARKS = {

@@ -21,7 +21,7 @@ class TextSource(Origin, ABC):
         """By name (``train``; ``val``, ``probe_train`` and ``probe_test`` where there are any) what `read` needs.
 
         Tokens are kept under the JSON of this, so it must change when the text does. A vocabulary is kept, too, where
-        only ``named`` or ``findings`` change.
+        only ``named``, ``names`` or ``findings`` change.
         """
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 A folder with ``ids`` (tokens of all pieces one after another), ``begins`` (whether a token begins a word),
 ``offsets`` (of pieces), ``document`` and ``words`` (of each piece: its document, its number of
-words), ``label`` (of each document) and ``about.json``. However large the corpus, building needs the
+words), ``label``, ``file`` and ``row`` (of each document) and ``about.json``. However large the corpus, building
+needs the
 memory of a few segments, and reading a sample touches its tokens alone.
 """
 
@@ -25,6 +26,8 @@ PARTS: dict[str, Any] = {
     "document": np.int64,
     "words": np.int32,
     "label": np.int32,
+    "file": np.int32,
+    "row": np.int64,
 }
 """Files of a store, and the type of what they hold."""
 NO_LABEL = -100
@@ -33,6 +36,8 @@ NO_LABEL = -100
 
 class Store(Dataset):
     """Pieces of documents: ``{"ids": [n], "word": [n]}`` and, of labelled ones, ``label``.
+
+    ``name`` says which document a piece is of, ``piece`` which piece of it, from 0.
 
     Args:
         folder: what `build` has written.
@@ -46,6 +51,9 @@ class Store(Dataset):
         document: ``[P]``, which document a piece is from.
         words: ``[P]``, words in a piece.
         label: ``[D]``, class of each document, -1: none.
+        file: ``[D]``, which of ``files`` a document is from.
+        row: ``[D]``, which row or line of it, from 1; 0: the document is all of the file.
+        files: names of the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,6 +62,7 @@ class Store(Dataset):
         self.report = Report.of(about["report"])
         self.classes: list[str] = about["classes"]
         self.tokenizer: str = about["tokenizer"]
+        self.files: list[str] = about["files"]
         for name, dtype in PARTS.items():
             setattr(self, name, _map(folder / f"{name}.bin", np.dtype(dtype or about["dtype"])))
 
@@ -63,6 +72,8 @@ class Store(Dataset):
     document: np.ndarray
     words: np.ndarray
     label: np.ndarray
+    file: np.ndarray
+    row: np.ndarray
 
     def __len__(self) -> int:
         return len(self.document)
@@ -73,10 +84,18 @@ class Store(Dataset):
             "ids": torch.from_numpy(self.ids[start:end].astype(np.int64)),
             "word": torch.from_numpy(self.begins[start:end].astype(np.int64)).cumsum(0) - 1,
         }
+        document = int(self.document[index])
+        sample["name"] = self.name(document)
+        sample["piece"] = index - int(np.searchsorted(self.document, document))
         if self.classes:
-            label = int(self.label[self.document[index]])
+            label = int(self.label[document])
             sample["label"] = label if label >= 0 else NO_LABEL
         return sample
+
+    def name(self, document: int) -> str:
+        """What a document is called: ``letters/1.txt``, or ``reviews.csv:17``."""
+        row = int(self.row[document])
+        return self.files[int(self.file[document])] + (f":{row}" if row else "")
 
     @property
     def lengths(self) -> np.ndarray:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from unmask.api import nearest, quoted
-from unmask.data import Findings, read_table
+from unmask.data import RAGGED, Findings, read_table
+from unmask_text.data.fields import Columns, Fields, Row
 from unmask_text.data.report import Report
-
-Fields = dict[str, Any]
 
 ONE_COLUMN = "tables of one column, whose first line is taken for its name"
 LONGEST_NAME = 4
@@ -22,7 +20,7 @@ LARGEST_OBJECT = 2**26
 """Characters of one object in a ``.json`` file at most: what bounds memory."""
 
 
-def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Fields]:
+def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Row]:
     """Objects of a JSON file, whichever of its three forms it has: objects in lines, an array of objects, or objects
     over several lines, of which there is mostly one.
 
@@ -35,19 +33,17 @@ def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Fie
     begins_array = re.match(r"\[\s*[{\]]", head)
     whole_line = _object(head.partition("\n")[0])
     if begins_array or not (whole_line or _in_lines(path)):
-        yield from _Objects(chunks, path, in_array=bool(begins_array))
+        yield from enumerate(_Objects(chunks, path, in_array=bool(begins_array)), 1)
         return
-    for line in _lines(chunks):
-        if not line.strip():
-            continue
+    for number, line in enumerate(filter(str.strip, _lines(chunks)), 1):
         row = _object(line)
         if row is not None:
-            yield row
+            yield number, row
         else:
             report.num_unreadable_rows += 1
 
 
-def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings) -> Iterator[Fields]:
+def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings) -> Iterator[Row]:
     """Rows of a CSV or TSV by the names in the first line, see `read_table`; none of an empty file.
 
     The only column may have any name, so its first line may be no name at all: that is noted, or refused where it
@@ -69,11 +65,15 @@ def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findi
                 "it as `.txt` and read it with `document` 'line'."
             )
         findings.note(ONE_COLUMN, f"{name!r} in {path}")
-    yield from table.rows
+    before = findings.count(RAGGED)
+    for number, row in enumerate(table.rows, 1):
+        yield number + findings.count(RAGGED) - before, row
 
 
-def parquet_rows(path: Path, text_column: str | None, label_column: str | None) -> Iterator[Fields]:
-    """Rows with these columns alone.
+def parquet_rows(
+    path: Path, text_column: str | None, label_column: str | None, findings: Findings
+) -> Iterator[tuple[Columns, Row]]:
+    """Rows with what holds text and label alone, behind those columns.
 
     Raises:
         ValueError: `pyarrow` is not installed, or a column that there is not.
@@ -86,28 +86,29 @@ def parquet_rows(path: Path, text_column: str | None, label_column: str | None) 
         raise ValueError(f"`{path}` needs the package `pyarrow`: pip install pyarrow.") from error
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            columns = [column_of(names, "text_column", text_column)]
-            if label_column is not None:
-                columns.append(column_of(names, "labels", label_column))
-            for batch in file.iter_batches(batch_size=256, columns=columns):
-                yield from batch.to_pylist()
+            names = {name: many for field in file.schema_arrow for name, many in _leaves(field)}
+            columns = Columns.of(names, text_column, label_column, findings, str(path))
+            wanted = [f"{name}." for name in (columns.text, columns.label) if name is not None]
+            held = [top for top in file.schema_arrow.names if any(name.startswith(f"{top}.") for name in wanted)]
+            number = 0
+            for batch in file.iter_batches(batch_size=256, columns=held):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield columns, (number, row)
     except pa.ArrowException as error:
         raise OSError(error) from error
 
 
-def column_of(columns: Iterable[str], option: str, name: str | None, fallback: str = "text") -> str:
-    """The column called ``name``, else ``fallback``, else the only one there is.
-
-    Raises:
-        ValueError: there is none such.
-    """
-    columns = list(columns)
-    wanted = name or (fallback if fallback in columns or len(columns) != 1 else columns[0])
-    if wanted not in columns:
-        near = quoted(nearest(wanted, columns) or columns)
-        raise ValueError(f"`{option}` must name a column of the data, but is {wanted!r}; nearest: {near}.")
-    return wanted
+def _leaves(field: Any, prefix: str = "", many: bool = False) -> Iterator[tuple[str, bool]]:
+    """Dotted names of what is inside of a column of Arrow, and whether a list is on the way to it."""
+    kind, name = field.type, prefix + field.name
+    listed = hasattr(kind, "value_field")  # lists of all kinds
+    inside = kind.value_type if listed else kind
+    if hasattr(inside, "get_field_index"):  # a struct
+        for place in range(inside.num_fields):
+            yield from _leaves(inside.field(place), f"{name}.", many or listed)
+    else:
+        yield name, many
 
 
 class _Objects:

@@ -23,10 +23,14 @@ from unmask_text.data.store import Chosen, Store
 from unmask_text.tokenizer_training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
 
-VERSION = 2
+VERSION = 3
 """Raised when tokens are written to the cache in another way."""
 SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
+
+
+SHORTEST = LONGEST_WORD + SPECIAL
+"""Tokens of a sequence at least, so that a word fits in."""
 
 
 class Expected(NamedTuple):
@@ -49,7 +53,9 @@ class TextData(MaskedDataModule):
     A corpus is cut into tokens once, into memory-mapped files in ``cache_folder``, whatever its size. Documents
     are cut, at words, into pieces of at most ``max_length - 2`` tokens, as even as possible: an encoder
     adds two special tokens to each. A sample is a piece; batches are packed, so nothing is padded:
-    ``ids [T]``, ``word [T]``, ``offsets [B + 1]``, ``index [B]`` and ``label [B]`` where there are labels.
+    ``ids [T]``, ``word [T]``, ``offsets [B + 1]``, ``index [B]`` and ``label [B]`` where there are labels; ``name``, a
+    list of what each piece's document is called (``letters/1.txt``, ``reviews.csv:17``), and ``piece [B]``, its number
+    in the document, from 0.
     Order and batches are keyed as in `MaskedDataModule`, so a killed run goes on exactly where it was.
 
     What is odd about a corpus (empty documents, damaged bytes, ...) is counted, shown once before
@@ -99,8 +105,8 @@ class TextData(MaskedDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, augment=None, **shared)
-        if max_length < LONGEST_WORD + SPECIAL:
-            raise ValueError(f"`max_length` must be at least {LONGEST_WORD + SPECIAL}, but is {max_length}.")
+        if max_length < SHORTEST:
+            raise ValueError(f"`max_length` must be at least {SHORTEST}, but is {max_length}.")
         if kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, but is {kind!r}.")
         if vocab_size < LEAST[kind]:
@@ -123,6 +129,7 @@ class TextData(MaskedDataModule):
         self.val_ratio = val_ratio
         self.cache_folder = cache_folder
         self.expected: Expected | None = None
+        self.settled: dict[str, Any] = {}  # options that the model decided
         self._tokenizer: str | None = None
 
     @property
@@ -144,8 +151,17 @@ class TextData(MaskedDataModule):
     def use(self, tokenizer: str) -> None:
         """Reads the text with this tokenizer, whatever was read before."""
         if self.given_tokenizer != tokenizer:
-            self.given_tokenizer, self._tokenizer, self._splits = tokenizer, None, None
-            self.__dict__.pop("stores", None)
+            self.given_tokenizer, self._tokenizer = tokenizer, None
+            self._forget()
+
+    def shorten(self, max_length: int) -> None:
+        """Cuts documents to this length, whatever was read before."""
+        self.max_length = self.settled["max_length"] = max_length
+        self._forget()
+
+    def _forget(self) -> None:
+        self._splits = None
+        self.__dict__.pop("stores", None)
 
     def expect(self, expected: Expected) -> None:
         """Takes the vocabulary that a model was trained with, where it is still there and no other is given.
@@ -197,9 +213,15 @@ class TextData(MaskedDataModule):
         """The words that labels stand for, sorted; of all parts of the data."""
         return sorted({name for store in self.stores.values() for name in store.classes})
 
-    def found(self) -> str:
+    def about(self) -> str:
         """What each part of the data has, and what was odd in it."""
-        told = [*(f"{name}: {store.report}" for name, store in self.stores.items()), super().found()]
+        return "\n".join(f"{name}: {store.report}" for name, store in self.stores.items())
+
+    def settled(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer}
+
+    def found(self) -> str:
+        told = [self.about(), super().found()]
         if not self.val_ratio and "val" not in self.stores:
             val = self.splits.val
             assert isinstance(val, Chosen)
@@ -291,7 +313,7 @@ class TextData(MaskedDataModule):
 
     def _trained_file(self, part: dict[str, Any]) -> Path:
         # neither the version nor what was found decides: a vocabulary is kept while its corpus is the same
-        corpus = {name: value for name, value in part.items() if name not in ("named", "findings")}
+        corpus = {name: value for name, value in part.items() if name not in ("named", "names", "findings")}
         return self.cache / "tokenizers" / _key(1, corpus, self.vocab_size, self.kind, self.lowercase) / FILE
 
     @property

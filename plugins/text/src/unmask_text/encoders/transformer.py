@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from unmask import Encoder, Latent, Mask, Tokens
+from unmask.api import Program
 from unmask_text.corruption import shown_ids
 from unmask_text.encoders.attention import PACKED
+from unmask_text.encoders.dense import program_of
 from unmask_text.encoders.loading import fresh, loaded, special_ids
 from unmask_text.encoders.packing import Packing, packed, padded
 
@@ -125,6 +127,10 @@ class TransformersEncoder(Encoder):
         position = packing.lay(place + 1, 0, lengths + 1) + self._first_position(int(lengths.max()) + 2)
         codes = self._run(row, position, packing, None if layer is None else num_layers)  # [R, D]
         return codes.index_select(0, packing.rows), torch.stack([codes[packing.first], codes[packing.last]], dim=1)
+
+    def program(self, tokens: Tokens, pool: str | None) -> Program:
+        """From padded ids with their special tokens to codes: see `DenseEncoder`."""
+        return program_of(self, packed(tokens)[0], pool)
 
     @property
     def embedding(self) -> nn.Parameter:

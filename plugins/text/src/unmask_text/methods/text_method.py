@@ -55,6 +55,11 @@ class TextMethod(Method):
     corruption: VocabularyCorruption = VocabularyCorruption(token=0.8, random=0.1, keep=0.1)
     optim: Optimization = Optimization(base_lr=1e-4, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=10_000)
 
+    @property
+    def settled(self) -> dict[str, None]:
+        """Sizes that were given beside pretrained weights, which have their own."""
+        return dict.fromkeys(self.encoder.unused)
+
     def head(self) -> Predictor:
         """The predictor, where none is given: a vocabulary head of that kind of model."""
         return VocabularyHead.matching(self.encoder)

@@ -17,36 +17,38 @@ from torchvision.transforms.v2 import functional as F
 
 Sample = dict[str, Any]
 Augment = Callable[[Sample], Sample]
+Size = int | tuple[int, int]
+"""Of images in pixels: the side of a square, or height and width."""
 
 AUGMENTATIONS = ("crop-flip", "none")
 
 
 class RandomResizedCropFlip:
-    """A random part of the image, resized bicubically to a square, mirrored half of the time.
+    """A random part of the image, resized bicubically to one size, mirrored half of the time.
 
     Args:
-        size: side of the result in pixels; None: the image's own height and width.
+        size: of the result in pixels: the side of a square, or (height, width); None: the image's own.
         scale: smallest and largest share of the image's area that a crop covers, in (0, 1]; MAE and
-            SimMIM use (0.2, 1) and (0.67, 1), I-JEPA (0.3, 1). Aspect ratios lie in [3/4, 4/3].
+            SimMIM use (0.2, 1) and (0.67, 1), I-JEPA (0.3, 1). Aspect ratios lie in [3/4, 4/3] times that of the
+            result, so that nothing is stretched more in a rectangle than in a square.
         flip: mirror left and right with probability 1/2; I-JEPA's code does not.
 
     Raises:
         ValueError: a size below 1, or a scale that is not 0 < smallest <= largest <= 1.
     """
 
-    def __init__(self, size: int | None = 224, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True) -> None:
-        if size is not None:
-            check_side("size", size)
+    def __init__(self, size: Size | None = 224, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True) -> None:
         if not 0 < scale[0] <= scale[1] <= 1:
             raise ValueError(f"`scale` must be two numbers with 0 < smallest <= largest <= 1, but is {scale}.")
-        self.size = size
+        self.size = None if size is None else sides("size", size)
         self.scale = scale
         self.flip = flip
 
     def __call__(self, sample: Sample) -> Sample:
         image = sample["image"]  # [C, H, W]
-        top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), [3 / 4, 4 / 3])
-        out = [self.size, self.size] if self.size is not None else list(image.shape[-2:])
+        out = list(image.shape[-2:] if self.size is None else self.size)
+        aspects = [3 / 4, 4 / 3] if out[0] == out[1] else [3 / 4 * out[1] / out[0], 4 / 3 * out[1] / out[0]]
+        top, left, height, width = RandomResizedCrop.get_params(image, list(self.scale), aspects)
         image = _resize(image[:, top : top + height, left : left + width], out)
         if self.flip and torch.rand(()) < 0.5:
             image = image.flip(-1)
@@ -57,7 +59,7 @@ class NestedCrops:
     """A random part of the image, and a random part of that as ``local``: CropMAE's two views (Eymael et al. 2024).
 
     Args:
-        size: side of both in pixels; None: the image's own height and width.
+        size: of both in pixels: the side of a square, or (height, width); None: the image's own.
         scale: smallest and largest share of the image's area that the first one covers, in (0, 1]. The paper's.
         local_scale: likewise of the first one's area, for the second. The paper's.
         flip: mirror each left and right with probability 1/2, by itself.
@@ -68,7 +70,7 @@ class NestedCrops:
 
     def __init__(
         self,
-        size: int | None = 224,
+        size: Size | None = 224,
         scale: tuple[float, float] = (0.1, 1.0),
         local_scale: tuple[float, float] = (0.3, 0.6),
         flip: bool = True,
@@ -82,27 +84,31 @@ class NestedCrops:
 
 
 class CenterCrop:
-    """The largest square in the middle, resized bicubically: what validation and probes see.
+    """The largest part in the middle that has the shape of the result, resized bicubically: what validation and
+    probes see.
 
-    The same region as resizing the shorter side and cropping, but a 1 x 100,000 image stays small.
+    The same region as resizing the image until it covers the result and cropping, but a 1 x 100,000 image stays small.
 
     Args:
-        size: side of the result in pixels.
+        size: of the result in pixels: the side of a square, or (height, width).
 
     Raises:
         ValueError: a size below 1.
     """
 
-    def __init__(self, size: int = 224) -> None:
-        check_side("size", size)
-        self.size = size
+    def __init__(self, size: Size = 224) -> None:
+        self.size = sides("size", size)
 
     def __call__(self, sample: Sample) -> Sample:
         image = sample["image"]  # [C, H, W]
         height, width = image.shape[-2:]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        image = _resize(image[:, top : top + side, left : left + side], [self.size, self.size])
+        rows, columns = self.size
+        if height * columns <= width * rows:  # the image is wider than the result
+            kept = height, max(round(height * columns / rows), 1)
+        else:
+            kept = max(round(width * rows / columns), 1), width
+        top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
+        image = _resize(image[:, top : top + kept[0], left : left + kept[1]], list(self.size))
         return {**sample, "image": image}
 
 
@@ -121,7 +127,7 @@ class Transformed(Dataset):
 
 
 def augmentation(
-    name: str | Augment, size: int | None, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True
+    name: str | Augment, size: Size | None, scale: tuple[float, float] = (0.2, 1.0), flip: bool = True
 ) -> Augment | None:
     """The augmentation of that name, ``crop-flip`` or ``none``, or the one given.
 
@@ -148,13 +154,18 @@ def _resize(image: Tensor, size: list[int]) -> Tensor:
     return resized.clamp(image.min(), image.max()) if image.is_floating_point() else resized
 
 
-def check_side(name: str, side: Any) -> None:
-    """Refuses what is no side of a square.
+def sides(name: str, size: Any) -> tuple[int, int]:
+    """Height and width of a size in pixels, one number being the side of a square.
 
     Raises:
-        ValueError: no whole number, such as a height and a width, or one below 1.
+        ValueError: other than one or two whole numbers, or one below 1.
     """
-    if isinstance(side, bool) or not isinstance(side, int):
-        raise ValueError(f"`{name}` must be one whole number, the side of square images, but is {side!r}.")
-    if side < 1:
-        raise ValueError(f"`{name}` must be at least 1 pixel, but is {side}.")
+    pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(pair) != 2 or any(isinstance(side, bool) or not isinstance(side, int) for side in pair):
+        raise ValueError(
+            f"`{name}` must be one whole number, the side of square images, or two, their height and width, but is "
+            f"{size!r}."
+        )
+    if min(pair) < 1:
+        raise ValueError(f"`{name}` must be at least 1 pixel, but is {size}.")
+    return pair

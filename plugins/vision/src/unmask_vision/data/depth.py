@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.io import decode_image
 
 from unmask.data import Unreadable
+from unmask_vision.data.arrays import NEEDS_CODECS
 
 _SAMPLES, _PLANES = 277, 284  # TIFF's tags: values per pixel, and 2 where each channel is stored by itself
 _HIGH, _LOW = ("L", "B") if sys.byteorder == "little" else ("B", "L")
@@ -57,7 +58,7 @@ def check_bands(image: Image.Image) -> None:
     """
     num_bands = int(image.tag_v2.get(_SAMPLES, 1)) if image.format == "TIFF" else 1  # type: ignore[attr-defined]
     if num_bands > len(image.getbands()):
-        raise Unreadable(f"{num_bands} channels in a compression that only the package `imagecodecs` reads in full")
+        raise Unreadable(f"{num_bands} channels in a compression that {NEEDS_CODECS}")
 
 
 def is_readable_in_full(image: Image.Image) -> bool:

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from unmask.api import at_least
 from unmask.data import FolderSource, TableFormat
+from unmask_vision.data.augment import Size, sides
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.reading import EXTENSIONS
 
 
 class ImageFolderData(ImageData):
-    """Images ``[channels, image_size, image_size]``, from a folder and all folders below it.
+    """Images ``[channels, height, width]``, from a folder and all folders below it.
 
     Which files of a folder count is said in `unmask.data.folders`, and how they are read in `ImageData`.
 
@@ -47,7 +48,7 @@ class ImageFolderData(ImageData):
     def __init__(
         self,
         folder: str,
-        image_size: int = 224,
+        image_size: Size = 224,
         channels: int = 3,
         val_folder: str | None = None,
         labels: Literal["folder", "pattern", "table"] | None = "folder",
@@ -77,4 +78,5 @@ class ImageFolderData(ImageData):
         self.on_unreadable = on_unreadable
         self.max_pixels = max_pixels
         # The shorter side of the smallest crop is sqrt(0.75 * share) of the image's; twice leaves room.
-        self.around = math.ceil(2 * image_size / math.sqrt(crop_scale[0]))
+        height, width = sides("image_size", image_size)
+        self.around = max(math.ceil(2 * math.sqrt(height * width / crop_scale[0])), height, width)

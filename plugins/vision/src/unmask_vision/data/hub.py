@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from unmask.data import Findings, HubSource
+from unmask_vision.data.augment import Size
 from unmask_vision.data.hub_labels import read_labels
 from unmask_vision.data.module import ImageData
 
 
 class HubImagesData(ImageData):
-    """Images ``[channels, image_size, image_size]``, uint8, or float32 in [0, 1] when any is finer than 8 bits.
+    """Images ``[channels, height, width]``, uint8, or float32 in [0, 1] when any is finer than 8 bits.
 
     Args:
         name: a data set's name, a folder written by ``save_to_disk``, or anything else that
@@ -37,7 +38,7 @@ class HubImagesData(ImageData):
         self,
         name: str,
         config: str | None = None,
-        image_size: int = 224,
+        image_size: Size = 224,
         channels: int = 3,
         split: str = "train",
         val_split: str | None = None,

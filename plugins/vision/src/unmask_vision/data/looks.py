@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from unmask.data import NUM_NAMED, Report
+from unmask_vision.data.scale import Scale
 
 COARSE = "are finer than 8 bits, unlike those looked at before training, and are read at 8"
 """What findings say of images that cannot be as fine as their file, for all must be alike."""
@@ -17,8 +19,11 @@ NUM_LOOKED = 64
 """Images, spread evenly over many, whose values are looked at."""
 NUM_PIXELS = 2**16
 """Pixels of each that its mean and standard deviation are measured on, about."""
+One = TypeVar("One")
 SMALL = 1 / 16
 """Values that span less of [0, 1] look alike to a model: 12-bit numbers in 16 bits do."""
+SMALL_STD = 1 / 64
+"""So do those that deviate less from their mean, a few far ones aside."""
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Looks(Report):
         low: least value, pixels of 8 and 16 bits being in [0, 1].
         high: greatest value.
         fine: whether any of them is finer than 8 bits.
+        scale: of numbers, where it is other than by their type.
         moments: number of pixels, and sums of values and of their squares, per channel ``[3, C]`` float64.
 
     Further arguments are those of `Report`.
@@ -41,6 +47,7 @@ class Looks(Report):
     low: float = float("inf")
     high: float = float("-inf")
     fine: bool = False
+    scale: Scale | None = None
     moments: Tensor | None = None
 
     def see(self, image: Tensor) -> None:
@@ -63,6 +70,8 @@ class Looks(Report):
 
     def lines(self) -> Iterator[str]:
         yield from super().lines()
+        if self.scale is not None:
+            yield f"Numbers are scaled: {self.scale} become 0 and 1."
         if self.moments is None:
             return
         seen = f"The values of {self.num_images:,} image{'s' * (self.num_images != 1)}"
@@ -72,16 +81,29 @@ class Looks(Report):
         elif self.low == self.high:
             yield f"{seen} are all {self.low:.4g}: there is nothing to learn from."
         elif self.high - self.low < SMALL:
-            bits = f" ({self.low * 65535:,.0f} to {self.high * 65535:,.0f} as 16-bit numbers)" if self.fine else ""
+            bits = f" ({self.low * 65535:,.0f} to {self.high * 65535:,.0f} as 16-bit numbers)"
+            bits = bits if self.fine and self.scale is None else ""
             yield f"{seen} lie in {span}{bits}, so near together that all images look alike.{self._advice()}"
+        elif self._spread()[1].max() < SMALL_STD:
+            most = float(self._spread()[1].max())
+            yield (
+                f"{seen} lie in {span}, but deviate by {most:.2g} at most from the mean of their channel, so near "
+                f"together that all images look alike.{self._advice()}"
+            )
 
-    def _advice(self) -> str:
+    def _spread(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation per channel ``[C]``."""
         assert self.moments is not None
         count, total, squares = self.moments
         mean = total / count
-        std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        return mean, (squares / count - mean.square()).clamp(min=0).sqrt()
+
+    def _advice(self) -> str:
+        mean, std = self._spread()
         if not bool((std > 0).all()):
             return ""
+        if self.scale is None:
+            return " Scale them by what they are: `--data.scale percentiles`, or `range` or `mean-std`."
         mean_, std_ = (f"'[{', '.join(f'{number:.4g}' for number in each.tolist())}]'" for each in (mean, std))
         return (
             " Tell the tokenizer their mean and standard deviation: `--model.tokenizer unmask_vision.tokenizer."
@@ -90,7 +112,7 @@ class Looks(Report):
         )
 
 
-def spread(numbers: Sequence[int], most: int) -> list[int]:
+def spread(numbers: Sequence[One], most: int) -> list[One]:
     """At most ``most`` of them, spread evenly."""
     count = min(len(numbers), most)
     return [numbers[place * len(numbers) // count] for place in range(count)]

@@ -1,9 +1,9 @@
-"""Image data: images of any kind in, squares of one size out, whatever the source."""
+"""Image data: images of any kind in, images of one size out, whatever the source."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,35 +12,46 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unmask.api import at_least
+from unmask.api import at_least, track
 from unmask.data import NUM_NAMED, SEEN, UNREADABLE, Findings, Item, Sample, Source, SourceDataModule, Unreadable
-from unmask_vision.data.augment import CenterCrop, Transformed, augmentation, check_side
+from unmask_vision.data.augment import CenterCrop, Size, Transformed, augmentation, sides
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread
-from unmask_vision.data.reading import check_image, num_channels, read_image, to_float, to_uint8
+from unmask_vision.data.reading import Frame, check_image, num_channels, num_frames, read_image, to_float, to_uint8
+from unmask_vision.data.scale import KINDS, BandStats, Numbers, Scale, read_stats, scale_between, scale_of
 
 FULL_CHECK_BYTES = 64 * 2**20
 HEADER_CHECK_FILES = 50_000
+NUM_MEASURED = 256
+"""Images that a scale is measured on, where no file of measurements is given."""
 
 
 class ImageData(SourceDataModule):
-    """Images ``[channels, image_size, image_size]`` of a source whose items give files, their contents, or images.
+    """Images ``[channels, height, width]`` of a source whose items give files, their contents, or images.
 
     How kinds of files become channels and values is said in `unmask_vision.data.reading`. Images are uint8, or
-    float32 in [0, 1] when any of them is finer than 8 bits. Images that cannot be read are left out, and those that
-    are odd (values that are not finite, too near together, or outside [0, 1]; bits that cannot be read) are counted
-    and named once, before training. For that, files are decoded in full when they hold at most 64 MB together, else
-    the headers of the first 50,000 are read, and 64 of the images that are finer than 8 bits; of other sources, 64
-    images of each part. What shows up only later is warned about: an unreadable image is replaced by the next one, the
-    same in every run. What is held out and which labels count is said in `SourceDataModule`.
+    float32 in [0, 1] when any of them is finer than 8 bits or has a scale. Images that cannot be read are left out, and
+    those that are odd (values that are not finite, too near together, or outside [0, 1]; bits that cannot be read) are
+    counted and named once, before training. For that, files are decoded in full when they hold at most 64 MB together,
+    else the headers of the first 50,000 are read, and 64 of the images that are finer than 8 bits; of other sources,
+    64 images of each part. What shows up only later is warned about: an unreadable image is replaced by the next one,
+    the same in every run. What is held out and which labels count is said in `SourceDataModule`.
 
     Args:
         source: where the images come from.
-        image_size: side of the square images that the model sees, in pixels; None: images of one size, as they are.
+        image_size: of the images that the model sees, in pixels: the side of squares, or (height, width); None: images
+            of one size, as they are.
         channels: their number of channels, at least 1; None: as the first image has.
         augment: ``crop-flip`` (random resized crop, flip), ``none`` (centre crop), or a callable on samples, which
             must give images of one size.
         crop_scale: least and greatest share of the area that ``crop-flip`` crops, in (0, 1]. MAE's.
         flip: whether ``crop-flip`` mirrors half of the images left and right.
+        scale: how numbers become values in [0, 1]: by their ``type``, a ``range``, ``percentiles`` or ``mean-std`` of
+            each channel, as `unmask_vision.data.scale` says.
+        scale_range: of ``range``: the numbers that become 0 and 1, or such a pair for each channel.
+        stats: of ``percentiles`` and ``mean-std``: a file that ``unmask vision-stats`` has written; None: 256 images of
+            those to train on are measured.
+        nodata: the number that stands for no data, besides NaN and what a TIFF says itself; such places become 0.
+        frames: of animations and files of several pages: the ``first``, or ``all``, each as an image.
         val_ratio: share of images held out, in [0, 1), where the source knows no such part.
         batch_size: training images per device and step.
         num_workers: loading processes per device; None: by the number of images.
@@ -54,7 +65,7 @@ class ImageData(SourceDataModule):
     sample_name: ClassVar[str] = "images"
     item: ClassVar[str] = "image"
     item_name: ClassVar[str] = "single image"
-    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index")
+    keys: ClassVar[tuple[str, ...]] = ("image", "label", "index", "name")
     report: Looks
 
     on_unreadable: Literal["skip", "stop"] = "skip"
@@ -65,33 +76,99 @@ class ImageData(SourceDataModule):
     def __init__(
         self,
         source: Source,
-        image_size: int | None = 224,
+        image_size: Size | None = 224,
         channels: int | None = 3,
         augment: Literal["crop-flip", "none"] | Callable[[Sample], Sample] = "crop-flip",
         crop_scale: tuple[float, float] = (0.2, 1.0),
         flip: bool = True,
         val_ratio: float = 0.05,
+        scale: Literal["type", "range", "percentiles", "mean-std"] = "type",
+        scale_range: tuple[float, float] | list[tuple[float, float]] | None = None,
+        stats: str | None = None,
+        nodata: float | None = None,
+        frames: Literal["first", "all"] = "first",
         **shared: Any,
     ) -> None:
         if image_size is not None:
-            check_side("image_size", image_size)
+            sides("image_size", image_size)
         if channels is not None:
             at_least(1, channels=channels)
         augmented = augmentation(augment, image_size, crop_scale, flip)
         super().__init__(source=source, report=Looks("images"), val_ratio=val_ratio, augment=augmented, **shared)
+        if scale not in KINDS:
+            raise ValueError(f"`scale` must be one of {', '.join(map(repr, KINDS))}, but is {scale!r}.")
+        if (scale == "range") != (scale_range is not None):
+            raise ValueError(
+                f"`scale_range` must be given exactly where `scale` is 'range', but `scale` is {scale!r} and "
+                f"`scale_range` {scale_range}."
+            )
+        if stats is not None and scale not in ("percentiles", "mean-std"):
+            raise ValueError(f"`stats` must be left out where `scale` is {scale!r}; nearest: 'percentiles'.")
+        if frames not in ("first", "all"):
+            raise ValueError(f"`frames` must be 'first' or 'all', but is {frames!r}.")
         self.image_size = image_size
         self.channels = channels
+        self.scale = scale
+        self.stats = stats
+        self.frames = frames
+        self._images: list[Images] = []
+        self.numbers = Numbers(None if scale_range is None else scale_between(scale_range), nodata)
 
     @property
     def read(self) -> Callable[..., Tensor]:
         """Gives the image ``[channels, H, W]`` of what an item gives."""
         assert self.channels is not None  # known since the first image was read
-        return partial(read_image, channels=self.channels, max_pixels=self.max_pixels, around=self.around)
+        return partial(
+            read_image, channels=self.channels, max_pixels=self.max_pixels, around=self.around, numbers=self.numbers
+        )
+
+    def measure(self, items: Sequence[Item], most: int) -> dict[str, Any]:
+        """Measures of each channel, in the files' own units, as `BandStats` gives them; unreadable images are left out.
+
+        Args:
+            items: the images.
+            most: how many of them, spread evenly.
+
+        Raises:
+            ValueError: none can be read, or a channel is without any data.
+        """
+        chosen = spread(items, most)
+        found, numbers = BandStats(len(chosen)), self.numbers._replace(raw=True)
+        for item in track(chosen, "measuring images"):
+            try:
+                found.see(self.read(item.read(), numbers=numbers, around=None))
+            except (Unreadable, OSError):
+                continue
+        return found.result()
+
+    def settle(self, scale: Scale | None) -> None:
+        """Takes that scale from here on, such as the one that a model was trained with.
+
+        Raises:
+            ValueError: it is of another number of channels.
+        """
+        if scale is not None and self.channels is not None and len(scale.low) not in (1, self.channels):
+            raise ValueError(
+                f"`scale_range` must have one pair, or one for each of the {self.channels} channels, but has "
+                f"{len(scale.low)}."
+            )
+        self.numbers = self.numbers._replace(scale=scale)
+        self.report.scale = scale
+        self.report.fine |= scale is not None
+        for images in self._images:
+            images.read, images.fine = self.read, self.report.fine
 
     def collect(self, items: Iterable[Item]) -> Kept:
-        every = list(items)
+        every = list(items) if self.frames == "first" else list(_frames(items))
         if self.channels is None and every:
             self.channels = num_channels(every[0].read())
+        if self.numbers.scale is None and self.scale in ("percentiles", "mean-std"):
+            if self.stats is not None:
+                measured = read_stats(Path(self.stats).expanduser(), self.channels or 0, self.scale)
+            else:
+                measured = self.measure(every, NUM_MEASURED)
+            self.numbers = self.numbers._replace(scale=scale_of(self.scale, measured))
+        self.settle(self.numbers.scale)
         findings = self.report.findings
         files = {number: item.content for number, item in enumerate(every) if isinstance(item.content, Path)}
         others = [number for number in range(len(every)) if number not in files]
@@ -144,10 +221,21 @@ class ImageData(SourceDataModule):
     def samples(self, kept: Kept, chosen: list[int], labelled: bool, trained: bool) -> Dataset:
         items = [kept.items[place] for place in chosen]
         images = Images(items, labelled, self.read, self.report.fine, self.on_unreadable, kept.odd)
+        self._images.append(images)
         return images if trained or self.image_size is None else Transformed(images, CenterCrop(self.image_size))
 
     def alone(self, kept: Kept) -> None:
         self.report.findings.note(SEEN, kept.items[0].name)
+
+
+def _frames(items: Iterable[Item]) -> Iterator[Item]:
+    """Each frame or page of a file as an item of its own."""
+    for item in items:
+        count = num_frames(item.content) if isinstance(item.content, Path) else 1
+        if count == 1:
+            yield item
+        for number in range(count) if count > 1 else ():
+            yield item._replace(name=f"{item.name} [{number}]", content=Frame(item.content, number))
 
 
 class Kept(NamedTuple):
@@ -204,7 +292,7 @@ class Images(Dataset):
                 findings.note(COARSE)
             for what in findings.odd:
                 self._tell(place, f"{item.name} is one of the images that {what}.")
-            sample = {"image": to_float(image) if self.fine else to_uint8(image), **item.groups}
+            sample = {"image": to_float(image) if self.fine else to_uint8(image), "name": item.name, **item.groups}
             return sample | ({"label": _label(item.label)} if self.labelled else {})
         raise ValueError(f"None of the {len(self.items)} images can be read any more.")
 

@@ -1,15 +1,18 @@
 """Image files of any kind as tensors ``[C, H, W]``, uint8 or float32, with as many channels as asked for.
 
-- Values: uint8 as it is; uint16 / 65535; float as it is, by convention in [0, 1]; bool as 0 and 1.
-  Floats that are not finite become 0.
+- Values: uint8 as it is; other whole numbers by the range of their type, such as uint16 / 65535; float as it is, by
+  convention in [0, 1]; bool as 0 and 1. `unmask_vision.data.scale` says how else, and what stands for no data.
 - Channels: grey becomes RGB by repeating, RGB becomes grey by ITU-R 601 weights; palette, CMYK and
   YCbCr become RGB; an alpha channel is composited on white unless as many channels are asked for
   (2 or 4), in which case images without one are opaque. Any other number must match.
 - ``.npy``: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``; the last axis is taken for the channels when
   its length is the number asked for, or 1 or 3 when the first axis does not fit.
-- TIFF: channels in any order, or one page per channel.
+- TIFF: channels in any order, or one page per channel. Compressions that tifffile and PIL read only in part ask for
+  imagecodecs, which the extra ``tiff`` brings.
 - Colour of 16 bits is read in full from PNG and TIFF; kinds of files that can be read at 8 bits
   only, such as 16-bit JPEG 2000, are read so and noted.
+- Of several frames or pages the first is read, which is noted, or the one asked for. HEIC asks for pillow-heif, which
+  the extra ``heif`` brings.
 - Orientation tags of cameras are followed.
 
 What a file is, its first bytes say, not its ending.
@@ -29,12 +32,30 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from unmask.data import FILLED, Findings, Unreadable, fill_not_finite
-from unmask_vision.data.arrays import check_pixels, open_npy, read_tiff, tiff_header
+from unmask_vision.data.arrays import (
+    NEEDS_CODECS,
+    Bands,
+    channels_last,
+    check_pixels,
+    num_pages,
+    open_npy,
+    read_tiff,
+    tiff_header,
+)
 from unmask_vision.data.depth import bits_of, bits_of_jpeg, check_bands, is_readable_in_full, read_in_full
+from unmask_vision.data.scale import Numbers
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".npy")
+EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".npy"
+)  # fmt: skip
 CUT = "are read at 8 of their {} bits"
 """What findings say of images of a kind that cannot be read in full."""
+EMPTY = "have places without data, which became 0"
+"""What findings say of images with numbers that stand for no data."""
+SEVERAL = "have several frames or pages, of which the first is read"
+"""What findings say of animations and of files of several pages."""
+BY_TYPE = Numbers()
+NEEDS_HEIF = "HEIC needs the package pillow-heif: pip install 'unmask-vision[heif]'"
 
 _LUMA = (0.299, 0.587, 0.114)
 _NATURAL = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
@@ -46,6 +67,18 @@ _STRIP_PIXELS = 2**22
 
 Source = Path | BinaryIO
 """A file: its path, or its content."""
+
+
+class Frame(NamedTuple):
+    """One of the images of a file.
+
+    Args:
+        path: of the file.
+        number: of the frame or page, from 0.
+    """
+
+    path: Path
+    number: int
 
 
 class Header(NamedTuple):
@@ -63,52 +96,68 @@ class Header(NamedTuple):
 
 
 def read_image(
-    source: Source | Image.Image | Tensor,
+    source: Source | Frame | Image.Image | Tensor | np.ndarray,
     channels: int = 3,
     max_pixels: int = 200_000_000,
     around: int | None = None,
     findings: Findings | None = None,
     name: str | None = None,
+    numbers: Numbers = BY_TYPE,
 ) -> Tensor:
     """The image ``[channels, H, W]``.
 
     Args:
-        source: the file, or an image that is opened already: PIL's, or a tensor ``[C, H, W]``.
+        source: the file, or an image that is opened already: PIL's, an array as of a ``.npy``, or a tensor
+            ``[C, H, W]`` uint8 or in [0, 1].
         channels: number asked for.
         max_pixels: larger images are not decoded.
         around: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side stays at
             least this many pixels long; None: at full size.
         findings: is told of values that are not finite, and of bits that are lost.
         name: of the image, for ``findings``.
+        numbers: how the file's numbers are read.
 
     Raises:
-        Unreadable: the content is damaged, no image, too large, has other channels, or no finite value.
+        Unreadable: the content is damaged, no image, too large, has other channels, no finite value or no data.
     """
     findings = Findings() if findings is None else findings
+    pixels = _Pixels(channels, findings, name, numbers)
     if isinstance(source, Tensor):
-        return _match(source, channels, alpha=False)
+        plain = numbers == BY_TYPE
+        return _match(source, channels, alpha=False) if plain else pixels.of(source.permute(1, 2, 0).numpy())
     if isinstance(source, Image.Image):
-        return from_pil(source, channels, findings, name)
+        return from_pil(source, channels, findings, name, numbers)
+    if isinstance(source, np.ndarray):
+        return pixels.of(channels_last(source, channels, max_pixels))
+    frame = source.number if isinstance(source, Frame) else None
+    source = source.path if isinstance(source, Frame) else source
     with _plainly(source):
         head = _head(source)
         kind = _kind(head)
+        codec = None
         if kind == "npy":
-            array = open_npy(source, channels, max_pixels)
-            return _in_strips(lambda rows: array[rows], array.shape[:2], channels, False, findings, name)
-        if kind == "tiff" and (bands := read_tiff(source, channels, max_pixels)) is not None:
-            array, alpha = bands
-            return _in_strips(lambda rows: array[rows], array.shape[:2], channels, alpha, findings, name)
-        with _open(source) as image:
+            return pixels.of(open_npy(source, channels, max_pixels))
+        if kind == "tiff":
+            bands = read_tiff(source, channels, max_pixels, frame)
+            if isinstance(bands, Bands):
+                findings.note(SEVERAL, name, int(bands.num_left > 0))
+                return pixels.of(bands.array, bands.alpha, bands.nodata)
+            codec = bands.codec
+        with _open(source, codec) as image:
+            if frame is not None:
+                image.seek(frame)
+            elif getattr(image, "is_animated", False):
+                findings.note(SEVERAL, name)
             if around is not None:
                 image.draft(None, (around, around))
             check_pixels(*image.size, max_pixels)
             check_bands(image)
             bits = bits_of(image, head)
             if bits > 8 and is_readable_in_full(image):
-                array, alpha = read_in_full(image, source)
-                return _in_strips(lambda rows: array[rows], array.shape[:2], channels, alpha, findings, name)
+                return pixels.of(*read_in_full(image, source))
+            _check_cut(image, bits)
             findings.note(CUT.format(bits), name, int(bits > 8))
-            return from_pil(image, channels, findings, name)
+            return from_pil(image, channels, findings, name, numbers)
 
 
 def check_image(
@@ -129,7 +178,9 @@ def check_image(
         if kind == "npy":
             array = open_npy(source, channels, max_pixels)
             return Header(array.shape[0], array.shape[1], array.dtype != np.uint8)
-        if kind == "tiff" and (header := tiff_header(source, max_pixels)) is not None:
+        if kind == "tiff" and (header := tiff_header(source, channels, max_pixels)) is not None:
+            if findings is not None:
+                findings.note(SEVERAL, name, int(header.num_left > 0))
             return Header(*header.shape, header.dtype != np.uint8)
         with _open(source) as image:
             if image.format != "JPEG":
@@ -137,9 +188,31 @@ def check_image(
             check_bands(image)
             bits = bits_of(image, head)
             whole = bits > 8 and is_readable_in_full(image)
+            if not whole:
+                _check_cut(image, bits)
             if findings is not None:
                 findings.note(CUT.format(bits), name, int(bits > 8 and not whole))
+                findings.note(SEVERAL, name, int(getattr(image, "is_animated", False)))
             return Header(image.height, image.width, whole or image.mode.startswith(("I", "F")))
+
+
+def num_frames(source: Source) -> int:
+    """Frames or pages of a file; 1 where it cannot be read.
+
+    Args:
+        source: the file.
+    """
+    try:
+        with _plainly(source):
+            kind = _kind(_head(source))
+            if kind == "tiff":
+                return num_pages(source)
+            if kind == "npy":
+                return 1
+            with _open(source) as image:
+                return getattr(image, "n_frames", 1)
+    except (Unreadable, OSError):
+        return 1
 
 
 def num_channels(image: Any) -> int:
@@ -156,7 +229,11 @@ def num_channels(image: Any) -> int:
 
 
 def from_pil(
-    image: Image.Image, channels: int = 3, findings: Findings | None = None, name: str | None = None
+    image: Image.Image,
+    channels: int = 3,
+    findings: Findings | None = None,
+    name: str | None = None,
+    numbers: Numbers = BY_TYPE,
 ) -> Tensor:
     """A PIL image as ``[channels, H, W]``, by the rules above.
 
@@ -177,12 +254,12 @@ def from_pil(
         values = np.array(part if part.mode == mode else part.convert(mode))
         if mode.startswith("I"):  # "I" holds 16-bit files in 32 bits
             if values.min() < 0 or values.max() > 65535:
-                raise Unreadable("32-bit integers; 8 bits, 16 bits and floats are known")
+                raise Unreadable("whole numbers of 32 bits in a kind of file that is not read in full")
             values = values.astype(np.uint16)
         return values[..., None] if values.ndim == 2 else values  # [rows, W, C]
 
-    findings = Findings() if findings is None else findings
-    return _in_strips(strip, (image.height, image.width), channels, mode in ("LA", "RGBA"), findings, name)
+    pixels = _Pixels(channels, Findings() if findings is None else findings, name, numbers)
+    return pixels.in_strips(strip, (image.height, image.width), mode in ("LA", "RGBA"))
 
 
 def to_float(image: Tensor) -> Tensor:
@@ -229,47 +306,130 @@ def _kind(head: bytes) -> str:
     return "tiff" if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else "other"
 
 
+def _check_cut(image: Image.Image, bits: int) -> None:
+    """A TIFF is read in full or not at all: imagecodecs can what PIL cannot."""
+    if bits > 8 and image.format == "TIFF":
+        raise Unreadable(f"a TIFF of {bits} bits that {NEEDS_CODECS}")
+
+
 @contextmanager
-def _open(source: Source) -> Iterator[Image.Image]:
+def _open(source: Source, codec: str | None = None) -> Iterator[Image.Image]:
+    """PIL's image; ``codec`` is a compression that it may not know."""
     # PIL's own limit warns of large photographs at half of ours; `max_pixels` stands in for it.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if _is_heic(source):
+                _register_heif()
             with Image.open(source) as image:
                 yield image
+    except Unreadable:
+        raise
+    except Exception as error:  # whatever libtiff says
+        if codec is None:
+            raise
+        raise Unreadable(f"a TIFF compressed by {codec}, which {NEEDS_CODECS}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _in_strips(
-    strip: Callable[[slice], np.ndarray],
-    size: tuple[int, ...],
-    channels: int,
-    alpha: bool,
-    findings: Findings,
-    name: str | None,
-) -> Tensor:
-    """``[channels, H, W]`` from strips of rows ``[rows, W, C]``; ``alpha``: their last channel is one."""
-    height, width = size
-    step = max(_STRIP_PIXELS // width, 1)
-    whole: Tensor | None = None
-    num_filled = num_values = 0
-    for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
-        values, filled = fill_not_finite(strip(rows))
-        num_filled, num_values = num_filled + filled, num_values + values.size
-        part = _match(_to_tensor(values), channels, alpha)
-        if step >= height:
-            whole = part
+def _is_heic(source: Source) -> bool:
+    head = _head(source)[:64]
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def _register_heif() -> None:
+    """Lets PIL read HEIC."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise Unreadable(NEEDS_HEIF) from error
+    register_heif_opener()
+
+
+class _Pixels(NamedTuple):
+    """Makes the tensor ``[channels, H, W]`` of the numbers of an image, whole or by strips of rows."""
+
+    channels: int
+    findings: Findings
+    name: str | None
+    numbers: Numbers
+
+    def of(self, array: np.ndarray, alpha: bool = False, nodata: float | None = None) -> Tensor:
+        """Of ``[H, W, C]``.
+
+        Args:
+            array: the numbers.
+            alpha: whether the last channel is one.
+            nodata: what stands for no data, as the file says.
+        """
+        return self.in_strips(lambda rows: array[rows], array.shape[:2], alpha, nodata)
+
+    def in_strips(
+        self,
+        strip: Callable[[slice], np.ndarray],
+        size: tuple[int, ...],
+        alpha: bool = False,
+        nodata: float | None = None,
+    ) -> Tensor:
+        """Of strips of rows ``[rows, W, C]``, as `of` takes the whole."""
+        height, width = size
+        step = max(_STRIP_PIXELS // width, 1)
+        whole: Tensor | None = None
+        num_filled = num_empty = num_values = 0
+        for top in range(0, height, step):
+            rows = slice(top, min(top + step, height))
+            values = strip(rows)
+            empty = _empty(values, [float(one) for one in (self.numbers.nodata, nodata) if one is not None])
+            num_empty += 0 if empty is None else int(empty.sum())
+            values, filled = fill_not_finite(unfilled := values)
+            num_filled, num_values = num_filled + filled, num_values + values.size
+            if filled and (self.numbers.scale is not None or self.numbers.raw):  # 0 is a number like any other there
+                empty = ~np.isfinite(unfilled) if empty is None else empty | ~np.isfinite(unfilled)
+            part = self._scaled(values, alpha, empty)
+            if step >= height:
+                whole = part
+            else:
+                whole = part.new_empty(self.channels, height, width) if whole is None else whole
+                whole[:, rows] = part
+        assert whole is not None
+        if num_filled == num_values:
+            raise Unreadable("none of its values is finite")
+        if num_empty + num_filled == num_values:
+            raise Unreadable("it has no data")
+        self.findings.note(FILLED, self.name, int(num_filled > 0))
+        self.findings.note(EMPTY, self.name, int(num_empty > 0))
+        return whole
+
+    def _scaled(self, values: np.ndarray, alpha: bool, empty: np.ndarray | None) -> Tensor:
+        """``[rows, W, C]`` as ``[channels, rows, W]``; ``empty`` are places without data."""
+        scale, _, raw = self.numbers
+        if scale is None and not raw:
+            image = _match(_to_tensor(values), self.channels, alpha)
         else:
-            whole = part.new_empty(channels, height, width) if whole is None else whole
-            whole[:, rows] = part
-    assert whole is not None
-    if num_filled == num_values:
-        raise Unreadable("none of its values is finite")
-    findings.note(FILLED, name, int(num_filled > 0))
-    return whole
+            whole = 1 if values.dtype.kind in "fb" else np.iinfo(values.dtype).max
+            numbers = np.ascontiguousarray(np.moveaxis(values, -1, 0)).astype(np.float32)
+            image = _match(torch.from_numpy(numbers), self.channels, alpha, whole)
+            image = image if raw or scale is None else scale(image)
+        if empty is None:
+            return image
+        gone = torch.from_numpy(np.ascontiguousarray(np.moveaxis(empty, -1, 0)))
+        gone = gone if len(gone) == len(image) else gone.any(0, keepdim=True).expand(len(image), -1, -1)
+        return image.masked_fill(gone, float("nan") if raw else 0)
+
+
+def _empty(values: np.ndarray, nodata: list[float]) -> np.ndarray | None:
+    """Where ``values`` equal one of those numbers, as their type has them; None: nowhere."""
+    empty: np.ndarray | None = None
+    for one in nodata:
+        if np.isnan(one) or (values.dtype.kind not in "f" and not one.is_integer()):
+            continue  # NaN is looked for anyway
+        if values.dtype.kind in "iu" and not np.iinfo(values.dtype).min <= one <= np.iinfo(values.dtype).max:
+            continue
+        found = values == np.asarray(one).astype(values.dtype)
+        empty = found if empty is None else empty | found
+    return empty if empty is not None and empty.any() else None
 
 
 def _to_tensor(array: np.ndarray) -> Tensor:
@@ -277,17 +437,23 @@ def _to_tensor(array: np.ndarray) -> Tensor:
     array = np.require(np.moveaxis(array, -1, 0), requirements=["C", "W"])
     if array.dtype == np.uint8:
         return torch.from_numpy(array)
-    scale = 65535 if array.dtype == np.uint16 else 1
-    return torch.from_numpy(array.astype(np.float32)).div_(scale)
+    if array.dtype.kind not in "iu":
+        return torch.from_numpy(array.astype(np.float32))
+    ends = np.iinfo(array.dtype)
+    wide = torch.from_numpy(array.astype(np.float32 if array.itemsize <= 2 else np.float64))
+    return wide.sub_(int(ends.min)).div_(int(ends.max) - int(ends.min)).float()
 
 
-def _match(image: Tensor, channels: int, alpha: bool) -> Tensor:
-    """``image`` ``[C, H, W]`` with ``channels`` channels; ``alpha``: the last of its own is one."""
+def _match(image: Tensor, channels: int, alpha: bool, opaque: float | None = None) -> Tensor:
+    """``image`` ``[C, H, W]`` with ``channels`` channels; ``alpha``: the last of its own is one, whose greatest value
+    is ``opaque``; None: that of its type."""
     if len(image) == channels:
         return image
-    found, opaque = len(image), 255 if image.dtype == torch.uint8 else 1
+    found = len(image)
+    if opaque is None:
+        opaque = 255 if image.dtype == torch.uint8 else 1
     if alpha:
-        share = to_float(image[-1:])
+        share = image[-1:].float() / opaque
         colour = image[:-1].float() * share + opaque * (1 - share)
         image = colour if image.is_floating_point() else colour.round().to(torch.uint8)
     if len(image) == 1 and channels in (3, 4):

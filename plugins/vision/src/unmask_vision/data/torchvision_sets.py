@@ -22,6 +22,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from unmask.api import nearest, track
 from unmask.data import Findings, Found, Item, Sample, Source, find_files
+from unmask_vision.data.augment import Size
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.reading import check_image
 
@@ -57,7 +58,7 @@ class TorchvisionData(ImageData):
         name: str,
         root: str,
         download: bool = False,
-        image_size: int | None = None,
+        image_size: Size | None = None,
         channels: int | None = None,
         split: str = "train",
         val_split: str = "test",

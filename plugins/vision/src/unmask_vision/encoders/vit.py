@@ -18,6 +18,7 @@ from unmask import Encoder, Grid, Latent, Mask, Places, Tokens
 from unmask.api import nearest
 from unmask.nn import plain_is_quicker, sincos
 from unmask_vision.encoders.patches import embed_patches, init_like_mae, replace_hidden
+from unmask_vision.encoders.positions import bias_of, grid_of, refit, resample_table, rotary_of
 
 
 class ViTEncoder(Encoder):
@@ -27,10 +28,13 @@ class ViTEncoder(Encoder):
     cost remains. ``vit.state_dict()`` loads strictly into the timm model of the same name and options
     (``num_classes=0``).
 
+    Tokens of another grid than the one that positions were made for are taken too, as those of larger images: tables of
+    positions are resampled to it, as `unmask_vision.encoders.positions` says.
+
     Args:
         name: timm model name, ``vit_*``; those with a convolutional stem (``vit_*_r50_*``) are
             refused, since each of their tokens sees its neighbours' pixels.
-        image_size: side of the square images in pixels, or (height, width); None: the model's own.
+        image_size: of the images in pixels: the side of squares, or (height, width); None: the model's own.
         patch_size: side of a patch in pixels; None: the model's own.
         channels: colour channels of the images.
         positions: ``timm``: the model's own (learned, rotary or relative); ``sincos``: fixed 2-D
@@ -43,7 +47,8 @@ class ViTEncoder(Encoder):
 
     Raises:
         ValueError: a name that timm does not have, a convolutional stem, ``sincos`` for a model
-            without a position table, or tokens of a grid or patch size other than the model's.
+            without a position table, tokens of another patch size, or of another grid where each block has positions
+            of its own.
     """
 
     def __init__(
@@ -90,11 +95,10 @@ class ViTEncoder(Encoder):
             nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
-        if not isinstance(tokens.layout, Grid) or tokens.layout.shape != self.grid:
-            raise ValueError(f"The tokens must lie on the encoder's {Grid(self.grid)}, but lie on {tokens.layout}.")
+        grid = grid_of(tokens)
         vit: Any = self.vit
         seen = None if mask is None else mask.seen
-        prefix_position, positions = self._positions()  # [1, P, D], [1, N, D]
+        prefix_position, positions = self._positions(grid)  # [1, P, D], [1, N, D]
 
         # Embed what is shown, and only that.
         values = tokens.values if seen is None else seen.gather(tokens.values)
@@ -108,19 +112,25 @@ class ViTEncoder(Encoder):
         if prefix:
             x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
-        x = self._blocks(x, seen, layer)
+        x = self._blocks(x, grid, seen, layer)
         num_prefix = x.shape[1] - values.shape[1]
         return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None)
 
-    def _positions(self) -> tuple[Tensor | float, Tensor | float]:
+    def refit(self, name: str, tensor: Tensor) -> Tensor | None:
+        return refit(name, tensor, self.state_dict()[name], self.grid)
+
+    def _positions(self, grid: tuple[int, int]) -> tuple[Tensor | float, Tensor | float]:
         """Position codes of the prefix tokens and of the grid; zeros where the model adds none."""
         table = getattr(self.vit, "pos_embed", None)
         if table is None:
             return 0.0, 0.0
-        num_places = self.grid[0] * self.grid[1]
+        num_prefix = table.shape[1] - self.grid[0] * self.grid[1]
+        if grid != self.grid:
+            table = resample_table(table, self.grid, grid, num_prefix)
+        num_places = grid[0] * grid[1]
         return (table[:, :-num_places] if table.shape[1] > num_places else 0.0), table[:, -num_places:]
 
-    def _blocks(self, x: Tensor, seen: Places | None, layer: int | None) -> Tensor:
+    def _blocks(self, x: Tensor, grid: tuple[int, int], seen: Places | None, layer: int | None) -> Tensor:
         """timm's blocks, given the positions that attention needs for the places seen."""
         vit: Any = self.vit
         num_prefix = vit.num_prefix_tokens
@@ -133,7 +143,12 @@ class ViTEncoder(Encoder):
             module.fused_attn = not plain
 
         if isinstance(self.vit, VisionTransformerRelPos):
-            bias = vit.shared_rel_pos.get_bias() if vit.shared_rel_pos is not None else None  # [1, H, N, N]
+            bias = bias_of(vit.shared_rel_pos, grid) if vit.shared_rel_pos is not None else None  # [1, H, N, N]
+            if bias is None and grid != self.grid:
+                raise ValueError(
+                    f"The tokens must lie on the encoder's {Grid(self.grid)}, for each of its blocks has positions of "
+                    f"its own, but lie on {Grid(grid)}; `unmask import --resize_positions` makes a model for them."
+                )
             if seen is not None:
                 if bias is None:
                     raise ValueError(
@@ -146,7 +161,7 @@ class ViTEncoder(Encoder):
                 x = block(x, shared_rel_pos=bias)
         elif isinstance(self.vit, Eva):
             x = vit.norm_pre(x)
-            rope = vit.rope.get_embed(self.grid) if vit.rope is not None else None
+            rope = rotary_of(vit.rope, grid) if vit.rope is not None else None
             for number, block in enumerate(vit.blocks[: self.depth(layer)]):
                 turn = rope[number] if rope is not None and vit.rope_mixed else rope  # [(H,) N, R]
                 if turn is not None and seen is not None:

@@ -84,6 +84,12 @@ def pretraining_peer(model: MaskedModel) -> Peer | str:
     if isinstance(alone, str):
         return alone
     predictor: Any = model.predictor
+    rows, columns = cast(Any, model.encoder).grid
+    if rows != columns:
+        return (
+            f"transformers' pretraining models take square images only, but these lie on {rows} x {columns} patches; "
+            "nearest: `vision.transformers`, the encoder alone"
+        )
     if model.embedder.encoder is not model.encoder:
         return f"transformers has no pretraining model like {type(model).__name__}; nearest: `vision.transformers`"
     if alone.name == "ViTModel" and isinstance(predictor, TransformerPredictor):

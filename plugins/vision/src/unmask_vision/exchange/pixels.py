@@ -1,13 +1,11 @@
-"""What layouts of images share: pixels to compare codes on, position tables of another grid, means and deviations."""
+"""What layouts of images share: pixels to compare codes on, means and deviations."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from unmask import MaskedModel
@@ -32,31 +30,6 @@ def codes(model: MaskedModel, images: Tensor) -> Tensor:
     """The embedder's, prefix tokens first: ``[B, P + N, D]``."""
     latent = model.embed({"image": images})
     return latent.values if latent.prefix is None else torch.cat([latent.prefix, latent.values], dim=1)
-
-
-def resample_positions(name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
-    """timm's resampling (bicubic, antialiased) of a ViT's position table to the encoder's grid.
-
-    Args:
-        name: in ``model.state_dict()``; other names are no position table.
-        tensor: the table ``[1, P + n, D]``, of a square grid of n places.
-        model: whose encoder's table is wanted.
-
-    Returns:
-        ``[1, P + N, D]``; None: it is no table, or not of this width or of a square grid.
-    """
-    if name != "encoder.vit.pos_embed":
-        return None
-    encoder: Any = model.encoder
-    own = encoder.vit.pos_embed
-    num_prefix = own.shape[1] - encoder.grid[0] * encoder.grid[1]
-    old = tensor.shape[1] - num_prefix if tensor.ndim == 3 else 0
-    if old < 1 or tensor.shape[-1] != own.shape[-1] or math.isqrt(old) ** 2 != old:
-        return None
-    side = math.isqrt(old)
-    return resample_abs_pos_embed(
-        tensor, list(encoder.grid), old_size=[side, side], num_prefix_tokens=num_prefix, verbose=False
-    )
 
 
 def preprocessing(model: MaskedModel) -> tuple[list[float], list[float]]:

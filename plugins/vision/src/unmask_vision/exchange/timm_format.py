@@ -15,7 +15,7 @@ from torch import Tensor
 from unmask import MaskedModel
 from unmask.api import Export, Format, State
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
-from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images, resample_positions
+from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images
 from unmask_vision.tokenizer import PatchTokenizer
 
 SIZES = ("img_size", "patch_size", "embed_dim", "depth", "depths", "num_heads", "window_size")
@@ -83,9 +83,6 @@ class Timm(Format):
 
     def unheld(self, model: MaskedModel) -> set[str]:
         return {"mask_token"}
-
-    def resize(self, name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
-        return resample_positions(name, tensor, model)
 
     def check(self, source: Path, model: MaskedModel) -> list[str]:
         try:

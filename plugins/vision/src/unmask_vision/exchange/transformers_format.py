@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from unmask import MaskedModel
 from unmask.api import Export, Format, State
@@ -26,7 +25,7 @@ from unmask_vision.exchange.names import (
     pretraining_map,
 )
 from unmask_vision.exchange.peers import Peer, encoder_peer, pretraining_peer
-from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images, resample_positions
+from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images
 
 TOLERANCE = 1e-4
 """Largest difference from our codes, over the largest of them; seen are some 1e-6 in float32."""
@@ -104,9 +103,6 @@ class _Folder(Format):
         found = backwards(own, self.map(model), weights)
         found.pop(DECODER_POSITIONS, None)  # fixed, and the same
         return found
-
-    def resize(self, name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
-        return resample_positions(name, tensor, model)
 
     def check(self, source: Path, model: MaskedModel) -> list[str]:
         peer = self.peer(model)

@@ -40,7 +40,7 @@ class IJEPA(Method):
 
     Args:
         size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; None: ``base``.
-        image_size: side of the square images in pixels; None: 224.
+        image_size: of the images in pixels: the side of squares, or (height, width); None: 224.
         patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
         channels: colour channels of the images.
         mask: one context and four target blocks (section 3 and appendix A.1).
@@ -61,7 +61,7 @@ class IJEPA(Method):
     """
 
     size: Literal["tiny", "small", "base", "large", "huge"] | None = None
-    image_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
     patch_size: int | None = None
     channels: int = 3
     mask: MaskSampler = MultiBlockMask()

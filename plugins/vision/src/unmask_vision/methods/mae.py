@@ -30,7 +30,7 @@ class MAE(Method):
 
     Args:
         size: ``tiny``, ``small``, ``base``, ``large`` or ``huge``; None: ``base``.
-        image_size: side of the square images in pixels; None: 224.
+        image_size: of the images in pixels: the side of squares, or (height, width); None: 224.
         patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
         channels: colour channels of the images.
         mask: 75% of the patches at random (section 3 and figure 5).
@@ -47,7 +47,7 @@ class MAE(Method):
     """
 
     size: Literal["tiny", "small", "base", "large", "huge"] | None = None
-    image_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
     patch_size: int | None = None
     channels: int = 3
     mask: MaskSampler = RandomMask(ratio=0.75)

@@ -35,7 +35,8 @@ class SimMIM(Method):
         backbone: ``vit``: timm's ViT-B without position table, one relative position bias shared by
             all blocks (section 4.1.1), biased queries and keys and branches scaled by 0.1 at first, as in
             the released code; ``swinv2``: timm's SwinV2-B.
-        image_size: side of the square images in pixels; None: 224 for ``vit``, 256 for ``swinv2``.
+        image_size: of the images in pixels: the side of squares, or (height, width); None: 224 for ``vit``, 256
+            for ``swinv2``.
         patch_size: side of a patch in pixels; None: 16 for ``vit``, 4 for ``swinv2``.
         channels: colour channels of the images.
         mask: None: 60% of 32-pixel units at random, rounded up (section 4.1.2, table 1).
@@ -57,7 +58,7 @@ class SimMIM(Method):
     """
 
     backbone: Literal["vit", "swinv2"] = "vit"
-    image_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
     patch_size: int | None = None
     channels: int = 3
     mask: MaskSampler = MADE
