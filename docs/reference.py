@@ -45,7 +45,7 @@ CORE = {
         "may add.",
         ["unmask.plugins.registry", "unmask.plugins.api_version", "unmask.support.errors", "unmask.agreements",
          "unmask.tools.features.spread", "unmask.runs.first_stage",
-         "unmask.tools.exchange.format"],
+         "unmask.tools.exchange.format", "unmask.tools.exchange.release"],
     ),
 }  # fmt: skip
 """Page, title, introduction and modules."""

@@ -357,3 +357,12 @@ def test_it_works_from_python_as_well(toys):
     assert imported.predictor is None
     with pytest.raises(UserError):
         import_weights(Path("nothing.pth"))
+
+
+def test_an_optimisers_tensors_are_no_unknown_weights(toys, capsys):
+    state = torch.load("toy/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    torch.save(state | {"optimizer.0.exp_avg": torch.ones(2), "opt.x": torch.ones(2)}, "bare.pth")
+    assert main(["import", "bare.pth", "--config", "toy.yaml", "--out", "imported"]) == 0
+    said = capsys.readouterr().out
+    assert "unknown" not in said
+    assert "Left alone, under other names: 2 tensors (in `optimizer`, `opt`)." in said

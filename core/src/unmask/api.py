@@ -70,6 +70,7 @@ _HOMES = {
     "tools.exchange.importing": "import_weights",
     "tools.exchange.onnx": "ONNX",
     "tools.exchange.pipeline": "Program",
+    "tools.exchange.release": "Map Release backwards",
     "tools.exchange.torch_export": "TorchExport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -91,6 +92,7 @@ __all__ = [
     "IGNORED",
     "INTERRUPTED",
     "MISTAKE",
+    "Map",
     "Measure",
     "ONNX",
     "PRETRAINED",
@@ -98,6 +100,7 @@ __all__ = [
     "Protocol",
     "RAW",
     "RECIPES",
+    "Release",
     "Results",
     "Row",
     "STATISTICS",
@@ -111,6 +114,7 @@ __all__ = [
     "Watch",
     "are_measured",
     "at_least",
+    "backwards",
     "batches",
     "build",
     "build_data",
@@ -177,6 +181,7 @@ if TYPE_CHECKING:
     from unmask.tools.exchange.importing import import_weights
     from unmask.tools.exchange.onnx import ONNX
     from unmask.tools.exchange.pipeline import Program
+    from unmask.tools.exchange.release import Map, Release, backwards
     from unmask.tools.exchange.torch_export import TorchExport
     from unmask.tools.features.labels import CLASSIFICATION, IGNORED, Task, are_measured, real_tokens
     from unmask.tools.features.samples import batches, split_of

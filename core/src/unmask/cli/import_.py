@@ -50,8 +50,6 @@ def _lines(imported: Imported) -> list[str]:
     """What matched, what did not, and what to do next."""
     under = f" under `{imported.prefix}.`" if imported.prefix else ""
     lines = [f"Read as `{imported.format}`{under}.", *_of("encoder", imported.encoder)]
-    if imported.encoder.unheld:
-        lines.append(f"  no place in this layout, left as initialised: {_some(imported.encoder.unheld)}")
     if imported.predictor is None:
         lines.append("Predictor: none in these weights, left as initialised.")
     else:
@@ -73,7 +71,10 @@ def _lines(imported: Imported) -> list[str]:
 
 def _of(part: str, report: Match) -> list[str]:
     kept = "; what did not match is as initialised" if report.missing or report.mismatched else ""
-    return [f"{part.capitalize()}: {report.summary}{kept}."] + [f"  {line}" for line in report.differences(SHOWN)]
+    lines = [f"{part.capitalize()}: {report.summary}{kept}.", *(f"  {line}" for line in report.differences(SHOWN))]
+    if report.unheld:
+        lines.append(f"  no place in this layout, left as initialised: {_some(report.unheld)}")
+    return lines
 
 
 def _some(names: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def _built(files: Mapping[str, Path]) -> dict[str, Any]:
         with registered_names(Parser.failures):
             config = parser.parse_object(parts)
             if len(set(files.values())) == 1:  # a trained model is not fitted to other data
-                agreements.settle(config.get("model"), config.get("data"))
+                agreements.fill(config.get("model"), config.get("data"))
             built: dict[str, Any] = parser.instantiate(config)
     except argparse.ArgumentError as error:
         named = " and ".join(f"`{file}`" for file in dict.fromkeys(files.values()))

@@ -57,13 +57,21 @@ class Block(nn.Module):
         mlp_ratio: hidden width of the MLP over ``width``.
         drop_path_ratio: chance that a sample skips each of the two branches (stochastic depth,
             Huang et al. 2016), in [0, 1).
+        norm_eps: added to the variances in the norms.
     """
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float = 4.0, drop_path_ratio: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path_ratio: float = 0.0,
+        norm_eps: float = 1e-6,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, num_heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.drop_path_ratio = drop_path_ratio
 
@@ -90,15 +98,22 @@ class Transformer(nn.Module):
         num_heads: attention heads; must divide ``width``.
         mlp_ratio: hidden width of the MLPs over ``width``.
         drop_path_ratio: stochastic depth of the last block; it grows linearly from 0 at the first.
+        norm_eps: added to the variances in all norms. ViT and MAE: 1e-6.
     """
 
     def __init__(
-        self, width: int, depth: int, num_heads: int, mlp_ratio: float = 4.0, drop_path_ratio: float = 0.0
+        self,
+        width: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path_ratio: float = 0.0,
+        norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
         ratios = torch.linspace(0, drop_path_ratio, depth).tolist()
-        self.blocks = nn.ModuleList(Block(width, num_heads, mlp_ratio, ratio) for ratio in ratios)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.ModuleList(Block(width, num_heads, mlp_ratio, ratio, norm_eps) for ratio in ratios)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.apply(xavier)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:

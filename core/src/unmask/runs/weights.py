@@ -19,11 +19,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unmask.runs.folders import the_one_before
+from unmask.runs.inert import known, settings, stand_in
 from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.training.compiled import plain_names
 
 State = dict[str, Tensor]
+
+_ASKED = re.compile(r"GLOBAL `?([\w.]+)")
+"""In torch's message: the class or function that it does not allow."""
 
 IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What a folder may hold its weights in, the first found counts."""
@@ -37,11 +41,13 @@ class Weights:
         file: where it was read.
         tensors: by dotted name, on the CPU.
         metadata: texts that a safetensors file carries.
+        settings: numbers and texts that a checkpoint of torch holds beside its tensors, by dotted name.
     """
 
     file: Path
     tensors: State
     metadata: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def read_weights(path: Path) -> Weights:
@@ -57,14 +63,17 @@ def read_weights(path: Path) -> Weights:
     check_file(path)
     if is_safetensors(path):
         return _read_safetensors(path)
-    tensors = plain_names(dict(_flat("", read_torch(path))))
+    content = read_torch(path)
+    tensors = plain_names(dict(_flat("", content)))
     if not tensors:
         raise UserError(f"`{path}` holds no tensors.")
-    return Weights(path, tensors)
+    return Weights(path, tensors, settings=settings(content))
 
 
 def read_torch(path: Path) -> Any:
-    """What `torch.save` wrote, as long as it is tensors, numbers, text, and lists and dicts of them.
+    """What `torch.save` wrote, as long as it is tensors, numbers, text, lists and dicts of them, and settings.
+
+    Settings are an ``argparse.Namespace`` and what else `unmask.runs.inert` lists; none of their code is run.
 
     The checksum of each record is compared first: torch itself skips them. That takes a second per 500 MB.
 
@@ -83,7 +92,7 @@ def read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():  # torch warns of files that it is about to refuse
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+            return _load(path)
     except Exception as error:  # a broken file may fail in any way
         raise UserError(f"`{path}` {_reason(path, str(error))}.") from error
 
@@ -157,6 +166,21 @@ def _read_safetensors(path: Path) -> Weights:
         raise UserError(f"`{path}` {told}: {' '.join(str(error).split())}.") from error
 
 
+def _load(path: Path) -> Any:
+    """The file's content, with a stand-in for each class that it names and that has one."""
+    allowed = known()
+    while True:
+        try:
+            with torch.serialization.safe_globals(allowed):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+        except Exception as error:
+            asked = _ASKED.search(str(error))
+            found = stand_in(asked[1]) if asked else None
+            if found is None or found in allowed:
+                raise
+            allowed.append(found)
+
+
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield prefix, value
@@ -169,7 +193,7 @@ def _reason(path: Path, message: str) -> str:
     """Why torch did not read a file, in words of ours: its own are about its options."""
     with path.open("rb") as file:
         begins = file.read(6)
-    if asked := re.search(r"GLOBAL `?([\w.]+)", message):
+    if asked := _ASKED.search(message):
         return f"is refused, none of its code was run: it asks for `{asked[1]}`, but may hold tensors, numbers and text"
     if begins == b"\x93NUMPY":
         return "is an array of NumPy, not a file of weights"

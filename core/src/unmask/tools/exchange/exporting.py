@@ -55,6 +55,9 @@ def export(
         ValueError: what was written is not the encoder; nothing is put in place then.
     """
     made = find_format(name)
+    if not made.writes:
+        fit = quoted(fitting(trained.model))
+        raise UserError(f"`--format` must be one that is written, but `{name}` is only read; there are: {fit}.")
     refusal = made.refusal(trained.model)
     if refusal:
         raise UserError(refusal)
@@ -78,7 +81,7 @@ def export(
 
 def fitting(model: MaskedModel) -> list[str]:
     """Names of the formats, of those installed with what they need, that have a place for a model's encoder."""
-    return [name for name, made in formats().items() if made.refusal(model) is None]
+    return [name for name, made in formats().items() if made.writes and made.refusal(model) is None]
 
 
 def _write(made: Format, name: str, job: Export, out: Path) -> Exported:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import util
@@ -62,6 +62,9 @@ class Format(ABC):
     reads: ClassVar[bool] = True
     """Whether weights come back from it; False for programs."""
 
+    writes: ClassVar[bool] = True
+    """Whether encoders are written in it; False for the names of a repository (`Release`)."""
+
     @abstractmethod
     def refusal(self, model: MaskedModel) -> str | None:
         """Why this layout has no place for the model's encoder, as a sentence that names what would; None: it has.
@@ -100,6 +103,10 @@ class Format(ABC):
         """Names of ``model.encoder.state_dict()`` that this layout has no place for, such as a mask token's."""
         return set()
 
+    def unheld_of_predictor(self, model: MaskedModel) -> set[str]:
+        """Likewise, names of ``model.predictor.state_dict()``."""
+        return set()
+
     def check(self, source: Path, model: MaskedModel) -> list[str]:
         """Compares what lies beside the weights with the model: sentences on what the user should know.
 
@@ -109,6 +116,19 @@ class Format(ABC):
 
         Raises:
             ValueError: the codes would be others, though all tensors fit, as with another number of heads.
+        """
+        return []
+
+    def agree(self, weights: State, settings: Mapping[str, Any], model: MaskedModel) -> list[str]:
+        """Compares values that are fixed here, and the file's settings, with the model: sentences for the user.
+
+        Args:
+            weights: as for `load`, with values.
+            settings: numbers and texts that the checkpoint holds beside its tensors, such as ``args.norm_pix_loss``.
+            model: that the weights are for.
+
+        Raises:
+            ValueError: the codes would be others, though all tensors fit, as with other positions.
         """
         return []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.configs.building import build
 from unmask.model import MaskedModel
@@ -119,6 +119,7 @@ def _fill(
     if reading.rivals:
         cautions.append(f"As much fits under {quoted(reading.rivals)}; `--prefix` chooses.")
     found = reading.load(weights.tensors, model)
+    cautions += made.agree(reading.below(weights.tensors), weights.settings, model)
     resized = _resize(reading, found, model) if resize_positions else []
 
     # A checkpoint of a whole run has more than an encoder: predictor, teacher, ...
@@ -135,19 +136,31 @@ def _fill(
         hint = "; `--resize_positions` resamples the positions" if would_help else ""
         if resize_positions and not resized:
             hint = f"; `--resize_positions` resamples nothing of `{reading.name}`, but of another `--format` it may"
-        raise ValueError(f"{str(error)[:-1]}; read as {reading}{hint}.") from None
-    report = match.load(model.predictor, predictor, 0.0) if holds_predictor else None
+        depth = _depth(model, _part("encoder", found))
+        raise ValueError(f"{str(error)[:-1]}; read as {reading}{depth}{hint}.") from None
+    left = made.unheld_of_predictor(model)
+    report = match.load(model.predictor, predictor, 0.0, left) if holds_predictor else None
     model.start_parts()  # a teacher begins as the encoder
     used = model.embedder.encoder
     if all(used is not part for part in model.encoder.modules()):
         used.load_state_dict(model.encoder.state_dict())
     model.load_state_dict(others, strict=False)
-    outside = [key for key in weights.tensors if reading.prefix and not key.startswith(reading.prefix + ".")]
+    outside = reading.outside(weights.tensors)
     return Imported(out, reading.name, reading.prefix, encoder, report, list(others), resized, outside, cautions)
 
 
 def _part(name: str, found: State) -> State:
     return {key.removeprefix(name + "."): x for key, x in found.items() if key.startswith(name + ".")}
+
+
+def _depth(model: MaskedModel, found: State) -> str:
+    """What to say where the weights have more or fewer layers than the encoder."""
+    for name, part in model.encoder.named_modules():
+        if isinstance(part, nn.ModuleList):
+            numbers = {key.removeprefix(f"{name}.").partition(".")[0] for key in found if key.startswith(f"{name}.")}
+            if numbers and len(numbers) != len(part):
+                return f"; the weights have {len(numbers)} of `{name}`, the config's encoder {len(part)}"
+    return ""
 
 
 def _resize(reading: Reading, found: State, model: MaskedModel) -> list[str]:

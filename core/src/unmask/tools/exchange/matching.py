@@ -10,6 +10,10 @@ from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.tools.exchange.format import Format, find_format, formats
 
+OPTIMIZERS = (
+    "optimizer", "opt", "optimizer_states", "optimizer_state", "last_optimizer_state", "lr_scheduler", "scaler",
+)  # fmt: skip
+"""What tensors of a checkpoint that are no model's lie under."""
 DEEPEST = 4
 """Most parts of a prefix, such as ``state_dict.module.encoder``."""
 
@@ -34,7 +38,16 @@ class Reading:
 
     def load(self, tensors: State, model: MaskedModel) -> State:
         """The tensors below the prefix, under the model's names."""
-        return self.format.load(_below(tensors, self.prefix), model)
+        return self.format.load(self.below(tensors), model)
+
+    def below(self, tensors: State) -> State:
+        """The tensors below the prefix, without it; an optimiser's are no weights."""
+        return _below(tensors, self.prefix)
+
+    def outside(self, tensors: State) -> list[str]:
+        """Names of the others."""
+        start = self.prefix and f"{self.prefix}."
+        return [name for name in tensors if not name.startswith(start) or (not start and _is_optimizers(name))]
 
     def __str__(self) -> str:
         return f"`{self.name}`" + (f" under `{self.prefix}.`" if self.prefix else "")
@@ -68,7 +81,8 @@ def best_reading(model: MaskedModel, tensors: State, name: str | None = None, pr
             given = made.load(_below(shapes, one), model)
             count = sum(x.numel() for n, x in given.items() if n in own and own[n].shape == x.shape)
             readings.append(Reading(key, made, one, count))
-    best = max(readings, key=lambda reading: reading.num_values)  # the first of equals: the shortest prefix
+    # The first of equals: the shortest prefix. Layouts that are written can compare more (heads, means) than releases.
+    best = max(readings, key=lambda reading: (reading.num_values, reading.format.writes))
     if best.num_values == 0:
         raise ValueError(
             f"none of its {len(tensors)} tensors ({quoted(list(tensors)[:2])}, ...) fits the config's model, whose "
@@ -104,8 +118,12 @@ def _prefixes(tensors: State) -> list[str]:
 
 def _below(tensors: State, prefix: str) -> State:
     if not prefix:
-        return dict(tensors)
+        return {name: x for name, x in tensors.items() if not _is_optimizers(name)}
     return {name[len(prefix) + 1 :]: x for name, x in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _is_optimizers(name: str) -> bool:
+    return name.partition(".")[0] in OPTIMIZERS
 
 
 def _nested(one: str, other: str) -> bool:

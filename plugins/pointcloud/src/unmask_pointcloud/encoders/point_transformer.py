@@ -28,6 +28,7 @@ class PointTransformer(Encoder):
         drop_path_ratio: stochastic depth of the last block, growing from 0 at the first, in [0, 1). Both papers: 0.1.
         class_token: whether one takes part (Point-BERT).
         mask_token: whether there is one, for corruptions that show tokens.
+        norm_eps: added to the variances in the norms, above 0. Both papers' code: 1e-5, which their weights need.
 
     Differs from the papers' code in that the PointNet, whose batch norm would let hidden patches change the codes of
     visible ones in training, is run on visible patches alone; in the biases of query, key and value, which are
@@ -50,18 +51,21 @@ class PointTransformer(Encoder):
         drop_path_ratio: float = 0.1,
         class_token: bool = False,
         mask_token: bool = False,
+        norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
         at_least(1, width=width, depth=depth, num_heads=num_heads, pointnet_width=pointnet_width)
         at_least(1, patch_width=patch_width or width)
         inside("[0, 1)", drop_path_ratio=drop_path_ratio)
+        if norm_eps <= 0:
+            raise ValueError(f"`norm_eps` must be above 0, but is {norm_eps}.")
         self.width = width
         self.num_layers = depth
         self.channels = channels
         self.patch_net = PatchNet(3 + channels, patch_width or width, pointnet_width)
         self.embed = nn.Identity() if patch_width is None else nn.Linear(patch_width, width)
         self.centres = centre_embedding(width)
-        self.trunk = PositionedTransformer(width, depth, num_heads, drop_path_ratio=drop_path_ratio)
+        self.trunk = PositionedTransformer(width, depth, num_heads, drop_path_ratio=drop_path_ratio, norm_eps=norm_eps)
         self.cls_token = _token(width) if class_token else None
         self.cls_position = _token(width) if class_token else None
         self.mask_token = _token(width) if mask_token else None

@@ -19,6 +19,7 @@ class PointDecoder(Predictor):
         depth: blocks, at least 1. Point-MAE (section 3.2): 4.
         num_heads: attention heads; must divide D. Point-MAE: 6.
         drop_path_ratio: stochastic depth of the last block, in [0, 1). Point-MAE: 0.1.
+        norm_eps: added to the variances in the norms. Point-MAE's code: 1e-5, which its weights need.
 
     Class tokens take no part.
 
@@ -27,13 +28,21 @@ class PointDecoder(Predictor):
     """
 
     def __init__(
-        self, encoder_width: int, target_width: int, depth: int = 4, num_heads: int = 6, drop_path_ratio: float = 0.1
+        self,
+        encoder_width: int,
+        target_width: int,
+        depth: int = 4,
+        num_heads: int = 6,
+        drop_path_ratio: float = 0.1,
+        norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
         at_least(1, depth=depth)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, encoder_width), std=0.02))
         self.centres = centre_embedding(encoder_width)
-        self.trunk = PositionedTransformer(encoder_width, depth, num_heads, drop_path_ratio=drop_path_ratio)
+        self.trunk = PositionedTransformer(
+            encoder_width, depth, num_heads, drop_path_ratio=drop_path_ratio, norm_eps=norm_eps
+        )
         self.target_width = target_width
         self.head = nn.Linear(encoder_width, target_width)
 

@@ -7,14 +7,13 @@ gradients as well as weights, and are turned round by following numbered places 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from unmask import Grid, MaskedModel
-from unmask.api import State
+from unmask.api import Map, State, backwards
 from unmask.nn import sincos
 from unmask_vision.encoders import SwinV2Encoder
 
@@ -72,9 +71,6 @@ STORED = [  # in files, as transformers 4 had them and 5 still writes them; in a
 ]
 DECODER_POSITIONS = "decoder.decoder_pos_embed"
 
-Map = Callable[[str, Tensor], State]
-"""One tensor of ours to the other library's: several, where theirs is split."""
-
 
 def encoder_map(model: MaskedModel, *, beit: bool = False) -> Map:
     """Names of an encoder alone, such as ``ViTModel``'s; BEiT's keys have no bias, which softmax would not notice."""
@@ -95,7 +91,7 @@ def pretraining_map(model: MaskedModel) -> Map:
         if not name.startswith("predictor."):
             return {prefix + new: part for new, part in _encoder_tensor(name, tensor, swin, False).items()}
         if not mae:
-            return {_rename(name, MIM_HEAD): _head_order(model, tensor)}
+            return {_rename(name, MIM_HEAD): head_order(model, tensor)}
         return _split(_rename(name, [*MAE_DECODER, *BLOCK]), tensor, swin=False, beit=False)
 
     return forward
@@ -132,37 +128,6 @@ def from_transformers(model: MaskedModel, state: State) -> State:
     if lacking:
         raise ValueError(f"The state dict must have what {lacking[0]!r} is made of, but has not.")
     return {name: found[name].to(tensor.dtype) for name, tensor in own.items()}
-
-
-def backwards(own: State, forward: Map, theirs: State) -> State:
-    """Their tensors under our names, as far as they have all parts of one; what is left keeps its name.
-
-    Args:
-        own: tensors of ours, for names and shapes alone.
-        forward: from ours to theirs.
-        theirs: by their names; on the ``meta`` device too.
-    """
-    out: State = {}
-    used: set[str] = set()
-    for name, tensor in own.items():
-        stand_in = tensor.to("meta")
-        parts = forward(name, stand_in)
-        if not all(part in theirs for part in parts):
-            continue
-        used |= set(parts)
-        given = [theirs[part] for part in parts]
-        if any(theirs[part].shape != expected.shape for part, expected in parts.items()):
-            out[name] = given[0] if len(given) == 1 else torch.cat(given)  # of another size: somebody will say so
-        elif len(given) == 1 and stand_in is next(iter(parts.values())):
-            out[name] = given[0]  # only renamed
-        else:
-            numbered = forward(name, torch.arange(tensor.numel()).view(tensor.shape))
-            flat = given[0].new_zeros(tensor.numel())  # BEiT has no bias of keys: zeros
-            if flat.device.type != "meta":
-                for part, places in numbered.items():
-                    flat[places.flatten()] = theirs[part].flatten()
-            out[name] = flat.view(tensor.shape)
-    return out | {name: tensor for name, tensor in theirs.items() if name not in used}
 
 
 def as_in_models(stored: State) -> State:
@@ -227,7 +192,7 @@ def _rename(name: str, rules: list[tuple[str, str]]) -> str:
     return name
 
 
-def _head_order(model: MaskedModel, tensor: Tensor) -> Tensor:
+def head_order(model: MaskedModel, tensor: Tensor) -> Tensor:
     """Outputs of a linear head from our order (patch row, patch column, row, column, channel) to pixel
     shuffle's (channel, row, column), as a 1x1 convolution."""
     tokenizer: Any = model.tokenizer

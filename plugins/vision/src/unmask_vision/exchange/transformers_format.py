@@ -12,13 +12,11 @@ from typing import Any
 import torch
 
 from unmask import MaskedModel
-from unmask.api import Export, Format, State
+from unmask.api import Export, Format, Map, State, backwards
 from unmask_vision.encoders import SwinV2Encoder
 from unmask_vision.exchange.names import (
     DECODER_POSITIONS,
-    Map,
     as_in_models,
-    backwards,
     check_decoder_positions,
     decoder_positions,
     encoder_map,

@@ -1,0 +1,69 @@
+"""Checkpoints of other programs: their settings are read as data, and nothing of them is run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from unmask.runs.weights import read_weights
+from unmask.support.errors import UserError
+
+
+class _Named:
+    """An object that names a class of another module in a pickle."""
+
+    def __init__(self, name, *arguments):
+        self.name, self.arguments = name, arguments
+
+    def __reduce__(self):
+        module, _, name = self.name.rpartition(".")
+        parts = module.split(".")
+        for depth in range(1, len(parts) + 1):
+            made = sys.modules.setdefault(one := ".".join(parts[:depth]), ModuleType(one))
+        if not hasattr(made, name):
+            kind = type(name, (), {"__module__": module, "__init__": lambda self, *given: None})
+            kind.__qualname__ = name
+            setattr(made, name, kind)
+        return getattr(made, name), self.arguments
+
+
+def saved(content, path, monkeypatch):
+    """A file of torch, whose made-up modules are gone afterwards."""
+    before = dict(sys.modules)
+    torch.save(content, path)
+    for name in set(sys.modules) - set(before):
+        monkeypatch.delitem(sys.modules, name)
+    return path
+
+
+def test_settings_of_a_training_checkpoint_are_read_as_data(tmp_path, monkeypatch):
+    given = argparse.Namespace(model="big", norm_pix_loss=True, sizes=[1, 2], nested=argparse.Namespace(lr=1e-3))
+    content = {
+        "model": {"weight": torch.ones(2)}, "args": given, "best": np.float32(0.5), "folder": Path("x"),
+        "curve": np.arange(3.0), "cfg": _Named("omegaconf.dictconfig.DictConfig", "x"), "epoch": 3,
+        "task": _Named("fairseq.data.dictionary.Dictionary"), "config": _Named("yacs.config.CfgNode"),
+    }  # fmt: skip
+    read = read_weights(saved(content, tmp_path / "x.pth", monkeypatch))
+    assert list(read.tensors) == ["model.weight"]
+    assert read.settings["args.norm_pix_loss"] is True
+    assert read.settings["args.nested.lr"] == 1e-3
+    assert read.settings["args.sizes"] == [1, 2]
+    assert read.settings["best"] == 0.5
+    assert read.settings["epoch"] == 3
+    assert not any(name.partition(".")[0] in ("fairseq", "omegaconf", "yacs") for name in sys.modules)
+
+
+@pytest.mark.parametrize(
+    "name", ["fairseq.utils.import_user_module", "subprocess.Popen", "somebody.Thing", "os.system"]
+)
+def test_a_checkpoint_that_names_code_is_refused_in_a_line(name, tmp_path, monkeypatch):
+    content = {"model": {"weight": torch.ones(2)}, "x": _Named(name, "echo hello")}
+    path = saved(content, tmp_path / "x.pth", monkeypatch)
+    with pytest.raises(UserError, match=r"is refused, none of its code was run: it asks for `[^\n]*$"):
+        read_weights(path)

@@ -1,0 +1,1 @@
+"""Names of weights as their authors released them."""
