@@ -143,11 +143,11 @@ def test_mistakes(options, said, tmp_path):
 
 
 def test_data_elsewhere_is_read_alike_without_its_own_parts_and_labels():
-    class Settled(Files):
-        def settled(self):
+    class Carried(Files):
+        def carried(self):
             return {"names": "abcdefg"}
 
-    there = Settled("here", size=4).elsewhere("there")
+    there = Carried("here", size=4).elsewhere("there")
     assert (there.folder, there.labels, there.val_ratio, there.size, there.names) == ("there", None, 0, 4, "abcdefg")
 
     class Made(MaskedDataModule):

@@ -180,6 +180,12 @@ def test_labels_of_graphs_from_a_table(tmp_path: Path) -> None:
         tables(tmp_path, "source,target\na,b\n", **where).graphs  # noqa: B018
 
 
+def test_true_and_false_are_numbers(tmp_path: Path) -> None:
+    nodes = "id,age,paid\na,1,True\nb,2,FALSE\nc,3,\n"
+    data = tables(tmp_path, "source,target\na,b\nb,c\n", nodes, missing="zero")
+    assert data.graphs.samples[0]["x"].tolist() == [[1, 1], [2, 0], [3, 0]]
+
+
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [
@@ -264,7 +270,7 @@ def test_rows_and_columns_that_are_left_out_are_told(tmp_path: Path) -> None:
         "1 rows without a node or a graph are left out: row 2 of edges.csv.",
         "1 rows with more or fewer fields than the first line are left out: line 5 of edges.csv.",
         "1 columns without a name are left out: of edges.csv.",
-        "1 columns of text are left out: `kind` of edges.",
+        "1 columns of text are left out (`categories` makes kinds of things one-hot): `kind` of edges.",
     ):
         assert told in data.found()
 
@@ -457,6 +463,8 @@ def hetero() -> HeteroData:
         (hetero(), r"must be a `Data` with one kind of nodes, but is a `HeteroData`; `to_homogeneous\(\)` makes"),
         ([graph(y=torch.tensor([[0, 3]]))], "must have 0 or 1 for each of several classes in `y`, .* but has 3"),
         ([graph(y=torch.rand(1, 2)), graph(y=torch.rand(1, 4))], "Graph 1 must have 2 labels as Graph 0, .* but has 4"),
+        ([graph(edge_attr=torch.rand(2, 2)), graph(edge_attr=torch.rand(2))],
+         "Graph 1 must have 2 edge values as Graph 0, but has 1"),
         ([graph(y=torch.rand(2, 2))], r"must have labels in one row, or one per node, but `y` has the shape \(2, 2\)"),
         ((hetero().to_dict(), {}, HeteroData), "with one kind of nodes, but is a `HeteroData`"),
     ],
@@ -669,6 +677,7 @@ def test_every_column_of_labels_is_one_hot(tmp_path: Path) -> None:
         tmp_path, graph_labels="0\n1\n", node_labels="0, 5\n1, 5\n1, 6\n2, 6\n", edge_labels="1, 1\n1, 2\n2, 1\n2, 2\n"
     )
     assert data.graphs.samples[0]["x"].tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 1, 0]]
+    assert data.graphs.names == ["0=0", "0=1", "0=2", "1=5", "1=6"]
     assert data.graphs.samples[1]["edge_values"].tolist() == [[0, 1, 1, 0], [0, 1, 0, 1]]
 
 

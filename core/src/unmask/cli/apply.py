@@ -44,6 +44,7 @@ def run(command: str, arguments: list[str]) -> int:
         agreements.check(model, datamodule, loaded=False)
         if told := datamodule.about():
             print(told, flush=True)
+        agreements.check(model, datamodule, loaded=True)
         with progress(datamodule.sample_name) as moved:
             made = apply(
                 tuned, datamodule, out, threshold=threshold, batch_size=batch_size, device=device,

@@ -32,6 +32,7 @@ def run(command: str, arguments: list[str]) -> int:
     layer = whole_number("--layer", given.layer) if given.layer else None
     batch_size = whole_number("--batch_size", given.batch_size) if given.batch_size else None
 
+    from unmask import agreements
     from unmask.configs.errors import message_of
     from unmask.runs.trained import load_run
     from unmask.tools.features.embed import embed, fingerprint
@@ -40,6 +41,8 @@ def run(command: str, arguments: list[str]) -> int:
     trained = load_run(given.run, given.data)
     out = Path(given.out) if given.out else trained.folder / "features.npy"
     try:
+        trained.datamodule.splits  # noqa: B018  reads the data
+        agreements.check(trained.model, trained.datamodule, loaded=True)
         with progress(trained.datamodule.sample_name) as moved:
             made = embed(
                 trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,

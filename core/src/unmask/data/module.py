@@ -142,6 +142,15 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         train, val = self.splits.train, self.splits.val
         return {"train": train} if val is train else {"train": train, "val": val}
 
+    def token_names(self, split: str, index: int) -> list[str] | None:
+        """What the tokens of a sample are called, such as nodes of a graph; None: nothing of their own.
+
+        Args:
+            split: as `everything` calls it, or a field of `Splits`.
+            index: the sample's number in it.
+        """
+        return None
+
     def elsewhere(self, where: str) -> Self:
         """A data module that reads what lies at ``where`` as this one reads its own data: without labels, and with
         nothing held out.
@@ -159,10 +168,10 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
                 "YAML file whose `data` does."
             )
         own = dict.fromkeys(name for name in OF_ITS_OWN if name in takes.parameters)
-        return type(self)(**{**given, **own, **self.settled(), place: where, "val_ratio": 0})
+        return type(self)(**{**given, **own, **self.carried(), place: where, "val_ratio": 0})
 
-    def settled(self) -> dict[str, Any]:
-        """Options that this data has settled, such as a vocabulary, by name: other data must not settle them anew."""
+    def carried(self) -> dict[str, Any]:
+        """Options that other data must be read with, such as a vocabulary that this data gave, by name."""
         return {}
 
     def setup(self, stage: str | None = None) -> None:

@@ -91,7 +91,11 @@ def test_the_first_iteration_learns_from_the_same_data(second, capfd):
     whole = ["--model.tokenizer", "unmask_audio.speech.tokenizer.WaveTokenizer", "--model.tokenizer.normalize", "false"]
     assert main([*own, *whole, "--out", "runs/second"]) == 0
     first = load_run("runs/first")
-    assert (first.datamodule.folder, first.datamodule.num_samples, first.datamodule.batch_size) == ("sounds", 6400, 8)
+    assert (first.datamodule.source.folder, first.datamodule.num_samples, first.datamodule.batch_size) == (
+        "sounds",
+        6400,
+        8,
+    )
     assert first.model.tokenizer.normalize is False
     capfd.readouterr()
 

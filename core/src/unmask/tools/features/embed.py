@@ -69,7 +69,8 @@ def embed(
 
     Ids are ``index`` int64, the sample's number in its split, and ``split`` where there are several; where samples
     have them ``name`` (of the file, row or graph), ``piece`` (the number of the sample in that), ``label``, and
-    ``class``, the label in words; and ``token``, its number in the sample, where rows are tokens.
+    ``class``, the label in words; and ``token``, its number in the sample, where rows are tokens, with ``token_name``
+    where the data has names for them.
 
     Ids are columns of a Parquet file and tensors of a safetensors one; else, and for paths, lines of
     ``OUT.ids.csv``. Until it is finished, work lies in ``OUT.partial/``, which takes as much room again;
@@ -128,6 +129,7 @@ def embed(
                 with evaluating(model), torch.no_grad():
                     first = columns.num_samples - start
                     count, rows = _rows(model, batch, first, pool, layer, per_token, datamodule.classes)
+                rows |= _token_names(datamodule, name, rows) if per_token else {}
                 if split == ALL:
                     rows["split"] = [name] * len(rows["index"])
                 columns.append(rows, count)
@@ -236,6 +238,18 @@ def _rows(
     if piece is not None:
         rows["piece"] = torch.as_tensor(piece)[sample.cpu()].long().numpy()
     return tokens.num_samples, rows
+
+
+def _token_names(datamodule: MaskedDataModule, split: str, rows: dict[str, Column]) -> dict[str, Column]:
+    """What the tokens of a batch are called, where the data has names for them."""
+    known: dict[int, list[str] | None] = {}
+    words = []
+    for index, token in zip(rows["index"].tolist(), rows["token"].tolist(), strict=True):  # type: ignore[union-attr]
+        if index not in known:
+            known[index] = datamodule.token_names(split, index)
+        names = known[index]
+        words.append("" if names is None else names[token])
+    return {"token_name": words} if any(names is not None for names in known.values()) else {}
 
 
 def in_words(label: Tensor, classes: Sequence[str]) -> list[str]:

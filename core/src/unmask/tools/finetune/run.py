@@ -104,6 +104,7 @@ def finetune(
     agreements.check(first, datamodule, loaded=False)
     with keyed.seeded("finetune", "read"):  # loaders draw a number
         datamodule.setup("validate")  # says what was found
+        agreements.check(first, datamodule, loaded=True)
         train_labels, test_labels = read_labels(datamodule, first.embedder.tokenizer, settings.task, groups)
         few = next(iter(batches(datamodule, split_of(datamodule, "probe_train"), 2)))
     task = train_labels.task

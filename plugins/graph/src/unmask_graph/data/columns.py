@@ -18,7 +18,10 @@ SPLITS = ("train", "val", "test")
 NOTHING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 """Cells that hold no number, in small letters."""
 
-TEXT = "columns of text are left out"
+TRUTH = {"true": 1.0, "false": 0.0}
+"""Words that are read as numbers, in small letters."""
+
+TEXT = "columns of text are left out (`categories` makes kinds of things one-hot)"
 EMPTY = "columns without any value are left out"
 NOT_READ = "columns are not read where there are several graphs"
 GRAPHS_NOT_READ = "columns of `graphs` are not read"
@@ -84,7 +87,7 @@ def _numbers(
     numeric = []
     for name in (name for name in names if name not in kinds):
         cells = [columns.get(name, [None] * count) for columns, count in zip(several, counts, strict=True)]
-        if all(number_in(cell) is None for column in cells for cell in column):
+        if all(number_in(cell) is None and _truth(cell) is None for column in cells for cell in column):
             empty = all(_is_empty(cell) for column in cells for cell in column)
             findings.note(EMPTY if empty else TEXT, f"`{name}` of {of}")
             continue
@@ -101,7 +104,7 @@ def _numbers(
 
 
 def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
-    """A number, NaN for a cell without one.
+    """A number, 1 or 0 for ``true`` and ``false``, NaN for a cell without one.
 
     Raises:
         ValueError: text.
@@ -109,6 +112,8 @@ def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
     try:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
+        if (truth := _truth(cell)) is not None:
+            return truth
         if _is_empty(cell):
             return math.nan
         where = table.name if of == "edges" else table.nodes_name or table.name
@@ -118,6 +123,10 @@ def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
             f"Column `{name}` of {where!r} must have a number or nothing in each row, but row {row + 1}{node} has "
             f"{cut(cell)}; where it holds kinds, name it in `{option}`."
         ) from None
+
+
+def _truth(cell: Any) -> float | None:
+    return TRUTH.get(cell.strip().casefold()) if isinstance(cell, str) else None
 
 
 def _is_empty(cell: Any) -> bool:

@@ -140,6 +140,10 @@ def collect(given: RawGraphs, directed: bool, report: Report, missing: Missing =
         for what in ("label", "edge_values"):
             if (getattr(graph, what) is None) != (getattr(raw[0], what) is None):
                 raise ValueError(f"All graphs or none must have `{what}`, but {raw[0].name} and {graph.name} differ.")
+        if graph.edge_values is not None and (wide := _columns(graph.edge_values)) != _columns(raw[0].edge_values):
+            raise ValueError(
+                f"{graph.name} must have {_columns(raw[0].edge_values)} edge values as {raw[0].name}, but has {wide}."
+            )
         if _width(graph.label) != _width(raw[0].label):
             raise ValueError(
                 f"{graph.name} must have {_width(raw[0].label)} labels as {raw[0].name}, or one for each node in every "
@@ -204,6 +208,10 @@ def clean(
     if graph.label is not None:
         sample["label"] = _label(graph, num_nodes, report)
     return sample
+
+
+def _columns(values: Any) -> int:
+    return values.shape[1] if values.ndim > 1 else 1
 
 
 def _width(label: Any) -> int:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from unmask.data import Findings, no_such, read_table
+from unmask.data import Findings, TableFormat, no_such, read_table
 
 Columns = dict[str, list]
 """Cells by the name of their column."""
@@ -60,7 +60,7 @@ def read_columns(
                 findings.note(FIRST_EDGE, f"{path.name} ({', '.join(fields[:3])})")
                 lines = chain([first], lines)
                 first = (delimiter or ",").join(column_names(len(fields))) + "\n"
-            table = read_table(chain([first], lines), path.name, findings, delimiter)
+            table = read_table(chain([first], lines), path.name, findings, TableFormat(delimiter))
             columns: Columns = {name: [] for name in table.columns}
             for row in table.rows:
                 for name, cell in row.items():

@@ -92,8 +92,8 @@ class TUSource(GraphSource):
         if table.graph_labels.dtype.kind == "f":
             labels = [row[0] if len(row) == 1 else tuple(row) for row in table.graph_labels.tolist()]
         else:
-            names, numbers = np.unique(table.graph_labels, return_inverse=True)
-            classes, labels = [str(one) for one in names], numbers.tolist()
+            kinds, numbers = np.unique(table.graph_labels, return_inverse=True)
+            classes, labels = [str(one) for one in kinds], numbers.tolist()
         raw = []
         for number, (start, end) in enumerate(zip(table.offsets, table.offsets[1:], strict=False)):
             first, last = table.edge_offsets[number], table.edge_offsets[number + 1]

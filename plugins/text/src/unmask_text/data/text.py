@@ -217,7 +217,7 @@ class TextData(MaskedDataModule):
         """What each part of the data has, and what was odd in it."""
         return "\n".join(f"{name}: {store.report}" for name, store in self.stores.items())
 
-    def settled(self) -> dict[str, Any]:
+    def carried(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer}
 
     def found(self) -> str:

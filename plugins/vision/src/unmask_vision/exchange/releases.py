@@ -16,7 +16,6 @@ from unmask.api import Map, Release, State
 from unmask.predictors import LinearPredictor, TransformerPredictor
 from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
 from unmask_vision.exchange.names import MIM_HEAD, head_order
-from unmask_vision.exchange.pixels import resample_positions
 from unmask_vision.exchange.released_settings import other_heads, other_target, positions_fit
 from unmask_vision.predictors import SwinPredictor
 from unmask_vision.tokenizer import PatchTokenizer
@@ -41,9 +40,6 @@ class _ViTs(Release):
 
     def agree(self, weights: State, settings: Mapping[str, Any], model: MaskedModel) -> list[str]:
         return other_heads(self.repository, model.encoder) if isinstance(model.encoder, ViTEncoder) else []
-
-    def resize(self, name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
-        return resample_positions(name, tensor, model)
 
 
 class MAERelease(_ViTs):
