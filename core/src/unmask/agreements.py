@@ -6,7 +6,8 @@ in the group ``unmask.agreements`` like any component; its docstring is its row 
 is held against those of core and of the packages that its model and its data come from.
 
 What an agreement changes of an option, it notes in ``amended`` of the model or of the data, a dict of values by the
-names of options: the ``config.yaml`` of the run has them in place of those given.
+names of options: the ``config.yaml`` of the run has them in place of those given. What a config leaves open may be
+filled in before anything is built (`Agreement.fill`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Agreement(ABC):
     has been loaded."""
 
     @classmethod
-    def settle(cls, model: Any, data: Any) -> str | None:
+    def fill(cls, model: Any, data: Any) -> str | None:
         """Fills in what the config of one leaves open and that of the other says, before they are built.
 
         Configs of runs then say both, so that every command builds the same model.
@@ -104,8 +105,8 @@ def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = Fal
             rank_zero_only(print)(told, flush=True)
 
 
-def settle(model: Any, data: Any) -> list[str]:
-    """Fills in what the configs of a model and its data leave open, by `Agreement.settle` of their packages.
+def fill(model: Any, data: Any) -> list[str]:
+    """Fills in what the configs of a model and its data leave open, by `Agreement.fill` of their packages.
 
     Args:
         model: with ``class_path`` and ``init_args``; anything else is left alone.
@@ -117,7 +118,7 @@ def settle(model: Any, data: Any) -> list[str]:
     paths = [str(config.class_path) for config in (model, data) if hasattr(config, "init_args")]
     if len(paths) < 2:
         return []
-    told = [one.load().settle(model, data) for one in _of({path.partition(".")[0] for path in paths})]
+    told = [one.load().fill(model, data) for one in _of({path.partition(".")[0] for path in paths})]
     return [line for line in told if line]
 
 

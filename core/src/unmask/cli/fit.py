@@ -135,7 +135,7 @@ class Training(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
-        for line in agreements.settle(self.config.model, self.config.data):
+        for line in agreements.fill(self.config.model, self.config.data):
             rank_zero_only(print)(line, flush=True)
 
     def _instantiate(self, cls: type, *args: Any, **kwargs: Any) -> Any:

@@ -59,7 +59,8 @@ def _built(files: Mapping[str, Path]) -> dict[str, Any]:
     try:
         with registered_names(Parser.failures):
             config = parser.parse_object(parts)
-            agreements.settle(config.get("model"), config.get("data"))
+            if len(set(files.values())) == 1:  # a trained model is not fitted to other data
+                agreements.fill(config.get("model"), config.get("data"))
             built: dict[str, Any] = parser.instantiate(config)
     except argparse.ArgumentError as error:
         named = " and ".join(f"`{file}`" for file in dict.fromkeys(files.values()))

@@ -37,8 +37,10 @@ OF_ITS_OWN = (
     "pattern",
     "table",
     "group_column",
+    "start_column",
+    "end_column",
 )
-"""Options that are of certain data alone: its parts and its labels."""
+"""Options that are of certain data alone: its parts, its labels and its segments."""
 
 
 class Splits(NamedTuple):

@@ -31,7 +31,7 @@ class SampleRate(Agreement):
     otherwise: ClassVar[Otherwise] = "refused"
 
     @classmethod
-    def settle(cls, model: Any, data: Any) -> str | None:
+    def fill(cls, model: Any, data: Any) -> str | None:
         rate = data.init_args.get("sample_rate")
         tokenizer = model.init_args.get("tokenizer")
         options = getattr(tokenizer, "init_args", None)

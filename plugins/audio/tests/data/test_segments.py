@@ -103,6 +103,15 @@ def test_a_folder_to_validate_on(folder):
     assert all(name.startswith("c.wav@") for name in _names(data)[1])
 
 
+@pytest.mark.parametrize("label_column", ["label", None])
+def test_other_data_is_read_by_whole_files(label_column, folder):
+    """As `unmask apply` reads it: no table tells of its segments."""
+    data = _data(folder, ["a.wav,0,1,x", "b/c.wav,1,2,y"], label_column=label_column)
+    other = data.elsewhere(str(folder))
+    other.setup("validate")
+    assert _names(other) == [["a.wav", "b/c.wav", "b/d.flac"]]
+
+
 def test_what_does_not_fit_is_refused(folder):
     for settings, said in (
         ({"end_column": None}, "`start_column` and `end_column` must be given together, but are 'start' and None"),

@@ -69,6 +69,14 @@ def test_crops_of_a_folder_to_validate_on_and_classes(tmp_path):
     assert len(data.splits.probe_train) == 8
 
 
+def test_other_data_is_cut_likewise_and_whole(tmp_path):
+    """As `unmask apply` reads it."""
+    np.save(tmp_path / "a.npy", SCAN)
+    data = PointCloudFilesData("nowhere", points_per_crop=500, **OPTIONS).elsewhere(str(tmp_path))
+    data.setup("validate")
+    assert [len(part) for part in data.everything().values()] == [8]
+
+
 def test_halves():
     """Pieces are of nearly one size, and boxes that do not overlap."""
     pieces = list(halved(SCAN[:, :3], np.arange(len(SCAN)), 300))

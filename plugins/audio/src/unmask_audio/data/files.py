@@ -69,7 +69,7 @@ class AudioFilesData(AudioData):
             raise ValueError(
                 f"`start_column` and `end_column` must be given together, but are {start_column!r} and {end_column!r}."
             )
-        if label_column is None and start_column is None:
+        if label_column is None and start_column is None and labels == "table":
             raise ValueError("`label_column` must name a column of `table`, but is None; nearest: 'label'.")
         given: dict[str, Any] = {
             "folder": folder, "endings": EXTENSIONS, "val_folder": val_folder, "labels": labels, "pattern": pattern,

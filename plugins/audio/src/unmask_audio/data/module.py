@@ -79,8 +79,11 @@ class AudioData(SourceDataModule):
         self.augment = _Shifted(augmentation(augment))
 
     def collect(self, items: Iterable[Item]) -> Clips:
-        clips = collect(items, self.sample_rate, self.min_samples, self.report)
-        return Clips(clips, self.sample_rate, self.num_samples)
+        clips = Clips(
+            collect(items, self.sample_rate, self.min_samples, self.report), self.sample_rate, self.num_samples
+        )
+        self.report.longer += sum(clips.spare(place) > 0 for place in range(len(clips)))
+        return clips
 
     def samples(self, kept: Clips, chosen: list[int], labelled: bool, trained: bool) -> Windows:
         return Windows(kept, chosen, labelled, placed=trained)

@@ -26,6 +26,7 @@ class AudioReport(Report):
         seconds: of them.
         checked: whether all samples were looked at, or headers alone.
         rates: sounds by their own rate in Hz.
+        longer: sounds that are longer than a window.
 
     Further arguments are those of `Report`.
     """
@@ -35,6 +36,7 @@ class AudioReport(Report):
     seconds: float = 0.0
     checked: bool = True
     rates: Counter[int] = field(default_factory=Counter)
+    longer: int = 0
 
     def amount(self) -> str:
         return f"{_duration(self.seconds)} at {self.sample_rate:,} Hz"
@@ -44,6 +46,8 @@ class AudioReport(Report):
         others = {rate: count for rate, count in self.rates.items() if rate != self.sample_rate}
         if others:
             yield f"resampled: {', '.join(f'{count:,} of {rate:,} Hz' for rate, count in sorted(others.items()))}."
+        if self.longer:
+            yield f"longer than a window: {self.longer:,}, which give several samples each."
         yield from self.label_lines()
         if not self.checked:
             yield "too much to be looked at in full; damage inside of files is told when it is met."

@@ -83,20 +83,20 @@ class SegmentSource(FolderSource):
 
     def _items(self, files: Sequence[File], findings: Findings) -> tuple[list[Item], list[Any]]:
         """Segments in the order of the table, and the cells that hold their labels."""
-        path, form = Path(str(self.table)).expanduser(), self.table_format or TableFormat()
+        own, form = Path(str(self.table)).expanduser(), self.table_format or TableFormat()
         column = self.file_column
-        rows = FileTable(path, column, {"file_column": column}, findings, form).of(files)
+        rows = FileTable(own, column, {"file_column": column}, findings, form).of(files)
         whose: dict[Any, File] = {}
         for file, row in zip(files, rows, strict=True):
             if row is not None and whose.setdefault(row[column], file) != file:
                 raise ValueError(
-                    f"`table` must tell files apart, but `{row[column]}` of {path.name} may be "
+                    f"`table` must tell files apart, but `{row[column]}` of {own.name} may be "
                     f"{whose[row[column]][0]} or {file[0]}; write their endings."
                 )
         items: list[Item] = []
         cells: list[Any] = []
         seen: set[tuple[Segment, str]] = set()
-        with open_table(path, Findings(), form) as table:  # `FileTable` has told what is odd about it
+        with open_table(own, Findings(), form) as table:  # `FileTable` has told what is odd about it
             begin, end = (table.column(option, getattr(self, option)) for option in ("start_column", "end_column"))
             labels = [] if self.unlabelled else [self.label_column] if isinstance(self.label_column, str) else []
             several = [] if self.unlabelled or labels else list(self.label_column)
@@ -105,16 +105,17 @@ class SegmentSource(FolderSource):
             group = None if self.group_column is None else table.column("group_column", self.group_column)
             for number, row in enumerate(table.rows, 1):
                 word = row[column]
-                own = whose.get(word.strip() if isinstance(word, str) else word)
-                if own is None:
+                known = whose.get(word.strip() if isinstance(word, str) else word)
+                if known is None:
                     continue
+                path, inner = known
                 start_s, end_s = seconds_of(row[begin]), seconds_of(row[end])
                 if start_s is None or end_s is None or not 0 <= start_s < end_s:
                     findings.note(NO_SEGMENT, f"row {number:,} ({row[begin]!r} to {row[end]!r})")
                     continue
                 cell = row[labels[0]] if labels else [row[name] for name in several]
-                segment = Segment(own[0], start_s, end_s)
-                name = f"{own[1].as_posix()}@{start_s:.10g}-{end_s:.10g}"
+                segment = Segment(path, start_s, end_s)
+                name = f"{inner.as_posix()}@{start_s:.10g}-{end_s:.10g}"
                 if (segment, repr(cell)) in seen:
                     findings.note(TWICE, name)
                     continue
