@@ -41,10 +41,10 @@ def run(command: str, arguments: list[str]) -> int:
         tuned = load(checkpoint, model)
         if given.new is not None:
             datamodule = datamodule.elsewhere(str(Path(given.new).expanduser()))
-        agreements.check(model, datamodule, loaded=False)
+        agreements.check(model, datamodule, loaded=False, other=True)
         if told := datamodule.about():
             print(told, flush=True)
-        agreements.check(model, datamodule, loaded=True)
+        agreements.check(model, datamodule, loaded=True, other=True)
         with progress(datamodule.sample_name) as moved:
             made = apply(
                 tuned, datamodule, out, threshold=threshold, batch_size=batch_size, device=device,

@@ -70,6 +70,7 @@ class FineTuning(L.LightningModule):
         self.head = Head(width, objective.num_outputs, settings.head, seed)
         self.objective = copy.deepcopy(objective)
         self.task, self.settings, self.seed = task, settings, seed
+        self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
         self.mixing = Mixing(settings.mixup, settings.cutmix)
         set_drop_path(self.encoder, settings.drop_path)
         if settings.freeze:

@@ -101,10 +101,10 @@ def finetune(
     augment = datamodule.augment if settings.augment in (None, True) else None
     if settings.augment and augment is None:
         raise ValueError("`augment` must be left out, for the data has no augmentation of its own.")
-    agreements.check(first, datamodule, loaded=False)
+    agreements.check(first, datamodule, loaded=False, other=True)
     with keyed.seeded("finetune", "read"):  # loaders draw a number
         datamodule.setup("validate")  # says what was found
-        agreements.check(first, datamodule, loaded=True)
+        agreements.check(first, datamodule, loaded=True, other=True)
         train_labels, test_labels = read_labels(datamodule, first.embedder.tokenizer, settings.task, groups)
         few = next(iter(batches(datamodule, split_of(datamodule, "probe_train"), 2)))
     task = train_labels.task

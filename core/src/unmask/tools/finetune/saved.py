@@ -42,6 +42,7 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
             "num_outputs": objective.num_outputs,
             "flat": getattr(objective, "flat", True),
             "classes": list(objective.classes),
+            "agreed": model.agreed,
         },
     }
     write_checkpoint(content, path)
@@ -96,7 +97,9 @@ def begun_from(path: Path, data: Path | None = None) -> tuple[MaskedModel, Maske
     config = checkpoint.get("finetune", {}).get("config")
     if config is None:
         raise UserError(f"`{path}` holds no config, which says how its data is read.")
-    return _built(config, checkpoint["seed"], data)
+    model, datamodule = _built(config, checkpoint["seed"], data)
+    model.agreed.update(checkpoint["finetune"].get("agreed", {}))
+    return model, datamodule
 
 
 def _built(config: str, seed: int, data: Path | None = None) -> tuple[MaskedModel, MaskedDataModule]:
