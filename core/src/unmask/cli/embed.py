@@ -42,7 +42,7 @@ def run(command: str, arguments: list[str]) -> int:
     out = Path(given.out) if given.out else trained.folder / "features.npy"
     try:
         trained.datamodule.splits  # noqa: B018  reads the data
-        agreements.check(trained.model, trained.datamodule, loaded=True)
+        agreements.check(trained.model, trained.datamodule, loaded=True, other=given.data is not None)
         with progress(trained.datamodule.sample_name) as moved:
             made = embed(
                 trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,
