@@ -129,7 +129,9 @@ def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(ValueError, match="`num_patches` must be the patches of a channel, but is 6"):
         encoder(tokens)
     with pytest.raises(ValueError, match="use a `corruption` with `drop` 0"):
-        PatchTST(8, 48, encoder=encoder, corruption=Corruption(drop=1)).step({"series": torch.randn(2, 3, 48)})
+        PatchTST(patch_size=8, length=48, encoder=encoder, corruption=Corruption(drop=1)).step(
+            {"series": torch.randn(2, 3, 48)}
+        )
     with pytest.raises(ValueError, match="`patch_size` must be at most 5"):
         SeriesTokenizer(8)({"series": torch.randn(1, 3, 5)})
     with pytest.raises(ValueError, match="`length` must be at least 64 steps, but is 10"):
