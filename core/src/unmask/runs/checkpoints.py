@@ -114,7 +114,7 @@ def _must_have(path: Path, checkpoint: Any, keys: Sequence[str]) -> None:
     if isinstance(checkpoint, dict) and "finetune" in checkpoint and lacking:
         raise UserError(
             f"`{path}` must be a checkpoint of `unmask fit`, but is one of `unmask finetune`, which "
-            "`unmask.api.load` reads in Python."
+            "`unmask apply` reads, and `unmask.tools.finetune.load` in Python."
         )
     if lacking:
         raise UserError(

@@ -93,16 +93,29 @@ class SameImages(Agreement):
     reads_data: ClassVar[bool] = True
 
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        if (shape := self._shape(model, data)) is not None:
+            _check_size(model, *shape, "The side of the images")
+        return None
+
+    def check_other(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        if _embed(model) is None or not _takes_any_grid(model):
+            return self.check(model, data)
+        if (shape := self._shape(model, data)) is not None:
+            _check_multiple(model, *shape, "The side of the images")
+        return None
+
+    def _shape(self, model: L.LightningModule, data: L.LightningDataModule) -> tuple[int, int] | None:
+        """Height and width of an image, whose channels are right; None: there is no image to look at."""
         splits: Any = getattr(data, "splits", None)
         if splits is None or not isinstance(_tokenizer(model), PatchTokenizer) or not len(splits.val):
             return None
         sample = splits.val[0]
         image: Any = sample.get("image") if isinstance(sample, dict) else None
-        if getattr(image, "ndim", 0) == 3:
-            channels, height, width = image.shape
-            _check_channels(model, channels, "The number of channels of the images")
-            _check_size(model, height, width, "The side of the images")
-        return None
+        if getattr(image, "ndim", 0) != 3:
+            return None
+        channels, height, width = image.shape
+        _check_channels(model, channels, "The number of channels of the images")
+        return height, width
 
 
 class KeptScale(Agreement):
