@@ -66,6 +66,11 @@ class RunContract(Contract):
         (entry,) = json.loads((run_folder / "environment.json").read_text())
         assert entry["command"][:2] == ["unmask", "fit"]
         assert (entry["first_step"], entry["last_step"], entry["ended"]) == (0, 4, "finished")
+        found = json.loads((run_folder / "data.json").read_text(encoding="utf-8"))
+        trained = load_run(run_folder)
+        assert found["found"] and found["classes"] == list(trained.datamodule.classes)
+        kept = torch.load(trained.checkpoint, weights_only=True)[type(trained.datamodule).__qualname__]
+        assert kept.get("classes", []) == found["classes"]
 
     def test_report_is_one_file_that_needs_no_other(self, run_folder: Path) -> None:
         assert main(["report", str(run_folder), "--out", "page.html"]) == 0
