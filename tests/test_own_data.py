@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from own_data import KINDS, MODALITIES, concerns, said
+from odd_folders import KINDS, MODALITIES, concerns, said
 
 TABLE = yaml.safe_load((Path(__file__).parent.parent / "docs" / "own_data.yaml").read_text(encoding="utf-8"))
 CELLS = [(kind, modality) for kind in KINDS for modality in MODALITIES if concerns(kind, modality)]

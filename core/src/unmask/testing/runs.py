@@ -68,7 +68,8 @@ class RunContract(Contract):
         assert (entry["first_step"], entry["last_step"], entry["ended"]) == (0, 4, "finished")
         found = json.loads((run_folder / "data.json").read_text(encoding="utf-8"))
         trained = load_run(run_folder)
-        assert found["found"] and found["classes"] == list(trained.datamodule.classes)
+        assert found["found"]
+        assert found["classes"] == list(trained.datamodule.classes)
         kept = torch.load(trained.checkpoint, weights_only=True)[type(trained.datamodule).__qualname__]
         assert kept.get("classes", []) == found["classes"]
 
