@@ -470,3 +470,17 @@ def test_a_kill_between_parts_leaves_no_trace(at, tmp_path):
         embed.embed(model(), Named(extra=extra, hook=stop), tmp_path / "cut.npy", batch_size=2)
     again = embed.embed(model(), Named(extra=extra), tmp_path / "cut.npy", batch_size=2)
     assert again.path.read_bytes() == whole.path.read_bytes() and again.ids.read_bytes() == whole.ids.read_bytes()
+
+
+def test_parts_without_labels_have_unknown_ones_beside_those_with(tmp_path):
+    class Apart(Named):
+        def load(self):
+            return Splits(Numbers(4, lambda i: {}), Numbers(2, lambda i: {}), Numbers(3), Numbers(1))
+
+        def everything(self):
+            return self.splits._asdict()
+
+    made = embed.embed(model(), Apart(), tmp_path / "f.npy")
+    rows = list(csv.DictReader(made.ids.open(newline="")))
+    assert [row["class"] for row in rows] == [""] * 6 + ["cat", "dog", "owl", "cat"]
+    assert [row["split"] for row in rows] == ["train"] * 4 + ["val"] * 2 + ["probe_train"] * 3 + ["probe_test"]

@@ -9,7 +9,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from unmask.data import Augmented, MaskedDataModule
+from unmask.data import Augmented, MaskedDataModule, unknown_like
 from unmask.structures import Tokens
 from unmask.support.checks import at_least
 from unmask.tools.features import ALL, SPLITS
@@ -34,10 +34,31 @@ def split_of(datamodule: MaskedDataModule, name: str) -> Dataset:
 
 
 def parts_of(datamodule: MaskedDataModule, name: str) -> dict[str, Dataset]:
-    """A split by its name, as `split_of` has it; or of ``all``, every part of `MaskedDataModule.everything`."""
+    """A split by its name, as `split_of` has it; or of ``all``, every part of `MaskedDataModule.everything`.
+
+    Where a part has labels, those of parts without say "unknown".
+    """
     if name != ALL:
         return {name: split_of(datamodule, name)}
-    return {part: Augmented(dataset) for part, dataset in datamodule.everything().items()}
+    parts = {part: Augmented(dataset) for part, dataset in datamodule.everything().items() if len(dataset)}  # type: ignore[arg-type]
+    labels = {part: dataset[0].get("label") for part, dataset in parts.items()}
+    known = next((label for label in labels.values() if label is not None), None)
+    if known is None:
+        return dict(parts)
+    return {part: own if labels[part] is not None else Unlabelled(own, known) for part, own in parts.items()}
+
+
+class Unlabelled(Dataset):
+    """Samples with an unknown label, of the kind that ``like`` is."""
+
+    def __init__(self, samples: Dataset, like: Any) -> None:
+        self.samples, self.label = samples, unknown_like(like)
+
+    def __len__(self) -> int:
+        return len(self.samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index] | {"label": self.label}
 
 
 def batches(datamodule: MaskedDataModule, dataset: Dataset, batch_size: int, start: int = 0) -> DataLoader:

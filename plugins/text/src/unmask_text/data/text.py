@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import Dataset
 
 from unmask import agreements, seeds
 from unmask.api import inside, progress
@@ -216,6 +217,11 @@ class TextData(MaskedDataModule):
     def about(self) -> str:
         """What each part of the data has, and what was odd in it."""
         return "\n".join(f"{name}: {store.report}" for name, store in self.stores.items())
+
+    def everything(self) -> dict[str, Dataset]:
+        sets = super().everything()
+        probes = {"probe_train": self.splits.probe_train, "probe_test": self.splits.probe_test}
+        return sets | {name: part for name, part in probes.items() if name in self.stores and part is not None}
 
     def carried(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer, "max_length": self.max_length}
