@@ -36,7 +36,8 @@ def test_every_example_is_tested():
     assert sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("name", ["sector", pytest.param("timeseries", marks=pytest.mark.slow)])
+@pytest.mark.slow  # core/tests/test_new.py and the README's blocks check plugins that `unmask new` writes
+@pytest.mark.parametrize("name", ["sector", "timeseries"])
 def test_check_finds_nothing_wrong_and_its_own_tests_pass(name, installed, tmp_path):
     """In one process, since each of the two would import everything first."""
     both = (

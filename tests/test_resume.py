@@ -18,7 +18,8 @@ SAVE_EVERY = 7
 STEPS_PER_EPOCH = 13
 
 
-@pytest.mark.parametrize("recipe", ["mae-digits", pytest.param("ijepa-digits", marks=pytest.mark.slow)])
+@pytest.mark.slow  # core/tests/test_resuming.py resumes in its own process
+@pytest.mark.parametrize("recipe", ["mae-digits", "ijepa-digits"])
 def test_killed_run_resumes_bit_for_bit(recipe, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     words = [sys.executable, __file__, tmp_path, recipe]

@@ -95,6 +95,7 @@ def short_recipe(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_stages_and_reuses_the_first(short_recipe, capfd):
     assert main([*short_recipe, "--out", "runs/second"]) == 0
     said = "First stage, on the same data: unmask fit --config first.yaml --config runs/first/first-stage.yaml --out"

@@ -265,6 +265,7 @@ def test_data_sets_from_a_folder(tmp_path: Path, tokenizer_file: str) -> None:
         HubTextData(str(tmp_path / "set"), text_column="txt", tokenizer=tokenizer_file).splits  # noqa: B018
 
 
+@pytest.mark.slow
 def test_pydoc_needs_nothing() -> None:
     data = PydocData(vocab_size=1000)
     before = set(sys.modules)

@@ -39,6 +39,7 @@ def second(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_iterations_and_reuses_what_is_there(second, capfd):
     assert main([*second, "--out", "runs/second"]) == 0
     said = "First stage, on the same data: unmask fit --config first.yaml --config runs/first/first-stage.yaml --out"
