@@ -242,6 +242,9 @@ def test_labels_from_folders_and_of_other_files(tmp_path: Path, tokenizer_file: 
     assert Counter(data.splits.probe_train[i]["label"] for i in range(30)) == {0: 10, 1: 10, 2: 10}
     assert Counter(data.splits.probe_test[i]["label"] for i in range(20)) == {1: 10, 2: 10}
     assert list(data.everything()) == ["train", "val", "probe_train", "probe_test"]
+    whole = data.elsewhere(str(tmp_path / "plain"))
+    assert list(whole.everything()) == ["train"]
+    assert len(whole.everything()["train"]) == len(data.splits.train) + len(data.splits.val)
 
 
 def test_data_sets_from_a_folder(tmp_path: Path, tokenizer_file: str) -> None:

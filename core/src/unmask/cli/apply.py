@@ -39,6 +39,7 @@ def run(command: str, arguments: list[str]) -> int:
     try:
         model, datamodule = begun_from(checkpoint, Path(given.data) if given.data else None)
         tuned = load(checkpoint, model)
+        agreements.check(model, datamodule, loaded=False, other=given.data is not None)  # settles a vocabulary
         if given.new is not None:
             datamodule = datamodule.elsewhere(str(Path(given.new).expanduser()))
         agreements.check(model, datamodule, loaded=False, other=True)

@@ -220,6 +220,8 @@ class TextData(MaskedDataModule):
 
     def everything(self) -> dict[str, Dataset]:
         sets = super().everything()
+        if not self.val_ratio and "val" not in self.stores:  # its samples are trained on
+            sets = {"train": sets["train"]}
         probes = {"probe_train": self.splits.probe_train, "probe_test": self.splits.probe_test}
         return sets | {name: part for name, part in probes.items() if name in self.stores and part is not None}
 
