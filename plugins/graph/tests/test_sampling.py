@@ -142,3 +142,13 @@ def test_mistakes(graph: Path) -> None:
     torch.save([torch.load(graph, weights_only=False)] * 2, graph)
     with pytest.raises(ValueError, match="`sampling` must be left out for 2 graphs: it is for a single one"):
         data_of(graph, ClusterSampling(3)).splits  # noqa: B018
+
+
+def test_every_sample_of_a_single_graph_once(tmp_path):
+    """However often an epoch goes over it, and whatever is validated on."""
+    nodes = torch.arange(40)
+    torch.save([{"x": torch.randn(40, 3), "edge_index": torch.stack([nodes, (nodes + 1) % 40])}], tmp_path / "g.pt")
+    whole = GraphFilesData(str(tmp_path / "g.pt"), steps_per_epoch=5)
+    assert {name: len(part) for name, part in whole.everything().items()} == {"train": 1}
+    clusters = GraphFilesData(str(tmp_path / "g.pt"), sampling=ClusterSampling(num_clusters=4))
+    assert {name: len(part) for name, part in clusters.everything().items()} == {"train": 4}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.api import IGNORED, at_least, inside, split_of
@@ -143,6 +144,12 @@ class GraphData(MaskedDataModule):
             return told
         told += f"\n{super().found()}"
         return told if self.val_ratio else f"{told}\n{len(self.graphs.samples):,} {NONE_HELD_OUT.format('graph')}."
+
+    def everything(self) -> dict[str, Dataset]:
+        if len(self.graphs.samples) > 1:
+            return super().everything()
+        # A single graph is trained on and validated on; an epoch may go over it several times.
+        return {"train": self.splits.val if self.sampling is None else self.splits.train}
 
     def token_names(self, split: str, index: int) -> list[str] | None:
         """The names of the nodes of one sample, in the order of its rows; None where nodes have none.
