@@ -43,13 +43,17 @@ class Same(Encoder):
 class Files(MaskedDataModule):
     """Five samples to train on and two to validate on, of ``[2, 3]``."""
 
-    def __init__(self, folder: str, names=None, labels: str | None = "folder", val_ratio: float = 0.3, size: int = 1):
+    def __init__(
+        self, folder: str, names=None, labels: str | None = "folder", val_ratio: float = 0.3, size: int = 1, cut=False
+    ):
         super().__init__(batch_size=2, num_workers=0)
+        self.cut = cut
         self.folder, self.names, self.labels, self.val_ratio, self.size = folder, names, labels, val_ratio, size
 
     def load(self):
         every = [{"x": torch.randn(2, 3, generator=torch.Generator().manual_seed(i))} for i in range(7)]
         every = [one | ({"name": self.names[i]} if self.names else {}) for i, one in enumerate(every)]
+        every = [one | ({"piece": i} if self.cut else {}) for i, one in enumerate(every)]
         return Splits(every[:5], every[5:])
 
 
@@ -88,14 +92,20 @@ def test_classes_and_their_probabilities(suffix, tmp_path):
     assert done.num_rows == 7 and sum(done.counts.values()) == 7
 
 
-def test_samples_of_one_name_are_averaged(tmp_path):
+def test_pieces_of_one_thing_are_averaged(tmp_path):
     made = tuned(Classification(2), Task(CLASSIFICATION))
-    data = Files("here", names=["a.wav", "a.wav", "a.wav", "b.wav", "c.wav", "c.wav", "d.wav"])
+    names = ["a.wav", "a.wav", "a.wav", "b.wav", "c.wav", "c.wav", "d.wav"]
+    data = Files("here", names=names, cut=True)
     found = rows(apply(made, data, tmp_path / "a.csv", batch_size=2).path)
     assert [row["name"] for row in found] == ["a.wav", "b.wav", "c.wav", "d.wav"]
     shares = outputs(made, data).softmax(-1)
     expected = torch.stack([shares[:3].mean(0), shares[3], shares[4:6].mean(0), shares[6]])
     assert torch.allclose(torch.tensor([float(row["p(0)"]) for row in found]), expected[:, 0], atol=1e-5)
+
+    # Two that are only called alike, such as molecules of one formula, stay two.
+    whole = rows(apply(made, Files("here", names=names), tmp_path / "b.csv", batch_size=2).path)
+    assert [row["name"] for row in whole] == names
+    assert torch.allclose(torch.tensor([float(row["p(0)"]) for row in whole]), shares[:, 0], atol=1e-5)
 
 
 def test_several_classes_and_numbers(tmp_path):

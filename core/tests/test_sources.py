@@ -328,6 +328,18 @@ class TestKindsOfLabels:
         with pytest.raises(ValueError, match="`label_column` must be one column where `label_kind` is 'class'"):
             FolderSource(**source, label_column=["deep", "wide"])
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"labels": None, "label_kind": "number"}, "`label_kind` must be left out where `labels` is None"),
+            ({"label_separator": ";"}, "`label_separator` must be left out for 'class', but is ';'"),
+            ({"table_format": TableFormat(";")}, "`table_format` must be left out without a table of labels"),
+        ],
+    )
+    def test_what_nothing_reads_is_refused(self, options, said, tmp_path):
+        with pytest.raises(ValueError, match=said):
+            FolderSource(str(tmp_path), (".x",), **options)
+
 
 class TestTables:
     """One reader for every table."""

@@ -91,7 +91,8 @@ def test_idx(tmp_path: Path, ending: str) -> None:
 
 
 def test_hdf5(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["set/images"] = np.moveaxis(IMAGES, -1, 1)
         file["set/labels"] = np.array([b"cat", b"dog", b"cat"] * 4)

@@ -17,7 +17,7 @@ from unmask.data import Findings
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.looks import Looks
 from unmask_vision.data.reading import Unreadable, read_image
-from unmask_vision.data.scale import BandStats, Numbers, Scale, read_stats, scale_between, scale_of
+from unmask_vision.data.scale import BandStats, Numbers, Scale, as_json, read_stats, scale_between, scale_of
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import MAE
 
@@ -233,3 +233,15 @@ def test_the_scale_stays_with_the_model(tmp_path: Path, capsys: pytest.CaptureFi
     agreements.check(model, given, loaded=False, other=True)
     assert "but `data.scale` is given and goes first" in capsys.readouterr().out
     assert given.numbers.scale == Scale((0.0,), (4095.0,))
+
+    # The same numbers in a file are no other scale.
+    stats = tmp_path / "stats.json"
+    stats.write_bytes(as_json(trained.measure(trained.splits.train.items, 10)))  # type: ignore[attr-defined]
+    measured = folder(tmp_path / "a", scale="percentiles", stats=str(stats))
+    measured.setup("fit")
+    again: Any = method(patch_size=8, channels=2, encoder=encoder)
+    agreements.check(again, measured, loaded=True)
+    capsys.readouterr()
+    alike = folder(tmp_path / "b", scale="percentiles", stats=str(stats))
+    agreements.check(again, alike, loaded=False, other=True)
+    assert "goes first" not in capsys.readouterr().out

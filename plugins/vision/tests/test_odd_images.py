@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from unmask.data import Findings
-from unmask_vision.data import module, reading
+from unmask_vision.data import module, pixels
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
@@ -219,7 +219,7 @@ class TestStrips:
         tifffile.imwrite(tmp_path / "rgba.tif", noise(13, 7, 4), photometric="rgb", extrasamples=[2])
         names = [path for path in sorted(tmp_path.iterdir()) if channels in (1, 3) or path.suffix != ".npy"]
         whole = [read_image(path, channels) for path in names]
-        monkeypatch.setattr(reading, "_STRIP_PIXELS", 21)
+        monkeypatch.setattr(pixels, "_STRIP_PIXELS", 21)
         for path, image in zip(names, whole, strict=True):
             assert torch.equal(read_image(path, channels), image), path.name
 

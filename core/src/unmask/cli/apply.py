@@ -13,7 +13,7 @@ def run(command: str, arguments: list[str]) -> int:
     """Read a fine-tuned model and new data, write a table of names and labels."""
     parser = Arguments(command, "Labels and probabilities for new data, from what `unmask finetune` wrote.")
     parser.add_argument("model", help="a checkpoint of `unmask finetune`, or the run folder that it lies in")
-    parser.add_argument("new", nargs="?", help="a file or folder that is read as the run's own data; or give --data")
+    parser.add_argument("new", nargs="?", help="new data of the run's own kind: a folder, or a file; or give --data")
     parser.add_argument("--data", help="a YAML file whose `data` to take in place of NEW")
     parser.add_argument("--out", help="a .csv or .parquet file; default: applied.csv beside the checkpoint")
     parser.add_argument("--threshold", default="0.5", help="probability from which a class counts, of multi-label")
@@ -32,11 +32,13 @@ def run(command: str, arguments: list[str]) -> int:
     from unmask import agreements
     from unmask.configs.errors import message_of
     from unmask.tools.apply.apply import apply
+    from unmask.tools.apply.table import check_table
     from unmask.tools.finetune.saved import begun_from, load
 
     device = checked_device(given.device)
     out = Path(given.out) if given.out else checkpoint.with_name("applied.csv")
     try:
+        check_table(out, given.overwrite)
         model, datamodule = begun_from(checkpoint, Path(given.data) if given.data else None)
         tuned = load(checkpoint, model)
         agreements.check(model, datamodule, loaded=False, other=given.data is not None)  # settles a vocabulary

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from unmask.data.file_table import FileTable
 from unmask.data.findings import Findings
 from unmask.data.folders import find_files
-from unmask.data.labels import CLASS, MULTI_LABEL, Label, check_kind, label_of, labels_of, ordered
+from unmask.data.labels import CLASS, MULTI_LABEL, NUMBERS, Label, check_kind, label_of, labels_of, ordered
 from unmask.data.sources import Found, Item, Source
 from unmask.data.tables import TableFormat
 
@@ -51,9 +51,9 @@ class FolderSource(Source):
         what: the files, in a message.
 
     Raises:
-        ValueError: ``labels`` without its pattern or table, another kind of labels, several columns of one label; in
-            `read`, a missing or empty folder, a pattern or table
-            that does not fit, a table whose rows may be of several files or that has several labels for one.
+        ValueError: ``labels`` without its pattern or table, another kind of labels, several columns of one label, an
+            option that nothing reads; in `read`, a missing or empty folder, a pattern or table that does not fit, a
+            table whose rows may be of several files or that has several labels for one.
     """
 
     folder: str
@@ -83,7 +83,15 @@ class FolderSource(Source):
         if self.pattern is not None:
             _compiled(self.pattern)
         check_kind(self.label_kind)
-        if not isinstance(self.label_column, str) and self.label_kind not in ("multi-label", "numbers"):
+        several = self.label_kind in (MULTI_LABEL, NUMBERS)
+        for name, unread, where in (
+            ("label_kind", self.labels is None and self.label_kind != CLASS, "where `labels` is None"),
+            ("label_separator", not several and self.label_separator is not None, f"for {self.label_kind!r}"),
+            ("table_format", self.labels != "table" and self.table_format is not None, "without a table of labels"),
+        ):
+            if unread:
+                raise ValueError(f"`{name}` must be left out {where}, but is {getattr(self, name)!r}.")
+        if not isinstance(self.label_column, str) and not several:
             raise ValueError(
                 f"`label_column` must be one column where `label_kind` is {self.label_kind!r}, but is "
                 f"{list(self.label_column)}; nearest: 'multi-label' or 'numbers'."

@@ -26,21 +26,13 @@ from unmask.support.remembered import Remembered
 Sample = dict[str, Any]
 
 
-PLACES = ("folder", "paths", "path")
+PLACES = ("folder", "paths", "path", "images")
 """Options that say where data lies."""
-OF_ITS_OWN = (
-    "val_folder",
-    "val_paths",
-    "probe_paths",
-    "probe_test_paths",
-    "labels",
-    "pattern",
-    "table",
-    "group_column",
-    "start_column",
-    "end_column",
-)
-"""Options that are of certain data alone: its parts, its labels and its segments."""
+OF_PARTS = ("val_folder", "val_paths", "probe_paths", "probe_test_paths", "val_images", "val_labels")
+OF_LABELS = ("labels", "pattern", "label_kind", "label_separator", "label_key")
+OF_TABLES = ("table", "table_format", "file_column", "label_column", "group_column", "start_column", "end_column")
+OF_ITS_OWN = OF_PARTS + OF_LABELS + OF_TABLES
+"""Options that are of certain data alone: its parts, its labels, and tables of its files."""
 
 
 class Splits(NamedTuple):
@@ -169,8 +161,9 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
                 f"{type(self).__name__} reads no files or folders, so that it cannot read {where!r}; give `--data` a "
                 "YAML file whose `data` does."
             )
-        own = dict.fromkeys(name for name in OF_ITS_OWN if name in takes.parameters)
-        return type(self)(**{**given, **own, **self.carried(), place: where, "val_ratio": 0})
+        kept = {name: value for name, value in given.items() if name not in OF_ITS_OWN}
+        unlabelled = {"labels": None} if "labels" in takes.parameters else {}
+        return type(self)(**{**kept, **unlabelled, **self.carried(), place: where, "val_ratio": 0})
 
     def carried(self) -> dict[str, Any]:
         """Options that other data must be read with, such as a vocabulary that this data gave, by name."""

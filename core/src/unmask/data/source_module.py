@@ -189,18 +189,16 @@ class SourceDataModule(MaskedDataModule):
             "val": (val, [place for place in self._chosen[1] if place not in seen]),
             "probe_train": (probe, list(range(0 if probe is None else len(probe.items)))),
         }
-        parts = {name: (kept, own) for name, (kept, own) in every.items() if own}
-        labelled = ((kept, place) for kept, own in parts.values() for place in own if told and _has_label(kept, place))
-        first, place = next(labelled, (None, 0))
-        if first is None:
-            return {name: self.samples(kept, own, False, trained=False) for name, (kept, own) in parts.items()}
-        unknown = unknown_like(self.samples(first, [place], True, trained=False)[0]["label"])
-        sets: dict[str, Dataset] = {}
-        for name, (kept, own) in parts.items():
-            known, others = ([place for place in own if _has_label(kept, place) is has] for has in (True, False))
-            with_label, without = self.samples(kept, known, True, False), self.samples(kept, others, False, False)
-            sets[name] = Mixed(with_label, without, known, others, unknown) if others else with_label
-        return sets
+        return {name: self._all(kept, own, told) for name, (kept, own) in every.items() if own}
+
+    def _all(self, kept: Any, own: list[int], told: bool) -> Dataset:
+        """Some items of a part in their order, with a label where any of them has one that tells something."""
+        known = [place for place in own if told and _has_label(kept, place)]
+        others = sorted(set(own) - set(known))
+        if not known or not others:
+            return self.samples(kept, own, bool(known), trained=False)
+        with_label, without = (self.samples(kept, some, some is known, trained=False) for some in (known, others))
+        return Mixed(with_label, without, known, others)
 
 
 def _has_label(kept: Any, place: int) -> bool:
@@ -214,14 +212,11 @@ class Mixed(Dataset):
         known: with a label.
         others: without one.
         places: of the first, ascending.
-        other_places: of the others.
-        unknown: the label that the others get.
+        other_places: of the others, whose label says "unknown".
     """
 
-    def __init__(
-        self, known: Dataset, others: Dataset, places: list[int], other_places: list[int], unknown: Any
-    ) -> None:
-        self.parts, self.unknown = (known, others), unknown
+    def __init__(self, known: Dataset, others: Dataset, places: list[int], other_places: list[int]) -> None:
+        self.parts, self.unknown = (known, others), unknown_like(known[0]["label"])
         every = [(place, 0, own) for own, place in enumerate(places)]
         every += [(place, 1, own) for own, place in enumerate(other_places)]
         self.where = [(part, own) for _, part, own in sorted(every)]

@@ -152,8 +152,7 @@ class TrainedScale(Agreement):
 
 def _take_scale(model: Any, data: ImageData) -> str | None:
     kept = Scale(*(tuple(ends) for ends in model.agreed[_SCALE]))
-    own = data.numbers.scale
-    if own == kept:
+    if data.given_scale() == kept:
         return None
     if data.scale == "range" or data.stats is not None:
         return f"The model was trained with {kept} as 0 and 1, but `data.scale` is given and goes first."

@@ -37,11 +37,13 @@ class Answer(NamedTuple):
     """What a model says of one sample, or of one of its tokens.
 
     Args:
+        whole: what the sample is a piece of, or a number of its own.
         name: of the sample.
         token: its number in the sample, None where answers are of samples.
         shares: ``[C]``, see `Objective.shares`.
     """
 
+    whole: str | int
     name: str
     token: int | None
     shares: Tensor
@@ -67,7 +69,8 @@ def apply(
     - multi-label: ``classes``, joined by semicolons, and ``p(CLASS)`` of each class
     - regression: ``prediction``, or ``prediction_0`` and so on
 
-    Samples of one name, such as windows of one recording, make one row: their probabilities or numbers are averaged.
+    Pieces of one thing (samples with ``piece``), such as windows of one recording, make one row: their probabilities or
+    numbers are averaged.
 
     Args:
         tuned: the model.
@@ -95,7 +98,7 @@ def apply(
     tuned = tuned.to(device).eval()
     with written_table(out, told.columns) as add:
         answers = _answers(tuned, datamodule, batch_size, torch.device(device), progress)
-        for (name, token), own in groupby(answers, key=lambda answer: (answer.name, answer.token)):
+        for (_, name, token), own in groupby(answers, key=lambda answer: answer[:3]):
             shares = torch.stack([answer.shares for answer in own]).mean(0)
             if not shares.isfinite().all():
                 raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
@@ -125,13 +128,16 @@ def _answers(
                 shares = tuned.objective.shares(tuned(moved).float()).cpu()
             num_samples = tokens.num_samples
             names = [str(done + i) if names is None else str(names[i]) for i in range(num_samples)]
+            wholes = names if "piece" in batch else range(done, done + num_samples)
             if tuned.task.per_token:
                 real = real_tokens(tokens)
                 owner, place = (index[real].tolist() for index in owners(tokens))
                 for sample, token, own in zip(owner, place, shares[real.cpu()], strict=True):
-                    yield Answer(names[sample], token, own)
+                    yield Answer(wholes[sample], names[sample], token, own)
             else:
-                yield from (Answer(name, None, own) for name, own in zip(names, shares, strict=True))
+                yield from (
+                    Answer(whole, name, None, own) for whole, name, own in zip(wholes, names, shares, strict=True)
+                )
             done += num_samples
             progress(done, total)
 

@@ -16,7 +16,8 @@ from unmask.api import at_least, track
 from unmask.data import NUM_NAMED, SEEN, UNREADABLE, Findings, Item, Sample, Source, SourceDataModule, Unreadable
 from unmask_vision.data.augment import CenterCrop, Size, Transformed, augmentation, sides
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread
-from unmask_vision.data.reading import Frame, check_image, num_channels, num_frames, read_image, to_float, to_uint8
+from unmask_vision.data.pixels import to_float, to_uint8
+from unmask_vision.data.reading import Frame, check_image, num_channels, num_frames, read_image
 from unmask_vision.data.scale import KINDS, BandStats, Numbers, Scale, read_stats, scale_between, scale_of
 
 FULL_CHECK_BYTES = 64 * 2**20
@@ -141,6 +142,16 @@ class ImageData(SourceDataModule):
                 continue
         return found.result()
 
+    def given_scale(self) -> Scale | None:
+        """The scale that options give, or that was settled; None: by type, or to be measured.
+
+        Raises:
+            ValueError: ``stats`` is no file of measures, or of another number of channels.
+        """
+        if self.numbers.scale is not None or self.stats is None:
+            return self.numbers.scale
+        return scale_of(self.scale, read_stats(Path(self.stats).expanduser(), self.channels or 0, self.scale))
+
     def settle(self, scale: Scale | None) -> None:
         """Takes that scale from here on, such as the one that a model was trained with.
 
@@ -162,13 +173,10 @@ class ImageData(SourceDataModule):
         every = list(items) if self.frames == "first" else list(_frames(items))
         if self.channels is None and every:
             self.channels = num_channels(every[0].read())
-        if self.numbers.scale is None and self.scale in ("percentiles", "mean-std"):
-            if self.stats is not None:
-                measured = read_stats(Path(self.stats).expanduser(), self.channels or 0, self.scale)
-            else:
-                measured = self.measure(every, NUM_MEASURED)
-            self.numbers = self.numbers._replace(scale=scale_of(self.scale, measured))
-        self.settle(self.numbers.scale)
+        scale = self.given_scale()
+        if scale is None and self.scale in ("percentiles", "mean-std"):
+            scale = scale_of(self.scale, self.measure(every, NUM_MEASURED))
+        self.settle(scale)
         findings = self.report.findings
         files = {number: item.content for number, item in enumerate(every) if isinstance(item.content, Path)}
         others = [number for number in range(len(every)) if number not in files]
