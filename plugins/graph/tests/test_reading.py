@@ -691,3 +691,9 @@ def test_hidden_files_and_pipes_are_no_sets(tmp_path: Path) -> None:
     os.mkfifo(other / "pipe.txt")
     with pytest.raises(ValueError, match="`path` must have files of TU Dortmund's or GIN's layout"):
         TUData(str(other)).graphs  # noqa: B018
+
+
+def test_words_among_measured_numbers_are_told(tmp_path: Path) -> None:
+    nodes = "id,age,label\n" + "".join(f"n{i},{i},{label}\n" for i, label in enumerate(("0.5", "1.5", "high", "", "2")))
+    found = tables(tmp_path, EDGES, nodes).found()
+    assert "1 labels are words, where most are numbers, and count as unknown: 'high'." in found

@@ -50,7 +50,7 @@ def graphs_of_tables(
     Raises:
         ValueError: no such column, or cells that are no number.
     """
-    found = labels_of(tables, label, of_graphs)
+    found = labels_of(tables, label, findings, of_graphs)
     special = {*found.columns, "label", "split"}
     if "label" not in found.columns and any("label" in table.nodes for table in tables):
         findings.note(NOT_ASKED, "`label` of nodes")

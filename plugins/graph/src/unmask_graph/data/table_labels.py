@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unmask.api import IGNORED, nearest, quoted
-from unmask.data import label_of
+from unmask.data import Findings, label_of
 from unmask_graph.data.categories import Label, as_list, in_order
 from unmask_graph.data.tables import Table, cut, number_in
 
 USUAL = "label"
+WORDS = "labels are words, where most are numbers, and count as unknown"
 
 
 class TableLabels(NamedTuple):
@@ -32,7 +33,7 @@ class TableLabels(NamedTuple):
     per_node: bool
 
 
-def labels_of(tables: list[Table], label: Label, of_graphs: bool = False) -> TableLabels:
+def labels_of(tables: list[Table], label: Label, findings: Findings, of_graphs: bool = False) -> TableLabels:
     """Labels of nodes where their tables have the column, else of graphs.
 
     One column holds classes, or numbers to predict where most labels are numbers and one is no whole number. Several
@@ -41,6 +42,7 @@ def labels_of(tables: list[Table], label: Label, of_graphs: bool = False) -> Tab
     Args:
         tables: the graphs.
         label: the column or columns; None: ``label``, where there is one.
+        findings: is told of words among numbers.
         of_graphs: whether labels of graphs come first.
 
     Raises:
@@ -55,7 +57,8 @@ def labels_of(tables: list[Table], label: Label, of_graphs: bool = False) -> Tab
     for per_node, there in reversed(levels) if of_graphs else levels:
         if all(column in there for column in columns):
             given = [_cells(table, columns, per_node) for table in tables]
-            return TableLabels(*(_several(given, columns) if len(columns) > 1 else _one(given)), columns, per_node)
+            read = _several(given, columns) if len(columns) > 1 else _one(given, findings)
+            return TableLabels(*read, columns, per_node)
     if label is None:
         return TableLabels([None] * len(tables), [], [], False)
     wrong = next((column for column in columns if column not in {**nodes, **graphs}), columns[0])
@@ -73,11 +76,13 @@ def _cells(table: Table, columns: list[str], per_node: bool) -> Any:
     return [*zip(*rows, strict=True)] if len(columns) > 1 else rows[0]
 
 
-def _one(given: list[Any]) -> tuple[list[Any], list[str]]:
+def _one(given: list[Any], findings: Findings) -> tuple[list[Any], list[str]]:
     words = [[_word(cell) for cell in label] if isinstance(label, list) else _word(label) for label in given]
     said = [word for label in words for word in (label if isinstance(label, list) else [label]) if word is not None]
     numbers = [number for number in map(number_in, said) if number is not None]
     if 2 * len(numbers) > len(said) and any(number != round(number) for number in numbers):
+        for word in said:
+            findings.note(WORDS, cut(word), int(number_in(word) is None))
         return [_values(one) for one in words], []
     classes = in_order(said)
     number_of = {word: number for number, word in enumerate(classes)}
