@@ -64,7 +64,7 @@ def code_lines(path):
     return sum(1 for at, line in lines if line.strip() and not line.strip().startswith("#") and at not in left)
 
 
-def test_a_modality_passes_its_own_tests_and_is_short(written):
+def test_a_modality_is_short_and_whole(written):
     folder = written("unmask-waves")
     assert sum(code_lines(path) for path in (folder / "src").rglob("*.py")) < 60
     lint = [sys.executable, "-m", "ruff", "check", "--no-cache", str(folder)]
@@ -73,6 +73,11 @@ def test_a_modality_passes_its_own_tests_and_is_short(written):
     for path in folder.rglob("*"):
         assert "__" not in path.name.replace("__init__", ""), path
         assert path.is_dir() or "__NAME__" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow  # tests/test_docs_blocks.py checks one that the README writes
+def test_a_modality_passes_its_own_tests(written):
+    folder = written("unmask-waves")
     words = [sys.executable, "-c", LIST_AND_TEST]  # one process, which imports everything once
     tested = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=900)
     assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr
@@ -80,16 +85,24 @@ def test_a_modality_passes_its_own_tests_and_is_short(written):
         assert re.search(rf"^  {name}  .*\[unmask-waves\]$", tested.stdout, re.MULTILINE), tested.stdout
 
 
-def test_a_mask_passes_its_own_tests(written):
+@pytest.fixture
+def mask(written):
+    """The folder of a plugin with a mask alone."""
     folder = written("unmask-waves", "--kind", "mask", "--modality", "tide")
     assert '"tide.nearby"' in (folder / "pyproject.toml").read_text()
+    return folder
+
+
+@pytest.mark.slow  # tests/test_examples.py checks a mask, too
+def test_a_mask_passes_its_own_tests(mask):
     checked = unmask("check", "unmask_waves")  # pip's spelling is taken too
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "masks tide.nearby" in checked.stdout
 
-    # A broken one is told by what it breaks.
-    mask = folder / "src" / "unmask_waves" / "mask.py"
-    mask.write_text(mask.read_text().replace("return lowest(", "return ~lowest("))
+
+def test_a_broken_mask_is_told_by_what_it_breaks(mask):
+    code = mask / "src" / "unmask_waves" / "mask.py"
+    code.write_text(code.read_text().replace("return lowest(", "return ~lowest("))
     checked = unmask("check", "unmask-waves")
     assert checked.returncode == 2
     assert " failed" in checked.stdout
