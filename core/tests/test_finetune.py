@@ -202,7 +202,7 @@ def test_rows_are_means_over_seeds_with_paired_gains_by_hand():
     details = {
         "about": "Here.", "trials": trials, "encoders": list(scores), "names": ("MAE",), "higher_is_better": (False,),
         "task": asdict(Task(REGRESSION)), "settings": asdict(Settings()), "seeds": [0, 1], "groups": None,
-        "num_parameters": 7,
+        "num_parameters": 7, "num_pieces": 0,
     }  # fmt: skip
     result = tabled(details)
     (row,) = result.rows
@@ -406,7 +406,7 @@ def test_few_labels_per_token_blank_the_others():
     (trial,) = result.details["trials"]
     assert (trial.num_train, trial.num_val) == (6, 6)
     place = np.arange(40)
-    labelled = Labelled(made, Task(CLASSIFICATION, True), made[0]["label"], np.zeros(40, dtype=np.int64), place)
+    labelled = Labelled(made, Task(CLASSIFICATION, True), made[0]["label"], np.zeros(40, dtype=np.int64), place, place)
     drawn = labelled.draw(2, 0)
     label = drawn.samples()[0]["label"]
     assert (label != IGNORED).sum() == 6
@@ -416,7 +416,7 @@ def test_few_labels_per_token_blank_the_others():
 def flat(values):
     values = torch.tensor(values)
     where = np.arange(len(values))
-    return Labelled([{}] * len(values), Task(CLASSIFICATION), values, where, np.zeros_like(where))
+    return Labelled([{}] * len(values), Task(CLASSIFICATION), values, where, np.zeros_like(where), where)
 
 
 def test_draws_are_exact_nested_and_keyed():

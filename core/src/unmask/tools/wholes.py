@@ -64,8 +64,33 @@ def averaged(values: Tensor, whole: np.ndarray) -> Tensor:
 
 
 def firsts(whole: np.ndarray) -> np.ndarray:
-    """The row ``[k]`` int64 at which each whole first comes: that of a label, which all pieces of a whole share."""
+    """The row ``[k]`` int64 at which each whole first comes."""
     return _places(whole)[0].numpy()
+
+
+def shared(label: Tensor, whole: np.ndarray) -> Tensor:
+    """The label ``[k]`` or ``[k, C]`` of each whole, in the order in which wholes first come.
+
+    Args:
+        label: of pieces, ``[n]`` or ``[n, C]``.
+        whole: the number of each piece's whole ``[n]``.
+
+    Raises:
+        ValueError: a whole has pieces of different labels.
+    """
+    first, place = _places(whole)
+    if len(first) == len(label):
+        return label
+    own, of_whole = label, label[first][place]
+    same = (own == of_whole) | ((own != own) & (of_whole != of_whole))  # NaN: unknown
+    differs = (~same).nonzero()
+    if len(differs):
+        row = int(differs[0, 0])
+        raise ValueError(
+            f"Pieces of one thing must have one label, but some have {of_whole[row].tolist()} and {own[row].tolist()}; "
+            "leave `piece` out of samples that count each for itself."
+        )
+    return label[first]
 
 
 def _places(whole: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -67,6 +67,7 @@ def train(
     epoch_steps = math.ceil(len(train_labels.samples()) / settings.batch_size)
     epochs, every = settings.length(epoch_steps)
     curve = Curve(every)
+    model.val_wholes = None if val_labels is None else val_labels.samples().wholes
     with tempfile.TemporaryDirectory() as folder, quiet(), seeds.seeded(model.seed, "finetune"), only():
         best = ModelCheckpoint(
             dirpath=folder,
@@ -107,7 +108,10 @@ def train(
             state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
             model.load_state_dict(state["state_dict"])
             best_epoch = int(state["epoch"])
-        answers = _joined(trainer.predict(model, _loader(datamodule, test_labels)))  # type: ignore[arg-type]
+        answers = model.of_wholes(
+            trainer.predict(model, _loader(datamodule, test_labels)),  # type: ignore[arg-type]
+            test_labels.samples().wholes,
+        )
     model.cpu().eval()
     if not bool(answers.outputs.isfinite().all()):
         raise ValueError("The trained outputs must be finite, but are not: lower `lr`.")
@@ -205,10 +209,6 @@ def _loader(datamodule: MaskedDataModule, labelled: Labelled) -> DataLoader:
         persistent_workers=like.num_workers > 0,
         collate_fn=like.collate_fn,
     )
-
-
-def _joined(batches: list[Answers]) -> Answers:
-    return Answers(*(torch.cat(each) for each in zip(*batches, strict=True)))
 
 
 def _where(device: torch.device) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torchmetrics import functional as M
 from unmask.data import numbers_of
 from unmask.tools.features.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task, values_of
 from unmask.tools.finetune.settings import Settings
+from unmask.tools.wholes import averaged
 
 
 class Objective(nn.Module, ABC):
@@ -59,6 +61,15 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         """By name, over all of a data set's rows: outputs ``[n, C]``, labels ``[n]`` or ``[n, C]``."""
+
+    @abstractmethod
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        """Outputs ``[k, C]`` of wholes, whose `shares` are the means of those of their pieces ``[n, C]``.
+
+        Args:
+            outputs: of pieces.
+            whole: the number of each piece's whole ``[n]``.
+        """
 
     def loss(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """The mean over known entries; 0 where there are none."""
@@ -114,6 +125,10 @@ class Classification(Objective):
     def shares(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(-1)
 
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        shares = averaged(outputs.double().softmax(-1), whole)
+        return shares.clamp(min=torch.finfo(shares.dtype).tiny).log().to(outputs.dtype)
+
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label = _whole(label)
         known = label != IGNORED
@@ -161,6 +176,9 @@ class MultiLabel(Objective):
 
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.sigmoid()
+
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        return averaged(outputs.double().sigmoid(), whole).logit(eps=1e-12).to(outputs.dtype)
 
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label = _whole(label)
@@ -220,6 +238,9 @@ class Regression(Objective):
     def shares(self, outputs: Tensor) -> Tensor:
         return outputs * self.std + self.mean
 
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        return averaged(outputs, whole)
+
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label, answer = self._wide(label).double(), outputs.double() * self.std.double() + self.mean.double()
         known = label.isfinite()
@@ -256,7 +277,7 @@ def objective_of(
 
     Args:
         task: what is asked.
-        label: all training labels, ``[n]`` or ``[n, C]``.
+        label: all training labels, one of each whole, ``[n]`` or ``[n, C]``.
         settings: label smoothing, and the loss of regression.
         num_classes: at least so many.
         classes: the words that class ids stand for; empty: ids are all there is.

@@ -53,6 +53,8 @@ def _sizes(result: Results, protocol: Protocol) -> str:
         told = f"{train + test} samples, all scored in turn"
     elif parts:
         told = f"{train + test} samples of {', '.join(parts)}"
+    if facts["num_pieces"]:
+        told += f", each the mean over its pieces ({facts['num_pieces']:,} in all)"
     widths = ", ".join(f"{name} {width}" for name, width in facts["widths"].items())
     return f"{facts['num_classes']} {what}, {told}. Widths: {widths}."
 

@@ -52,6 +52,7 @@ def probe_columns(
 
         - ``task``: the kind of labels
         - ``num_train``, ``num_test``: samples (or tokens) to fit on, and to score on
+        - ``num_pieces``: samples that these are the means of, where some are pieces of one thing; 0: each is a whole
         - ``num_classes``: classes, labels of a multi-label task, or numbers of a regression
         - ``widths``: of the features, by column
         - ``over``: what ± is over: ``10 draws of labels``, ``10 folds``, ``6 held-out groups`` or ``3 runs``
@@ -113,6 +114,7 @@ def probed(
         "task": kind,
         "num_train": len(labels[0]),
         "num_test": len(labels[1]),
+        "num_pieces": 0,
         "num_classes": len(np.unique(answers)) if kind == CLASSIFICATION else math.prod(answers.shape[1:]),
         "widths": {name: train.shape[1] for name, (train, _) in columns.items()},
         "over": _over(protocol, groups is not None, parts),

@@ -48,6 +48,8 @@ def probe(
 ) -> Results:
     """Three columns: raw input, the untrained encoder and the trained one; a fourth for encoders with BatchNorm.
 
+    Pieces of one thing, such as windows of a recording, count as one sample, whose features are their mean.
+
     Args:
         runs: a trained model, whose `embedder` is measured, and the same model as it was initialised, such as a deep
             copy from before training. Several pairs: runs that differ by their seed alone. Then there is a score per
@@ -110,6 +112,9 @@ def probe(
         else:
             results.append(measured(({RAW: raw} if number == 0 else {}) | codes(embedders, layer)))
     result = over_runs(results)
+    num_pieces = sum(map(len, sets)) if {"name", "piece"} <= set(sets[0][0]) else 0  # type: ignore[arg-type]
+    if num_pieces > result.details["num_train"] + result.details["num_test"]:
+        result = replace(result, details=result.details | {"num_pieces": num_pieces})
     return captioned(result, protocol, chosen(protocol, result.details["task"]))
 
 
