@@ -95,7 +95,7 @@ def test_data2vec_computes_the_same(settings, capsys):
     torch.save({"cfg": {"model": model}, "model": state | teacher | others}, "it.pt")
     model, said = imported(capsys, config(given, "data2vec-audio", num_clusters=7))
     assert "Read as `audio.fairseq-release` under `model.`." in said
-    assert "(100%; 100% of the values)\n  2 unknown: `final_proj.weight`, `final_proj.bias`" in said
+    assert "(100%; 100% of the values).\n  2 unknown: `final_proj.weight`, `final_proj.bias`" in said
     same_codes(model, theirs)
 
 
