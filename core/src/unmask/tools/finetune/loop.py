@@ -72,7 +72,7 @@ def train(
         best = ModelCheckpoint(
             dirpath=folder,
             monitor="val/chooses",
-            mode="min" if model.objective.chooses == "loss" else "max",
+            mode="min" if model.objective.falls else "max",
             save_weights_only=True,
             save_on_train_epoch_end=False,
         )
@@ -120,7 +120,7 @@ def train(
     val_scores: dict[str, float | None] | None = None
     if val_labels is not None:
         kept = next(one for one in curve.epochs if one["epoch"] == best_epoch)
-        val_scores = {name: kept[f"val/{name}"] for name in scores}
+        val_scores = {name: kept.get(f"val/{name}") for name in scores}
     seconds = time.perf_counter() - begun
     return Outcome(scores, val_scores, best_epoch, num_epochs, trainer.global_step, curve.epochs, answers, seconds)
 

@@ -114,15 +114,16 @@ class FineTuning(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         numbers = self.score([self.of_wholes(self._answers, self.val_wholes)])
         chooses = self.objective.chooses
-        sign = -1 if chooses == "loss" else 1
+        sign = -1 if self.objective.falls else 1
         if not math.isfinite(numbers["loss"]):
             chosen_by = -sign * math.inf  # diverged: the epochs before may still be good
         elif not math.isfinite(numbers[chooses]):
             raise ValueError(f"{chooses} cannot be measured on the held-out labels: raise `val_ratio`, or set it to 0.")
         else:  # few held-out labels often tie, and the epoch of lower loss is then the better one
-            chosen_by = numbers["loss"] if chooses == "loss" else numbers[chooses] - 1e-4 * numbers["loss"]
+            chosen_by = numbers["loss"] if chooses == "loss" else numbers[chooses] - sign * 1e-4 * numbers["loss"]
         self.log("val/chooses", chosen_by, logger=False)
-        self.log_dict({f"val/{name}": number for name, number in numbers.items()}, prog_bar=True)
+        for name, number in numbers.items():
+            self.log(f"val/{name}", number, prog_bar=name in ("loss", chooses, self.objective.names[0]))
 
     def predict_step(self, batch: Any, *_: Any) -> Answers:
         """One row per sample, or per real token."""

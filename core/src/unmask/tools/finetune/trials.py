@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from unmask.tools.finetune.scores import SHARES
 from unmask.tools.finetune.settings import EPOCHS, LEAST_STEPS
 from unmask.tools.results import Cell, Measure, Results, Row
 
 SCRATCH, PRETRAINED = "from scratch", "pretrained"
-SHARES = ("accuracy", "macro F1", "mAP")
-"""Scores in [0, 1], shown in percent."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,8 @@ def tabled(details: dict[str, Any]) -> Results:
     for number in dict.fromkeys(trial.labels_per_class for trial in trials):
         own = [trial for trial in trials if trial.labels_per_class == number]
         for name, higher in zip(details["names"], details["higher_is_better"], strict=True):
+            if not all(name in trial.scores for trial in own):
+                continue  # of a number that is the same in all labels
             measure = Measure(name, percent=name in SHARES, less_is_better=not higher, form=".4g")
             row = Row(name, measure, {encoder: _cell(own, name, encoder, details["groups"]) for encoder in encoders})
             gain = row.gain(PRETRAINED, SCRATCH) if both else None
