@@ -17,6 +17,7 @@ from unmask.tools.probe.fits import (
     MAX_ITER,
     MAX_ITER_LARGE,
     NMI,
+    OF_CLASSES,
     PROBES,
     R2,
     STRENGTHS,
@@ -30,7 +31,9 @@ UNITS = {ACCURACY: "Accuracy, %", MAP: "Mean average precision, %", R2: "R²", M
 def title_of(rows: Sequence[Row]) -> str:
     """The measure that all rows have; of several, which are in percent."""
     measures = list(dict.fromkeys(row.measure.name for row in rows))
-    return UNITS.get(measures[0], measures[0]) if len(measures) == 1 else "Scores (accuracy and mAP in %)"
+    if len(measures) == 1 or set(measures) <= set(OF_CLASSES):
+        return UNITS.get(measures[0], measures[0]) + (", or as its row says" if len(measures) > 1 else "")
+    return "Scores (accuracy and mAP in %)"
 
 
 def captioned(result: Results, protocol: Protocol, probes: Sequence[str]) -> Results:

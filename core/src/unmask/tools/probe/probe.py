@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
-from unmask import seeds
+from unmask import agreements, seeds
 from unmask.data import Augmented, MaskedDataModule
 from unmask.embedder import Embedder
 from unmask.model import MaskedModel
@@ -66,13 +66,15 @@ def probe(
             that is in both counts once where both are parts (`Subset`) of one data set.
 
     Raises:
-        ValueError: data without labels, or as `vectors` and `probe_columns`.
+        ValueError: data without labels, data that a model does not go with, or as `vectors` and `probe_columns`.
     """
     protocol = Protocol(**settings)
     first = runs[0][0]
     if layer != "all":
         first.embedder.depth(layer)  # refuses a layer that is not there
     sets = _probe_sets(datamodule, together=groups is not None or protocol.num_folds is not None)
+    for model, _ in runs:
+        agreements.check(model, datamodule, loaded=True, other=True)
 
     def both(what: str, extract: Callable[[Iterable[Any]], Vectors]) -> tuple[Vectors, Vectors]:
         """Features of either set; of an empty one, none."""
