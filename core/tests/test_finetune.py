@@ -11,7 +11,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, f1_score, mean_absolute_error, r2_score
+from scipy.stats import spearmanr
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, default_collate
@@ -38,6 +48,7 @@ from unmask.tools.finetune.mixing import Mixing, _block
 from unmask.tools.finetune.model import trainable_embedder
 from unmask.tools.finetune.objective import Classification, MultiLabel, Regression, objective_of
 from unmask.tools.finetune.saved import save
+from unmask.tools.finetune.scores import OF_NUMBERS
 from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
 
 QUICK = Settings(epochs=3, batch_size=16, lr=0.3, val_ratio=0.25)
@@ -149,7 +160,7 @@ def test_classes_are_learnt_and_everything_is_written(data, tmp_path):
     right = np.mean([row["label"] == row["prediction"] for row in own])
     assert right == pytest.approx(result.rows[0].cells[PRETRAINED].mean, abs=1e-6)
     f1 = f1_score([row["label"] for row in own], [row["prediction"] for row in own], average="macro")
-    assert f1 == pytest.approx(result.rows[1].cells[PRETRAINED].mean, abs=1e-6)
+    assert f1 == pytest.approx(result.rows[2].cells[PRETRAINED].mean, abs=1e-6)
     names = {path.name for path in (tmp_path / "finetune").iterdir()}
     assert names == {"pretrained-seed0.ckpt", "scratch-seed0.ckpt", "predictions.csv"}
 
@@ -183,7 +194,7 @@ def test_the_same_twice_and_a_column_does_not_depend_on_the_other(data):
     # the columns are paired: of the same weights nothing is gained (no decay by layer, as from scratch)
     paired = {**options, "settings": replace(settings, layer_decay=1.0)}
     twins = finetune(data, pretrained=build(0), scratch=build, **(paired | {"seeds": (0,)}))
-    assert [row.details["gain"] for row in twins.rows] == [(0.0, None)] * 4
+    assert [row.details["gain"] for row in twins.rows] == [(0.0, None)] * 6
 
 
 def test_the_pretrained_model_is_left_as_it_is(data):
@@ -202,7 +213,7 @@ def test_rows_are_means_over_seeds_with_paired_gains_by_hand():
     details = {
         "about": "Here.", "trials": trials, "encoders": list(scores), "names": ("MAE",), "higher_is_better": (False,),
         "task": asdict(Task(REGRESSION)), "settings": asdict(Settings()), "seeds": [0, 1], "groups": None,
-        "num_parameters": 7,
+        "num_parameters": 7, "num_pieces": 0,
     }  # fmt: skip
     result = tabled(details)
     (row,) = result.rows
@@ -406,7 +417,7 @@ def test_few_labels_per_token_blank_the_others():
     (trial,) = result.details["trials"]
     assert (trial.num_train, trial.num_val) == (6, 6)
     place = np.arange(40)
-    labelled = Labelled(made, Task(CLASSIFICATION, True), made[0]["label"], np.zeros(40, dtype=np.int64), place)
+    labelled = Labelled(made, Task(CLASSIFICATION, True), made[0]["label"], np.zeros(40, dtype=np.int64), place, place)
     drawn = labelled.draw(2, 0)
     label = drawn.samples()[0]["label"]
     assert (label != IGNORED).sum() == 6
@@ -416,7 +427,7 @@ def test_few_labels_per_token_blank_the_others():
 def flat(values):
     values = torch.tensor(values)
     where = np.arange(len(values))
-    return Labelled([{}] * len(values), Task(CLASSIFICATION), values, where, np.zeros_like(where))
+    return Labelled([{}] * len(values), Task(CLASSIFICATION), values, where, np.zeros_like(where), where)
 
 
 def test_draws_are_exact_nested_and_keyed():
@@ -458,7 +469,8 @@ def test_regression_is_in_the_units_of_the_labels(tmp_path):
     assert scores["R2"] == pytest.approx(r2_score(y, answer), abs=1e-3)
     assert scores["MAE"] == pytest.approx(mean_absolute_error(y, answer), rel=1e-3)
     assert scores["R2"] > 0.8
-    assert [row.measure.less_is_better for row in result.rows] == [False, True]
+    assert [row.measure.less_is_better for row in result.rows] == [False, True, True, False] * 3
+    assert [row.name for row in result.rows[4:9]] == [*(f"{name} of label_0" for name in OF_NUMBERS), "R2 of label_1"]
     loaded = load(tmp_path / "finetune" / "pretrained-seed0.ckpt", model_of(Pointwise))
     np.testing.assert_allclose(loaded.predict(default_collate(data.given[1])).numpy(), answer, rtol=1e-4)
 
@@ -470,7 +482,7 @@ def test_regression_by_hand():
     outputs = torch.tensor([[0.0], [0.0], [7.0]])
     assert objective.loss(outputs, *objective.target(label)) == 1  # ((-1)² + 1²) / 2, the unknown left out
     assert objective.answer(outputs).tolist() == [2, 2, 9]
-    assert objective.scores(outputs, label) == {"R2": 0, "MAE": 1}
+    assert objective.scores(outputs, label) == {"R2": 0, "MAE": 1, "RMSE": 1, "Spearman": 0}
     assert Regression(torch.zeros(1), torch.ones(1), "l1").losses(outputs, outputs + 3).tolist() == [[3]] * 3
 
 
@@ -593,9 +605,101 @@ def test_classification_by_hand():
     assert objective.scores(outputs, label)["accuracy"] == 0.5
 
 
+def _classes(rng, num):
+    label = torch.randint(0, num, (60,), generator=rng)
+    label[label == num - 1] = 0  # nobody is of the last class
+    outputs = torch.randn(60, num, generator=rng) + 2 * nn.functional.one_hot(label, num)
+    answer, shares = outputs.argmax(-1), outputs.softmax(-1)
+    expected = {
+        "accuracy": accuracy_score(label, answer),
+        "balanced accuracy": recall_score(label, answer, labels=label.unique(), average="macro"),
+        "macro F1": f1_score(label, answer, average="macro"),
+    }
+    if num > 5:
+        expected["top-5 accuracy"] = top_k_accuracy_score(label, shares, k=5, labels=range(num))
+    return Classification(num), outputs, label, expected
+
+
+def _several(rng):
+    label = torch.randint(0, 2, (60, 4), generator=rng)
+    label[:, 2] = 0  # nobody is of it
+    outputs = torch.randn(60, 4, generator=rng) + label
+    answer, there = outputs > 0, [0, 1, 3]
+    expected = {
+        "mAP": average_precision_score(label[:, there], outputs[:, there], average="macro"),
+        "micro F1": f1_score(label, answer, average="micro"),
+        "macro F1": f1_score(label[:, there], answer[:, there], average="macro"),
+    }
+    return MultiLabel(4), outputs, label, expected
+
+
+def _numbers(rng, unknown=False):
+    label = torch.randn(60, 2, generator=rng)
+    outputs = label + torch.randn(60, 2, generator=rng)
+    label[:20, 1] = float("nan") if unknown else label[:20, 1]
+    each = []
+    for y, answer in ((label[:, 0], outputs[:, 0]), (label[20 * unknown :, 1], outputs[20 * unknown :, 1])):
+        error = mean_squared_error(y, answer) ** 0.5
+        each.append([r2_score(y, answer), mean_absolute_error(y, answer), error, spearmanr(y, answer).statistic])
+    expected = dict(zip(OF_NUMBERS, np.mean(each, 0), strict=True))
+    for c, own in enumerate(each):
+        expected |= {f"{name} of label_{c}": number for name, number in zip(OF_NUMBERS, own, strict=True)}
+    return Regression(torch.zeros(2), torch.ones(2), flat=False), outputs, label, expected
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda rng: _classes(rng, 4), lambda rng: _classes(rng, 9), _several, _numbers, lambda rng: _numbers(rng, True)],
+)
+def test_scores_equal_those_of_scikit_learn(made):
+    objective, outputs, label, expected = made(torch.Generator().manual_seed(0))
+    found = objective.scores(outputs, label)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert tuple(found) == objective.names
+
+
+def test_a_number_that_is_the_same_in_all_labels_has_errors_alone():
+    label = torch.tensor([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
+    found = Regression(torch.zeros(2), torch.ones(2), flat=False).scores(label + 1, label)
+    assert found["Spearman"] == found["Spearman of label_0"] == pytest.approx(1, abs=1e-4)
+    assert "R2 of label_1" not in found and found["MAE of label_1"] == 1
+    data = Data(
+        samples(label=lambda kind, x: torch.tensor([float(kind), 5.0])),
+        samples(30, label=lambda kind, x: torch.tensor([float(kind), 5.0])),
+    )
+    rows = [row.name for row in finetune(data, pretrained=model_of(), settings=QUICK).rows]
+    assert "R2 of label_0" in rows and "R2 of label_1" not in rows and "MAE of label_1" in rows
+
+
+@pytest.mark.parametrize(
+    ("monitor", "chooses", "falls"),
+    [(None, "accuracy", False), ("macro_f1", "macro F1", False), ("Loss", "loss", True)],
+)
+def test_what_the_best_epoch_is_chosen_by(monitor, chooses, falls):
+    label = torch.tensor([0, 1, 1])
+    objective = objective_of(Task(CLASSIFICATION), label, Settings(monitor=monitor))
+    assert (objective.chooses, objective.falls) == (chooses, falls)
+    with pytest.raises(ValueError, match=r"`monitor` must be one of .*`loss`, but is 'macrof1'; nearest: `macro_f1`"):
+        objective_of(Task(CLASSIFICATION), label, Settings(monitor="macrof1"))
+    assert objective_of(Task(REGRESSION), label.double(), Settings(monitor="RMSE")).falls
+
+
+def test_the_epoch_of_the_least_error_is_kept(data, monkeypatch):
+    planned = iter([3.0, 1.0, 2.0])
+    score = FineTuning.score
+
+    def scripted(self, answers):
+        return score(self, answers) | ({"MAE": next(planned)} if self.trainer.state.fn == "fit" else {})
+
+    monkeypatch.setattr(FineTuning, "score", scripted)
+    settings = replace(QUICK, task="regression", monitor="mae")
+    (trial,) = finetune(data, pretrained=model_of(), settings=settings).details["trials"]
+    assert trial.best_epoch == 1 and trial.val_scores["MAE"] == 1
+
+
 def test_the_kind_of_task_may_be_chosen(data):
     result = finetune(data, pretrained=model_of(), settings=replace(QUICK, task="regression"))
-    assert set(result.details["trials"][0].scores) == {"R2", "MAE", "loss"}
+    assert set(result.details["trials"][0].scores) == {*OF_NUMBERS, "loss"}
     floats = Data(samples(label=lambda kind, x: float(kind)), samples(30, label=lambda kind, x: float(kind)))
     settings = replace(QUICK, task="classification", epochs=8)
     assert finetune(floats, pretrained=model_of(), settings=settings).rows[0].cells[PRETRAINED].mean > 0.8
@@ -783,6 +887,7 @@ def test_mistakes_name_the_rule(data):
         ({"mixup": -1.0}, "`mixup` must be at least 0, but is -1"),
         ({"pool": "man"}, "`pool` must be one of .*, but is 'man'; nearest: `mean`, `max`"),
         ({"task": "regresion"}, "nearest: `regression`"),
+        ({"monitor": "mAP", "val_ratio": 0}, "must be left out with `val_ratio` 0, but is 'mAP'"),
         ({"freeze": True, "drop_path": 0.1}, "`drop_path` must be 0 with `freeze`"),
     ],
 )

@@ -11,7 +11,15 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
-from sklearn.metrics import adjusted_rand_score, average_precision_score, mean_absolute_error, r2_score
+from sklearn.metrics import (
+    adjusted_rand_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -28,11 +36,13 @@ from unmask.predictors import LinearPredictor
 from unmask.structures import Latent, Sequence, Tokens
 from unmask.targets import ValueTarget
 from unmask.tools.features.labels import REGRESSION
+from unmask.tools.features.spread import TokenSpread
 from unmask.tools.features.vectors import evaluating, raw_vectors, vectors
 from unmask.tools.probe import fits as probe_fits
 from unmask.tools.probe.probe import PRETRAINED, RAW, STATISTICS, UNTRAINED, probe, probe_columns
 from unmask.tools.probe.protocol import Protocol
 from unmask.tools.probe.statistics import with_statistics
+from unmask.tools.score.score import score
 
 
 class Rows(Tokenizer):
@@ -108,6 +118,11 @@ def test_raw_features_are_flat_values_or_means_of_ragged_ones():
         raw_vectors(Embedder(Rows(), Doubling()), [])
 
 
+def of_classes(name):
+    """Names of the rows of a classifier with all labels."""
+    return [name, f"{name}, balanced accuracy", f"{name}, macro F1"]
+
+
 @pytest.fixture(scope="module")
 def blobs():
     rng = np.random.default_rng(0)
@@ -125,13 +140,14 @@ def blobs():
 def test_separable_features_are_found_and_noise_stays_at_chance(blobs):
     result = probe_columns(*blobs, labels_per_class=(5,), num_draws=4)
     assert [row.name for row in result.rows] == [
-        "kNN, all labels",
-        "linear, all labels",
+        *of_classes("kNN, all labels"),
+        *of_classes("linear, all labels"),
         "linear, 5 per class",
     ]
+    assert result.title == "Accuracy, %, or as its row says"
     for row in result.rows:
         assert row.cells["good"].mean == 1
-        assert 0.1 < row.cells["noise"].mean < 0.6
+        assert 0.1 < row.cells["noise"].mean < 0.6 and row.measure.percent
     few = result.rows[-1]
     assert len(few.cells["noise"].scores) == 4
     assert few.gain("good", "noise")[0] == pytest.approx(1 - few.cells["noise"].mean)
@@ -260,7 +276,7 @@ def test_ten_folds_of_an_rbf_machine_are_those_of_scikit_learn():
         GridSearchCV(SVC(), {"C": [1e-3, 1e-2, 1e-1, 1, 10]}, cv=5).fit(X[fit], y[fit]).score(X[held], y[held])
         for fit, held in folds.split(X, y)
     ]
-    (row,) = result.rows
+    row = result.rows[0]
     assert row.cells["x"].scores == expected
     assert 0.5 < row.cells["x"].mean < 1
     assert row.cells["x"].error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(10))
@@ -276,8 +292,9 @@ def test_ridge_is_scikit_learns_and_chosen_for_numbers():
     center, scale = X[:50].mean(0), np.sqrt(X[:50].var(0).mean())
     fitted = RidgeCV(alphas=10.0 ** np.arange(-3, 6)).fit((X[:50] - center) / scale, y[:50])
     predicted = fitted.predict((X[50:] - center) / scale)
-    assert [row.name for row in result.rows] == ["ridge, all labels, R²", "ridge, all labels, MAE"]
-    explained, error = result.rows
+    assert [row.name for row in result.rows] == [f"ridge, all labels, {name}" for name in ("R²", "MAE", "RMSE")]
+    explained, error, root = result.rows
+    assert root.cells["x"].scores == [pytest.approx(root_mean_squared_error(y[50:], predicted), rel=1e-4)]
     assert explained.cells["x"].scores == [pytest.approx(r2_score(y[50:], predicted), rel=1e-4)]
     assert error.cells["x"].scores == [pytest.approx(mean_absolute_error(y[50:], predicted), rel=1e-4)]
     assert (explained.measure.less_is_better, error.measure.less_is_better) == (False, True)
@@ -291,8 +308,11 @@ def test_ridge_tells_classes_apart_where_nearly_all_variance_lies_in_one_directi
     result = probe_columns({"x": (X[:150], X[150:])}, y[:150], y[150:], probes=["ridge"], labels_per_class=[10])
     center, scale = X[:150].mean(0), np.sqrt(X[:150].var(0).mean())
     fitted = RidgeClassifierCV(alphas=10.0 ** np.arange(-3, 6)).fit((X[:150] - center) / scale, y[:150])
-    every, few = result.rows
-    assert [every.name, few.name] == ["ridge, all labels", "ridge, 10 per class"]
+    every, balanced, f1, _ = result.rows
+    assert [row.name for row in result.rows] == [*of_classes("ridge, all labels"), "ridge, 10 per class"]
+    predicted = fitted.predict((X[150:] - center) / scale)
+    assert balanced.cells["x"].mean == pytest.approx(balanced_accuracy_score(y[150:], predicted))
+    assert f1.cells["x"].mean == pytest.approx(f1_score(y[150:], predicted, average="macro"))
     assert every.cells["x"].scores == [fitted.score((X[150:] - center) / scale, y[150:])]
     assert every.cells["x"].mean > 0.6 and "Ridge: strength of 0.001 to 100000" in result.text()
     assert "classes as 1 and -1" in result.text()
@@ -336,7 +356,7 @@ def test_one_group_is_left_out_at_a_time():
     group = np.array(["ann", "bob", "cid"])[np.arange(90) // 2 % 3]
     given = {"train_groups": group[:60], "test_groups": group[60:], "labels_per_class": (5,), "num_draws": 3}
     result = probe_columns({"x": (X[:60], X[60:])}, y[:60], y[60:], probes=["knn", "linear"], **given)
-    neighbors, linear, few = result.rows
+    neighbors, _, _, linear, _, _, few = result.rows
     by_hand = []
     for name in ("ann", "bob", "cid"):
         alone = probe_columns(
@@ -345,9 +365,9 @@ def test_one_group_is_left_out_at_a_time():
         )  # fmt: skip
         by_hand.append([row.cells["x"].scores for row in alone.rows])
     assert neighbors.cells["x"].scores == [one[0][0] for one in by_hand]
-    assert linear.cells["x"].scores == [one[1][0] for one in by_hand]
-    assert few.cells["x"].draws == [one[2] for one in by_hand]
-    assert few.cells["x"].scores == [pytest.approx(np.mean(one[2])) for one in by_hand]
+    assert linear.cells["x"].scores == [one[3][0] for one in by_hand]
+    assert few.cells["x"].draws == [one[6] for one in by_hand]
+    assert few.cells["x"].scores == [pytest.approx(np.mean(one[6])) for one in by_hand]
     assert few.cells["x"].error == pytest.approx(np.std(few.cells["x"].scores, ddof=1) / np.sqrt(3))
     assert "over 3 held-out groups, each the mean over its 3 draws of labels" in result.text()
     with pytest.raises(ValueError, match="at least 2 groups to leave one out, but there are 1"):
@@ -359,7 +379,7 @@ def test_one_group_is_left_out_at_a_time():
 def test_labels_and_neighbours_can_be_capped(blobs):
     columns, y_train, y_test = blobs
     result = probe_columns(columns, y_train, y_test, max_labels=40, max_stored=50, num_neighbors=5, labels_per_class=())
-    assert [row.name for row in result.rows] == ["kNN, 50 stored", "linear, 40 labels"]
+    assert [row.name for row in result.rows] == [*of_classes("kNN, 50 stored"), *of_classes("linear, 40 labels")]
     kept = np.sort(np.random.default_rng((0, 0)).permutation(90)[:50])
     part = {name: (train[kept], test) for name, (train, test) in columns.items()}
     alone = probe_columns(part, y_train[kept], y_test, probes=["knn"], num_neighbors=5)
@@ -375,7 +395,7 @@ def test_few_labels_are_asked_for_as_far_as_there_are_some(blobs):
     few = np.flatnonzero((y_train > 0) | (np.arange(90) < 24))  # class 0 has 8 labels
     columns = {name: (train[few], test) for name, (train, test) in columns.items()}
     result = probe_columns(columns, y_train[few], y_test, num_draws=1)
-    assert [row.name for row in result.rows][2:] == ["linear, 5 per class"]
+    assert [row.name for row in result.rows][6:] == ["linear, 5 per class"]
 
 
 class Scaled(Encoder):
@@ -434,6 +454,17 @@ def test_a_run_gets_three_columns_and_its_numbers_are_those_of_its_features():
         probe([(model(), model())], Data(labels=False))
     with pytest.raises(ValueError, match=r"`layer` must be in \[1, 3\]"):
         probe([(model(), model())], data, layer=4)
+
+
+def test_data_that_the_model_does_not_go_with_is_refused(monkeypatch):
+    def refused(self, model, data):
+        assert data.splits.train is not None, "the data has been read"
+        raise ValueError("`data` must be another.")
+
+    monkeypatch.setattr(TokenSpread, "check_other", refused)
+    for measured in (lambda: probe([(model(), model())], Data()), lambda: score(model(), model(), Data())):
+        with pytest.raises(ValueError, match="`data` must be another"):
+            measured()
 
 
 def test_class_ids_of_measured_numbers_are_probed_as_those_numbers(capsys):

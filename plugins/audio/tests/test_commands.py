@@ -30,15 +30,6 @@ class TestAudioMAE(RunContract):
         power = {name: float((wave**2).mean()) for name, (wave, _) in waves.items()}
         assert all(power[f"it-{row}-seen.wav"] < power[f"it-{row}-input.wav"] for row in (0, 1))
 
-    def test_whole_sounds_are_scored_once_it_is_fine_tuned(self, run_folder, capsys):
-        assert main(["audio-clips", str(run_folder)]) == 2
-        assert "must have been fine-tuned" in capsys.readouterr().err
-        assert main(["finetune", str(run_folder), "--max_steps", "2", "--val_ratio", "0", "--no_scratch"]) == 0
-        assert main(["audio-clips", str(run_folder)]) == 0
-        assert "by window" in capsys.readouterr().out
-        (found,) = json.loads((run_folder / "clips.json").read_text()).values()
-        assert found["num_windows"] == found["num_sounds"] and found["windows"] == pytest.approx(found["sounds"])
-
     def test_data_of_another_rate_or_length_is_refused(self, run_folder, capsys):
         """Whatever is done with the trained model: longer windows would be cut off, other rates misread."""
         for settings, said in (

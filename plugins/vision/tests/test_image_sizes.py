@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.layers import resample_abs_pos_embed
+from scipy.interpolate import RectBivariateSpline
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 
 from unmask.api import import_weights, main, read_weights
 from unmask_vision.data.augment import CenterCrop, NestedCrops, RandomResizedCropFlip
@@ -123,15 +125,53 @@ def test_shared_relative_positions_are_resampled(kind: str) -> None:
     assert torch.equal(_codes(encoder, own), before)  # and back
 
 
-def test_a_plane_of_biases_stays_a_plane() -> None:
-    """Worked out by hand: a bias that is the offset in rows becomes that offset in the old grid's units."""
-    old = torch.arange(-7.0, 8.0)[:, None].expand(15, 15).reshape(-1, 1)
-    new = resample_bias(torch.cat([old, torch.full((3, 1), 9.0)]), (8, 8), (16, 4))
-    plane = new[:-3].view(31, 7)
-    assert torch.allclose(
-        plane[10:21, 3], torch.arange(-5.0, 6.0) * 15 / 31, atol=0.05
-    )  # cubic weights are near linear
+def test_biases_of_offsets_by_hand() -> None:
+    """Of 4 places, offsets lie at 0, 1, 1 + q and 1 + q + q^2 = 4 among those of 5, so that q is (13^0.5 - 1) / 2."""
+    q = (13**0.5 - 1) / 2
+    far = [1, 1 + q, 4]
+    places = torch.tensor([-one for one in reversed(far)] + [0.0] + far)
+    table = places[:, None].expand(7, 7).reshape(-1, 1)  # the bias is the place of the offset in rows
+    new = resample_bias(torch.cat([table, torch.full((3, 1), 9.0)]), (4, 4), (5, 6))
+    expected = torch.arange(-4.0, 5.0)[:, None].expand(9, 11)
+    torch.testing.assert_close(new[:-3].view(9, 11), expected, rtol=0, atol=1e-5)
     assert new[-3:].flatten().tolist() == [9, 9, 9]
+    assert resample_bias(table, (4, 4), (4, 4)) is table
+    wider = resample_bias(table, (4, 4), (4, 8)).view(7, 15)
+    torch.testing.assert_close(wider, places[:, None].expand(7, 15))  # rows stay
+
+
+@pytest.mark.parametrize(("old", "new"), [((14, 14), (24, 24)), ((6, 4), (9, 5)), ((5, 5), (3, 4))])
+def test_biases_are_resampled_as_beit_does(old: tuple[int, int], new: tuple[int, int]) -> None:
+    """On places of timm's, whose own interpolation is linear, by scipy's bivariate splines: BEiT's `interp2d`."""
+    shape, asked = [2 * side - 1 for side in old], [2 * side - 1 for side in new]
+    table = torch.randn(math.prod(shape), 2, generator=torch.Generator().manual_seed(0))
+    found = resample_bias(table, old, new)
+    places = [_timms(*sides) for sides in zip(old, new, strict=True)]
+    for head in range(2):
+        spline = RectBivariateSpline(*places, table[:, head].view(*shape).numpy(), kx=3, ky=3, s=0)
+        expected = spline(*(np.arange(side) - side // 2 for side in asked))
+        np.testing.assert_allclose(found[:, head].view(*asked), expected, atol=2e-5)
+
+    # What is linear in the places is so for timm's linear interpolation and for splines: the same where none is beyond.
+    line = (places[0][:, None] + 2 * places[1]).reshape(-1, 1)
+    if old[0] == old[1] and new > old:
+        theirs = resize_rel_pos_bias_table(torch.tensor(line), new, (math.prod(asked), 1))
+        torch.testing.assert_close(resample_bias(torch.tensor(line), old, new), theirs, rtol=1e-4, atol=1e-4)
+
+
+def _timms(old: int, new: int) -> Any:
+    """The places that timm takes offsets to lie at, seen by what it makes of a table."""
+    seen = []
+
+    def kept(places: list[Any], values: Any) -> Any:
+        seen.append(places[0])
+        return lambda points: torch.zeros(2 * new - 1, 2 * new - 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timm.layers.pos_embed_rel, "RegularGridInterpolator", kept)
+        shape = (2 * new - 1) ** 2, 1
+        resize_rel_pos_bias_table(torch.zeros((2 * old - 1) ** 2, 1), (new, new), shape)
+    return np.asarray(seen[0], dtype=np.float64)
 
 
 def test_positions_of_each_block_are_refused_in_a_line() -> None:

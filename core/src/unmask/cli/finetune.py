@@ -30,6 +30,8 @@ OPTIONS = {
     "pool": "mean, max, mean+max or cls",
     "head": "linear or mlp",
     "val_ratio": "share of the labels held out to choose the epoch by; 0: none, the last step counts",
+    "monitor": "held-out score to choose the epoch by, such as macro_f1, or loss; default: accuracy, mAP, or "
+    "the loss of regression",
     "patience": "validations without a better score after which to stop; 0: never early",
     "loss": "of regression: mse or l1",
     "class_weights": "balanced: by how rare a class is; or none",
@@ -126,7 +128,7 @@ def _settings(given: Namespace) -> Settings:
         word = getattr(given, name)
         if word is None:
             continue
-        if name in CHOICES:
+        if name in CHOICES or name == "monitor":
             values[name] = word
         elif isinstance(_DEFAULTS[name], int) or name in ("epochs", "max_steps"):
             values[name] = whole_number(f"--{name}", word, least=0)

@@ -30,6 +30,7 @@ def run(command: str, arguments: list[str]) -> int:
     if given.out and Path(given.out).suffix != ".png":
         raise UserError(f"`--out` must end in .png, but is `{given.out}`.")
 
+    from unmask import agreements
     from unmask.configs.errors import message_of
     from unmask.runs.trained import load_run
     from unmask.tools.output import named, write_all
@@ -43,6 +44,8 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError(f"`--ratio` must not be given: {type(model.mask).__name__} has no ratio.")
     model.mask.ratio = ratio or model.mask.ratio
     try:
+        trained.datamodule.splits  # noqa: B018  reads the data
+        agreements.check(model, trained.datamodule, loaded=True, other=given.data is not None)
         made = reconstruct(model, trained.datamodule, num_samples=num_samples, seed=seed, split=split, device=device)
     except (ValueError, OSError) as error:
         raise UserError(message_of(error)) from error

@@ -41,7 +41,7 @@ HEADS = (
 
 
 class Transformers(Format):
-    """``HubertModel``, ``Wav2Vec2Model`` or ``WavLMModel``, with the settings of its feature extractor."""
+    """``HubertModel``, ``Wav2Vec2Model``, ``WavLMModel`` or ``Data2VecAudioModel``, with its feature extractor."""
 
     def refusal(self, model: MaskedModel) -> str | None:
         if _is(model.embedder.encoder, "encoders.speech", "SpeechEncoder"):

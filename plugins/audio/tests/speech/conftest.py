@@ -24,6 +24,8 @@ NORMS = {
     "group": {},
     "layer": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
 }
+DATA2VEC = {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
+"""Three convolutions for positions; all layers of its stem are normed."""
 
 
 @pytest.fixture
@@ -36,7 +38,8 @@ def settings():
     """Settings of a small model of one kind, with the papers' stem, in which nothing is dropped."""
 
     def make(kind: str = "hubert", norm: str = "group", **others) -> dict:
-        return {"model_type": kind, **SMALL, **STILL, **NORMS[norm], **others}
+        own = DATA2VEC if kind == "data2vec-audio" else NORMS[norm]
+        return {"model_type": kind, **SMALL, **STILL, **own, **others}
 
     return make
 

@@ -23,8 +23,9 @@ def close(got, expected, tolerance=2e-5):
     assert (got - expected).abs().max() <= tolerance * max(expected.abs().max().item(), 1)
 
 
-@pytest.mark.parametrize("norm", ["group", "layer"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "norm"), [*((kind, norm) for kind in KINDS for norm in ("group", "layer")), ("data2vec-audio", "layer")]
+)
 def test_codes_equal_transformers_clip_by_clip(kind, norm, settings, clips, some_hidden, shake):
     """Of all layers; also with hidden frames, which transformers replaces by ``mask_time_indices``."""
     torch.manual_seed(0)
@@ -189,7 +190,7 @@ def test_layers_that_were_dropped_have_no_codes(settings, clips):
     ("make", "message"),
     [
         (lambda s: SpeechEncoder(), "Exactly one of `config` and `path`"),
-        (lambda s: SpeechEncoder({"hidden_size": 3}), "`model_type` of `config` must be hubert, wav2vec2 or wavlm"),
+        (lambda s: SpeechEncoder({"hidden_size": 3}), "must be hubert, wav2vec2, wavlm or data2vec-audio"),
         (lambda s: SpeechEncoder({"model_type": "hubart"}), "nearest: `hubert`"),
         (lambda s: SpeechEncoder(s(), stem_gradient=0), "`stem_gradient` must be above 0, but is 0"),
         (lambda s: SpeechEncoder(s("wav2vec2", add_adapter=True)), "`add_adapter` must be false"),

@@ -13,13 +13,14 @@ from transformers import AutoConfig, AutoModel, Wav2Vec2Config, Wav2Vec2ForPreTr
 
 from unmask.api import load_run, main
 
-METHODS = {"hubert": "audio.hubert", "wav2vec2": "audio.wav2vec2", "wavlm": "audio.hubert"}
+METHODS = {"wav2vec2": "audio.wav2vec2"} | dict.fromkeys(("hubert", "wavlm", "data2vec-audio"), "audio.hubert")
 NAMES = {  # as the conversion scripts of transformers have them
     r"^quantizer\.codevectors": "quantizer.vars",
     r"^project_hid": "final_proj",
     r"feature_projection\.layer_norm": "layer_norm",
     r"feature_projection\.projection": "post_extract_proj",
     r"encoder\.pos_conv_embed\.conv": "encoder.pos_conv.0",
+    r"encoder\.pos_conv_embed\.layers\.(\d+)\.conv": r"encoder.pos_conv.\1.0",
     r"attention\.gru_rel_pos_linear": "self_attn.grep_linear",
     r"attention\.gru_rel_pos_const": "self_attn.grep_a",
     r"attention\.rel_attn_embed": "self_attn.relative_attention_bias",
@@ -82,6 +83,20 @@ def same_codes(model, theirs):
     with torch.no_grad():
         own = model.encoder(type(model.tokenizer)(400, 320, normalize=False)(wave)).values
         torch.testing.assert_close(own, theirs(wave).last_hidden_state, rtol=0, atol=1e-5)
+
+
+def test_data2vec_computes_the_same(settings, capsys):
+    given = settings("data2vec-audio")
+    theirs = fresh(given)
+    state = fairseqs(theirs.state_dict(), "layer")
+    teacher = {f"_ema.{name.removeprefix('encoder.')}": x for name, x in state.items() if name.startswith("encoder.l")}
+    others = {"final_proj.weight": torch.randn(32, 32), "final_proj.bias": torch.randn(32)}
+    model = {"encoder_attention_heads": 4, "extractor_mode": "layer_norm", "layer_norm_first": False}
+    torch.save({"cfg": {"model": model}, "model": state | teacher | others}, "it.pt")
+    model, said = imported(capsys, config(given, "data2vec-audio", num_clusters=7))
+    assert "Read as `audio.fairseq-release` under `model.`." in said
+    assert "(100%; 100% of the values).\n  2 unknown: `final_proj.weight`, `final_proj.bias`" in said
+    same_codes(model, theirs)
 
 
 @pytest.mark.parametrize("old", [True, False])

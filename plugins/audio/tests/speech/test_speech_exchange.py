@@ -51,6 +51,10 @@ class TestWavLM(TestHuBERT):
     kind = "wavlm"
 
 
+class TestData2Vec(TestHuBERT):
+    kind = "data2vec-audio"
+
+
 class TestWav2Vec2(TestHuBERT):
     def model(self, **options):
         return Wav2Vec2(encoder=SpeechEncoder(self.settings("wav2vec2", **options)), num_entries=6, codebook_width=8)

@@ -17,6 +17,7 @@ from unmask.tools.apply.table import check_table, written_table
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, real_tokens
 from unmask.tools.features.samples import batches, owners, parts_of
 from unmask.tools.finetune.model import FineTuning
+from unmask.tools.wholes import Wholes
 
 
 class Applied(NamedTuple):
@@ -37,13 +38,13 @@ class Answer(NamedTuple):
     """What a model says of one sample, or of one of its tokens.
 
     Args:
-        whole: what the sample is a piece of, or a number of its own.
+        whole: the number of what the sample is a piece of, see `Wholes`; where answers are of tokens, of the sample.
         name: of the sample.
         token: its number in the sample, None where answers are of samples.
         shares: ``[C]``, see `Objective.shares`.
     """
 
-    whole: str | int
+    whole: int
     name: str
     token: int | None
     shares: Tensor
@@ -69,7 +70,7 @@ def apply(
     - multi-label: ``classes``, joined by semicolons, and ``p(CLASS)`` of each class
     - regression: ``prediction``, or ``prediction_0`` and so on
 
-    Pieces of one thing (samples with ``piece``), such as windows of one recording, make one row: their probabilities or
+    Pieces of one thing, such as windows of one recording, make one row, as `Wholes` tells: their probabilities or
     numbers are averaged.
 
     Args:
@@ -119,6 +120,7 @@ def _answers(
 ) -> Iterator[Answer]:
     parts = parts_of(datamodule, "all")
     done, total = 0, sum(map(len, parts.values()))  # type: ignore[arg-type]
+    wholes = Wholes()
     for part in parts.values():
         for batch in batches(datamodule, part, batch_size):
             names = batch.get("name")
@@ -128,15 +130,15 @@ def _answers(
                 shares = tuned.objective.shares(tuned(moved).float()).cpu()
             num_samples = tokens.num_samples
             names = [str(done + i) if names is None else str(names[i]) for i in range(num_samples)]
-            wholes = names if "piece" in batch else range(done, done + num_samples)
             if tuned.task.per_token:
                 real = real_tokens(tokens)
                 owner, place = (index[real].tolist() for index in owners(tokens))
                 for sample, token, own in zip(owner, place, shares[real.cpu()], strict=True):
-                    yield Answer(wholes[sample], names[sample], token, own)
+                    yield Answer(done + sample, names[sample], token, own)
             else:
+                numbers = wholes.of(batch, num_samples).tolist()
                 yield from (
-                    Answer(whole, name, None, own) for whole, name, own in zip(wholes, names, shares, strict=True)
+                    Answer(whole, name, None, own) for whole, name, own in zip(numbers, names, shares, strict=True)
                 )
             done += num_samples
             progress(done, total)

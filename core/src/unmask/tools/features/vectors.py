@@ -17,10 +17,13 @@ from unmask.structures import Latent, Tokens
 from unmask.tools.features import PROBE_POOLS
 from unmask.tools.features.labels import IGNORED, real_tokens, task_of
 from unmask.tools.features.samples import owners
+from unmask.tools.wholes import Wholes, averaged, firsts, shared
 
 
 class Vectors(NamedTuple):
     """Features: a row per sample, or per real token where labels are per token. Rows without a label are left out.
+
+    Pieces of one thing, such as windows of a recording, make one row, their mean; see `Wholes`.
 
     Args:
         values: ``[n, D]`` float32.
@@ -60,12 +63,12 @@ def vectors(
     """
     if pool not in PROBE_POOLS:
         raise ValueError(f"`pool` must be one of {', '.join(PROBE_POOLS)}, but is {pool!r}.")
-    rows, answers = [], []
+    rows, answers, wholes = [], [], Wholes()
     with evaluating(embedder.to(device)):
         for batch in loader:
             batch = move_data_to_device(batch, torch.device(device))
             tokens = embedder.tokenizer(batch)
-            answer = _answers(batch, tokens, groups)
+            answer = _answers(batch, tokens, groups, wholes)
             rows.append(answer.kept(_codes(embedder.coded(tokens, layer), tokens, pool, answer.per_token)))
             answers.append(answer)
     if len({one.shape[1] for one in rows}) > 1:
@@ -85,12 +88,12 @@ def raw_vectors(
     """
     tokenizer = embedder.tokenizer
     flat, mean, answers = [], [], []
-    ragged = False
+    ragged, wholes = False, Wholes()
     with evaluating(tokenizer.to(device)):
         for batch in loader:
             batch = move_data_to_device(batch, torch.device(device))
             tokens = tokenizer(batch)
-            answer = _answers(batch, tokens, groups)
+            answer = _answers(batch, tokens, groups, wholes)
             answers.append(answer)
             own = None if answer.per_token else tokenizer.raw(tokens)
             if own is None and not tokens.values.is_floating_point():
@@ -132,19 +135,23 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 class _Answers(NamedTuple):
-    """Labels and groups of one batch, one per row that is kept; ``keep`` is ``[B]``, ``[B, N]`` or ``[T]`` bool."""
+    """Labels, groups and numbers of wholes of one batch, one per row that is kept.
+
+    ``keep`` is ``[B]``, ``[B, N]`` or ``[T]`` bool; ``whole`` is None where labels are per token.
+    """
 
     per_token: bool
     keep: Tensor | None
     label: Tensor | None
     group: np.ndarray | None
+    whole: np.ndarray | None
 
     def kept(self, rows: Tensor) -> Tensor:
         """``[n, D]`` float32 on the CPU."""
         return (rows if self.keep is None else rows[self.keep]).float().cpu()
 
 
-def _answers(batch: Any, tokens: Tokens, groups: str | None) -> _Answers:
+def _answers(batch: Any, tokens: Tokens, groups: str | None, wholes: Wholes) -> _Answers:
     label = batch.get("label") if hasattr(batch, "get") else None
     per_token = label is not None and task_of(label, tokens).per_token
     keep = real_tokens(tokens) if per_token else None
@@ -157,7 +164,12 @@ def _answers(batch: Any, tokens: Tokens, groups: str | None) -> _Answers:
         label = (label if keep is None else label[keep]).cpu()
         if label.dtype in (torch.bfloat16, torch.float16):  # of a run in 16 bits; NumPy has no bfloat16
             label = label.float()
-    return _Answers(per_token, keep, label, None if groups is None else _groups(batch, tokens, groups, keep, per_token))
+    whole = None
+    if not per_token:
+        whole = wholes.of(batch, tokens.num_samples)
+        whole = whole if keep is None else whole[keep.cpu().numpy()]
+    group = None if groups is None else _groups(batch, tokens, groups, keep, per_token)
+    return _Answers(per_token, keep, label, group, whole)
 
 
 def _groups(batch: Any, tokens: Tokens, key: str, keep: Tensor | None, per_token: bool) -> np.ndarray:
@@ -209,8 +221,11 @@ def _joined(rows: Sequence[Tensor], answers: Sequence[_Answers]) -> Vectors:
         raise ValueError("`loader` must have at least one batch, but has none.")
     labels = [one.label for one in answers if one.label is not None]
     groups = [one.group for one in answers if one.group is not None]
-    return Vectors(
-        torch.cat(list(rows)).numpy().astype(np.float32, copy=False),
-        torch.cat(labels).numpy() if len(labels) == len(answers) else None,
-        np.concatenate(groups) if groups else None,
-    )
+    values, label = torch.cat(list(rows)), torch.cat(labels) if len(labels) == len(answers) else None
+    group = np.concatenate(groups) if groups else None
+    whole = [one.whole for one in answers if one.whole is not None]
+    if whole:
+        number = np.concatenate(whole)
+        values, label = averaged(values, number), None if label is None else shared(label, number)
+        group = None if group is None else group[firsts(number)]
+    return Vectors(values.numpy().astype(np.float32, copy=False), None if label is None else label.numpy(), group)

@@ -26,6 +26,7 @@ from unmask.tools.features.labels import (
     task_of,
 )
 from unmask.tools.features.samples import batches, owners, split_of
+from unmask.tools.wholes import Wholes, firsts, shared
 
 MANY = 20
 """Classes that are whole numbers; more may have been meant as numbers."""
@@ -41,6 +42,8 @@ class Labelled:
         value: ``[n]`` or ``[n, C]``.
         sample: ``[n]`` int64, each label's sample in ``dataset``.
         place: ``[n]`` int64, its place among the sample's tokens; zeros where labels are of samples.
+        whole: ``[n]`` int64, the number of what it is of, see `Wholes`: the pieces of one whole have its label. Labels
+            of tokens are each of a whole of its own.
         groups: of each sample in ``dataset``, or None.
         classes: the words that class ids stand for; empty: ids are all there is.
     """
@@ -50,26 +53,34 @@ class Labelled:
     value: Tensor
     sample: np.ndarray
     place: np.ndarray
+    whole: np.ndarray
     groups: list[Any] | None = None
     classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.value)
 
+    @property
+    def of_wholes(self) -> Tensor:
+        """The label of each whole, ``[k]`` or ``[k, C]``."""
+        return shared(self.value, self.whole)
+
     def take(self, chosen: np.ndarray) -> Labelled:
         """The chosen labels, in order (``chosen`` ``[k]`` int64, or ``[n]`` bool)."""
         index = np.sort(np.flatnonzero(chosen) if chosen.dtype == bool else chosen)
-        return replace(self, value=self.value[index], sample=self.sample[index], place=self.place[index])
+        own = {name: getattr(self, name)[index] for name in ("value", "sample", "place", "whole")}
+        return replace(self, **own)
 
     def draw(self, per_class: int, *key: int) -> Labelled:
-        """``per_class`` labels of each class; of the same key, fewer are a part of more.
+        """The labels of ``per_class`` wholes of each class; of the same key, fewer are a part of more.
 
         Raises:
             ValueError: labels that are no classes, or a class that has too few.
         """
         if self.task.kind != CLASSIFICATION:
             raise ValueError(f"`labels_per_class` needs classification, but the task is {self.task.kind}.")
-        value = self.value.numpy()
+        first = firsts(self.whole)
+        value = self.value.numpy()[first]
         classes, counts = np.unique(value, return_counts=True)
         if not 1 <= per_class <= counts.min():
             raise ValueError(
@@ -77,13 +88,14 @@ class Labelled:
                 f"{classes[counts.argmin()]}, but is {per_class}."
             )
         order = np.random.default_rng(key).permutation(len(value))
-        return self.take(np.concatenate([order[value[order] == one][:per_class] for one in classes]))
+        drawn = np.concatenate([order[value[order] == one][:per_class] for one in classes])
+        return self.take(np.isin(self.whole, self.whole[first[drawn]]))
 
     def hold_out(self, ratio: float, *key: int) -> tuple[Labelled, Labelled | None]:
         """Labels to train on, and a share to validate on, the same share of every class; None for ``ratio`` 0.
 
-        A class with two labels or more has at least one in either part. Labels per token of several samples are
-        held out by whole samples, whose tokens know of each other.
+        Wholes are held out with all of their pieces, which know of each other, and so are, where labels are per token,
+        samples if there are several. A class with two wholes or more has at least one in either part.
 
         Raises:
             ValueError: too few labels for two parts.
@@ -91,19 +103,21 @@ class Labelled:
         if not ratio:
             return self, None
         by_sample = self.task.per_token and len(np.unique(self.sample)) > 1
-        unit = self.sample if by_sample else np.arange(len(self))
-        stratum = np.zeros(len(self)) if by_sample or self.task.kind != CLASSIFICATION else self.value.numpy()
-        order = np.random.default_rng(key).permutation(np.unique(unit))
+        unit = self.sample if by_sample else self.whole
+        first = firsts(unit)
+        alike = by_sample or self.task.kind != CLASSIFICATION
+        stratum = np.zeros(len(first)) if alike else self.value.numpy()[first]
+        order = np.random.default_rng(key).permutation(len(first))
         held: list[int] = []
         for one in np.unique(stratum):
-            own = order if by_sample else order[stratum[order] == one]
+            own = order[stratum[order] == one]
             count = min(max(round(len(own) * ratio), 1), len(own) - 1)
             held += own[:count].tolist()
         if not held:
             raise ValueError(
-                f"`val_ratio` must be 0 for {len(self)} labels, of which none can be held out, but is {ratio:g}."
+                f"`val_ratio` must be 0 for {len(first)} labels, of which none can be held out, but is {ratio:g}."
             )
-        out = np.isin(unit, held)
+        out = np.isin(unit, unit[first[held]])
         return self.take(~out), self.take(out)
 
     def samples(self) -> Part:
@@ -112,12 +126,18 @@ class Labelled:
 
 
 class Part(Dataset):
-    """Samples of a data set with some of their labels; ``numbers`` are theirs in the data set."""
+    """Samples of a data set with some of their labels.
+
+    Attributes:
+        numbers: of the samples in the data set, ``[k]``.
+        wholes: the number of what each is a piece of ``[k]``; None where labels are per token.
+    """
 
     def __init__(self, labelled: Labelled) -> None:
         self.dataset = labelled.dataset
         self.numbers, first = np.unique(labelled.sample, return_index=True)
         self.places = np.split(labelled.place, first[1:]) if labelled.task.per_token else None
+        self.wholes = None if labelled.task.per_token else labelled.whole[first]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -196,7 +216,8 @@ def _taken(labelled: Labelled, kind: str, classes: tuple[str, ...]) -> Labelled:
 
 def _read(datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, group: str | None) -> Labelled:
     """Labels as batches have them, of the task that they look like."""
-    values, samples, places = [], [], []
+    values, samples, places, owned = [], [], [], []
+    wholes = Wholes()
     groups: list[Any] = []
     task: Task | None = None
     start = 0
@@ -212,9 +233,12 @@ def _read(datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, 
             real = real_tokens(tokens)
             num_samples = tokens.num_samples
             owner, place, label = owner[real], place[real], label[real]
+            whole = np.arange(wholes.count, wholes.count + len(label))
+            wholes.count += len(label)
         else:
             num_samples = len(label)
             owner, place = torch.arange(num_samples), torch.zeros(num_samples, dtype=torch.long)
+            whole = wholes.of(batch, num_samples)
         if label.is_floating_point() and bool(label.isinf().any()):
             raise ValueError("Labels must be finite, or NaN where there is none, but one is infinite.")
         known = ~label.isnan() if label.is_floating_point() else label != IGNORED
@@ -222,6 +246,7 @@ def _read(datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, 
         values.append(label[known])
         samples.append(start + owner[known])
         places.append(place[known])
+        owned.append(whole[known.numpy()])
         if group is not None:
             groups += _groups(batch, group)
         start += num_samples
@@ -229,9 +254,8 @@ def _read(datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, 
     value = torch.cat(values)
     if not len(value):
         raise ValueError("The data must have labels to fine-tune, but all of its labels are unknown.")
-    return Labelled(
-        dataset, task, value, torch.cat(samples).numpy(), torch.cat(places).numpy(), groups if group else None
-    )
+    where = torch.cat(samples).numpy(), torch.cat(places).numpy(), np.concatenate(owned)
+    return Labelled(dataset, task, value, *where, groups if group else None)
 
 
 def _as(value: Tensor, kind: str) -> Tensor:

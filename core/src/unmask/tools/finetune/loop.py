@@ -67,11 +67,12 @@ def train(
     epoch_steps = math.ceil(len(train_labels.samples()) / settings.batch_size)
     epochs, every = settings.length(epoch_steps)
     curve = Curve(every)
+    model.val_wholes = None if val_labels is None else val_labels.samples().wholes
     with tempfile.TemporaryDirectory() as folder, quiet(), seeds.seeded(model.seed, "finetune"), only():
         best = ModelCheckpoint(
             dirpath=folder,
             monitor="val/chooses",
-            mode="min" if model.objective.chooses == "loss" else "max",
+            mode="min" if model.objective.falls else "max",
             save_weights_only=True,
             save_on_train_epoch_end=False,
         )
@@ -107,7 +108,10 @@ def train(
             state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
             model.load_state_dict(state["state_dict"])
             best_epoch = int(state["epoch"])
-        answers = _joined(trainer.predict(model, _loader(datamodule, test_labels)))  # type: ignore[arg-type]
+        answers = model.of_wholes(
+            trainer.predict(model, _loader(datamodule, test_labels)),  # type: ignore[arg-type]
+            test_labels.samples().wholes,
+        )
     model.cpu().eval()
     if not bool(answers.outputs.isfinite().all()):
         raise ValueError("The trained outputs must be finite, but are not: lower `lr`.")
@@ -116,7 +120,7 @@ def train(
     val_scores: dict[str, float | None] | None = None
     if val_labels is not None:
         kept = next(one for one in curve.epochs if one["epoch"] == best_epoch)
-        val_scores = {name: kept[f"val/{name}"] for name in scores}
+        val_scores = {name: kept.get(f"val/{name}") for name in scores}
     seconds = time.perf_counter() - begun
     return Outcome(scores, val_scores, best_epoch, num_epochs, trainer.global_step, curve.epochs, answers, seconds)
 
@@ -205,10 +209,6 @@ def _loader(datamodule: MaskedDataModule, labelled: Labelled) -> DataLoader:
         persistent_workers=like.num_workers > 0,
         collate_fn=like.collate_fn,
     )
-
-
-def _joined(batches: list[Answers]) -> Answers:
-    return Answers(*(torch.cat(each) for each in zip(*batches, strict=True)))
 
 
 def _where(device: torch.device) -> dict[str, Any]:

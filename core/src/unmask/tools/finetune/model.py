@@ -7,6 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -24,15 +25,16 @@ from unmask.tools.finetune.heads import Head, pooled_width
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
 from unmask.tools.finetune.settings import Settings
+from unmask.tools.wholes import firsts, shared
 
 
 class Answers(NamedTuple):
-    """What the head said, a row per sample, or per real token where labels are per token, on the CPU.
+    """What the head said, a row per sample, whole, or real token where labels are per token, on the CPU.
 
     Args:
         outputs: ``[n, C]`` float32.
         label: ``[n]`` or ``[n, C]``.
-        sample: ``[n]`` int64, the sample's number in its data set.
+        sample: ``[n]`` int64, the sample's number in its data set; that of a whole's first piece.
         place: ``[n]`` int64, the token's among those of its sample; zeros where labels are of samples.
     """
 
@@ -72,6 +74,7 @@ class FineTuning(L.LightningModule):
         self.task, self.settings, self.seed = task, settings, seed
         self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
         self.mixing = Mixing(settings.mixup, settings.cutmix)
+        self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of
         set_drop_path(self.encoder, settings.drop_path)
         if settings.freeze:
             for part in self._frozen():
@@ -109,17 +112,18 @@ class FineTuning(L.LightningModule):
         self._answers.append(self.predict_step(batch))
 
     def on_validation_epoch_end(self) -> None:
-        numbers = self.score(self._answers)
+        numbers = self.score([self.of_wholes(self._answers, self.val_wholes)])
         chooses = self.objective.chooses
-        sign = -1 if chooses == "loss" else 1
+        sign = -1 if self.objective.falls else 1
         if not math.isfinite(numbers["loss"]):
             chosen_by = -sign * math.inf  # diverged: the epochs before may still be good
         elif not math.isfinite(numbers[chooses]):
             raise ValueError(f"{chooses} cannot be measured on the held-out labels: raise `val_ratio`, or set it to 0.")
         else:  # few held-out labels often tie, and the epoch of lower loss is then the better one
-            chosen_by = numbers["loss"] if chooses == "loss" else numbers[chooses] - 1e-4 * numbers["loss"]
+            chosen_by = numbers["loss"] if chooses == "loss" else numbers[chooses] - sign * 1e-4 * numbers["loss"]
         self.log("val/chooses", chosen_by, logger=False)
-        self.log_dict({f"val/{name}": number for name, number in numbers.items()}, prog_bar=True)
+        for name, number in numbers.items():
+            self.log(f"val/{name}", number, prog_bar=name in ("loss", chooses, self.objective.names[0]))
 
     def predict_step(self, batch: Any, *_: Any) -> Answers:
         """One row per sample, or per real token."""
@@ -135,6 +139,21 @@ class FineTuning(L.LightningModule):
         return Answers(
             *(x.cpu() for x in (outputs, self.objective.given(batch["label"][real]), batch["index"][owner], place))
         )
+
+    @torch.no_grad()
+    def of_wholes(self, answers: list[Answers], wholes: np.ndarray | None) -> Answers:
+        """One row per whole, in which the answers about its pieces are averaged.
+
+        Args:
+            answers: batches of them.
+            wholes: the number of what each sample of the data set is a piece of; None: samples are wholes.
+        """
+        every = Answers(*(torch.cat(each) for each in zip(*answers, strict=True)))
+        whole = None if wholes is None else wholes[every.sample.numpy()]
+        if whole is None or len(first := firsts(whole)) == len(whole):
+            return every
+        outputs = copy.deepcopy(self.objective).cpu().averaged(every.outputs, whole)
+        return Answers(outputs, shared(every.label, whole), every.sample[first], every.place[first])
 
     @torch.no_grad()
     def score(self, answers: list[Answers]) -> dict[str, float]:

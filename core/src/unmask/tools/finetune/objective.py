@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import functional as M
 
 from unmask.data import numbers_of
+from unmask.support.nearest import nearest, quoted
 from unmask.tools.features.labels import CLASSIFICATION, IGNORED, MULTI_LABEL, REGRESSION, Task, values_of
+from unmask.tools.finetune.scores import (
+    OF_CLASSES,
+    OF_MANY,
+    OF_SEVERAL,
+    TOP,
+    is_error,
+    names_of_numbers,
+    of_classes,
+    of_numbers,
+    of_several,
+)
 from unmask.tools.finetune.settings import Settings
+from unmask.tools.wholes import averaged
 
 
 class Objective(nn.Module, ABC):
@@ -24,17 +36,37 @@ class Objective(nn.Module, ABC):
         classes: the words that class ids stand for; empty: ids are all there is.
     """
 
-    names: ClassVar[tuple[str, ...]]
+    names: tuple[str, ...]
     """Of the scores, the most telling first."""
-    higher_is_better: ClassVar[tuple[bool, ...]]
-    """Of each."""
-    chooses: ClassVar[str]
-    """What the best epoch is chosen by: a score, the greatest (of equal ones, that of least loss), or ``loss``."""
+    chooses: str
+    """What the best epoch is chosen by: a score, the best (of equal ones, that of least loss), or ``loss``."""
 
     def __init__(self, num_outputs: int, classes: Sequence[str] = ()) -> None:
         super().__init__()
         self.num_outputs = num_outputs
         self.classes = tuple(classes)
+
+    @property
+    def higher_is_better(self) -> tuple[bool, ...]:
+        """Of each score."""
+        return tuple(not is_error(name) for name in self.names)
+
+    @property
+    def falls(self) -> bool:
+        """Whether less is better of what the best epoch is chosen by."""
+        return is_error(self.chooses)
+
+    def chosen_by(self, name: str) -> None:
+        """Choose the best epoch by a score or by ``loss``; spaces of its name may be underscores.
+
+        Raises:
+            ValueError: another name.
+        """
+        known = {_key(one): one for one in (*self.names, "loss")}
+        if _key(name) not in known:
+            near = quoted(nearest(_key(name), known) or known)
+            raise ValueError(f"`monitor` must be one of {quoted(known)}, but is {name!r}; nearest: {near}.")
+        self.chooses = known[_key(name)]
 
     def given(self, label: Tensor) -> Tensor:
         """Labels of a batch in the units of `answer`."""
@@ -60,13 +92,22 @@ class Objective(nn.Module, ABC):
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         """By name, over all of a data set's rows: outputs ``[n, C]``, labels ``[n]`` or ``[n, C]``."""
 
+    @abstractmethod
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        """Outputs ``[k, C]`` of wholes, whose `shares` are the means of those of their pieces ``[n, C]``.
+
+        Args:
+            outputs: of pieces.
+            whole: the number of each piece's whole ``[n]``.
+        """
+
     def loss(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """The mean over known entries; 0 where there are none."""
         return self.losses(outputs, target).where(known, 0).sum() / known.sum().clamp(min=1)
 
 
 class Classification(Objective):
-    """Cross-entropy with label smoothing; answers are class ids, scores accuracy and macro-averaged F1.
+    """Cross-entropy with label smoothing; answers are class ids, scores those of `of_classes`.
 
     Args:
         num_outputs: C.
@@ -76,8 +117,7 @@ class Classification(Objective):
         gamma: of the focal loss, ``-(1 - p) ** gamma * log(p)`` for the probability p of the class, at least 0.
     """
 
-    names = ("accuracy", "macro F1")
-    higher_is_better = (True, True)
+    names = OF_CLASSES
     chooses = "accuracy"
 
     weight: Tensor | None
@@ -92,6 +132,8 @@ class Classification(Objective):
     ) -> None:
         super().__init__(num_outputs, classes)
         self.label_smoothing, self.gamma = label_smoothing, gamma
+        if num_outputs > TOP:
+            self.names = OF_MANY
         self.register_buffer("weight", weight, persistent=False)  # of training alone
 
     def target(self, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,19 +156,18 @@ class Classification(Objective):
     def shares(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(-1)
 
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        shares = averaged(outputs.double().softmax(-1), whole)
+        return shares.clamp(min=torch.finfo(shares.dtype).tiny).log().to(outputs.dtype)
+
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         label = _whole(label)
         known = label != IGNORED
-        answer, label = self.answer(outputs[known]), label[known]
-        accuracy = M.classification.multiclass_accuracy(answer, label, self.num_outputs, average="micro")
-        f1 = M.classification.multiclass_f1_score(answer, label, self.num_outputs, average="macro")
-        return dict(zip(self.names, (accuracy.item(), f1.item()), strict=True))
+        return of_classes(outputs[known], label[known])
 
 
 class MultiLabel(Objective):
-    """Binary cross-entropy per class; answers are probabilities, the score mean average precision.
-
-    The mean is over classes that have a known positive label.
+    """Binary cross-entropy per class; answers are probabilities, scores those of `of_several`.
 
     Args:
         num_outputs: C.
@@ -135,8 +176,7 @@ class MultiLabel(Objective):
         gamma: of the focal loss, as `Classification` has it, at least 0.
     """
 
-    names = ("mAP",)
-    higher_is_better = (True,)
+    names = OF_SEVERAL
     chooses = "mAP"
     weight: Tensor | None
 
@@ -162,22 +202,16 @@ class MultiLabel(Objective):
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.sigmoid()
 
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        return averaged(outputs.double().sigmoid(), whole).logit(eps=1e-12).to(outputs.dtype)
+
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
-        label = _whole(label)
-        present = (label == 1).any(0)
-        outputs, label = outputs[:, present].double(), label[:, present]
-        precisions = [
-            M.classification.binary_average_precision(own.sigmoid(), answer, ignore_index=IGNORED).item()
-            for own, answer in zip(outputs.T, label.T, strict=True)
-        ]
-        return {"mAP": sum(precisions) / len(precisions) if precisions else float("nan")}
+        return of_several(outputs, _whole(label))
 
 
 class Regression(Objective):
-    """Squared or absolute error of standardised labels; answers and MAE are in the labels' own units.
-
-    Of several numbers, scores are the mean; R2 leaves out those that are the same in all labels, and is not
-    a number where all are.
+    """Squared or absolute error of standardised labels; answers are in the labels' own units, scores those of
+    `of_numbers`.
 
     Args:
         mean: of each number over the training labels ``[C]``.
@@ -187,8 +221,6 @@ class Regression(Objective):
         classes: what class ids are called where labels are those: numbers.
     """
 
-    names = ("R2", "MAE")
-    higher_is_better = (True, False)
     chooses = "loss"
     mean: Tensor
     std: Tensor
@@ -200,6 +232,7 @@ class Regression(Objective):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.kind, self.flat, self.numbers = loss, flat, numbers_of(classes)
+        self.names = names_of_numbers(len(mean))
 
     def given(self, label: Tensor) -> Tensor:
         are_ids = self.numbers is not None and self.flat and not label.is_floating_point()
@@ -220,22 +253,21 @@ class Regression(Objective):
     def shares(self, outputs: Tensor) -> Tensor:
         return outputs * self.std + self.mean
 
+    def averaged(self, outputs: Tensor, whole: np.ndarray) -> Tensor:
+        return averaged(outputs, whole)
+
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
-        label, answer = self._wide(label).double(), outputs.double() * self.std.double() + self.mean.double()
-        known = label.isfinite()
-        columns = [(answer[own, c], label[own, c]) for c, own in enumerate(known.T) if own.any()]
-        r2 = [M.r2_score(a, y).item() for a, y in columns if len(y) > 1 and y.var() > 0]
-        mae = [M.mean_absolute_error(a, y).item() for a, y in columns]
-        return {
-            name: sum(each) / len(each) if each else float("nan")
-            for name, each in zip(self.names, (r2, mae), strict=True)
-        }
+        return of_numbers(self.shares(outputs.double()), self._wide(label))
 
     def _wide(self, label: Tensor) -> Tensor:
         """``[n, C]``, NaN where there is no label."""
         label = self.given(label)
         label = label[:, None] if label.ndim == 1 else label
         return label if label.is_floating_point() else label.float().masked_fill(label == IGNORED, float("nan"))
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "_").lower()
 
 
 def _whole(label: Tensor) -> Tensor:
@@ -256,14 +288,22 @@ def objective_of(
 
     Args:
         task: what is asked.
-        label: all training labels, ``[n]`` or ``[n, C]``.
-        settings: label smoothing, and the loss of regression.
+        label: all training labels, one of each whole, ``[n]`` or ``[n, C]``.
+        settings: label smoothing, the loss of regression, what the best epoch is chosen by.
         num_classes: at least so many.
         classes: the words that class ids stand for; empty: ids are all there is.
 
     Raises:
-        ValueError: a loss of regression for labels that are classes, or what is of classes for others.
+        ValueError: a loss of regression for labels that are classes, what is of classes for others, or an unknown score
+            to choose by.
     """
+    made = _made(task, label, settings, num_classes, classes)
+    if settings.monitor is not None:
+        made.chosen_by(settings.monitor)
+    return made
+
+
+def _made(task: Task, label: Tensor, settings: Settings, num_classes: int, classes: Sequence[str]) -> Objective:
     if task.kind != REGRESSION and settings.loss != "mse":
         raise ValueError(f"`loss` is of regression and must be left out for {task.kind}, but is {settings.loss!r}.")
     of_classes = {"class_weights": settings.class_weights != "none", "focal_gamma": settings.focal_gamma > 0}

@@ -19,9 +19,9 @@ class Predictions:
     """``predictions.csv``: what each trial answered for each test label.
 
     Columns ``encoder``, ``labels_per_class`` (empty: all), ``group``, ``seed``, ``index`` (of the sample in
-    ``probe_test``; with groups, in ``probe_train`` followed by ``probe_test``), ``place`` (of the token, where labels
-    are per token), ``label``, ``prediction``; ``label_0``, ... where a label has several numbers. A context
-    manager; the file is there once all trials are done.
+    ``probe_test``; with groups, in ``probe_train`` followed by ``probe_test``; of a whole, its first piece), ``place``
+    (of the token, where labels are per token), ``label``, ``prediction``; ``label_0``, ... where a label has several
+    numbers. A context manager; the file is there once all trials are done.
 
     Args:
         path: the file.

@@ -44,6 +44,11 @@ class Plan(NamedTuple):
     test: Labelled
     objective: Objective
 
+    @property
+    def parts(self) -> tuple[Labelled, Labelled | None, Labelled]:
+        """Labels to train on, held out, and to test on."""
+        return self.train, self.val, self.test
+
 
 def finetune(
     datamodule: MaskedDataModule,
@@ -61,6 +66,10 @@ def finetune(
     progress: bool = False,
 ) -> Results:
     """Fine-tune a pretrained encoder, and one from scratch beside it.
+
+    Pieces of one thing, such as windows of a recording, are trained on one by one. Everywhere else they count as one,
+    see `unmask.tools.wholes`: they are drawn, held out and answered together, and class weights and scores are of
+    wholes.
 
     Both columns of a trial see the same labels, in the same order, with the same augmentation, mixing, head and
     number of steps. Test labels are looked at once, when the best epoch has been chosen on held-out ones.
@@ -134,7 +143,7 @@ def finetune(
         "about": about, "trials": trials, "encoders": [name for name, *_ in columns], "names": objective.names,
         "higher_is_better": objective.higher_is_better, "task": asdict(task), "settings": asdict(settings),
         "seeds": list(seeds), "groups": groups, "num_parameters": trained, "seconds": time.perf_counter() - begun,
-        "config": parse_yaml(config or "", "config"),
+        "num_pieces": _num_pieces(plans[0]), "config": parse_yaml(config or "", "config"),
     })  # fmt: skip
     if folder is not None:
         write(folder / "finetune.json", result.to_json().encode())
@@ -156,11 +165,12 @@ def _plans(
         for number, seed in product(labels_per_class, seeds):
             drawn = own_train if number is None else own_train.draw(number, seed, 0)
             kept, val = drawn.hold_out(settings.val_ratio, seed, 1)
-            if train.task.kind == CLASSIFICATION and len(kept.value.unique()) < 2:
+            tested, trained = own_test.of_wholes, kept.of_wholes
+            if train.task.kind == CLASSIFICATION and len(trained.unique()) < 2:
                 raise ValueError("Classification needs labels of at least 2 classes to train on, but there is one.")
-            objective = objective_of(train.task, kept.value, settings, num_classes, train.classes)
+            objective = objective_of(train.task, trained, settings, num_classes, train.classes)
             where = "" if group is None else f" of group {group!r}"
-            blank = objective.scores(torch.zeros(len(own_test), objective.num_outputs), own_test.value)
+            blank = objective.scores(torch.zeros(len(tested), objective.num_outputs), tested)
             undefined = [name for name, score in blank.items() if not np.isfinite(score)]
             if undefined:
                 raise ValueError(f"{undefined[0]} cannot be measured on the test labels{where}: they are all alike.")
@@ -179,10 +189,16 @@ def _folds(train: Labelled, test: Labelled) -> Iterator[tuple[Any, Labelled, Lab
         yield name, train.take(own != name), train.take(own == name)
 
 
+def _num_pieces(plan: Plan) -> int:
+    parts = [part for part in plan.parts if part is not None]
+    num_samples = sum(map(len, parts))
+    return num_samples if num_samples > sum(len(part.of_wholes) for part in parts) else 0
+
+
 def _trial(name: str, plan: Plan, done: Outcome, checkpoint: str | None) -> Trial:
     return Trial(
         name, plan.labels_per_class, plan.group, plan.seed, done.scores, done.val_scores, done.best_epoch,
-        done.num_epochs, done.num_steps, len(plan.train), len(plan.val) if plan.val else 0, len(plan.test),
+        done.num_epochs, done.num_steps, *(0 if part is None else len(part.of_wholes) for part in plan.parts),
         done.curve, done.seconds, checkpoint,
     )  # fmt: skip
 

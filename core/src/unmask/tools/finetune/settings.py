@@ -61,6 +61,8 @@ class Settings:
             an epoch.
         focal_gamma: of the focal loss (Lin et al. 2017, section 3.2), at least 0; the paper's is 2; 0: none.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        monitor: the score of the held-out labels that the best epoch is chosen by, such as ``macro_f1`` or ``MAE``, or
+            ``loss``; None: accuracy, mAP, or the loss of regression.
 
     Raises:
         ValueError: a value outside its range, or one that does not go with another.
@@ -89,6 +91,7 @@ class Settings:
     class_weights: str = "none"
     sampling: str = "uniform"
     focal_gamma: float = 0.0
+    monitor: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -108,6 +111,10 @@ class Settings:
             raise ValueError(f"`lr` must be above 0, but is {self.base_lr:g}.")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"`layer_decay` must be in (0, 1], but is {self.layer_decay:g}.")
+        if self.monitor is not None and not self.val_ratio:
+            raise ValueError(
+                f"`monitor` is of held-out labels and must be left out with `val_ratio` 0, but is {self.monitor!r}."
+            )
         if self.freeze and self.drop_path:
             raise ValueError(f"`drop_path` must be 0 with `freeze`, which trains no block, but is {self.drop_path:g}.")
 

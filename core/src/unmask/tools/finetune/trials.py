@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from unmask.tools.finetune.scores import SHARES
 from unmask.tools.finetune.settings import EPOCHS, LEAST_STEPS
 from unmask.tools.results import Cell, Measure, Results, Row
 
 SCRATCH, PRETRAINED = "from scratch", "pretrained"
-SHARES = ("accuracy", "macro F1", "mAP")
-"""Scores in [0, 1], shown in percent."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Trial:
         best_epoch: counted from 0, whose weights are used.
         num_epochs: trained.
         num_steps: optimiser steps trained.
-        num_train: labels trained on.
-        num_val: labels held out.
-        num_test: labels tested on.
+        num_train: labels trained on, one of each whole.
+        num_val: labels held out, likewise.
+        num_test: labels tested on, likewise.
         curve: of each validated epoch ``epoch``, ``step``, ``train/loss`` the held-out ``val/...``; None: not finite.
         seconds: of training and testing.
         checkpoint: the file of its weights in the run folder, or None.
@@ -71,6 +70,7 @@ def tabled(details: dict[str, Any]) -> Results:
             - ``groups``: the key that groups were made by, or None
             - ``num_parameters``: trained ones of each encoder with its head
             - ``seconds``: of everything
+            - ``num_pieces``: samples of the first trial, where some are pieces of one thing; 0: each is a whole
             - ``config``: the parsed config of the run, or None
     """
     encoders, trials = details["encoders"], details["trials"]
@@ -79,6 +79,8 @@ def tabled(details: dict[str, Any]) -> Results:
     for number in dict.fromkeys(trial.labels_per_class for trial in trials):
         own = [trial for trial in trials if trial.labels_per_class == number]
         for name, higher in zip(details["names"], details["higher_is_better"], strict=True):
+            if not all(name in trial.scores for trial in own):
+                continue  # of a number that is the same in all labels
             measure = Measure(name, percent=name in SHARES, less_is_better=not higher, form=".4g")
             row = Row(name, measure, {encoder: _cell(own, name, encoder, details["groups"]) for encoder in encoders})
             gain = row.gain(PRETRAINED, SCRATCH) if both else None
@@ -114,6 +116,7 @@ def _lines(details: dict[str, Any]) -> list[str]:
         f"Task: {task['kind']}{per}. Trained: {trained}, {details['num_parameters']:,} parameters.",
         f"Labels: {number_of['num_train']} to train on, {number_of['num_val']} held out to choose the epoch, "
         f"{number_of['num_test']} to test on.",
+        *([_PIECES.format(details["num_pieces"])] if details["num_pieces"] else []),
         f"Budget: {budget}.",
         f"Batches of {settings['batch_size']}; the same data, order and seeds in all columns.",
     ]
@@ -123,6 +126,12 @@ def _lines(details: dict[str, Any]) -> list[str]:
         unit, gains = f"groups of `{groups}`" if groups else "seeds", "; gains are paired" if both else ""
         lines.append(f"± standard error over {unit} (seeds {', '.join(map(str, seeds))}){gains}.")
     return lines
+
+
+_PIECES = (
+    "These are of wholes, cut into {:,} pieces that are trained on one by one; else the answers about the pieces of "
+    "one are averaged."
+)
 
 
 def _span(numbers: list[int]) -> str:

@@ -17,6 +17,7 @@ from unmask.tools.probe.fits import (
     MAX_ITER,
     MAX_ITER_LARGE,
     NMI,
+    OF_CLASSES,
     PROBES,
     R2,
     STRENGTHS,
@@ -30,7 +31,9 @@ UNITS = {ACCURACY: "Accuracy, %", MAP: "Mean average precision, %", R2: "R²", M
 def title_of(rows: Sequence[Row]) -> str:
     """The measure that all rows have; of several, which are in percent."""
     measures = list(dict.fromkeys(row.measure.name for row in rows))
-    return UNITS.get(measures[0], measures[0]) if len(measures) == 1 else "Scores (accuracy and mAP in %)"
+    if len(measures) == 1 or set(measures) <= set(OF_CLASSES):
+        return UNITS.get(measures[0], measures[0]) + (", or as its row says" if len(measures) > 1 else "")
+    return "Scores (accuracy and mAP in %)"
 
 
 def captioned(result: Results, protocol: Protocol, probes: Sequence[str]) -> Results:
@@ -53,6 +56,8 @@ def _sizes(result: Results, protocol: Protocol) -> str:
         told = f"{train + test} samples, all scored in turn"
     elif parts:
         told = f"{train + test} samples of {', '.join(parts)}"
+    if facts["num_pieces"]:
+        told += f", each the mean over its pieces ({facts['num_pieces']:,} in all)"
     widths = ", ".join(f"{name} {width}" for name, width in facts["widths"].items())
     return f"{facts['num_classes']} {what}, {told}. Widths: {widths}."
 

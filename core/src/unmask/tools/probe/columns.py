@@ -12,7 +12,7 @@ import numpy as np
 from unmask.support.nearest import nearest, quoted
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, REGRESSION
 from unmask.tools.probe.caption import captioned, title_of
-from unmask.tools.probe.fits import DEFAULTS, MEASURES, PROBES, scaled, score
+from unmask.tools.probe.fits import ACCURACY, DEFAULTS, MEASURES, PROBES, scaled, score
 from unmask.tools.probe.protocol import Part, Protocol, capped, draw, few_labels, parts_of
 from unmask.tools.results import Cell, Results, Row
 
@@ -52,6 +52,7 @@ def probe_columns(
 
         - ``task``: the kind of labels
         - ``num_train``, ``num_test``: samples (or tokens) to fit on, and to score on
+        - ``num_pieces``: samples that these are the means of, where some are pieces of one thing; 0: each is a whole
         - ``num_classes``: classes, labels of a multi-label task, or numbers of a regression
         - ``widths``: of the features, by column
         - ``over``: what ± is over: ``10 draws of labels``, ``10 folds``, ``6 held-out groups`` or ``3 runs``
@@ -103,7 +104,7 @@ def probed(
                     watch(f"{fit.name}, {column}", done, total)
                     fitted, scored = pair if pair is not None and probe.scaled else (train, test)
                     predicted = probe.fit(fitted[index], answers[part.fit][index], scored, protocol)
-                    scores.append([score(measure, answers[part.score], predicted) for measure in probe.measures[kind]])
+                    scores.append([score(measure, answers[part.score], predicted) for measure in fit.measures(kind)])
                     done += 1
                 found[fit][column].append(scores)
     watch("done", done, total)
@@ -113,6 +114,7 @@ def probed(
         "task": kind,
         "num_train": len(labels[0]),
         "num_test": len(labels[1]),
+        "num_pieces": 0,
         "num_classes": len(np.unique(answers)) if kind == CLASSIFICATION else math.prod(answers.shape[1:]),
         "widths": {name: train.shape[1] for name, (train, _) in columns.items()},
         "over": _over(protocol, groups is not None, parts),
@@ -162,6 +164,10 @@ class _Fit(NamedTuple):
     few: int | None
     most: int | None
 
+    def measures(self, kind: str) -> tuple[str, ...]:
+        every = PROBES[self.probe].measures[kind]
+        return every if self.few is None else every[:1]
+
     def draws(self, labels: np.ndarray, protocol: Protocol) -> list[np.ndarray]:
         if self.few is None:
             return [capped(len(labels), self.most, protocol.seed)]
@@ -182,11 +188,11 @@ def _rows(name: str, few: Sequence[int], protocol: Protocol, parts: Sequence[Par
 
 
 def _told(fit: _Fit, kind: str, scores: Mapping[str, list[list[list[float]]]]) -> list[Row]:
-    """A row per measure."""
-    measures = PROBES[fit.probe].measures[kind]
+    """A row per measure; accuracy, which the title names, is not named again."""
+    measures = fit.measures(kind)
     rows = []
     for number, measure in enumerate(measures):
-        name = fit.name if len(measures) == 1 else f"{fit.name}, {measure}"
+        name = fit.name if len(measures) == 1 or measure == ACCURACY else f"{fit.name}, {measure}"
         own = {column: [[one[number] for one in part] for part in parts] for column, parts in scores.items()}
         rows.append(Row(name, MEASURES[measure], {column: _cell(parts, fit) for column, parts in own.items()}))
     return rows

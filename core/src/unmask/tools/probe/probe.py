@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
-from unmask import seeds
+from unmask import agreements, seeds
 from unmask.data import Augmented, MaskedDataModule
 from unmask.embedder import Embedder
 from unmask.model import MaskedModel
@@ -48,6 +48,8 @@ def probe(
 ) -> Results:
     """Three columns: raw input, the untrained encoder and the trained one; a fourth for encoders with BatchNorm.
 
+    Pieces of one thing, such as windows of a recording, count as one sample, whose features are their mean.
+
     Args:
         runs: a trained model, whose `embedder` is measured, and the same model as it was initialised, such as a deep
             copy from before training. Several pairs: runs that differ by their seed alone. Then there is a score per
@@ -64,13 +66,15 @@ def probe(
             that is in both counts once where both are parts (`Subset`) of one data set.
 
     Raises:
-        ValueError: data without labels, or as `vectors` and `probe_columns`.
+        ValueError: data without labels, data that a model does not go with, or as `vectors` and `probe_columns`.
     """
     protocol = Protocol(**settings)
     first = runs[0][0]
     if layer != "all":
         first.embedder.depth(layer)  # refuses a layer that is not there
     sets = _probe_sets(datamodule, together=groups is not None or protocol.num_folds is not None)
+    for model, _ in runs:
+        agreements.check(model, datamodule, loaded=True, other=True)
 
     def both(what: str, extract: Callable[[Iterable[Any]], Vectors]) -> tuple[Vectors, Vectors]:
         """Features of either set; of an empty one, none."""
@@ -110,6 +114,9 @@ def probe(
         else:
             results.append(measured(({RAW: raw} if number == 0 else {}) | codes(embedders, layer)))
     result = over_runs(results)
+    num_pieces = sum(map(len, sets)) if {"name", "piece"} <= set(sets[0][0]) else 0  # type: ignore[arg-type]
+    if num_pieces > result.details["num_train"] + result.details["num_test"]:
+        result = replace(result, details=result.details | {"num_pieces": num_pieces})
     return captioned(result, protocol, chosen(protocol, result.details["task"]))
 
 

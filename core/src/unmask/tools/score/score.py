@@ -30,7 +30,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils.data import Subset
 
-from unmask import seeds
+from unmask import agreements, seeds
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.tools.features.samples import batches, split_of
@@ -108,9 +108,11 @@ def score(
         watch: see `Watch`.
 
     Raises:
-        ValueError: a sample of fewer than two tokens, a corruption that hides nothing, or codes that are not finite.
+        ValueError: data that the model does not go with, a sample of fewer than two tokens, a corruption that hides
+            nothing, or codes that are not finite.
     """
     dataset = split_of(datamodule, "val")
+    agreements.check(model, datamodule, loaded=True, other=True)
     total = len(dataset)  # type: ignore[arg-type]
     count = min(NUM_SAMPLES, total)
     loader = batches(datamodule, Subset(dataset, [i * total // count for i in range(count)]), BATCH_SIZE)

@@ -1,4 +1,4 @@
-"""HuBERT's, wav2vec 2.0's and WavLM's encoders, of transformers, on frames of a wave."""
+"""HuBERT's, wav2vec 2.0's, WavLM's and data2vec's encoders, of transformers, on frames of a wave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask import RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
 from unmask_audio.speech.loading import fresh, front_end_of, loaded
-from unmask_audio.speech.stem import geometry, joined, run_stem
+from unmask_audio.speech.stem import geometry, joined, run_stem, stem_norm
 
 
 class SpeechEncoder(Encoder):
@@ -29,7 +29,8 @@ class SpeechEncoder(Encoder):
             section 4.2); large: 1.
         options: settings that replace those at ``path``, such as ``{"layerdrop": 0}``.
 
-    Differs from transformers' models in the first norm of the stem, which there counts padding, too (see `run_stem`).
+    Differs from transformers' models in the first norm of the stem, which there counts padding, too (see `run_stem`),
+    and in data2vec's positions, of several convolutions, each of which there sees what the one before made of padding.
     As in the papers, the stem sees the whole wave: a visible frame next to a hidden one sees the samples that their
     windows share (80 of 400), and the stem's norm over time (``feat_extract_norm`` "group") sees all of them.
 
@@ -57,7 +58,7 @@ class SpeechEncoder(Encoder):
         front = front_end_of(path) if path else {}
         self.sample_rate: int | None = front.get("sampling_rate")
         # A stem whose first norm is over time does not depend on the level of a wave.
-        self.normalize: bool | None = front.get("do_normalize") if settings.feat_extract_norm == "layer" else None
+        self.normalize: bool | None = front.get("do_normalize") if stem_norm(settings) == "layer" else None
         self.stem_gradient = stem_gradient
         self.width: int = settings.hidden_size
         self.stem_width: int = settings.conv_dim[-1]
@@ -138,9 +139,20 @@ class SpeechEncoder(Encoder):
 
     def _transformed(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Codes of the last layer, normed, of stand-ins and projected features; both ``[B, N, D]``."""
-        with warnings.catch_warnings():  # WavLM hands bool and float masks to one function of torch
-            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
-            return self.model.encoder(x, attention_mask=valid).last_hidden_state
+        # Of data2vec's positions by several convolutions, padding is 0 before each, as it is before the first.
+        several = getattr(self.model.encoder.pos_conv_embed, "layers", ())
+        padding = None if valid is None else ~valid[:, None]  # [B, 1, N]
+        hooks = [
+            one.register_forward_pre_hook(lambda _, given: (given[0].masked_fill(padding, 0),))
+            for one in (several if padding is not None else ())
+        ]
+        try:
+            with warnings.catch_warnings():  # WavLM hands bool and float masks to one function of torch
+                warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+                return self.model.encoder(x, attention_mask=valid).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 class _Reached(Exception):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Speech encoders as fairseq names them: wav2vec 2.0, HuBERT, and WavLM of microsoft/unilm."""
+"""Speech encoders as fairseq names them: wav2vec 2.0, HuBERT, data2vec, and WavLM of microsoft/unilm."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from unmask.api import Map, Release, State
 from unmask_audio.encoders.speech import SpeechEncoder
 from unmask_audio.speech.cluster_head import ClusterHead
 from unmask_audio.speech.quantized_target import QuantizedTarget
+from unmask_audio.speech.stem import stem_norm
 
 ENCODER = [  # transformers' names, fairseq's
     (r"^feature_projection\.layer_norm\.", "layer_norm."),
     (r"^feature_projection\.projection\.", "post_extract_proj."),
     (r"^masked_spec_embed$", "mask_emb"),
     (r"^(feature_extractor\.conv_layers\.\d+)\.conv\.", r"\1.0."),
+    (r"pos_conv_embed\.layers\.(\d+)\.conv\.", r"pos_conv.\1.0."),  # data2vec: several
     (r"pos_conv_embed\.conv\.parametrizations\.weight\.original0$", "pos_conv.0.weight_g"),
     (r"pos_conv_embed\.conv\.parametrizations\.weight\.original1$", "pos_conv.0.weight_v"),
     (r"pos_conv_embed\.conv\.", "pos_conv.0."),
@@ -44,12 +46,18 @@ SETTINGS = {  # of the checkpoint: that of transformers, and what its values are
     "activation_fn": ("hidden_act", {}),
 }
 """That change codes and no tensor's size."""
+DATA2VEC = "data2vec-audio"
+FIXED = {"do_stable_layer_norm": False, "feat_extract_norm": "layer"}
+"""What transformers' data2vec is, without settings for it."""
 
 
 class FairseqRelease(Release):
-    """Checkpoints of fairseq: wav2vec 2.0 with its quantiser and projections, HuBERT with its cluster head, WavLM."""
+    """Checkpoints of fairseq: wav2vec 2.0 with its quantiser and projections, HuBERT with its cluster head, data2vec's
+    encoder of sounds, WavLM.
+    """
 
     repository = "facebookresearch/fairseq"
+    ignored = r"_ema\..*"  # data2vec's teacher
 
     def refusal(self, model: MaskedModel) -> str | None:
         if isinstance(model.encoder, SpeechEncoder):
@@ -60,8 +68,9 @@ class FairseqRelease(Release):
         )
 
     def map(self, model: MaskedModel) -> Map:
-        stable = _config(model).feat_extract_norm == "layer"
-        quantized, named = isinstance(model.target, QuantizedTarget), isinstance(model.predictor, ClusterHead)
+        stable = stem_norm(_config(model)) == "layer"
+        quantized = isinstance(model.target, QuantizedTarget)
+        named = isinstance(model.predictor, ClusterHead) and _config(model).model_type != DATA2VEC
 
         def forward(name: str, tensor: Tensor) -> State:
             if name.startswith("encoder.model."):
@@ -90,7 +99,8 @@ class FairseqRelease(Release):
         for name, value in settings.items():
             key = name.rpartition(".")[2]
             ours, words = SETTINGS.get(key, ("", {}))
-            own, theirs = getattr(config, ours, None), words.get(value, value) if isinstance(value, str) else value
+            fixed = FIXED.get(ours) if config.model_type == DATA2VEC else None
+            own, theirs = getattr(config, ours, fixed), words.get(value, value) if isinstance(value, str) else value
             if ours and own is not None and own != theirs:
                 raise ValueError(
                     f"`{ours}` of the config's encoder must be {theirs!r}, as `{name}` of the checkpoint says, but is "

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, FeatureExtractionMixin, PreTrain
 
 from unmask.api import nearest, quoted
 
-KINDS = ("hubert", "wav2vec2", "wavlm")
+KINDS = ("hubert", "wav2vec2", "wavlm", "data2vec-audio")
 """Kinds of model whose parts have the same names: stem, projection, encoder."""
 MASK_TIME_PROB = 0.05
 """transformers' own default. Models have a vector for hidden frames when it is above 0."""

@@ -22,6 +22,14 @@ def geometry(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
     return window, hop
 
 
+def stem_norm(settings: Any) -> str:
+    """Where a stem has norms, by the settings of its model: ``group`` (the first layer, over time) or ``layer`` (all).
+
+    data2vec's have no such setting: all layers are normed.
+    """
+    return getattr(settings, "feat_extract_norm", "layer")
+
+
 def joined(windows: Tensor, hop: int) -> Tensor:
     """The wave ``[B, S]`` that windows ``[B, N, W]`` were cut from, ``hop`` apart; W is at least ``hop``."""
     return torch.cat([windows[..., :hop].flatten(1), windows[:, -1, hop:]], dim=1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.interpolate import make_interp_spline
 from timm.layers import RelPosBias, resample_abs_pos_embed
 from timm.layers.pos_embed_rel import gen_relative_position_index
 from torch import Tensor
@@ -43,7 +45,9 @@ def resample_table(table: Tensor, old: Sides, new: Sides, num_prefix: int) -> Te
 
 
 def resample_bias(table: Tensor, old: Sides, new: Sides) -> Tensor:
-    """Biases of all offsets in the ``old`` grid ``[(2 r - 1) (2 c - 1) + P, H]`` as those of the ``new`` one, bicubic.
+    """Biases of all offsets in the ``old`` grid ``[(2 r - 1) (2 c - 1) + P, H]`` as those of the ``new`` one, as BEiT's
+    fine-tuning has it: by cubic splines, where offsets lie in a larger grid the further apart the larger they are, so
+    that those of neighbours stay what they were. A side that is the same in both grids stays as it is.
 
     Args:
         table: a row for each offset, then P rows of prefix tokens, which stay.
@@ -52,11 +56,36 @@ def resample_bias(table: Tensor, old: Sides, new: Sides) -> Tensor:
     """
     if old == new:
         return table
-    shape, asked = ([2 * side - 1 for side in grid] for grid in (old, new))
+    shape = [2 * side - 1 for side in old]
     count = math.prod(shape)
-    image = table[:count].float().T.reshape(1, -1, *shape)  # [1, H, 2 r - 1, 2 c - 1]
-    image = F.interpolate(image, asked, mode="bicubic", align_corners=False)
-    return torch.cat([image.flatten(2)[0].T.to(table.dtype), table[count:]])
+    image = table[:count].float().view(*shape, -1)  # [2 r - 1, 2 c - 1, H]
+    rows, columns = (_spline(*sides).to(image) for sides in zip(old, new, strict=True))
+    image = torch.einsum("ar,bc,rch->abh", rows, columns, image)
+    return torch.cat([image.flatten(0, 1).to(table.dtype), table[count:]])
+
+
+@cache
+def _spline(old: int, new: int) -> Tensor:
+    """What offsets of a side of ``new`` places are made of: shares ``[2 new - 1, 2 old - 1]`` of those of ``old``."""
+    if old == new:
+        return torch.eye(2 * old - 1)
+    places = _places(old, new)
+    asked = np.arange(1 - new, new).clip(places[0], places[-1])
+    if old == 1:
+        return torch.ones(len(asked), 1)
+    return torch.from_numpy(make_interp_spline(places, np.eye(len(places)), min(3, len(places) - 1))(asked)).float()
+
+
+def _places(old: int, new: int) -> np.ndarray:
+    """Where the offsets of ``old`` places lie among those of ``new``: at 0, 1, 1 + q, 1 + q + q^2, ... with the q in
+    [1.01, 1.5] for which the last is ``new - 1``, within the error of BEiT's search.
+    """
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        q = (low + high) / 2
+        low, high = (low, q) if (1 - q ** (old - 1)) / (1 - q) > new - 1 else (q, high)
+    far = np.cumsum(q ** np.arange(old - 1))
+    return np.concatenate([-far[::-1], [0.0], far])
 
 
 def bias_of(relative: Any, grid: Sides) -> Tensor:
