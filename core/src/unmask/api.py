@@ -56,6 +56,7 @@ _HOMES = {
     "tools.features.labels": "CLASSIFICATION IGNORED Task are_measured real_tokens",
     "tools.features.samples": "batches split_of",
     "tools.features.vectors": "evaluating raw_vectors vectors",
+    "tools.features.wholes": "Wholes means",
     "tools.probe.columns": "Watch probe_columns",
     "tools.probe.fits": "COSTS STRENGTHS by_cost",
     "tools.probe.probe": "PRETRAINED RAW STATISTICS UNTRAINED",
@@ -112,6 +113,7 @@ __all__ = [
     "UNTRAINED",
     "UserError",
     "Watch",
+    "Wholes",
     "are_measured",
     "at_least",
     "backwards",
@@ -136,6 +138,7 @@ __all__ = [
     "load_weights",
     "made_again",
     "main",
+    "means",
     "message_of",
     "nearest",
     "number",
@@ -186,6 +189,7 @@ if TYPE_CHECKING:
     from unmask.tools.features.labels import CLASSIFICATION, IGNORED, Task, are_measured, real_tokens
     from unmask.tools.features.samples import batches, split_of
     from unmask.tools.features.vectors import evaluating, raw_vectors, vectors
+    from unmask.tools.features.wholes import Wholes, means
     from unmask.tools.finetune import FineTuning, Settings, finetune, load
     from unmask.tools.finetune.drop_path import DropPath, set_drop_path
     from unmask.tools.finetune.objective import Classification

@@ -47,41 +47,39 @@ def score(model: FineTuning, data: AudioData, device: str = "cpu") -> Scores:
     Raises:
         ValueError: a model of labels per token, or data without labels.
     """
+    import numpy as np
     import torch
     from lightning.fabric.utilities import move_data_to_device
 
-    from unmask.api import batches, evaluating, split_of
+    from unmask.api import Wholes, batches, evaluating, split_of
 
     if model.task.per_token:
         raise ValueError("Scores of whole sounds need a label per sound, but the model was tuned on one per token.")
-    names: list[str] = []
-    answers = []
+    wholes, owners, answers = Wholes(), [], []
     test = split_of(data, "probe_test")
     with torch.no_grad(), evaluating(model.to(device)):
         for batch in batches(data, test, data.val_batch_size):
-            names += batch["name"]
+            owners.append(torch.from_numpy(wholes.of(batch["name"], batch["piece"].tolist())))
             answers.append(model.predict_step(move_data_to_device(batch, torch.device(device))))
     model.cpu()
-    number = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    owner = torch.tensor([number[name] for name in names])  # [n], of each window
+    owner = torch.cat(owners)  # [n], of each window
     outputs, label = (torch.cat(each) for each in list(zip(*answers, strict=True))[:2])
-    places = {name: place for place, name in reversed(list(enumerate(names)))}
-    first = torch.tensor([places[name] for name in number])
+    first = torch.from_numpy(np.unique(owner.numpy(), return_index=True)[1])
     whole = answers[0]._replace(outputs=_mean(outputs, owner, model.task.kind), label=label[first])
-    return Scores(model.score(answers), model.score([whole]), len(names), len(number))
+    return Scores(model.score(answers), model.score([whole]), len(owner), len(wholes.names))
 
 
 def _mean(outputs: Tensor, owner: Tensor, kind: str) -> Tensor:
     """Outputs ``[n, C]`` averaged by owner ``[n]``, so that they are answered as the mean of answers is."""
+    import numpy as np
     import torch
 
-    from unmask.api import CLASSIFICATION
+    from unmask.api import CLASSIFICATION, means
 
     least = torch.finfo(torch.float64).tiny
     said = outputs.double()
     said = said.softmax(-1) if kind == CLASSIFICATION else said.sigmoid() if kind == "multi-label" else said
-    count = owner.bincount()[:, None]
-    mean = torch.zeros(len(count), said.shape[1], dtype=said.dtype).index_add(0, owner, said) / count
+    mean = torch.from_numpy(np.concatenate(list(means(said.numpy(), owner.numpy()))))
     if kind == CLASSIFICATION:
         return mean.clamp(min=least).log().float()
     return mean.logit(eps=1e-12).float() if kind == "multi-label" else mean.float()

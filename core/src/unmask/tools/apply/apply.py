@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
@@ -16,6 +16,7 @@ from unmask.support.checks import at_least
 from unmask.tools.apply.table import check_table, written_table
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, real_tokens
 from unmask.tools.features.samples import batches, owners, parts_of
+from unmask.tools.features.wholes import Wholes, means
 from unmask.tools.finetune.model import FineTuning
 
 
@@ -33,19 +34,19 @@ class Applied(NamedTuple):
     counts: dict[str, int]
 
 
-class Answer(NamedTuple):
-    """What a model says of one sample, or of one of its tokens.
+class Answers(NamedTuple):
+    """What a model says of some samples, or of their tokens.
 
     Args:
-        whole: what the sample is a piece of, or a number of its own.
-        name: of the sample.
-        token: its number in the sample, None where answers are of samples.
-        shares: ``[C]``, see `Objective.shares`.
+        names: of the sample of each row.
+        pieces: the sample's number in what it is a piece of; None: samples are whole.
+        tokens: the number of each token in its sample; None: answers are of samples.
+        shares: ``[n, C]``, see `Objective.shares`.
     """
 
-    whole: str | int
-    name: str
-    token: int | None
+    names: list[str]
+    pieces: list[int] | None
+    tokens: list[int] | None
     shares: Tensor
 
 
@@ -69,8 +70,9 @@ def apply(
     - multi-label: ``classes``, joined by semicolons, and ``p(CLASS)`` of each class
     - regression: ``prediction``, or ``prediction_0`` and so on
 
-    Pieces of one thing (samples with ``piece``), such as windows of one recording, make one row: their probabilities or
-    numbers are averaged.
+    Pieces of one thing (samples with ``piece``), such as windows of one recording, make one row, see
+    `unmask.tools.features.wholes`: their probabilities or numbers are averaged. They are kept in memory until all are
+    there. Tokens are not averaged.
 
     Args:
         tuned: the model.
@@ -98,15 +100,16 @@ def apply(
     tuned = tuned.to(device).eval()
     with written_table(out, told.columns) as add:
         answers = _answers(tuned, datamodule, batch_size, torch.device(device), progress)
-        for (_, name, token), own in groupby(answers, key=lambda answer: answer[:3]):
-            shares = torch.stack([answer.shares for answer in own]).mean(0)
-            if not shares.isfinite().all():
-                raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
-            row, named = told.row(name, token, shares)
-            for word in named:
-                counts[word] += 1
-            add(row)
-            num_rows += 1
+        for names, _, tokens, shares in _put_together(answers):
+            places: Sequence[int | None] = tokens or [None] * len(names)
+            for name, token, own in zip(names, places, shares, strict=True):
+                if not own.isfinite().all():
+                    raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
+                row, named = told.row(name, token, own)
+                for word in named:
+                    counts[word] += 1
+                add(row)
+                num_rows += 1
     return Applied(out, num_rows, counts)
 
 
@@ -116,7 +119,7 @@ def _answers(
     batch_size: int,
     device: torch.device,
     progress: Callable[[int, int], None],
-) -> Iterator[Answer]:
+) -> Iterator[Answers]:
     parts = parts_of(datamodule, "all")
     done, total = 0, sum(map(len, parts.values()))  # type: ignore[arg-type]
     for part in parts.values():
@@ -128,18 +131,32 @@ def _answers(
                 shares = tuned.objective.shares(tuned(moved).float()).cpu()
             num_samples = tokens.num_samples
             names = [str(done + i) if names is None else str(names[i]) for i in range(num_samples)]
-            wholes = names if "piece" in batch else range(done, done + num_samples)
+            pieces = torch.as_tensor(batch["piece"]).tolist() if "piece" in batch else None
             if tuned.task.per_token:
                 real = real_tokens(tokens)
                 owner, place = (index[real].tolist() for index in owners(tokens))
-                for sample, token, own in zip(owner, place, shares[real.cpu()], strict=True):
-                    yield Answer(wholes[sample], names[sample], token, own)
+                yield Answers([names[sample] for sample in owner], None, place, shares[real.cpu()])
             else:
-                yield from (
-                    Answer(whole, name, None, own) for whole, name, own in zip(wholes, names, shares, strict=True)
-                )
+                yield Answers(names, pieces, None, shares)
             done += num_samples
             progress(done, total)
+
+
+def _put_together(answers: Iterator[Answers]) -> Iterator[Answers]:
+    """Answers about pieces as answers about what they are pieces of."""
+    wholes = Wholes()
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    for one in answers:
+        if one.pieces is None:
+            yield one
+        else:
+            waiting.append((wholes.of(one.names, one.pieces), one.shares.numpy()))
+    if waiting:
+        owner, shares = (np.concatenate(each) for each in zip(*waiting, strict=True))
+        start = 0
+        for block in means(shares, owner):
+            yield Answers(wholes.names[start : start + len(block)], None, None, torch.from_numpy(block))
+            start += len(block)
 
 
 class _Told:
