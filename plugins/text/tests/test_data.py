@@ -263,7 +263,7 @@ def test_data_sets_from_a_folder(tmp_path: Path, tokenizer_file: str) -> None:
     with pytest.raises(ValueError, match="`split` must be one of train, test, but is 'all'"):
         HubTextData(str(tmp_path / "set"), split="all", tokenizer=tokenizer_file).splits  # noqa: B018
     with pytest.raises(
-        ValueError, match=r"`text_column` must name a column of the data, but is 'txt'; nearest: `text`"
+        ValueError, match=r"`text_column` must name a column of the split 'train', but is 'txt'; nearest: `text`"
     ):
         HubTextData(str(tmp_path / "set"), text_column="txt", tokenizer=tokenizer_file).splits  # noqa: B018
 
@@ -441,7 +441,9 @@ def test_missing_paths_and_columns_are_told(tmp_path: Path, corpus: Path, tokeni
     with pytest.raises(ValueError, match=r"`paths` must hold texts \(\.csv, .* holds nothing"):
         data_of(tmp_path / "empty", tokenizer_file).setup("fit")
     (tmp_path / "t.csv").write_text("txt,kind\na b c,x\n")
-    with pytest.raises(ValueError, match="`text_column` must name a column of the data, but is 'text'; nearest: `txt`"):
+    with pytest.raises(
+        ValueError, match=r"`text_column` must name a column of `.*t\.csv`, but is 'text'; nearest: `txt`"
+    ):
         data_of(tmp_path / "t.csv", tokenizer_file).setup("fit")
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="`cache_folder` must be a folder that can be written"):

@@ -314,8 +314,12 @@ class TextData(MaskedDataModule):
             report = Report()
             with progress("Cutting text into tokens", 1) as moved:
                 segments = self.source.read(part, report, moved)
-                kind = part.get("options", {}).get("label_kind", CLASS)
-            build(folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind)
+                given = part.get("options", {})
+                kind, separator = given.get("label_kind", CLASS), given.get("label_separator")
+            build(
+                folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind, separator,
+                self.source.label_option,
+            )  # fmt: skip
         return Store(folder)
 
     def _trained(self, part: dict[str, Any]) -> Path:
