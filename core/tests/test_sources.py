@@ -392,7 +392,7 @@ class TestTables:
 
     def test_lines_above_the_first_are_counted(self, tmp_path):
         (tmp_path / "t.csv").write_text('\nsep=;\nfile;label\na;dog\nb\nc;"cat')
-        with pytest.raises(ValueError, match="`t.csv`, line 6: a quote does not fit"):
+        with pytest.raises(ValueError, match=r"`t.csv`, line 6: a quote does not fit"):
             self.read(tmp_path / "t.csv")
         (tmp_path / "t.csv").write_text("\nsep=;\nfile;label\na;dog\nb\n")
         assert self.read(tmp_path / "t.csv")[2].odd[RAGGED] == (1, ["line 5 of t.csv"])
