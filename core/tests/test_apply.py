@@ -102,11 +102,18 @@ def test_pieces_of_one_thing_are_averaged(tmp_path):
     expected = torch.stack([shares[:3].mean(0), shares[3], shares[4:6].mean(0), shares[6]])
     assert torch.allclose(torch.tensor([float(row["p(0)"]) for row in found]), expected[:, 0], atol=1e-5)
 
+    # A thing whose pieces are in both parts of the data is one; the parts have five samples and two.
+    names = ["a", "a", "b", "c", "c", "c", "d"]
+    found = rows(apply(made, Files("here", names=names, cut=True), tmp_path / "c.csv", batch_size=2).path)
+    assert [row["name"] for row in found] == ["a", "b", "c", "d"]
+    assert float(found[2]["p(0)"]) == pytest.approx(float(shares[3:6, 0].mean()), abs=1e-5)
+
     # Nor do tokens of two pieces become one.
     of_tokens = tuned(Classification(2), Task(CLASSIFICATION, per_token=True))
-    assert len(rows(apply(of_tokens, data, tmp_path / "c.csv").path)) == 14
+    assert len(rows(apply(of_tokens, Files("here", names=names, cut=True), tmp_path / "d.csv").path)) == 14
 
     # Two that are only called alike, such as molecules of one formula, stay two.
+    names = ["a.wav", "a.wav", "a.wav", "b.wav", "c.wav", "c.wav", "d.wav"]
     whole = rows(apply(made, Files("here", names=names), tmp_path / "b.csv", batch_size=2).path)
     assert [row["name"] for row in whole] == names
     assert torch.allclose(torch.tensor([float(row["p(0)"]) for row in whole]), shares[:, 0], atol=1e-5)

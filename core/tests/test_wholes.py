@@ -71,12 +71,12 @@ def model(seed=0):
     )  # fmt: skip
 
 
-def test_pieces_of_one_name_that_follow_each_other_are_one_whole():
+def test_a_piece_that_comes_again_begins_another_whole():
     wholes = Wholes()
-    first = wholes.of({"name": ["a", "a", "b"], "piece": torch.tensor([0, 1, 0])}, 3)
-    second = wholes.of({"name": ["b", "b", "b", "c"], "piece": torch.tensor([2, 0, 1, 0])}, 4)
-    # "b" goes on in the second batch, without its piece 1; then another "b" begins.
-    assert [*first, *second] == [0, 0, 1, 1, 2, 2, 3] and wholes.count == 4
+    first = wholes.of({"name": ["a", "b", "a"], "piece": torch.tensor([0, 0, 1])}, 3)
+    second = wholes.of({"name": ["b", "a", "a", "a"], "piece": torch.tensor([1, 0, 1, 2])}, 4)
+    assert [*first, *second] == [0, 1, 0, 1, 2, 2, 2] and wholes.count == 3
+    assert wholes.alone(2).tolist() == [3, 4]
 
 
 def test_samples_without_piece_or_name_are_wholes():

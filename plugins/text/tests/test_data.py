@@ -263,7 +263,7 @@ def test_data_sets_from_a_folder(tmp_path: Path, tokenizer_file: str) -> None:
     with pytest.raises(ValueError, match="`split` must be one of train, test, but is 'all'"):
         HubTextData(str(tmp_path / "set"), split="all", tokenizer=tokenizer_file).splits  # noqa: B018
     with pytest.raises(
-        ValueError, match=r"`text_column` must name a column of the data, but is 'txt'; nearest: `text`"
+        ValueError, match=r"`text_column` must name a column of the split 'train', but is 'txt'; nearest: `text`"
     ):
         HubTextData(str(tmp_path / "set"), text_column="txt", tokenizer=tokenizer_file).splits  # noqa: B018
 
@@ -441,8 +441,25 @@ def test_missing_paths_and_columns_are_told(tmp_path: Path, corpus: Path, tokeni
     with pytest.raises(ValueError, match=r"`paths` must hold texts \(\.csv, .* holds nothing"):
         data_of(tmp_path / "empty", tokenizer_file).setup("fit")
     (tmp_path / "t.csv").write_text("txt,kind\na b c,x\n")
-    with pytest.raises(ValueError, match="`text_column` must name a column of the data, but is 'text'; nearest: `txt`"):
+    with pytest.raises(
+        ValueError, match=r"`text_column` must name a column of `.*t\.csv`, but is 'text'; nearest: `txt`"
+    ):
         data_of(tmp_path / "t.csv", tokenizer_file).setup("fit")
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="`cache_folder` must be a folder that can be written"):
         data_of(corpus, tokenizer_file, cache_folder=str(tmp_path / "file" / "below")).setup("fit")
+
+
+def test_everything_has_documents_of_one_word_and_pieces_of_held_out_ones(tmp_path: Path, tokenizer_file: str) -> None:
+    words = "the quick brown fox jumps over the lazy dog"
+    long = f"{words} {'zz' * 8}"  # the last word has as many tokens as a piece
+    texts = {"a": long, "b": "dog", "c": long}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    for ratio, parts in ((0.5, {"train": {"b", "c"}, "val": {"a"}}), (0, {"train": {"a", "b", "c"}})):
+        data = TextFilesData(str(tmp_path), tokenizer=tokenizer_file, max_length=18, val_ratio=ratio, batch_size=1)
+        every = data.everything()
+        found = {name: [(own[i]["name"][0], own[i]["piece"]) for i in range(len(own))] for name, own in every.items()}
+        assert {name: {one for one, _ in own} for name, own in found.items()} == parts
+        assert sorted(chain(*found.values())) == [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1)]
+        assert len(data.splits.train) == (1 if ratio else 2)

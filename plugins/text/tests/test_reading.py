@@ -6,12 +6,13 @@ import gzip
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unmask.data import HIDDEN, OTHER, RAGGED, STRAY
+from unmask.data import HIDDEN, OTHER, RAGGED, STRAY, TableFormat
 from unmask_text.data import HubTextData, TextFilesData, reading, tables
 from unmask_text.data.store import NO_LABEL
 from unmask_text.vocabulary import vocabulary
@@ -256,7 +257,7 @@ def test_fields_inside_of_others(name: str, tmp_path: Path, tokenizer_file: str)
     assert not findings(data)
     told = data_of(path, tokenizer_file, labels="kind")  # found by the ends of their names
     assert texts_of(told) == TEXTS
-    named = [f"meta.body.text in {path}", f"meta.kind in {path}"]
+    named = [f"meta.body.text in `{path}`", f"meta.kind in `{path}`"]
     assert findings(told) == {"columns are found inside of objects": [2, named]}
     with pytest.raises(ValueError, match=r"`text_column` must .* but is 'meta.body.txt'; nearest: `meta.body.text`"):
         data_of(path, tokenizer_file, text_column="meta.body.txt").setup("fit")
@@ -492,6 +493,52 @@ def test_hub_labels_of_every_kind(tmp_path: Path, tokenizer_file: str) -> None:
         hub(tmp_path / "c", tokenizer_file, lists, label_column="label").setup("fit")
 
 
+def test_hub_columns_inside_of_others_and_labels_of_every_kind(tmp_path: Path, tokenizer_file: str) -> None:
+    import datasets
+
+    ab = datasets.ClassLabel(names=["a", "b"])
+    given = {
+        "meta": {"body": [{"text": text} for text in TEXTS], "kind": [0, 1, -1, 0, 1, 0]},
+        "marks": [[1], [0, 1], [], [0], [1], [0]],
+        "score": [0.5, None, 2.0, -1.0, 3.0, 4.0],
+        "words": ["x|y", "y", None, "z,z", "x", "y"],
+        "turns": [[{"say": text}, {"say": "the dog"}] for text in TEXTS],
+    }
+    meta = [{"body": body, "kind": kind} for body, kind in zip(*given.pop("meta").values(), strict=True)]
+    value = datasets.Value
+    features = {
+        "meta": {"body": {"text": value("string")}, "kind": ab}, "marks": datasets.List(ab), "score": value("float64"),
+        "words": value("string"), "turns": datasets.List({"say": value("string")}),
+    }  # fmt: skip
+    rows = datasets.Dataset.from_dict({"meta": meta, **given}, features=datasets.Features(features))
+    rows.save_to_disk(str(tmp_path / "set"))
+
+    def opened(**options: Any) -> HubTextData:
+        return HubTextData(str(tmp_path / "set"), tokenizer=tokenizer_file, val_ratio=0.3, batch_size=1, **options)
+
+    def labels(data: HubTextData) -> list[Any]:
+        return [data.stores["train"][number]["label"] for number in range(6)]
+
+    data = opened(text_column="text")
+    assert texts_of(data) == TEXTS and data.classes == ["a", "b"]
+    assert labels(data) == [0, 1, NO_LABEL, 0, 1, 0]
+    assert "meta.body.text in the split 'train'" in findings(data)["columns are found inside of objects"][1]
+    named = opened(text_column="meta.body.text", label_column="marks", label_kind="multi-label")
+    none = [NO_LABEL, NO_LABEL]
+    assert [one.tolist() for one in labels(named)] == [[0, 1], [1, 1], none, [1, 0], [0, 1], [1, 0]]
+    assert named.classes == ["a", "b"]
+    scored = labels(opened(text_column="text", label_column="score", label_kind="number"))
+    assert [None if label != label else label for label in scored] == given["score"]
+    several = opened(text_column="text", label_column="words", label_kind="multi-label", label_separator="|")
+    assert several.classes == ["x", "y", "z,z"]
+    turns = opened(text_column="turns.say", label_column="score", label_kind="number")
+    assert turns.report["train"]["num_documents"] == 12 and texts_of(turns)[:2] == [TEXTS[0], "the dog"]
+    with pytest.raises(ValueError, match=r"`label_column` must hold a number for each document, but holds 'x\|y'"):
+        opened(text_column="text", label_column="words", label_kind="number").setup("fit")
+    with pytest.raises(ValueError, match="`label_separator` must be left out for 'class', but is ';'"):
+        opened(label_separator=";")
+
+
 # Labels that are no single class.
 
 
@@ -514,6 +561,30 @@ def test_labels_that_are_numbers(name: str, tmp_path: Path, tokenizer_file: str)
     assert batch["label"].is_floating_point()
     probed = [data.splits.probe_train, data.splits.probe_test]
     assert sum(map(len, probed)) == 5  # type: ignore[arg-type]
+
+
+def test_a_table_that_the_rules_do_not_fit(tmp_path: Path, tokenizer_file: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(
+        "\n".join(f'{number}^the "caf\xe9 dog {number}^{"ab"[number % 2]}' for number in range(6)).encode("cp1252")
+    )
+    form = TableFormat(delimiter="^", encoding="cp1252", quoting="none", header=False)
+    data = data_of(path, tokenizer_file, text_column="2", labels="3", table_format=form)
+    assert data.stores["train"][0]["name"] == "a.csv:1"
+    assert data.classes == ["a", "b"] and data.report["train"]["num_documents"] == 6
+    assert data.report["train"]["num_invalid_bytes"] == 0
+    assert (
+        data_of(path, tokenizer_file, text_column="2", table_format=replace(form, encoding=None)).report["train"][
+            "num_invalid_bytes"
+        ]
+        == 6
+    )
+    (tmp_path / "b.csv").write_text("\n".join(TEXTS))  # one column without a name
+    assert texts_of(data_of(tmp_path / "b.csv", tokenizer_file, table_format=TableFormat(header=False))) == TEXTS
+    joined = "text,label\n" + "\n".join(f"{text},x;y/z" for text in TEXTS)
+    (tmp_path / "c.csv").write_text(joined)
+    several = data_of(tmp_path / "c.csv", tokenizer_file, labels="label", label_kind="multi-label", label_separator="/")
+    assert several.classes == ["x;y", "z"]
 
 
 def test_labels_of_several_classes_and_of_several_numbers(tmp_path: Path, tokenizer_file: str) -> None:

@@ -20,6 +20,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--pool", help=f"{', '.join(POOLS)}; default: mean")
     parser.add_argument("--layer", help="whose codes, counted from 1; default: the last one's, normed")
     parser.add_argument("--per_token", action="store_true", help="a row per token in place of one per sample")
+    parser.add_argument("--whole", action="store_true", help="a row per document, recording or file: means over pieces")
     parser.add_argument("--batch_size", help="samples at once; default: as in validation")
     parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that was made in another way")
@@ -28,6 +29,8 @@ def run(command: str, arguments: list[str]) -> int:
     split = one_of("--split", given.split, (ALL, *SPLITS))
     if given.per_token and given.pool:
         raise UserError("`--pool` must not be given with `--per_token`, which pools nothing; drop one of them.")
+    if given.per_token and given.whole:
+        raise UserError("`--whole` must not be given with `--per_token`, whose rows are of tokens; drop one of them.")
     pool = one_of("--pool", given.pool or "mean", POOLS)
     layer = whole_number("--layer", given.layer) if given.layer else None
     batch_size = whole_number("--batch_size", given.batch_size) if given.batch_size else None
@@ -46,7 +49,7 @@ def run(command: str, arguments: list[str]) -> int:
         with progress(trained.datamodule.sample_name) as moved:
             made = embed(
                 trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,
-                per_token=given.per_token, batch_size=batch_size, device=device,
+                per_token=given.per_token, whole=given.whole, batch_size=batch_size, device=device,
                 source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=moved,
             )  # fmt: skip
     except (ValueError, OSError) as error:

@@ -1,5 +1,6 @@
 """Data: the module that feeds a run, the sources that it reads, and how people's own files are read."""
 
+from unmask.data.fields import Fields, column_of, columns_in, flattened
 from unmask.data.file_table import FileTable
 from unmask.data.findings import NUM_NAMED, Findings
 from unmask.data.folder_source import SEEN, File, FolderSource
@@ -51,6 +52,7 @@ __all__ = [
     "STRAY",
     "UNREADABLE",
     "Augmented",
+    "Fields",
     "File",
     "FileTable",
     "Findings",
@@ -73,9 +75,12 @@ __all__ = [
     "Unreadable",
     "check_kind",
     "chosen_splits",
+    "column_of",
+    "columns_in",
     "data_alone",
     "fill_not_finite",
     "find_files",
+    "flattened",
     "held_out",
     "is_hidden",
     "label_of",

@@ -82,11 +82,10 @@ class FolderSource(Source):
                 )
         if self.pattern is not None:
             _compiled(self.pattern)
-        check_kind(self.label_kind)
+        check_kind(self.label_kind, self.label_separator)
         several = self.label_kind in (MULTI_LABEL, NUMBERS)
         for name, unread, where in (
             ("label_kind", self.labels is None and self.label_kind != CLASS, "where `labels` is None"),
-            ("label_separator", not several and self.label_separator is not None, f"for {self.label_kind!r}"),
             ("table_format", self.labels != "table" and self.table_format is not None, "without a table of labels"),
         ):
             if unread:

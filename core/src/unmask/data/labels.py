@@ -107,11 +107,17 @@ def check_single(words: Collection[str], holder: str, findings: Findings, item: 
         findings.note(WHOLE, word)
 
 
-def check_kind(kind: str) -> None:
-    """Refuses what is no kind of labels."""
+def check_kind(kind: str, separator: str | None = None) -> None:
+    """Refuses what is no kind of labels, and a ``label_separator`` of labels that are not several.
+
+    Raises:
+        ValueError: it is one of them.
+    """
     if kind not in LABEL_KINDS:
         near = quoted(nearest(kind, LABEL_KINDS) or LABEL_KINDS)
         raise ValueError(f"`label_kind` must be one of {quoted(LABEL_KINDS)}, but is {kind!r}; nearest: {near}.")
+    if separator is not None and kind not in (MULTI_LABEL, NUMBERS):
+        raise ValueError(f"`label_separator` must be left out for {kind!r}, but is {separator!r}.")
 
 
 def labels_of(

@@ -1,14 +1,14 @@
 """How tables are read, the same in every modality: CSV, TSV, JSON and Parquet; each may be packed by gzip.
 
 - The first line of a CSV or TSV names the columns. A ``.tsv`` is separated by tabs; a ``.csv`` by commas, or by the
-  semicolons or tabs of a first line that has no comma.
+  semicolons or tabs of a first line that has no comma. A line ``sep=;`` above it, as Excel writes it, says so, too.
 - CSV: a field may be quoted, and a quote inside a quoted field is doubled. A stray quote would swallow rows: where the
   quotes of a row do not fit, the table is refused, and the line is named. Fields with line ends in them are counted.
 - TSV: a field that both begins and ends with a quote is quoted; any other quote is a character, and is counted.
 - A row with more or fewer fields than there are columns is left out, counted and named.
 - Text is UTF-8, or what its byte-order mark says.
-- JSON: an object a line (``.jsonl``, ``.ndjson``), or an array of objects (``.json``). A field inside of another is
-  named by both: ``meta.label``. Parquet: structs likewise.
+- JSON: an object a line (``.jsonl``, ``.ndjson``), or an array of objects (``.json``). Fields inside of others are
+  named as `unmask.data.fields` says: ``meta.label``. Parquet: structs likewise.
 
 `TableFormat` says otherwise where a rule does not fit.
 """
@@ -20,6 +20,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from unmask.data.fields import column_of, flattened
 from unmask.data.findings import Findings
 from unmask.support.nearest import nearest, quoted
 
@@ -39,6 +41,9 @@ SEPARATED = "tables are separated by {} instead of commas"
 LINES, ARRAY, PARQUET = (".jsonl", ".ndjson"), ".json", ".parquet"
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Encodings by the byte-order mark that a file begins with."""
+
+
+_SEP = re.compile(r'\s*"?sep=(.)"?\s*$', re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -87,24 +92,21 @@ class Table:
         name: of the file, in messages.
         columns: in their order.
         rows: each a field per column, words in tables of text; read once.
+        findings: is told of columns inside of others that are not named in full; None: nobody is.
     """
 
     name: str
     columns: list[str]
     rows: Iterator[dict[str, Any]]
+    findings: Findings | None = None
 
     def column(self, option: str, wanted: str | None, *fallbacks: str) -> str:
-        """The column that ``option`` names; without one the first of ``fallbacks`` that there is, or the only column.
+        """The column that ``option`` names, see `column_of`.
 
         Raises:
-            ValueError: there is none such; names the nearest.
+            ValueError: there is none such, or several; names the nearest.
         """
-        usual = next((name for name in fallbacks if name in self.columns), None)
-        chosen = wanted or usual or (self.columns[0] if len(self.columns) == 1 else fallbacks[0] if fallbacks else "")
-        if chosen not in self.columns:
-            near = quoted(nearest(chosen, self.columns) or self.columns)
-            raise ValueError(f"`{option}` must name a column of `{self.name}`, but is {chosen!r}; nearest: {near}.")
-        return chosen
+        return column_of(self.columns, option, wanted, *fallbacks, findings=self.findings, where=f"`{self.name}`")
 
 
 @contextmanager
@@ -123,13 +125,13 @@ def open_table(path: Path, findings: Findings, form: TableFormat = TableFormat()
     """
     plain = path.name.lower().removesuffix(".gz")
     if plain.endswith(PARQUET):
-        yield _records(_parquet(path), path.name)
+        yield _records(_parquet(path), path.name, findings)
         return
     with path.open("rb") as raw:
         file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if path.name.lower().endswith(".gz") else raw
         try:
             if plain.endswith((ARRAY, *LINES)):
-                yield _records(_json(file.read(), path.name, plain.endswith(ARRAY)), path.name)
+                yield _records(_json(file.read(), path.name, plain.endswith(ARRAY)), path.name, findings)
             else:
                 yield read_table(_text(file, path.name, form.encoding), path.name, findings, form)
         except (gzip.BadGzipFile, EOFError) as error:
@@ -149,18 +151,26 @@ def read_table(lines: Iterable[str], name: str, findings: Findings, form: TableF
         ValueError: no first line, a column without a name of its own; and from ``rows``: quotes that do not fit.
     """
     lines = iter(lines)
-    first = next((line for line in lines if line.strip()), None)
-    if first is None:
+    skipped = 0
+    mark = None
+    for first in lines:
+        mark = mark or _SEP.match(first)
+        if first.strip() and not _SEP.match(first):
+            break
+        skipped += 1
+    else:
         raise ValueError(f"`{name}` must have a first line that names its columns, but is empty.")
     is_tsv = ".tsv" in name.lower()[-8:]
     plain = is_tsv if form.quoting is None else form.quoting == "none"
     delimiter = form.delimiter
-    if delimiter is None:
+    if delimiter is None and mark is not None:
+        delimiter = mark[1]
+    elif delimiter is None:
         delimiter = "\t" if is_tsv else _delimiter(first)
         if delimiter != "," and not is_tsv:
             findings.note(SEPARATED.format("semicolons" if delimiter == ";" else "tabs"), name)
     read = _plain if form.quoting == "none" else _tsv if plain else _csv
-    rows = read(chain([first], lines), name, findings, delimiter)
+    rows = read(chain(["\n"] * skipped, [first], lines), name, findings, delimiter)  # lines keep their numbers
     begin = next(rows)
     if form.header:
         columns = [word.strip() for word in begin[1]]
@@ -219,26 +229,17 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise ValueError(f"`{path.name}` must be a Parquet file, but is not: {str(error).splitlines()[0]}.") from error
 
 
-def _records(records: Iterator[Any], name: str) -> Table:
+def _records(records: Iterator[Any], name: str, findings: Findings) -> Table:
     """A table of objects, which may lack fields of each other."""
     rows: list[dict[str, Any]] = []
     for number, record in enumerate(records, 1):
         if not isinstance(record, Mapping):
             raise ValueError(f"`{name}` must hold objects with fields, but record {number:,} is {record!r:.60}.")
-        rows.append(dict(_flat(record)))
+        rows += flattened(dict(record))
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if not columns:
         raise ValueError(f"`{name}` must hold objects with fields, but holds none.")
-    return Table(name, columns, ({column: row.get(column) for column in columns} for row in rows))
-
-
-def _flat(record: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Fields by name, those inside of others by the names of both."""
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, value
+    return Table(name, columns, ({column: row.get(column) for column in columns} for row in rows), findings)
 
 
 def _fitting(

@@ -13,10 +13,11 @@ from torch import Tensor
 
 
 class Wholes:
-    """Numbers the whole of each sample, batch after batch, from 0 on, in the order of a data set.
+    """Numbers wholes from 0, in the order in which their first pieces come, batch after batch.
 
-    A sample without ``piece`` is a whole. Samples that follow each other are pieces of one whole where they have
-    the same ``name`` and their ``piece`` rises, so that two files of one name, one after the other, stay two.
+    A sample without ``piece`` is a whole. Pieces of one ``name`` are of one whole, in any order and wherever they are
+    held out, as long as each has a number of its own; a number that comes again begins another whole, so that two files
+    of one name stay two.
 
     Attributes:
         count: wholes so far.
@@ -24,27 +25,32 @@ class Wholes:
 
     def __init__(self) -> None:
         self.count = 0
-        self._last: tuple[str, int] | None = None
+        self._last: dict[str, tuple[int, int]] = {}  # by name: the whole, and a bit for each of its pieces
 
     def of(self, batch: Any, num_samples: int) -> np.ndarray:
         """The number of each sample's whole ``[B]`` int64.
 
         Args:
-            batch: its ``name`` (B words) and ``piece`` ``[B]`` are read, where it has both.
+            batch: its ``name`` (B words) and ``piece`` ``[B]``, whole numbers from 0, are read, where it has both.
             num_samples: B.
         """
         names, pieces = (batch.get(key) if hasattr(batch, "get") else None for key in ("name", "piece"))
         if names is None or pieces is None:
-            self._last = None
-            self.count += num_samples
-            return np.arange(self.count - num_samples, self.count)
-        numbers = []
-        for name, piece in zip(map(str, names), torch.as_tensor(pieces).tolist(), strict=True):
-            if self._last is None or self._last[0] != name or piece <= self._last[1]:
-                self.count += 1
-            self._last = name, piece
-            numbers.append(self.count - 1)
-        return np.array(numbers, dtype=np.int64)
+            return self.alone(num_samples)
+        numbers = np.empty(num_samples, dtype=np.int64)
+        pieces = pieces.tolist() if hasattr(pieces, "tolist") else pieces
+        for place, (name, piece) in enumerate(zip(map(str, names), pieces, strict=True)):
+            number, seen = self._last.get(name, (-1, 0))
+            if number < 0 or seen >> piece & 1:
+                number, seen = int(self.alone(1)[0]), 0
+            self._last[name] = number, seen | 1 << piece
+            numbers[place] = number
+        return numbers
+
+    def alone(self, num_samples: int) -> np.ndarray:
+        """The numbers ``[B]`` int64 of samples that are wholes."""
+        self.count += num_samples
+        return np.arange(self.count - num_samples, self.count)
 
 
 def averaged(values: Tensor, whole: np.ndarray) -> Tensor:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pyarrow import parquet
 
 from unmask.api import main
 from unmask.testing import RunContract
@@ -16,6 +18,24 @@ SMALL_DATA = (
 
 class TestMLM(RunContract):
     arguments = ["--config", "text/mlm-pydoc", *SMALL_DATA]
+
+    def test_a_vector_for_each_document(self, run_folder):
+        """Some pieces of the long one are held out, for there are few documents; one has a single word."""
+        Path("texts").mkdir()
+        texts = {"long": "the player won the game in the rain . " * 200, "short": "rain", "a": "the rain"}
+        for name, text in texts.items():
+            Path("texts", f"{name}.txt").write_text(text)
+        Path("data.yaml").write_text("data: {class_path: text.files, init_args: {paths: texts, val_ratio: 0.2}}")
+        for options in ([], ["--whole"]):
+            out = ["--out", f"{len(options)}.parquet"]
+            assert main(["embed", str(run_folder), "--data", "data.yaml", *options, *out]) == 0
+        pieces, wholes = (parquet.read_table(f"{number}.parquet").to_pylist() for number in (0, 1))
+        own = [row for row in pieces if row["name"] == "long.txt"]
+        assert {row["split"] for row in own} == {"train", "val"}
+        found = {row["name"]: row for row in wholes}
+        assert sorted(found) == ["a.txt", "long.txt", "short.txt"] and len(wholes) == 3
+        assert found["long.txt"]["num_pieces"] == len(own) and found["long.txt"]["split"] == "train;val"
+        assert np.allclose(found["long.txt"]["features"], np.mean([row["features"] for row in own], 0), atol=1e-6)
 
 
 class TestBagOfWords(RunContract):

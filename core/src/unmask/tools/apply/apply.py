@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
@@ -17,7 +17,7 @@ from unmask.tools.apply.table import check_table, written_table
 from unmask.tools.features.labels import CLASSIFICATION, MULTI_LABEL, real_tokens
 from unmask.tools.features.samples import batches, owners, parts_of
 from unmask.tools.finetune.model import FineTuning
-from unmask.tools.wholes import Wholes
+from unmask.tools.wholes import Wholes, averaged, firsts
 
 
 class Applied(NamedTuple):
@@ -34,19 +34,19 @@ class Applied(NamedTuple):
     counts: dict[str, int]
 
 
-class Answer(NamedTuple):
-    """What a model says of one sample, or of one of its tokens.
+class Answers(NamedTuple):
+    """What a model says of some samples, or of their tokens.
 
     Args:
-        whole: the number of what the sample is a piece of, see `Wholes`; where answers are of tokens, of the sample.
-        name: of the sample.
-        token: its number in the sample, None where answers are of samples.
-        shares: ``[C]``, see `Objective.shares`.
+        names: of the sample of each row.
+        wholes: the number of what each is a piece of, see `Wholes`; None: samples are whole.
+        tokens: the number of each token in its sample; None: answers are of samples.
+        shares: ``[n, C]``, see `Objective.shares`.
     """
 
-    whole: int
-    name: str
-    token: int | None
+    names: list[str]
+    wholes: np.ndarray | None
+    tokens: list[int] | None
     shares: Tensor
 
 
@@ -71,7 +71,7 @@ def apply(
     - regression: ``prediction``, or ``prediction_0`` and so on
 
     Pieces of one thing, such as windows of one recording, make one row, as `Wholes` tells: their probabilities or
-    numbers are averaged.
+    numbers are averaged. They are kept in memory until all are there. Tokens are not averaged.
 
     Args:
         tuned: the model.
@@ -99,15 +99,16 @@ def apply(
     tuned = tuned.to(device).eval()
     with written_table(out, told.columns) as add:
         answers = _answers(tuned, datamodule, batch_size, torch.device(device), progress)
-        for (_, name, token), own in groupby(answers, key=lambda answer: answer[:3]):
-            shares = torch.stack([answer.shares for answer in own]).mean(0)
-            if not shares.isfinite().all():
-                raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
-            row, named = told.row(name, token, shares)
-            for word in named:
-                counts[word] += 1
-            add(row)
-            num_rows += 1
+        for names, _, tokens, shares in _put_together(answers):
+            places: Sequence[int | None] = tokens or [None] * len(names)
+            for name, token, own in zip(names, places, shares, strict=True):
+                if not own.isfinite().all():
+                    raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
+                row, named = told.row(name, token, own)
+                for word in named:
+                    counts[word] += 1
+                add(row)
+                num_rows += 1
     return Applied(out, num_rows, counts)
 
 
@@ -117,7 +118,7 @@ def _answers(
     batch_size: int,
     device: torch.device,
     progress: Callable[[int, int], None],
-) -> Iterator[Answer]:
+) -> Iterator[Answers]:
     parts = parts_of(datamodule, "all")
     done, total = 0, sum(map(len, parts.values()))  # type: ignore[arg-type]
     wholes = Wholes()
@@ -133,15 +134,26 @@ def _answers(
             if tuned.task.per_token:
                 real = real_tokens(tokens)
                 owner, place = (index[real].tolist() for index in owners(tokens))
-                for sample, token, own in zip(owner, place, shares[real.cpu()], strict=True):
-                    yield Answer(done + sample, names[sample], token, own)
+                yield Answers([names[sample] for sample in owner], None, place, shares[real.cpu()])
             else:
-                numbers = wholes.of(batch, num_samples).tolist()
-                yield from (
-                    Answer(whole, name, None, own) for whole, name, own in zip(numbers, names, shares, strict=True)
-                )
+                yield Answers(names, wholes.of(batch, num_samples) if "piece" in batch else None, None, shares)
             done += num_samples
             progress(done, total)
+
+
+def _put_together(answers: Iterator[Answers]) -> Iterator[Answers]:
+    """Answers about pieces as answers about what they are pieces of."""
+    waiting: list[Answers] = []
+    for one in answers:
+        if one.wholes is None:
+            yield one
+        else:
+            waiting.append(one)
+    if waiting:
+        whole = np.concatenate([one.wholes for one in waiting if one.wholes is not None])
+        names = [name for one in waiting for name in one.names]
+        shares = averaged(torch.cat([one.shares for one in waiting]), whole)
+        yield Answers([names[place] for place in firsts(whole)], None, None, shares)
 
 
 class _Told:

@@ -21,6 +21,7 @@ from unmask.support.checks import at_least
 from unmask.tools.features import ALL
 from unmask.tools.features.files import FEATURES, assemble, check_suffix
 from unmask.tools.features.labels import real_tokens, task_of
+from unmask.tools.features.pieces import PIECE, put_together
 from unmask.tools.features.row_store import STATE, Column, RowStore, saved
 from unmask.tools.features.samples import batches, owners, parts_of
 from unmask.tools.features.vectors import evaluating
@@ -59,6 +60,7 @@ def embed(
     pool: str = "mean",
     layer: int | None = None,
     per_token: bool = False,
+    whole: bool = False,
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     source: dict[str, str | None] | None = None,
@@ -85,6 +87,9 @@ def embed(
             ``val``, ``probe_train`` or ``probe_test``.
         pool: one row per sample, see `Latent.pool`; not looked at where rows are tokens.
         layer: whose codes, in [1, embedder.num_layers]; None: the last one's, normed.
+        whole: a row for each whole thing, such as a document or a recording: the mean of the vectors of its pieces,
+            whatever parts of the data they are in, see `unmask.tools.features.pieces`. ``index`` is then the first
+            piece's, and ``num_pieces`` stands in place of ``piece``. Samples that are no pieces stay as they are.
         per_token: a row for each token that is no padding. ``label`` is the token's where tokens have labels;
             without ``per_token`` such labels are left out.
         batch_size: samples at once, at least 1; None: as in validation.
@@ -95,13 +100,15 @@ def embed(
 
     Raises:
         ValueError: an argument outside its range; a file or half a file is there that was made with other
-            things; the encoder has no code of each token; features that are not finite; batches that do not
-            agree with each other.
+            things; ``whole`` of tokens, or of pieces whose labels differ; the encoder has no code of each token;
+            features that are not finite; batches that do not agree with each other.
     """
     out = Path(out)
     check_suffix(out.suffix)
     batch_size = datamodule.val_batch_size if batch_size is None else batch_size
     at_least(1, batch_size=batch_size)
+    if whole and per_token:
+        raise ValueError("`whole` must be False with `per_token`, whose rows are of tokens.")
     model.embedder.depth(layer)  # refuses a layer that is not there
     parts = parts_of(datamodule, split)
     total = sum(map(len, parts.values()))  # type: ignore[arg-type]
@@ -109,6 +116,7 @@ def embed(
         "split": split, "num_samples": total, "pool": None if per_token else pool, "layer": layer,
         "per_token": per_token, "batch_size": batch_size, "device": str(device),
     }  # fmt: skip
+    about |= {"whole": True} if whole else {}  # files of before, which say nothing of it, are found again
 
     folder, note, ids = (out.with_name(out.name + ending) for ending in (".partial", ".json", ".ids.csv"))
     done = _done(out, folder, note, about, overwrite)
@@ -137,15 +145,16 @@ def embed(
             start += len(part)  # type: ignore[arg-type]
         columns.commit()
         # What follows can be done again as long as the folder has its state, which is taken away last.
-        has_ids = assemble(columns, out.suffix, folder / "whole", folder / "ids")
+        made = put_together(columns, folder / "things") if whole and PIECE in columns.kinds else columns
+        has_ids = assemble(made, out.suffix, folder / "whole", folder / "ids")
     if has_ids:
         os.replace(folder / "ids", ids)
     else:
         ids.unlink(missing_ok=True)
     os.replace(folder / "whole", out)
-    os.replace(folder / STATE, note)
+    os.replace(made.folder / STATE, note)
     shutil.rmtree(folder)
-    return _result(out, ids, columns.state, num_found)
+    return _result(out, ids, made.state, num_found)
 
 
 def fingerprint(trained: Run, data: Path | str | None = None) -> dict[str, str | None]:
@@ -201,7 +210,7 @@ def _rows(
     embedder = model.embedder
     tokens = embedder.tokenizer(batch)
     latent = embedder.coded(tokens, layer)
-    label, *words = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", *WORDS, "piece"))
+    label, *words = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", *WORDS, PIECE))
     own = label is not None and task_of(label, tokens).per_token  # each token has its own label
     sample = torch.arange(tokens.num_samples, device=latent.values.device)  # of each row
     place = None
@@ -236,7 +245,7 @@ def _rows(
         if given is not None:
             rows[name] = [str(given[i]) for i in sample.tolist()]
     if piece is not None:
-        rows["piece"] = torch.as_tensor(piece)[sample.cpu()].long().numpy()
+        rows[PIECE] = torch.as_tensor(piece)[sample.cpu()].long().numpy()
     return tokens.num_samples, rows
 
 

@@ -233,8 +233,7 @@ def _read(datamodule: MaskedDataModule, dataset: Dataset, tokenizer: Tokenizer, 
             real = real_tokens(tokens)
             num_samples = tokens.num_samples
             owner, place, label = owner[real], place[real], label[real]
-            whole = np.arange(wholes.count, wholes.count + len(label))
-            wholes.count += len(label)
+            whole = wholes.alone(len(label))
         else:
             num_samples = len(label)
             owner, place = torch.arange(num_samples), torch.zeros(num_samples, dtype=torch.long)

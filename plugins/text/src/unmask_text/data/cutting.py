@@ -23,7 +23,14 @@ BATCH = 2**20
 
 
 def build(
-    folder: Path, segments: Iterable[Segment], tokenizer: str, limit: int, report: Report, label_kind: str = CLASS
+    folder: Path,
+    segments: Iterable[Segment],
+    tokenizer: str,
+    limit: int,
+    report: Report,
+    label_kind: str = CLASS,
+    label_separator: str | None = None,
+    option: str = "labels",
 ) -> None:
     """Write a store; it appears whole or not at all, and another process's that came first is kept.
 
@@ -34,6 +41,8 @@ def build(
         limit: tokens in a piece at most, at least `LONGEST_WORD`.
         report: what reading has found so far; counts of documents, pieces and tokens are added.
         label_kind: what labels are taken for, see `unmask.data.labels_of`.
+        label_separator: likewise.
+        option: that names the column of labels, in messages.
 
     Raises:
         ValueError: a label that is none of that kind.
@@ -50,7 +59,7 @@ def build(
         writer.finish(report)
         classes, num_values = writer.sort_labels(part), 0
         if label_kind != CLASS:
-            classes, num_values = _write_values(part, writer.cells, label_kind, report)
+            classes, num_values = _write_values(part, writer.cells, label_kind, label_separator, option, report)
         about: dict[str, Any] = {
             "dtype": np.dtype(dtype).name,
             "tokenizer": tokenizer,
@@ -160,9 +169,11 @@ class _Writer:
         self.parts[name].write(np.asarray(values, dtype=self.dtypes[name]).tobytes())
 
 
-def _write_values(folder: Path, cells: list[Any], kind: str, report: Report) -> tuple[list[str], int]:
+def _write_values(
+    folder: Path, cells: list[Any], kind: str, separator: str | None, option: str, report: Report
+) -> tuple[list[str], int]:
     """Writes labels that are no single class; returns names of classes, and how many values each document has."""
-    labels, classes = labels_of(cells, kind, "`labels`", report.findings, "document")
+    labels, classes = labels_of(cells, kind, f"`{option}`", report.findings, "document", separator=separator)
     width = next((np.size(label) for label in labels if label is not None), 0)
     unknown = NO_LABEL if kind == MULTI_LABEL else np.nan
     with (folder / VALUES).open("wb") as file:

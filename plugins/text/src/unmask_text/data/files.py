@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.data import CLASS, OTHER, Findings, check_kind
+from unmask.data import CLASS, OTHER, Findings, TableFormat, check_kind
 from unmask_text.data.reading import Found, Options, Segment, files_of, read_file
 from unmask_text.data.report import Report
 from unmask_text.data.sources import Moved, TextSource
@@ -38,7 +38,10 @@ class TextFilesData(TextData):
             Where ``probe_paths`` are given, it tells of them, and ``paths`` need none.
         label_kind: what the column of labels is taken for: ``class``, ``multi-label`` (words with a comma, semicolon or
             bar between them, or a list), ``number`` or ``numbers`` (likewise), see `unmask.data.labels_of`.
-        encoding: of all files; a byte-order mark counts more.
+        label_separator: between several labels of a document; None: the first of comma, semicolon and bar that there
+            is.
+        table_format: how CSV and TSV are written, where the rules of `unmask.data.tables` do not fit.
+        encoding: of all files, tables too where ``table_format`` names none; a byte-order mark counts more.
 
     Raises:
         ValueError: a value outside its range; in `setup`, no such path or column, no text, a table whose quotes do not
@@ -57,14 +60,21 @@ class TextFilesData(TextData):
         text_column: str | None = None,
         labels: str | None = None,
         label_kind: Literal["class", "multi-label", "number", "numbers"] = "class",
+        label_separator: str | None = None,
+        table_format: TableFormat | None = None,
         encoding: str = "utf-8",
         **shared: Any,
     ) -> None:
         source = TextFilesSource(
             paths, val_paths=val_paths, probe_paths=probe_paths, probe_test_paths=probe_test_paths, document=document,
-            text_column=text_column, labels=labels, label_kind=label_kind, encoding=encoding,
+            text_column=text_column, labels=labels, label_kind=label_kind, label_separator=label_separator,
+            table_format=table_format, encoding=encoding,
         )  # fmt: skip
         super().__init__(source=source, **shared)
+        self.table_format = table_format
+
+    def carried(self) -> dict[str, Any]:
+        return super().carried() | {"table_format": self.table_format}  # texts themselves are read by it
 
 
 @dataclass
@@ -79,12 +89,14 @@ class TextFilesSource(TextSource):
     text_column: str | None = None
     labels: str | None = None
     label_kind: Literal["class", "multi-label", "number", "numbers"] = "class"
+    label_separator: str | None = None
+    table_format: TableFormat | None = None
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
         if self.document not in ("file", "paragraph", "line"):
             raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {self.document!r}.")
-        check_kind(self.label_kind)
+        check_kind(self.label_kind, self.label_separator)
         if self.label_kind != CLASS and self.labels in (None, "folder"):
             raise ValueError(
                 f"`labels` must name a column where `label_kind` is {self.label_kind!r}, but is {self.labels!r}."
@@ -124,10 +136,8 @@ class TextFilesSource(TextSource):
         return parts
 
     def _options(self, labels: str | None) -> dict[str, Any]:
-        options = Options(self.document, self.text_column, labels, self.encoding, self.label_kind)._asdict()
-        if self.label_kind == CLASS or labels is None:
-            del options["label_kind"]  # vocabularies of versions that knew no other are found again
-        return options
+        kind = (CLASS, None) if labels is None else (self.label_kind, self.label_separator)
+        return Options(self.document, self.text_column, labels, self.encoding, *kind, self.table_format).plain()
 
     def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
         report.findings.add(Findings.of(part["findings"]))
@@ -136,7 +146,7 @@ class TextFilesSource(TextSource):
         for (path, root, size, _), named, name in zip(part["files"], part["named"], part["names"], strict=True):
             so_far = done
             yield from read_file(
-                Found(Path(path), Path(root), named, name), Options(**part["options"]), report,
+                Found(Path(path), Path(root), named, name), Options.of(part["options"]), report,
                 lambda read: moved((so_far + read) / total),  # noqa: B023  called before the next file is opened
             )  # fmt: skip
             done += size

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from unmask.data import chosen_splits, open_splits
-from unmask_text.data.fields import column_of
-from unmask_text.data.reading import UNLABELLED, Segment, class_of, clean, cut
+from unmask.data import CLASS, MULTI_LABEL, NUMBERS, check_kind, chosen_splits, columns_in, open_splits
+from unmask_text.data.fields import Columns, Row
+from unmask_text.data.reading import UNLABELLED, Segment, documents_of
 from unmask_text.data.report import Report
 from unmask_text.data.sources import Moved, TextSource
 from unmask_text.data.text import TextData
@@ -27,9 +27,14 @@ class HubTextData(TextData):
         split: part to pretrain on.
         val_split: part to validate and score on; None: ``validation``, ``val``, ``valid`` or ``test``, the
             first that there is, else a fixed random part of ``split``.
-        text_column: None: ``text``, or the only column.
-        label_column: one class per row, None where a row has none; None: the first column of class labels, or
-            ``label``; no labels when there is neither, or it holds lists.
+        text_column: None: ``text``, or the only column. ``meta.body.text`` is inside of others; objects of an array on
+            the way to it are a document each.
+        label_column: the column of labels, likewise inside of others, None where a row has none; None: the first column
+            of class labels, or ``label``; no labels when there is neither, or it holds lists where they are classes.
+        label_kind: what labels are taken for: ``class``, ``multi-label`` (words with a comma, semicolon or bar between
+            them, or a list), ``number`` or ``numbers`` (likewise), see `unmask.data.labels_of`.
+        label_separator: between several labels of a document; None: the first of comma, semicolon and bar that there
+            is.
         streaming: read the data set over the network while cutting it into tokens, without storing a copy.
 
     Raises:
@@ -47,12 +52,14 @@ class HubTextData(TextData):
         val_split: str | None = None,
         text_column: str | None = None,
         label_column: str | None = None,
+        label_kind: Literal["class", "multi-label", "number", "numbers"] = "class",
+        label_separator: str | None = None,
         streaming: bool = False,
         **shared: Any,
     ) -> None:
         source = HubTextSource(
             name, config=config, split=split, val_split=val_split, text_column=text_column, label_column=label_column,
-            streaming=streaming,
+            label_kind=label_kind, label_separator=label_separator, streaming=streaming,
         )  # fmt: skip
         super().__init__(source=source, **shared)
 
@@ -67,10 +74,18 @@ class HubTextSource(TextSource):
     val_split: str | None = None
     text_column: str | None = None
     label_column: str | None = None
+    label_kind: Literal["class", "multi-label", "number", "numbers"] = "class"
+    label_separator: str | None = None
     streaming: bool = False
+
+    label_option: ClassVar[str] = "label_column"
+
+    def __post_init__(self) -> None:
+        check_kind(self.label_kind, self.label_separator)
 
     def parts(self) -> dict[str, dict[str, Any]]:
         parts = {}
+        options = {"label_kind": self.label_kind, "label_separator": self.label_separator}
         for part, split in zip(("train", "val"), chosen_splits(self.splits, self.split, self.val_split), strict=True):
             if split is None:
                 continue
@@ -80,30 +95,49 @@ class HubTextSource(TextSource):
                 "name": self.name, "config": self.config, "split": split, "fingerprint": same,
                 "text": self.text_column, "label": self.label_column,
             }  # fmt: skip
+            if self.label_kind != CLASS:  # vocabularies of versions that knew no other are found again
+                parts[part]["options"] = options
         return parts
 
     def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
         rows = self.splits[part["split"]]
-        columns = rows.column_names
-        if columns is None:  # a stream may only tell by its first row
-            columns = list(next(iter(rows)))
-        text = column_of(columns, "text_column", self.text_column)
-        label, names = _labels(rows, columns, self.label_column, report)
-        rows = rows.select_columns([text] + ([label] if label else []))
-        total, done = len(rows) if hasattr(rows, "__len__") else 0, 0
-        for batch in rows.iter(batch_size=_BATCH):
-            for place, value in enumerate(batch[text]):
-                if not isinstance(value, str):
-                    report.num_unreadable_rows += 1
-                    continue
-                known = batch[label][place] if label else None
-                if names and isinstance(known, int):
-                    known = names[known] if 0 <= known < len(names) else None if known == -1 else known
-                named = class_of(known, "label_column")
-                report.findings.note(UNLABELLED, count=int(label is not None and named is None))
-                yield from cut(clean(value, report), named, report, part["split"], done + place + 1)
-            done += len(batch[text])
-            moved(done / total if total else 0)
+        known = {name: leaf for key, feature in (rows.features or {}).items() for name, leaf in _leaves(key, feature)}
+        many = {name: leaf.many for name, leaf in known.items()}
+        tops = list(rows.features or {})
+        if not tops:  # a stream may only tell by its first row
+            first = next(iter(rows))
+            many, tops = dict(columns_in(first)), list(first)
+        label = self.label_column or self._likely(known, many, report)
+        where = f"the split {part['split']!r}"
+        columns = Columns.of(many, self.text_column, label, report.findings, where, self.label_option)
+        held = rows.select_columns(columns.held(tops))
+        names = known[columns.label].names if columns.label in known else []
+        total = len(held) if hasattr(held, "__len__") else 0
+        documents = documents_of(
+            ((columns, row) for row in _rows(held, total, moved)), self.label_kind, report,
+            option=self.label_option, names=names,
+        )  # fmt: skip
+        for segment in documents:
+            report.findings.note(UNLABELLED, count=int(bool(columns.label) and segment.first and segment.label is None))
+            yield segment._replace(file=part["split"])
+
+    def _likely(self, known: Mapping[str, _Leaf], names: Iterable[str], report: Report) -> str | None:
+        """The column of labels where none is named: the first of class labels, or ``label`` or ``labels``."""
+        several = self.label_kind in (MULTI_LABEL, NUMBERS)
+        likely = [name for name, leaf in known.items() if leaf.names and (several or not leaf.listed)]
+        likely += [name for name in ("label", "labels") if name in names]
+        if not likely:
+            if self.label_kind != CLASS:
+                raise ValueError(
+                    f"`label_column` must name a column where `label_kind` is {self.label_kind!r}, but is None."
+                )
+            return None
+        if likely[0] in known and known[likely[0]].listed and not several:
+            report.findings.note(
+                "columns of labels hold lists, which are no classes: documents have no label", likely[0]
+            )
+            return None
+        return likely[0]
 
     @cached_property
     def splits(self) -> Mapping[str, Any]:
@@ -111,19 +145,35 @@ class HubTextSource(TextSource):
         return open_splits(self.name, self.config, "text.datasets", self.streaming)
 
 
-def _labels(rows: Any, columns: list[str], name: str | None, report: Report) -> tuple[str | None, list[str]]:
-    """The column of labels, and the names of its classes where it has some."""
-    features = rows.features or {}
-    kinds = {column: type(features.get(column)).__name__ for column in columns}
-    classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
-    if name is not None:
-        name = column_of(columns, "label_column", name)
+class _Leaf(NamedTuple):
+    """What is known of a column that is no object.
+
+    Args:
+        many: whether an array is on the way to it.
+        listed: whether it holds lists.
+        names: of its classes, where it has some.
+    """
+
+    many: bool
+    listed: bool
+    names: list[str]
+
+
+def _leaves(name: str, feature: Any, many: bool = False) -> Iterator[tuple[str, _Leaf]]:
+    """What is inside of a column, by dotted names."""
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
+    listed = inner is not feature
+    if isinstance(inner, dict):
+        for key, own in inner.items():
+            yield from _leaves(f"{name}.{key}", own, many or listed)
     else:
-        likely = classes + [column for column in ("label", "labels") if column in columns]
-        name = likely[0] if likely else None
-        if name is not None and (
-            kinds[name] in ("List", "LargeList", "Sequence") or isinstance(features.get(name), list)
-        ):
-            report.findings.note("columns of labels hold lists, which are no classes: documents have no label", name)
-            name = None
-    return name, list(features[name].names) if name in classes else []
+        yield name, _Leaf(many, listed, list(getattr(inner, "names", None) or []))
+
+
+def _rows(rows: Any, total: int, moved: Moved) -> Iterator[Row]:
+    number = 0
+    for batch in rows.iter(batch_size=_BATCH):
+        for values in zip(*batch.values(), strict=True):
+            number += 1
+            yield number, dict(zip(batch, values, strict=True))
+        moved(number / total if total else 0)

@@ -8,11 +8,12 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from unmask.data import CLASS, Findings, find_files, label_of, no_such
+from unmask.data import CLASS, Findings, TableFormat, find_files, label_of, no_such
 from unmask_text.data.fields import Columns, Row, looked_at
 from unmask_text.data.report import Report
 from unmask_text.data.tables import json_rows, parquet_rows, table_rows
@@ -60,6 +61,25 @@ class Options(NamedTuple):
     labels: str | None = None
     encoding: str = "utf-8"
     label_kind: str = CLASS
+    label_separator: str | None = None
+    table_format: TableFormat | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has them. Options that earlier versions lacked stand there where they are used, so that what is kept
+        of before is found again."""
+        form = self.table_format and asdict(self.table_format)
+        given = self._replace(table_format=form)._asdict()
+        return {name: own for name, own in given.items() if name in _FIRST or own != Options._field_defaults[name]}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Options:
+        """What `plain` gave."""
+        form = plain.get("table_format")
+        return cls(**{**plain, "table_format": form and TableFormat(**form)})
+
+
+_FIRST = ("document", "text_column", "labels", "encoding")
+"""Options of the first version."""
 
 
 class NotTextError(ValueError):
@@ -187,6 +207,49 @@ def clean(text: str, report: Report) -> str:
     return text
 
 
+def documents_of(
+    rows: Iterable[tuple[Columns, Row]],
+    label_kind: str,
+    report: Report,
+    *,
+    folder: str | None = None,
+    option: str = "labels",
+    names: Sequence[str] = (),
+) -> Iterator[Segment]:
+    """A document per row, or per object of the arrays in them.
+
+    Args:
+        rows: behind the columns that count.
+        label_kind: what labels are taken for.
+        report: counts rows without a text.
+        folder: the class of all of them, where rows have none of their own.
+        option: that names the column of labels, in messages.
+        names: of classes, where labels are their numbers.
+    """
+    num_objects = 0
+    for columns, (number, row) in rows:
+        for one in columns.flat(row):
+            num_objects += 1
+            text = one.get(columns.text)
+            if not isinstance(text, str):
+                report.num_unreadable_rows += 1
+                continue
+            label: Any = folder
+            if columns.label is not None:
+                value = _named(one.get(columns.label), names)
+                label = class_of(value, option) if label_kind == CLASS else cell_of(value)
+            yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """Classes by their names in place of their numbers; -1 is no class."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value] if names else value
+    if not names or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None if value == -1 else value
+
+
 def class_of(value: Any, option: str) -> str | None:
     """The class that a row of a table has.
 
@@ -209,19 +272,22 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
     folder = path.relative_to(root).parts[0] if by_folder and path.parent != root else None
     label = None if by_folder else options.labels
     if ending == ".parquet":
-        yield from _rows(parquet_rows(path, options.text_column, label, report.findings), options, folder, report)
+        held = parquet_rows(path, options.text_column, label, report.findings)
+        yield from documents_of(held, options.label_kind, report, folder=folder)
         return
     with path.open("rb") as raw:
-        text = _characters(raw, path, options.encoding, report, moved)
+        form = options.table_format or TableFormat()
+        is_table = ending in (".csv", ".tsv")
+        encoding = form.encoding if is_table and form.encoding else options.encoding
+        text = _characters(raw, path, encoding, report, moved)
         rows: Iterator[Row] | None = None
         if ending in JSON:
             rows = json_rows(text, path, report)
-        elif ending in (".csv", ".tsv"):
-            rows = table_rows(text, path, options.text_column, report.findings)
+        elif is_table:
+            rows = table_rows(text, path, options.text_column, report.findings, form)
         if rows is not None:
-            yield from _rows(
-                looked_at(rows, options.text_column, label, report.findings, str(path)), options, folder, report
-            )
+            known = looked_at(rows, options.text_column, label, report.findings, f"`{path}`")
+            yield from documents_of(known, options.label_kind, report, folder=folder)
         elif options.labels is not None and not by_folder:
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")
         else:
@@ -314,25 +380,6 @@ def _blank(text: str, start: int, end: int) -> int | None:
     """The last blank in the second half of ``text[start:end]``; None: there is none."""
     place = max(text.rfind(blank, (start + end) // 2, end) for blank in " \n\t")
     return place if place > 0 else None
-
-
-def _rows(
-    rows: Iterable[tuple[Columns, Row]], options: Options, folder: str | None, report: Report
-) -> Iterator[Segment]:
-    """A document per row, or per object of the arrays in them."""
-    num_objects = 0
-    for columns, (number, row) in rows:
-        for one in columns.flat(row):
-            num_objects += 1
-            text = one.get(columns.text)
-            if not isinstance(text, str):
-                report.num_unreadable_rows += 1
-                continue
-            label: Any = folder
-            if columns.label is not None:
-                value = one.get(columns.label)
-                label = class_of(value, "labels") if options.label_kind == CLASS else cell_of(value)
-            yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
 
 
 _OBJECT = re.compile(rb'\s*(\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from unmask.data import Origin
 from unmask_text.data.reading import Segment
@@ -15,6 +15,9 @@ Moved = Callable[[float], None]
 
 class TextSource(Origin, ABC):
     """Where the documents of `TextData` come from. They are read in their order, so a corpus may exceed the memory."""
+
+    label_option: ClassVar[str] = "labels"
+    """The option that names the column of labels, in messages."""
 
     @abstractmethod
     def parts(self) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from unmask.data import RAGGED, Findings, read_table
+from unmask.data import RAGGED, Findings, TableFormat, read_table
 from unmask_text.data.fields import Columns, Fields, Row
 from unmask_text.data.report import Report
 
@@ -43,7 +43,9 @@ def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Row
             report.num_unreadable_rows += 1
 
 
-def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings) -> Iterator[Row]:
+def table_rows(
+    chunks: Iterator[str], path: Path, text_column: str | None, findings: Findings, form: TableFormat = TableFormat()
+) -> Iterator[Row]:
     """Rows of a CSV or TSV by the names in the first line, see `read_table`; none of an empty file.
 
     The only column may have any name, so its first line may be no name at all: that is noted, or refused where it
@@ -56,8 +58,8 @@ def table_rows(chunks: Iterator[str], path: Path, text_column: str | None, findi
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         return
-    table = read_table(chain([first], lines), str(path), findings)
-    if text_column is None and len(table.columns) == 1 and table.columns != ["text"]:
+    table = read_table(chain([first], lines), str(path), findings, form)
+    if form.header and text_column is None and len(table.columns) == 1 and table.columns != ["text"]:
         (name,) = table.columns
         if len(name.split()) > LONGEST_NAME or name.endswith((".", "!", "?")):
             raise ValueError(
@@ -87,11 +89,9 @@ def parquet_rows(
     try:
         with pq.ParquetFile(path) as file:
             names = {name: many for field in file.schema_arrow for name, many in _leaves(field)}
-            columns = Columns.of(names, text_column, label_column, findings, str(path))
-            wanted = [f"{name}." for name in (columns.text, columns.label) if name is not None]
-            held = [top for top in file.schema_arrow.names if any(name.startswith(f"{top}.") for name in wanted)]
+            columns = Columns.of(names, text_column, label_column, findings, f"`{path}`")
             number = 0
-            for batch in file.iter_batches(batch_size=256, columns=held):
+            for batch in file.iter_batches(batch_size=256, columns=columns.held(file.schema_arrow.names)):
                 for row in batch.to_pylist():
                     number += 1
                     yield columns, (number, row)

@@ -13,13 +13,14 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
-from unmask import agreements, seeds
+from unmask import agreements
 from unmask.api import inside, progress
-from unmask.data import CLASS, NONE_HELD_OUT, SEEN_RATIO, MaskedDataModule, ResumableLoader, Splits
+from unmask.data import CLASS, NONE_HELD_OUT, MaskedDataModule, ResumableLoader, Splits
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.report import Report
 from unmask_text.data.sources import TextSource
+from unmask_text.data.splitting import held_out, trainable, with_untrained
 from unmask_text.data.store import Chosen, Store
 from unmask_text.tokenizer_training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
@@ -219,11 +220,17 @@ class TextData(MaskedDataModule):
         return "\n".join(f"{name}: {store.report}" for name, store in self.stores.items())
 
     def everything(self) -> dict[str, Dataset]:
-        sets = super().everything()
-        if not self.val_ratio and "val" not in self.stores:  # its samples are trained on
-            sets = {"train": sets["train"]}
-        probes = {"probe_train": self.splits.probe_train, "probe_test": self.splits.probe_test}
-        return sets | {name: part for name, part in probes.items() if name in self.stores and part is not None}
+        """All pieces of all documents, those of one word as well, which are not trained on."""
+        parts = {name: (store, np.arange(len(store))) for name, store in self.stores.items()}
+        if "val" not in parts:
+            train, val = self.splits.train, self.splits.val
+            assert isinstance(train, Chosen)
+            assert isinstance(val, Chosen)
+            store, every = parts["train"]
+            held = with_untrained(store, train.index, val.index)
+            own = {"train": (store, np.setdiff1d(every, held)), "val": (store, held)}
+            parts = own | {name: part for name, part in parts.items() if name not in own}
+        return {name: self._chosen(store, index) for name, (store, index) in parts.items() if len(index)}
 
     def carried(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer, "max_length": self.max_length}
@@ -244,10 +251,10 @@ class TextData(MaskedDataModule):
 
     def load(self) -> Splits:
         stores = self.stores
-        train, val = _held_out(stores["train"], self.val_ratio, split="val" not in stores)
+        train, val = held_out(stores["train"], self.val_ratio, split="val" not in stores)
         sets = {"train": self._chosen(stores["train"], train), "val": self._chosen(stores["train"], val)}
         if "val" in stores:
-            sets["val"] = self._chosen(stores["val"], _trainable(stores["val"]))
+            sets["val"] = self._chosen(stores["val"], trainable(stores["val"]))
         for name, chosen in sets.items():
             if not len(chosen):
                 report = stores.get(name, stores["train"]).report
@@ -307,8 +314,12 @@ class TextData(MaskedDataModule):
             report = Report()
             with progress("Cutting text into tokens", 1) as moved:
                 segments = self.source.read(part, report, moved)
-                kind = part.get("options", {}).get("label_kind", CLASS)
-            build(folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind)
+                given = part.get("options", {})
+                kind, separator = given.get("label_kind", CLASS), given.get("label_separator")
+            build(
+                folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind, separator,
+                self.source.label_option,
+            )  # fmt: skip
         return Store(folder)
 
     def _trained(self, part: dict[str, Any]) -> Path:
@@ -342,28 +353,6 @@ class TextData(MaskedDataModule):
                 f"`cache_folder` must be a folder that can be written, but {folder} is not: {error}."
             ) from error
         return folder
-
-
-def _trainable(store: Store) -> np.ndarray:
-    """Pieces in which something can be hidden and something left."""
-    return np.flatnonzero(store.words >= 2)
-
-
-def _held_out(store: Store, val_ratio: float, split: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces to train on and pieces to validate on, the same in every run."""
-    pieces = _trainable(store)
-    if not split or len(pieces) < 2:
-        return pieces, pieces
-    # Whole documents are held out, where there are enough of them to come near the ratio.
-    owners, owner_of = np.unique(store.document[pieces], return_inverse=True)
-    ratio = val_ratio or SEEN_RATIO
-    if len(owners) * ratio < 1:
-        owners, owner_of = pieces, np.arange(len(pieces))
-    num_val = min(max(round(len(owners) * ratio), 1), len(owners) - 1)
-    chosen = np.random.default_rng(seeds.mix("split")).permutation(len(owners))[:num_val]
-    held = np.zeros(len(owners), dtype=bool)
-    held[chosen] = True
-    return pieces[~held[owner_of]] if val_ratio else pieces, pieces[held[owner_of]]
 
 
 def _key(*parts: Any) -> str:
