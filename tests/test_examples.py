@@ -50,6 +50,7 @@ def test_check_finds_nothing_wrong_and_its_own_tests_pass(name, installed, tmp_p
     assert " 0 failed, 0 components not tried" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_mask_of_one_file_serves_another_plugins_recipe(installed, tmp_path):
     pytest.importorskip("unmask_vision")
     installed("sector")

@@ -146,6 +146,7 @@ def test_a_plugin_alone_imports_and_its_neighbours_are_not_there(name, environme
     assert "2 distributions: no problems" in told
 
 
+@pytest.mark.slow
 def test_two_plugins_live_side_by_side_without_a_third(environment, tmp_path):
     """As `pip install "unmask[audio,vision]"` leaves them: pip finds all that this asks for, and not `unmask[text]`."""
     python = environment("unmask", "unmask-audio", "unmask-vision")

@@ -230,7 +230,13 @@ def test_equal_rivals_are_named_and_a_prefix_chooses(toys, capsys):
 
 @pytest.mark.parametrize(
     ("name", "pool"),
-    [("onnx", "mean+max"), ("onnx", None), *(("torch-export", pool) for pool in ("mean", "max", "mean+max", None))],
+    [
+        ("onnx", "mean+max"),
+        ("torch-export", "mean"),
+        ("torch-export", None),
+        pytest.param("onnx", None, marks=pytest.mark.slow),
+        *(pytest.param("torch-export", pool, marks=pytest.mark.slow) for pool in ("max", "mean+max")),
+    ],
 )
 def test_programs_give_the_runs_features_at_any_batch_size(name, pool, toys):
     words = ["--codes"] if pool is None else ["--pool", pool]

@@ -137,10 +137,16 @@ def assert_same_end(run: str, other: str) -> None:
     "trainer",
     [
         SHORT,
-        "max_epochs: 3, limit_train_batches: 5, check_val_every_n_epoch: 2, limit_val_batches: 2",
         "max_steps: 7, accumulate_grad_batches: 3, limit_val_batches: 1",
-        "max_steps: 12, val_check_interval: 3, limit_train_batches: 0.75, limit_val_batches: 2",
-        "max_steps: 10, overfit_batches: 4, val_check_interval: 3, check_val_every_n_epoch: null, limit_val_batches: 1",
+        *(
+            pytest.param(trainer, marks=pytest.mark.slow)
+            for trainer in (
+                "max_epochs: 3, limit_train_batches: 5, check_val_every_n_epoch: 2, limit_val_batches: 2",
+                "max_steps: 12, val_check_interval: 3, limit_train_batches: 0.75, limit_val_batches: 2",
+                "max_steps: 10, overfit_batches: 4, val_check_interval: 3, check_val_every_n_epoch: null, "
+                "limit_val_batches: 1",
+            )
+        ),
     ],
 )
 def test_any_checkpoint_can_be_resumed(trainer, acts):

@@ -63,7 +63,7 @@ def test_documents_of_one_word_or_none(tmp_path: Path, tokenizer_file: str) -> N
 
 @pytest.mark.parametrize(
     ("ending", "kind", "megabytes"),
-    [("txt", "blanks", 2), ("txt", "one word", 2), ("jsonl", "blanks", 2), ("csv", "one word", 2)],
+    [("txt", "blanks", 1), ("txt", "one word", 1), ("jsonl", "blanks", 1), ("csv", "one word", 1)],
 )
 def test_a_line_of_megabytes(tmp_path: Path, byte_tokenizer: str, ending: str, kind: str, megabytes: int) -> None:
     line = ("the quick brown fox " * 50_000 if kind == "blanks" else "x" * 1_000_000) * megabytes

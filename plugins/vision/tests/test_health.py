@@ -79,7 +79,7 @@ def watched(model, data, folder, seed, max_steps=60):
     return monitor, [str(one.message) for one in caught if "ollapse" in str(one.message) or "tuck" in str(one.message)]
 
 
-@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 20), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 20), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", [mae, ijepa])
 def test_healthy_runs_are_never_told_to_collapse(tmp_path, digits, method, seeds):
     for seed in seeds:
@@ -91,7 +91,7 @@ def test_healthy_runs_are_never_told_to_collapse(tmp_path, digits, method, seeds
     assert not (tmp_path / "health.txt").exists()
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_a_collapsing_run_is_told_in_words_within_eight_epochs(tmp_path, digits, seed):
     """160 steps; most are told at step 80."""
     torch.manual_seed(seed)

@@ -170,15 +170,8 @@ class RunContract(Contract):
         written = [[float(row[name]) for name in row if name.startswith("prediction")] for row in rows]
         assert torch.allclose(told.double().reshape(len(told), -1), torch.tensor(written).double(), rtol=1e-3)
 
-        # A column does not depend on the other.
-        config = str(run_folder / "config.yaml")
-        assert main(["finetune", "--config", config, "--from_scratch", *few, "--out", "alone"]) == 0
-        alone = json.loads(Path("alone", "finetune.json").read_text())["trials"]
-        both = [trial for trial in found["trials"] if trial["encoder"] == "from scratch"]
-        assert [trial["scores"] for trial in alone] == [trial["scores"] for trial in both]
-
     def test_probe_tells_what_labels_it_finds(self, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        small = ("--labels_per_class", "", "--max_labels", "200", "--max_stored", "500")
+        small = ("--labels_per_class", "", "--max_labels", "100", "--max_stored", "500")
         code = main(["probe", str(run_folder), *small])
         trained = load_run(run_folder)
         train = trained.datamodule.splits.probe_train
@@ -196,28 +189,9 @@ class RunContract(Contract):
             assert set(row["mean"]) == set(row["scores"]) == set(found["columns"])
             assert all(math.isfinite(mean) for mean in row["mean"].values())
 
-        # Codes of a layer; and the same run twice, as if it were two: no spread.
-        other = Path(shutil.copytree(run_folder, "other"))
-        assert main(["probe", str(run_folder), str(other), "--layer", "1", "--probes", "knn"]) == 0
-        twice = json.loads((run_folder / "probe.json").read_text())
-        assert twice["num_runs"] == 2
-        assert all(row["standard_error"]["pretrained encoder"] == 0 for row in twice["rows"])
-
-        # Runs of other data are no repetitions.
-        config = yaml.safe_load((other / "config.yaml").read_text())
-        takes = arguments_of(trained.datamodule) or {}
-        option = "val_batch_size" if "val_batch_size" in takes else "batch_size"
-        config["data"].setdefault("init_args", {})[option] = 3
-        (other / "config.yaml").write_text(yaml.safe_dump(config))
-        capsys.readouterr()
-        assert main(["probe", str(run_folder), str(other)]) == 2
-        assert "`other` has another `data`" in capsys.readouterr().err.splitlines()[-1]
-
-    def test_score_is_the_same_for_every_run(self, run_folder: Path) -> None:
-        other = Path(shutil.copytree(run_folder, "other"))
-        assert main(["score", str(run_folder), str(other)]) == 0
-        found, again = (json.loads((folder / "score.json").read_text()) for folder in (run_folder, other))
-        assert {k: v for k, v in found.items() if k != "caption"} == {k: v for k, v in again.items() if k != "caption"}
+    def test_score_has_numbers_or_says_why_not(self, run_folder: Path) -> None:
+        assert main(["score", str(run_folder)]) == 0
+        found = json.loads((run_folder / "score.json").read_text())
         assert found["own_loss"] or found["unexplained"]
         for numbers in (found["own_loss"], found["unexplained"]):
             assert all(math.isfinite(mean) for mean, _ in numbers.values())
@@ -230,7 +204,7 @@ class RunContract(Contract):
             assert "No own loss" in found["note"]
 
     def test_export_and_import_give_back_the_same_encoder(self, run_folder: Path) -> None:
-        """In every installed format that has a place for it and can be read back."""
+        """In every installed format that has a place for it and can be read back; and training goes on from there."""
         trained = load_run(run_folder)
         own = trained.model.embedder.encoder.state_dict()
         batch, _ = some(trained.datamodule, "val", 8, "cpu")
@@ -248,6 +222,8 @@ class RunContract(Contract):
                 assert key in made.unheld(back.model) or torch.equal(tensor, own[key]), f"{name}: {key}"
             assert torch.allclose(_pooled(back.model, batch), expected, rtol=0, atol=1e-5), name
         assert torch.equal(_pooled(load_run("safetensors-run").model, batch), expected)
+        assert main(["fit", "--config", "safetensors-run/config.yaml", "--ckpt_path", "last"]) == 0
+        assert load_run("safetensors-run").step == 4
 
     def test_programs_are_written_for_dense_tokens(self, run_folder: Path) -> None:
         """They are checked as they are written. Packed tokens have none, and are refused."""
@@ -261,12 +237,6 @@ class RunContract(Contract):
             dense = tokens.offsets is None
             assert main(["export", str(run_folder), "--format", name, "--out", str(out)]) == (0 if dense else 2), name
             assert out.exists() == dense, name
-
-    def test_training_goes_on_from_imported_weights(self, run_folder: Path) -> None:
-        assert main(["export", str(run_folder), "--format", "safetensors", "--out", "it.safetensors"]) == 0
-        assert main(["import", "it.safetensors", "--out", "imported"]) == 0
-        assert main(["fit", "--config", "imported/config.yaml", "--ckpt_path", "last"]) == 0
-        assert load_run("imported").step == 4
 
 
 @torch.no_grad()
