@@ -47,8 +47,8 @@ class SegmentSource(FolderSource):
             ``val_folder``.
 
     Raises:
-        ValueError: ``labels`` is not ``table``; in `read`, a table without a row that gives a segment of a file, or with
-            segments most of which end after their files do.
+        ValueError: ``labels`` is not ``table``; in `read`, a table without a row that gives a segment of a file, or
+            with segments most of which end after their files do.
 
     Further arguments are those of `FolderSource`.
     """
