@@ -132,6 +132,20 @@ def test_what_does_not_fit_is_refused(folder):
         _data(folder, ["a,0,1,x"]).setup()
 
 
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [(1000, "such as 1000 to 2000 of a.wav, which is 6 s long"), (RATE, "such as 16000 to 32000 of a")],
+)
+def test_numbers_that_are_no_seconds_are_refused(unit, said, folder):
+    rows = [f"a.wav,{start * unit},{(start + 1) * unit},{start % 2}" for start in range(1, 6)]
+    with pytest.raises(
+        ValueError, match=rf"must be seconds from .*, but 5 of 5 .* {said}.*divide milliseconds by 1,000"
+    ):
+        _data(folder, rows).setup()
+    rounded = [*(f"a.wav,{start},{start + 1},{start % 2}" for start in range(3)), "a.wav,3,6.5,1"]
+    assert len(_data(folder, rounded, val_ratio=0).parts[0].items) == 4
+
+
 def _table(folder, row):
     table = folder.parent / "t.csv"
     table.write_text(f"file,start,end,label\n{row}\n")

@@ -117,7 +117,7 @@ class Classification(Objective):
         gamma: of the focal loss, ``-(1 - p) ** gamma * log(p)`` for the probability p of the class, at least 0.
     """
 
-    names = OF_CLASSES
+    names: tuple[str, ...] = OF_CLASSES
     chooses = "accuracy"
 
     weight: Tensor | None
@@ -176,7 +176,7 @@ class MultiLabel(Objective):
         gamma: of the focal loss, as `Classification` has it, at least 0.
     """
 
-    names = OF_SEVERAL
+    names: tuple[str, ...] = OF_SEVERAL
     chooses = "mAP"
     weight: Tensor | None
 

@@ -196,9 +196,10 @@ def _num_pieces(plan: Plan) -> int:
 
 
 def _trial(name: str, plan: Plan, done: Outcome, checkpoint: str | None) -> Trial:
+    num_train, num_val, num_test = (0 if part is None else len(part.of_wholes) for part in plan.parts)
     return Trial(
         name, plan.labels_per_class, plan.group, plan.seed, done.scores, done.val_scores, done.best_epoch,
-        done.num_epochs, done.num_steps, *(0 if part is None else len(part.of_wholes) for part in plan.parts),
+        done.num_epochs, done.num_steps, num_train, num_val, num_test,
         done.curve, done.seconds, checkpoint,
     )  # fmt: skip
 

@@ -16,13 +16,16 @@ from unmask.data import (
     Found,
     Item,
     TableFormat,
+    Unreadable,
     held_out,
     label_of,
     labels_of,
     open_table,
 )
-from unmask_audio.data.reading import Segment
+from unmask_audio.data.reading import Segment, read_header
 
+SLACK = 0.1
+"""Share of a file's length that a segment may end after it: lengths are often rounded."""
 NO_SEGMENT = "rows of `table` have no start below their end, in seconds, and are left out"
 TWICE = "rows of `table` are there twice, and count once"
 APART = "recording has segments to train and to validate on, the latter at its end"
@@ -44,7 +47,8 @@ class SegmentSource(FolderSource):
             ``val_folder``.
 
     Raises:
-        ValueError: ``labels`` is not ``table``; in `read`, a table without a row that gives a segment of a file.
+        ValueError: ``labels`` is not ``table``; in `read`, a table without a row that gives a segment of a file, or
+            with segments most of which end after their files do.
 
     Further arguments are those of `FolderSource`.
     """
@@ -67,6 +71,7 @@ class SegmentSource(FolderSource):
         items, cells = self._items([*train, *(val or [])], findings)
         if not items:
             raise ValueError(f"`table` must give segments of files in {self.folder}, but gives none.")
+        _check_seconds([item.content for item in items])
         classes: list[str] = []
         if not self.unlabelled:
             columns = [] if isinstance(self.label_column, str) else self.label_column
@@ -145,6 +150,36 @@ class SegmentSource(FolderSource):
         for item in order[:-count] if train else ():
             findings.note(ACROSS, item.name, int(item.content.end_s > val[0].content.start_s))
         return train or order[:-count], val
+
+
+def _check_seconds(segments: Sequence[Segment]) -> None:
+    """Refuses a table most of whose segments end far after their files: its numbers are no seconds of these files."""
+    lengths: dict[Path, float] = {}
+    beyond: list[Segment] = []
+    known = 0
+    for segment in segments:
+        if segment.path not in lengths:
+            lengths[segment.path] = _length_s(segment.path)
+        known += lengths[segment.path] > 0
+        if segment.end_s > (1 + SLACK) * lengths[segment.path] > 0:
+            beyond.append(segment)
+    if 2 * len(beyond) > known:
+        one = beyond[0]
+        raise ValueError(
+            f"`start_column` and `end_column` must be seconds from the beginning of a file, but {len(beyond):,} of "
+            f"{known:,} segments end after theirs, such as {one.start_s:g} to {one.end_s:g} of {one.path.name}, which "
+            f"is {lengths[one.path]:g} s long; divide milliseconds by 1,000 or samples by the file's rate, or, where "
+            "files were cut already, leave both options out."
+        )
+
+
+def _length_s(path: Path) -> float:
+    """Of a file; 0: it cannot be read, which is told elsewhere."""
+    try:
+        header = read_header(lambda: path)
+    except (Unreadable, OSError):
+        return 0.0
+    return header.num_samples / header.sample_rate
 
 
 def seconds_of(cell: Any) -> float | None:
