@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from unmask.data import (
+    RAGGED,
     UNREADABLE,
     Findings,
     FolderSource,
@@ -357,6 +358,9 @@ class TestTables:
             ("t.csv", b"file,label\na,dog\nb,cat\n", {}),
             ("t.csv", b"file;label\na;dog\nb;cat\n", {}),
             ("t.csv", b"file|label\na|dog\nb|cat\n", {"delimiter": "|"}),
+            ("t.csv", b"\xef\xbb\xbfsep=;\r\nfile;label\r\na;dog\r\nb;cat\r\n", {}),
+            ("t.csv", b'"sep=|"\nfile|label\na|dog\nb|cat\n', {}),
+            ("t.csv", b"sep=,\nfile|label\na|dog\nb|cat\n", {"delimiter": "|"}),
             ("t.tsv", b"file\tlabel\na\tdog\nb\tcat\n", {}),
             ("t.csv", "file,label\na,dog\nb,cat\n".encode("utf-16"), {}),
             ("t.csv.gz", gzip.compress(b"file,label\na,dog\nb,cat\n", mtime=0), {}),
@@ -385,6 +389,16 @@ class TestTables:
         (tmp_path / "t.csv").write_text("a,dog\nb,cat\n")
         columns, rows, _ = self.read(tmp_path / "t.csv", header=False)
         assert columns == ["1", "2"] and rows == [{"1": "a", "2": "dog"}, {"1": "b", "2": "cat"}]
+
+    def test_lines_above_the_first_are_counted(self, tmp_path):
+        (tmp_path / "t.csv").write_text('\nsep=;\nfile;label\na;dog\nb\nc;"cat')
+        with pytest.raises(ValueError, match=r"`t.csv`, line 6: a quote does not fit"):
+            self.read(tmp_path / "t.csv")
+        (tmp_path / "t.csv").write_text("\nsep=;\nfile;label\na;dog\nb\n")
+        assert self.read(tmp_path / "t.csv")[2].odd[RAGGED] == (1, ["line 5 of t.csv"])
+        (tmp_path / "t.csv").write_text("sep=;\n")
+        with pytest.raises(ValueError, match="must have a first line that names its columns, but is empty"):
+            self.read(tmp_path / "t.csv")
 
     def test_quotes_as_asked_for(self, tmp_path):
         (tmp_path / "t.csv").write_text('file,label\na,"dog\nb,cat\n')

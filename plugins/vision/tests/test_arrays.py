@@ -150,3 +150,81 @@ def test_training_needs_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     words = ["fit", "--config", "vision/mae-digits", "--data", "vision.arrays", "--data.images", "a.npz"]
     words += ["--data.channels", "1", "--data.image_size", "8", "--data.batch_size", "2", "--out", "run"]
     assert main([*words, "--trainer.max_steps", "1", "--trainer.accelerator", "cpu"]) == 0
+
+
+KINDS = ["cat", "dog", "", "cat"] * 3
+
+
+def labels_in(made: ArraysData) -> dict[str, Any]:
+    """Labels by the number of the image."""
+    made.setup("fit")
+    every = made.everything()
+    return {one["name"]: one.get("label") for part in every.values() for one in (part[i] for i in range(len(part)))}
+
+
+def test_labels_of_a_table_in_the_order_of_the_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    (tmp_path / "t.csv").write_text("sep=;\nkind;who\n" + "".join(f"{kind};p{i % 2}\n" for i, kind in enumerate(KINDS)))
+    made = data(tmp_path / "x.npy", table=str(tmp_path / "t.csv"), label_column="kind", group_column="who")
+    found = labels_in(made)
+    assert made.classes == ["cat", "dog"]
+    assert [found[f"image {i}"] for i in range(12)] == [0, 1, -100, 0] * 3
+    assert made.splits.probe_train is not None
+    assert made.splits.probe_train[0]["who"] in ("p0", "p1")
+    (tmp_path / "t.csv").write_text("label\n" + "a\n" * 5)
+    with pytest.raises(
+        ValueError, match=r"`table` must have a row for each of the 12 images, but t.csv has 5; or name"
+    ):
+        data(tmp_path / "x.npy", table=str(tmp_path / "t.csv")).setup("fit")
+    again = made.elsewhere(str(tmp_path / "x.npy"))
+    assert set(labels_in(again).values()) == {None}
+
+
+def test_labels_of_a_table_by_an_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = np.array([f"g{i}".encode() for i in range(12)])
+    np.savez(tmp_path / "a.npz", images=IMAGES[:8], ids=ids[:8], labels=LABELS[:8])
+    np.savez(tmp_path / "b.npz", images=IMAGES[8:], ids=ids[8:])
+    rows = [f"g{i},{i / 2},{i},{'x|y' if i % 2 else 'y'}" for i in (11, 3, 0, 4, 9, 10, 1, 2, 5, 6, 99)]
+    (tmp_path / "t.csv").write_text("id,a,b,marks\n" + "\n".join(rows))
+    options = {
+        "val_images": str(tmp_path / "b.npz"),
+        "table": str(tmp_path / "t.csv"),
+        "id_column": "id",
+        "id_key": "ids",
+    }
+    numbers = data(tmp_path / "a.npz", **options, label_column=["a", "b"], label_kind="numbers")
+    numbers.setup("fit")
+    assert numbers.everything()["val"][1]["label"].tolist() == [4.5, 9]
+    told = capsys.readouterr().out
+    assert "1 rows of `table` are of no image: g99." in told
+    assert "2 images have no row in `table`: g7, g8." in told
+    several = data(tmp_path / "a.npz", **options, label_column="marks", label_kind="multi-label")
+    assert several.everything()["train"][3]["label"].tolist() == [1, 1]
+    assert several.classes == ["x", "y"]
+    by_number = {**options, "id_key": None, "id_column": "b"}
+    plain = data(tmp_path / "a.npz", **by_number, label_column="a", label_kind="number")
+    assert plain.everything()["train"][3]["label"] == 1.5
+    with pytest.raises(ValueError, match=r"`id_key` must be a name in a.npz, but is 'idz'; nearest: `ids`"):
+        data(tmp_path / "a.npz", **{**options, "id_key": "idz"}, label_column="a").setup("fit")
+    (tmp_path / "t.csv").write_text("id,a\ng1,1\ng1,2\n")
+    with pytest.raises(ValueError, match=r"`table` must have one row for each image, but t.csv has two for 'g1'"):
+        data(tmp_path / "a.npz", **options, label_column="a").setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"labels": "y.npy", "table": "t.csv"}, "`labels` must be left out where `table` tells of labels"),
+        ({"label_kind": "number"}, "`label_kind` must be left out without `table`, but is 'number'"),
+        ({"table": "t.csv", "id_key": "ids"}, "`id_key` must be left out without `id_column`, but is 'ids'"),
+        (
+            {"table": "t.csv", "label_column": ["a", "b"]},
+            "`label_column` must be one column where `label_kind` is 'class'",
+        ),
+        ({"table": "nowhere.csv"}, "`table` must be a table, such as a CSV file, but nowhere.csv cannot be read"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    with pytest.raises(ValueError, match=said):
+        data(tmp_path / "x.npy", **options).setup("fit")

@@ -28,9 +28,18 @@ Sample = dict[str, Any]
 
 PLACES = ("folder", "paths", "path", "images")
 """Options that say where data lies."""
-OF_PARTS = ("val_folder", "val_paths", "probe_paths", "probe_test_paths", "val_images", "val_labels")
-OF_LABELS = ("labels", "pattern", "label_kind", "label_separator", "label_key")
-OF_TABLES = ("table", "table_format", "file_column", "label_column", "group_column", "start_column", "end_column")
+OF_PARTS = ("val_folder", "val_paths", "probe_paths", "probe_test_paths", "val_images", "val_labels", "val_table")
+OF_LABELS = ("labels", "pattern", "label_kind", "label_separator", "label_key", "id_key")
+OF_TABLES = (
+    "table",
+    "table_format",
+    "file_column",
+    "label_column",
+    "group_column",
+    "start_column",
+    "end_column",
+    "id_column",
+)
 OF_ITS_OWN = OF_PARTS + OF_LABELS + OF_TABLES
 """Options that are of certain data alone: its parts, its labels, and tables of its files."""
 

@@ -1,7 +1,7 @@
 """How tables are read, the same in every modality: CSV, TSV, JSON and Parquet; each may be packed by gzip.
 
 - The first line of a CSV or TSV names the columns. A ``.tsv`` is separated by tabs; a ``.csv`` by commas, or by the
-  semicolons or tabs of a first line that has no comma.
+  semicolons or tabs of a first line that has no comma. A line ``sep=;`` above it, as Excel writes it, says so, too.
 - CSV: a field may be quoted, and a quote inside a quoted field is doubled. A stray quote would swallow rows: where the
   quotes of a row do not fit, the table is refused, and the line is named. Fields with line ends in them are counted.
 - TSV: a field that both begins and ends with a quote is quoted; any other quote is a character, and is counted.
@@ -20,6 +20,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ SEPARATED = "tables are separated by {} instead of commas"
 LINES, ARRAY, PARQUET = (".jsonl", ".ndjson"), ".json", ".parquet"
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Encodings by the byte-order mark that a file begins with."""
+
+
+_SEP = re.compile(r'\s*"?sep=(.)"?\s*$', re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -147,18 +151,26 @@ def read_table(lines: Iterable[str], name: str, findings: Findings, form: TableF
         ValueError: no first line, a column without a name of its own; and from ``rows``: quotes that do not fit.
     """
     lines = iter(lines)
-    first = next((line for line in lines if line.strip()), None)
-    if first is None:
+    skipped = 0
+    mark = None
+    for first in lines:
+        mark = mark or _SEP.match(first)
+        if first.strip() and not _SEP.match(first):
+            break
+        skipped += 1
+    else:
         raise ValueError(f"`{name}` must have a first line that names its columns, but is empty.")
     is_tsv = ".tsv" in name.lower()[-8:]
     plain = is_tsv if form.quoting is None else form.quoting == "none"
     delimiter = form.delimiter
-    if delimiter is None:
+    if delimiter is None and mark is not None:
+        delimiter = mark[1]
+    elif delimiter is None:
         delimiter = "\t" if is_tsv else _delimiter(first)
         if delimiter != "," and not is_tsv:
             findings.note(SEPARATED.format("semicolons" if delimiter == ";" else "tabs"), name)
     read = _plain if form.quoting == "none" else _tsv if plain else _csv
-    rows = read(chain([first], lines), name, findings, delimiter)
+    rows = read(chain(["\n"] * skipped, [first], lines), name, findings, delimiter)  # lines keep their numbers
     begin = next(rows)
     if form.header:
         columns = [word.strip() for word in begin[1]]

@@ -71,6 +71,10 @@ class TextFilesData(TextData):
             table_format=table_format, encoding=encoding,
         )  # fmt: skip
         super().__init__(source=source, **shared)
+        self.table_format = table_format
+
+    def carried(self) -> dict[str, Any]:
+        return super().carried() | {"table_format": self.table_format}  # texts themselves are read by it
 
 
 @dataclass

@@ -16,6 +16,7 @@ import numpy as np
 
 from unmask.api import nearest, quoted
 from unmask.data import Findings, Found, Item, Source, label_of
+from unmask_vision.data.array_table import NO_TABLE, ArrayTable
 from unmask_vision.data.arrays import check_dtype
 
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
@@ -36,10 +37,11 @@ class ArraySource(Source):
         val_images: another such file, for validation; None: the data module holds out a part of ``images``.
         val_labels: its labels.
         channels: of the images; tells where they stand in an array of four axes.
+        table: a table of labels in their place; None: none.
 
     Raises:
-        ValueError: in `read`, a file that is missing or of another kind, a name that it lacks, arrays of other axes, or
-            not as many labels as images.
+        ValueError: labels both in an array and in a table; in `read`, a file that is missing or of another kind, a name
+            that it lacks, arrays of other axes, not as many labels as images, or a table that does not fit.
     """
 
     images: str
@@ -49,11 +51,22 @@ class ArraySource(Source):
     val_images: str | None = None
     val_labels: str | None = None
     channels: int | None = None
+    table: ArrayTable = NO_TABLE
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "label_key", "val_labels"):
+            given = getattr(self, name)
+            if self.table.table is not None and given is not None:
+                raise ValueError(f"`{name}` must be left out where `table` tells of labels, but is {given!r}.")
 
     def read(self, findings: Findings) -> Found:
-        parts = [self._items("images", self.images, self.labels)]
+        opened = [("images", self.images, self.labels)]
         if self.val_images is not None:
-            parts.append(self._items("val_images", self.val_images, self.val_labels))
+            opened.append(("val_images", self.val_images, self.val_labels))
+        parts = [self._items(*one) for one in opened]
+        if self.table.table is not None:
+            ids = [self._ids(option, images, len(own)) for (option, images, _), own in zip(opened, parts, strict=True)]
+            return self.table.told(parts, ids, findings)
         known = any(item.label is not None for part in parts for item in part)
         return Found.of(parts, about="" if known else "No labels; `labels` names a file of them, `label_key` an array.")
 
@@ -80,7 +93,9 @@ class ArraySource(Source):
         if labels is not None:
             file = Path(labels).expanduser()
             held = _arrays(file, option.replace("images", "labels"))
-        elif self.label_key is None and not any(_short(key) in _LABEL_KEYS for key in held):
+        elif self.table.table is not None or (
+            self.label_key is None and not any(_short(key) in _LABEL_KEYS for key in held)
+        ):
             return [None] * count
         key = _chosen(held, self.label_key, "label_key", file, _LABEL_KEYS, lambda shape: len(shape) in (1, 2))
         values = np.asarray(held[key][:])
@@ -90,6 +105,21 @@ class ArraySource(Source):
                 f"Labels must be as many as images, {count:,}, but {_named(file, key)} has the shape {values.shape}."
             )
         return [_label(value) for value in values]
+
+    def _ids(self, option: str, images: str, count: int) -> list[str]:
+        """Of each image, by which a table finds it."""
+        key = self.table.id_key
+        if key is None:
+            return list(map(str, range(count)))
+        path = Path(images).expanduser()
+        held = _arrays(path, option)
+        values = held[_chosen(held, key, "id_key", path, (), lambda shape: len(shape) == 1)][:]
+        if values.shape != (count,):
+            raise ValueError(
+                f"`id_key` must name an id for each of the {count:,} images, but {_named(path, key)} has the shape "
+                f"{values.shape}."
+            )
+        return [str(_label(value)) for value in values]
 
 
 class _InFile:
