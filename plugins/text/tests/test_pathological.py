@@ -98,7 +98,7 @@ def test_bytes_that_are_no_text(tmp_path: Path, byte_tokenizer: str) -> None:
     assert report["num_unreadable_rows"] == 3
     assert report["num_documents"] == 3 + 2 + 1
     text = str(data.stores["train"].report)
-    for part in ("4 bytes not in the encoding", "3 NULs read as blanks", "3 rows not readable"):
+    for part in ("4 bytes not in the `encoding`", "3 NULs read as blanks", "3 rows not readable"):
         assert part in text
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from unmask.data import CLASS, Findings, TableFormat, find_files, label_of, no_such
+from unmask.data import CLASS, Findings, TableFormat, find_files, label_of, no_such, one_label
 from unmask_text.data.fields import Columns, Row, looked_at
 from unmask_text.data.report import Report
 from unmask_text.data.tables import json_rows, parquet_rows, table_rows
@@ -31,6 +31,7 @@ SEGMENT = 2**16
 AS_PLAIN = "files with other endings, given by name, are read as plain text"
 AGAIN = "files that are found twice are read once"
 UNLABELLED = "documents have no label"
+OTHER_KIND = "rows hold a value of type {} in `{}` instead of text; `text_column` names another column"
 NO_ROWS = "JSON files without documents are left out"
 
 
@@ -67,8 +68,7 @@ class Options(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """As JSON has them. Options that earlier versions lacked stand there where they are used, so that what is kept
         of before is found again."""
-        form = self.table_format and asdict(self.table_format)
-        given = self._replace(table_format=form)._asdict()
+        given = self._asdict() | {"table_format": self.table_format and asdict(self.table_format)}
         return {name: own for name, own in given.items() if name in _FIRST or own != Options._field_defaults[name]}
 
     @classmethod
@@ -160,6 +160,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
     """
     report.num_files += 1
     begun = seen = False
+    left_out = report.num_unreadable_rows
     try:
         for segment in _segments(file, options, report, moved):
             begun, blank = True, not segment.text.strip()
@@ -169,7 +170,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
                 count=int(options.labels is not None and segment.label is None and segment.first and not blank),
             )
             yield segment._replace(file=file.name)
-        report.num_empty_files += not seen
+        report.num_empty_files += not seen and report.num_unreadable_rows == left_out
     except (OSError, EOFError, zlib.error) as error:
         report.unreadable(f"{file.path} ({' '.join(str(error).split()) or type(error).__name__})")
     except NotTextError as error:
@@ -233,11 +234,13 @@ def documents_of(
             text = one.get(columns.text)
             if not isinstance(text, str):
                 report.num_unreadable_rows += 1
+                other = "" if text is None else OTHER_KIND.format(type(text).__name__, columns.text)
+                report.findings.note(other, count=int(bool(other)))
                 continue
             label: Any = folder
             if columns.label is not None:
                 value = _named(one.get(columns.label), names)
-                label = class_of(value, option) if label_kind == CLASS else cell_of(value)
+                label = one_label(value, f"`{option}`", "document") if label_kind == CLASS else cell_of(value)
             yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
 
 
@@ -248,17 +251,6 @@ def _named(value: Any, names: Sequence[str]) -> Any:
     if not names or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None if value == -1 else value
-
-
-def class_of(value: Any, option: str) -> str | None:
-    """The class that a row of a table has.
-
-    Raises:
-        ValueError: it is no single value.
-    """
-    if isinstance(value, list | tuple | dict):
-        raise ValueError(f"`{option}` must name a column with one class per document, but a row has {value!r:.60}.")
-    return label_of(value)
 
 
 def cell_of(value: Any) -> Any:

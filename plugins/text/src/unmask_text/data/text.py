@@ -318,7 +318,7 @@ class TextData(MaskedDataModule):
                 kind, separator = given.get("label_kind", CLASS), given.get("label_separator")
             build(
                 folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind, separator,
-                self.source.label_option,
+                None if given.get("labels") == "folder" else self.source.label_option,
             )  # fmt: skip
         return Store(folder)
 
