@@ -251,17 +251,23 @@ class TextData(MaskedDataModule):
 
     def load(self) -> Splits:
         stores = self.stores
+        for name, store in stores.items():
+            if not len(store):
+                raise self._no_documents(name)
         train, val = held_out(stores["train"], self.val_ratio, split="val" not in stores)
         sets = {"train": self._chosen(stores["train"], train), "val": self._chosen(stores["train"], val)}
         if "val" in stores:
             sets["val"] = self._chosen(stores["val"], trainable(stores["val"]))
-        for name, chosen in sets.items():
-            if not len(chosen):
-                report = stores.get(name, stores["train"]).report
-                raise ValueError(
-                    f"The data must have documents of at least 2 words for `{name}`, but has none: {report}"
-                )
         return Splits(sets["train"], sets["val"], *self._probes(stores, train, val))
+
+    def check_trainable(self) -> None:
+        for name, chosen in (("train", self.splits.train), ("val", self.splits.val)):
+            if not len(chosen):  # type: ignore[arg-type]
+                raise self._no_documents(name)
+
+    def _no_documents(self, name: str) -> ValueError:
+        report = self.stores.get(name, self.stores["train"]).report
+        return ValueError(f"The data must have documents of at least 2 words for `{name}`, but has none: {report}")
 
     def train_dataloader(self) -> ResumableLoader:
         if self.pack and self.tokens_per_batch is None:
