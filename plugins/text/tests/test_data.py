@@ -364,8 +364,8 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, tokenizer_file: st
     """Peak memory of a process that cuts 1 MB into tokens, then 8 MB in two lines: 2 million tokens more."""
     code = (
         "import resource, sys\n"
-        "from unmask_text.data import TextFilesData, cutting, reading\n"
-        "reading.CHUNK = cutting.BATCH = 2**16\n"
+        "from unmask_text.data import TextFilesData, characters, cutting\n"
+        "characters.CHUNK = cutting.BATCH = 2**16\n"
         "peaks = []\n"
         "for path in sys.argv[3:]:\n"
         "    data = TextFilesData(path, tokenizer=sys.argv[1], cache_folder=sys.argv[2], document='line')\n"

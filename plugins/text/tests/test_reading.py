@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from unmask.data import HIDDEN, OTHER, RAGGED, STRAY, TableFormat
-from unmask_text.data import HubTextData, TextFilesData, reading, tables
+from unmask_text.data import HubTextData, TextFilesData, characters, reading, tables
 from unmask_text.data.store import NO_LABEL
 from unmask_text.vocabulary import vocabulary
 
@@ -183,7 +183,7 @@ FORMS = {
 @pytest.mark.parametrize("chunk", [2**20, 1, 7])
 @pytest.mark.parametrize("form", FORMS)
 def test_json_of_every_form(form: str, chunk: int, tmp_path: Path, tokenizer_file: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(reading, "CHUNK", chunk)
+    monkeypatch.setattr(characters, "CHUNK", chunk)
     rows = [row | {"more": {"deep": ['"}', "\u00e9\\", 1.5]}} for row in ROWS]
     (tmp_path / "a.json").write_text(FORMS[form](rows))
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(FORMS[form](rows).encode()))

@@ -25,7 +25,7 @@ from unmask_text.data.store import Chosen, Store
 from unmask_text.tokenizer_training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
 
-VERSION = 3
+VERSION = 4
 """Raised when tokens are written to the cache in another way."""
 SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
