@@ -364,8 +364,8 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, tokenizer_file: st
     """Peak memory of a process that cuts 1 MB into tokens, then 8 MB in two lines: 2 million tokens more."""
     code = (
         "import resource, sys\n"
-        "from unmask_text.data import TextFilesData, cutting, reading\n"
-        "reading.CHUNK = cutting.BATCH = 2**16\n"
+        "from unmask_text.data import TextFilesData, characters, cutting\n"
+        "characters.CHUNK = cutting.BATCH = 2**16\n"
         "peaks = []\n"
         "for path in sys.argv[3:]:\n"
         "    data = TextFilesData(path, tokenizer=sys.argv[1], cache_folder=sys.argv[2], document='line')\n"
@@ -463,3 +463,10 @@ def test_everything_has_documents_of_one_word_and_pieces_of_held_out_ones(tmp_pa
         assert {name: {one for one, _ in own} for name, own in found.items()} == parts
         assert sorted(chain(*found.values())) == [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1)]
         assert len(data.splits.train) == (1 if ratio else 2)
+    data = TextFilesData(str(tmp_path / "b.txt"), tokenizer=tokenizer_file)  # can be read, but not trained on
+    assert len(data.everything()["train"]) == 1
+    with pytest.raises(ValueError, match="The data must have documents of at least 2 words for `train`, but has none"):
+        data.setup("fit")
+    (tmp_path / "d.txt").write_text(" \n")
+    with pytest.raises(ValueError, match="The data must have documents of at least 2 words for `train`, but has none"):
+        TextFilesData(str(tmp_path / "d.txt"), tokenizer=tokenizer_file).everything()

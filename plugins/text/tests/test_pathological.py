@@ -98,19 +98,19 @@ def test_bytes_that_are_no_text(tmp_path: Path, byte_tokenizer: str) -> None:
     assert report["num_unreadable_rows"] == 3
     assert report["num_documents"] == 3 + 2 + 1
     text = str(data.stores["train"].report)
-    for part in ("4 bytes not in the encoding", "3 NULs read as blanks", "3 rows not readable"):
+    for part in ("4 bytes not in the `encoding`", "3 NULs read as blanks", "3 rows not readable"):
         assert part in text
 
 
 def test_every_chunk_border_is_safe(tmp_path: Path, byte_tokenizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters of several bytes, line ends and paragraphs that lie across what is read at once."""
-    from unmask_text.data import reading
+    from unmask_text.data import characters, reading
 
     text = "\r\n\r\n".join(f"{ODD} {number}" for number in range(20))
     (tmp_path / "a.txt").write_bytes(text.encode())
     results = []
     for size in (2**20, 1, 7):
-        monkeypatch.setattr(reading, "CHUNK", size)
+        monkeypatch.setattr(characters, "CHUNK", size)
         report = reading.Report()
         options = reading.Options(document="paragraph")
         file = reading.Found(tmp_path / "a.txt", tmp_path, named=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from unmask.data import HIDDEN, OTHER, RAGGED, STRAY, TableFormat
-from unmask_text.data import HubTextData, TextFilesData, reading, tables
+from unmask_text.data import HubTextData, TextFilesData, characters, reading, tables
 from unmask_text.data.store import NO_LABEL
 from unmask_text.vocabulary import vocabulary
 
@@ -103,7 +103,8 @@ def test_an_empty_label_is_none(kind: str, tmp_path: Path, tokenizer_file: str) 
 def test_labels_are_one_per_document(tmp_path: Path, tokenizer_file: str) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row | {"label": ["a", "b"]}) + "\n" for row in ROWS))
     with pytest.raises(
-        ValueError, match=r"`labels` must name a column with one class per document, but .* \['a', 'b'\]"
+        ValueError,
+        match=r"`labels` must hold one label for each document, .* \['a', 'b'\]; for several, set `label_kind`",
     ):
         data_of(tmp_path / "t.jsonl", tokenizer_file, labels="label").setup("fit")
 
@@ -133,8 +134,39 @@ def test_a_first_line_that_may_be_no_name(name: str, tmp_path: Path, tokenizer_f
     for sure, column in (("text", None), ("quick fox", "quick fox")):
         assert tables.ONE_COLUMN not in findings(data_of(write(sure), tokenizer_file, text_column=column))
     for prose in ("the dog has run away from the fox", "It was good."):
-        with pytest.raises(ValueError, match=r"The first line of .* must name its column, but is"):
+        with pytest.raises(
+            ValueError, match=r"The first line of .* must name its columns, but has '.*`table_format.header`"
+        ):
             data_of(write(prose), tokenizer_file).setup("fit")
+    (tmp_path / "two.tsv").write_text("\n".join(f"{text}\t{number}" for number, text in enumerate(TEXTS)))
+    with pytest.raises(ValueError, match=r"must name its columns, but has 'the quick dog runs away'; set"):
+        data_of(tmp_path / "two.tsv", tokenizer_file).setup("fit")
+    (tmp_path / "two.tsv").write_text("No.\tbody\n1\tthe dog\n")
+    with pytest.raises(ValueError, match="`text_column` must name a column of"):
+        data_of(tmp_path / "two.tsv", tokenizer_file).setup("fit")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_rows_that_hold_no_text_say_what_they_hold(name: str, tmp_path: Path, tokenizer_file: str) -> None:
+    rows = [{"text": text.split(), "label": 1} for text in TEXTS]
+    data = data_of(written(rows, tmp_path / name), tokenizer_file)
+    with pytest.raises(ValueError, match="6 rows hold a value of type list in `text` instead of text; `text_column`"):
+        data.setup("fit")
+    assert data.report["train"]["num_unreadable_rows"] == 6 and data.report["train"]["num_empty_files"] == 0
+    numbers = data_of(written(rows, tmp_path / name), tokenizer_file, text_column="label")
+    assert "rows hold a value of type int in `label` instead of text" in str(numbers.stores["train"].report)
+
+
+def test_several_labels_in_one_are_refused_unless_they_are_folders(tmp_path: Path, tokenizer_file: str) -> None:
+    (tmp_path / "t.csv").write_text(
+        "text;label\n" + "".join(f"{text};{'ab'[i % 2]},b\n" for i, text in enumerate(TEXTS))
+    )
+    with pytest.raises(ValueError, match=r"`labels` must hold one label for each document, .* set `label_kind`"):
+        data_of(tmp_path / "t.csv", tokenizer_file, labels="label").setup("fit")
+    for folder in ("a,b", "b"):
+        (tmp_path / "texts" / folder).mkdir(parents=True)
+        (tmp_path / "texts" / folder / "1.txt").write_text(TEXTS[0])
+    assert data_of(tmp_path / "texts", tokenizer_file, labels="folder").classes == ["a,b", "b"]
 
 
 # JSON.
@@ -151,7 +183,7 @@ FORMS = {
 @pytest.mark.parametrize("chunk", [2**20, 1, 7])
 @pytest.mark.parametrize("form", FORMS)
 def test_json_of_every_form(form: str, chunk: int, tmp_path: Path, tokenizer_file: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(reading, "CHUNK", chunk)
+    monkeypatch.setattr(characters, "CHUNK", chunk)
     rows = [row | {"more": {"deep": ['"}', "\u00e9\\", 1.5]}} for row in ROWS]
     (tmp_path / "a.json").write_text(FORMS[form](rows))
     (tmp_path / "b.json.gz").write_bytes(gzip.compress(FORMS[form](rows).encode()))
@@ -489,7 +521,7 @@ def test_hub_labels_of_every_kind(tmp_path: Path, tokenizer_file: str) -> None:
     data = hub(tmp_path / "b", tokenizer_file, lists)
     assert data.classes == []
     assert any("hold lists" in what for what in findings(data))
-    with pytest.raises(ValueError, match="`label_column` must name a column with one class per document"):
+    with pytest.raises(ValueError, match="`label_column` must hold one label for each document, but holds a list"):
         hub(tmp_path / "c", tokenizer_file, lists, label_column="label").setup("fit")
 
 

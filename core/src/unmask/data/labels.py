@@ -68,7 +68,10 @@ def one_label(value: Any, holder: str, item: str = "item") -> str | None:
     value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
     if value is not None and not isinstance(value, str | int | float):
         kind = type(value).__name__
-        raise ValueError(f"{holder} must hold one label for each {item}, but holds a {kind} such as {value!r:.60}.")
+        several = "; for several, set `label_kind` to 'multi-label'" if isinstance(value, list | tuple) else ""
+        raise ValueError(
+            f"{holder} must hold one label for each {item}, but holds a {kind} such as {value!r:.60}{several}."
+        )
     return label_of(value)
 
 

@@ -181,11 +181,19 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         """Options that other data must be read with, such as a vocabulary that this data gave, by name."""
         return {}
 
+    def check_trainable(self) -> None:
+        """Refuses data that can be read but not trained on; `setup` calls it once the splits are there.
+
+        Raises:
+            ValueError: it is such data.
+        """
+
     def setup(self, stage: str | None = None) -> None:
         model = getattr(self.trainer, "lightning_module", None)
         if model is not None and self._splits is None:  # before reading, which may take long
             agreements.check(model, self, loaded=False)
         num_samples = len(self.splits.train)  # type: ignore[arg-type]
+        self.check_trainable()
         if not self._told:
             self._told = True
             rank_zero_only(print)(self.found(), flush=True)

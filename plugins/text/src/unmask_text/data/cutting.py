@@ -30,7 +30,7 @@ def build(
     report: Report,
     label_kind: str = CLASS,
     label_separator: str | None = None,
-    option: str = "labels",
+    option: str | None = "labels",
 ) -> None:
     """Write a store; it appears whole or not at all, and another process's that came first is kept.
 
@@ -42,10 +42,10 @@ def build(
         report: what reading has found so far; counts of documents, pieces and tokens are added.
         label_kind: what labels are taken for, see `unmask.data.labels_of`.
         label_separator: likewise.
-        option: that names the column of labels, in messages.
+        option: that names the column of labels, in messages; None: classes are not of a column.
 
     Raises:
-        ValueError: a label that is none of that kind.
+        ValueError: a label that is none of that kind, or several in one.
     """
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -58,6 +58,8 @@ def build(
                 writer.add(segment, ids, begins, limit)
         writer.finish(report)
         classes, num_values = writer.sort_labels(part), 0
+        if option is not None and label_kind == CLASS:  # refuses several in one
+            labels_of(classes, CLASS, f"`{option}`", report.findings, "document")
         if label_kind != CLASS:
             classes, num_values = _write_values(part, writer.cells, label_kind, label_separator, option, report)
         about: dict[str, Any] = {
@@ -170,7 +172,7 @@ class _Writer:
 
 
 def _write_values(
-    folder: Path, cells: list[Any], kind: str, separator: str | None, option: str, report: Report
+    folder: Path, cells: list[Any], kind: str, separator: str | None, option: str | None, report: Report
 ) -> tuple[list[str], int]:
     """Writes labels that are no single class; returns names of classes, and how many values each document has."""
     labels, classes = labels_of(cells, kind, f"`{option}`", report.findings, "document", separator=separator)

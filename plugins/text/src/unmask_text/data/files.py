@@ -136,8 +136,10 @@ class TextFilesSource(TextSource):
         return parts
 
     def _options(self, labels: str | None) -> dict[str, Any]:
-        kind = (CLASS, None) if labels is None else (self.label_kind, self.label_separator)
-        return Options(self.document, self.text_column, labels, self.encoding, *kind, self.table_format).plain()
+        options = Options(self.document, self.text_column, labels, self.encoding, table_format=self.table_format)
+        if labels is not None:
+            options = options._replace(label_kind=self.label_kind, label_separator=self.label_separator)
+        return options.plain()
 
     def read(self, part: dict[str, Any], report: Report, moved: Moved) -> Iterator[Segment]:
         report.findings.add(Findings.of(part["findings"]))

@@ -16,7 +16,8 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from unmask_text.data.reading import Segment, clean, cut
+from unmask_text.data.characters import clean
+from unmask_text.data.reading import Segment, cut
 from unmask_text.data.report import Report
 from unmask_text.data.sources import Moved, TextSource
 from unmask_text.data.text import TextData

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import io
 import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-from unmask.data import CLASS, Findings, TableFormat, find_files, label_of, no_such
+from unmask.data import CLASS, Findings, TableFormat, find_files, label_of, no_such, one_label
+from unmask_text.data.characters import ENDINGS, JSON, NotTextError, characters, clean, ending_of
 from unmask_text.data.fields import Columns, Row, looked_at
 from unmask_text.data.report import Report
 from unmask_text.data.tables import json_rows, parquet_rows, table_rows
 
-PLAIN = (".txt", ".text", ".md", ".rst")
-JSON = (".jsonl", ".ndjson", ".json")
-TABLES = (*JSON, ".csv", ".tsv", ".parquet")
-ENDINGS = (*PLAIN, *TABLES)
-CHUNK = 2**20
-HEAD = 2**13
-"""Bytes that tell whether a file is text."""
 SEGMENT = 2**16
 """Characters that are cut into tokens at once, at most: what bounds memory, however long a line is."""
 
 AS_PLAIN = "files with other endings, given by name, are read as plain text"
 AGAIN = "files that are found twice are read once"
 UNLABELLED = "documents have no label"
+OTHER_KIND = "rows hold a value of type {} in `{}` instead of text; `text_column` names another column"
 NO_ROWS = "JSON files without documents are left out"
 
 
@@ -67,8 +59,7 @@ class Options(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """As JSON has them. Options that earlier versions lacked stand there where they are used, so that what is kept
         of before is found again."""
-        form = self.table_format and asdict(self.table_format)
-        given = self._replace(table_format=form)._asdict()
+        given = self._asdict() | {"table_format": self.table_format and asdict(self.table_format)}
         return {name: own for name, own in given.items() if name in _FIRST or own != Options._field_defaults[name]}
 
     @classmethod
@@ -80,18 +71,6 @@ class Options(NamedTuple):
 
 _FIRST = ("document", "text_column", "labels", "encoding")
 """Options of the first version."""
-
-
-class NotTextError(ValueError):
-    """A file holds no text.
-
-    Args:
-        reason: what it holds instead.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"`{path}` must be text, but {reason}.")
-        self.reason = reason
 
 
 class Found(NamedTuple):
@@ -160,6 +139,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
     """
     report.num_files += 1
     begun = seen = False
+    left_out = report.num_unreadable_rows
     try:
         for segment in _segments(file, options, report, moved):
             begun, blank = True, not segment.text.strip()
@@ -169,7 +149,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
                 count=int(options.labels is not None and segment.label is None and segment.first and not blank),
             )
             yield segment._replace(file=file.name)
-        report.num_empty_files += not seen
+        report.num_empty_files += not seen and report.num_unreadable_rows == left_out
     except (OSError, EOFError, zlib.error) as error:
         report.unreadable(f"{file.path} ({' '.join(str(error).split()) or type(error).__name__})")
     except NotTextError as error:
@@ -194,17 +174,6 @@ def cut(text: str, label: Any, report: Report, file: str = "", row: int = 0) -> 
         yield Segment(text[start:end], start == 0, label, file, row)
         start = end
     yield Segment(text[start:], start == 0, label, file, row)
-
-
-def clean(text: str, report: Report) -> str:
-    """The text without NULs and without lone surrogates, which stand for bytes that were no text."""
-    if "\0" in text:
-        report.num_nuls += text.count("\0")
-        text = text.replace("\0", " ")
-    if _SURROGATE.search(text):
-        text, times = _SURROGATE.subn("\ufffd", text)
-        report.num_invalid_bytes += times
-    return text
 
 
 def documents_of(
@@ -233,11 +202,13 @@ def documents_of(
             text = one.get(columns.text)
             if not isinstance(text, str):
                 report.num_unreadable_rows += 1
+                other = "" if text is None else OTHER_KIND.format(type(text).__name__, columns.text)
+                report.findings.note(other, count=int(bool(other)))
                 continue
             label: Any = folder
             if columns.label is not None:
                 value = _named(one.get(columns.label), names)
-                label = class_of(value, option) if label_kind == CLASS else cell_of(value)
+                label = one_label(value, f"`{option}`", "document") if label_kind == CLASS else cell_of(value)
             yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
 
 
@@ -248,17 +219,6 @@ def _named(value: Any, names: Sequence[str]) -> Any:
     if not names or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None if value == -1 else value
-
-
-def class_of(value: Any, option: str) -> str | None:
-    """The class that a row of a table has.
-
-    Raises:
-        ValueError: it is no single value.
-    """
-    if isinstance(value, list | tuple | dict):
-        raise ValueError(f"`{option}` must name a column with one class per document, but a row has {value!r:.60}.")
-    return label_of(value)
 
 
 def cell_of(value: Any) -> Any:
@@ -279,7 +239,7 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
         form = options.table_format or TableFormat()
         is_table = ending in (".csv", ".tsv")
         encoding = form.encoding if is_table and form.encoding else options.encoding
-        text = _characters(raw, path, encoding, report, moved)
+        text = characters(raw, path, encoding, report, moved)
         rows: Iterator[Row] | None = None
         if ending in JSON:
             rows = json_rows(text, path, report)
@@ -292,54 +252,6 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")
         else:
             yield from _documents(text, options.document, folder, report)
-
-
-def ending_of(path: Path) -> str:
-    """The ending, in lower case and without ``.gz``; empty where there is none."""
-    name = path.name.lower().removesuffix(".gz")
-    return "." + name.rpartition(".")[2] if "." in name else ""
-
-
-def _characters(
-    raw: BinaryIO, path: Path, encoding: str, report: Report, moved: Callable[[int], None]
-) -> Iterator[str]:
-    """Text in chunks, line ends as ``\\n``."""
-    stream: Any = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
-    chunk = stream.read(CHUNK)
-    for mark, name in _MARKS.items():  # a byte-order mark says more than the option
-        if chunk.startswith(mark):
-            encoding, chunk = name, chunk[len(mark) :]
-            break
-    if reason := _no_text(chunk[:HEAD], encoding):
-        raise NotTextError(path, reason)
-    if ending_of(path) not in TABLES and _OBJECT.match(chunk[:HEAD]):
-        raise NotTextError(path, "is JSON; give it the ending .json or .jsonl")
-    utf8 = codecs.lookup(encoding).name == "utf-8"
-    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if utf8 else "replace")
-    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
-    while True:
-        text = newlines.decode(chunk, final=not chunk)
-        if not utf8:
-            report.num_invalid_bytes += text.count("\ufffd")
-        yield clean(text, report)
-        if not chunk:
-            return
-        moved(raw.tell())
-        chunk = stream.read(CHUNK)
-
-
-def _no_text(head: bytes, encoding: str) -> str | None:
-    """What else than text a file that begins so is; None: it may be text."""
-    for kind, mark in _KINDS.items():
-        if mark.match(head):
-            return f"is {kind}"
-    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
-        return None
-    if head.count(0) > 0.2 * len(head):
-        return "has a NUL in more than a fifth of its bytes; if it is UTF-16 or UTF-32, give that `encoding`"
-    if len(head.translate(None, _CONTROLS)) < 0.95 * len(head) - head.count(0):
-        return "is full of control characters"
-    return None
 
 
 def _documents(chunks: Iterator[str], document: str, label: str | None, report: Report) -> Iterator[Segment]:
@@ -382,29 +294,4 @@ def _blank(text: str, start: int, end: int) -> int | None:
     return place if place > 0 else None
 
 
-_OBJECT = re.compile(rb'\s*(\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
-"""How JSON begins: an object, or an array of them."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _SEPARATOR = {"line": re.compile("\n"), "paragraph": re.compile(r"\n[ \t]*\n\s*")}
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",  # begins as the next one does
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}
-_CONTROLS = bytes({*range(1, 9), *range(14, 27), *range(28, 32)})
-_KINDS = {
-    "a ZIP archive, as .docx, .xlsx and .odt files are": re.compile(rb"PK\x03\x04"),
-    "a PDF": re.compile(rb"%PDF-"),
-    "an Office file": re.compile(rb"\xd0\xcf\x11\xe0"),
-    "Parquet without the ending .parquet": re.compile(rb"PAR1"),
-    "compressed by gzip without the ending .gz": re.compile(rb"\x1f\x8b"),
-    "compressed by another program than gzip": re.compile(
-        rb"BZh\d1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c"
-    ),
-    "a tar archive": re.compile(rb".{257}ustar", re.S),
-    "a database of SQLite": re.compile(rb"SQLite format 3\0"),
-    "a picture": re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8[79]a"),
-}
-"""What people take for text, by how it begins."""

@@ -86,7 +86,7 @@ _ODD = {
     "num_unreadable_rows": "{} rows not readable or without a text",
     "num_empty_documents": "{} documents without a token left out",
     "num_one_word_documents": "{} documents of one word, in which nothing can be hidden, not trained on",
-    "num_invalid_bytes": "{} bytes not in the encoding, read as U+FFFD",
+    "num_invalid_bytes": "{} bytes not in the `encoding`, read as U+FFFD",
     "num_nuls": "{} NULs read as blanks",
     "num_cut_words": "{} cuts in text without a blank",
     "num_unknown_tokens": "{} tokens not in the vocabulary",

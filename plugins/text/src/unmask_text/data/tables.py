@@ -15,7 +15,7 @@ from unmask_text.data.report import Report
 
 ONE_COLUMN = "tables of one column, whose first line is taken for its name"
 LONGEST_NAME = 4
-"""Words in the name of a table's only column at most; a first line of more is no name."""
+"""Words in the name of a column at most; a first line with more in one is of no names."""
 LARGEST_OBJECT = 2**26
 """Characters of one object in a ``.json`` file at most: what bounds memory."""
 
@@ -48,8 +48,8 @@ def table_rows(
 ) -> Iterator[Row]:
     """Rows of a CSV or TSV by the names in the first line, see `read_table`; none of an empty file.
 
-    The only column may have any name, so its first line may be no name at all: that is noted, or refused where it
-    reads like a sentence.
+    The first line may be no names at all: it is refused where one of them reads like a sentence and no column is
+    called as it should be. The only column may have any name, which is noted.
 
     Raises:
         ValueError: quotes that do not fit, columns without a name of their own, or a first line that is no name.
@@ -59,14 +59,16 @@ def table_rows(
     if first is None:
         return
     table = read_table(chain([first], lines), str(path), findings, form)
-    if form.header and text_column is None and len(table.columns) == 1 and table.columns != ["text"]:
-        (name,) = table.columns
-        if len(name.split()) > LONGEST_NAME or name.endswith((".", "!", "?")):
-            raise ValueError(
-                f"The first line of `{path}` must name its column, but is {name[:60]!r}; put `text` above it, or save "
-                "it as `.txt` and read it with `document` 'line'."
-            )
-        findings.note(ONE_COLUMN, f"{name!r} in {path}")
+    if form.header and (text_column or "text") not in table.columns:
+        alone = len(table.columns) == 1
+        for name in table.columns:
+            if len(name.split()) > LONGEST_NAME or (alone and name.endswith((".", "!", "?"))):
+                raise ValueError(
+                    f"The first line of `{path}` must name its columns, but has {name[:60]!r}; set "
+                    "`table_format.header` to false, and `text_column` to 1, 2, ... where there are several columns."
+                )
+        if alone and text_column is None:
+            findings.note(ONE_COLUMN, f"{table.columns[0]!r} in {path}")
     before = findings.count(RAGGED)
     for number, row in enumerate(table.rows, 1):
         yield number + findings.count(RAGGED) - before, row

@@ -25,7 +25,7 @@ from unmask_text.data.store import Chosen, Store
 from unmask_text.tokenizer_training import KINDS, LEAST, save_tokenizer, train_tokenizer
 from unmask_text.vocabulary import FILE, LONGEST_WORD, default_cache, vocabulary
 
-VERSION = 3
+VERSION = 4
 """Raised when tokens are written to the cache in another way."""
 SPECIAL = 2
 """Places that an encoder needs for its special tokens, of a document's ``max_length``."""
@@ -251,17 +251,23 @@ class TextData(MaskedDataModule):
 
     def load(self) -> Splits:
         stores = self.stores
+        for name, store in stores.items():
+            if not len(store):
+                raise self._no_documents(name)
         train, val = held_out(stores["train"], self.val_ratio, split="val" not in stores)
         sets = {"train": self._chosen(stores["train"], train), "val": self._chosen(stores["train"], val)}
         if "val" in stores:
             sets["val"] = self._chosen(stores["val"], trainable(stores["val"]))
-        for name, chosen in sets.items():
-            if not len(chosen):
-                report = stores.get(name, stores["train"]).report
-                raise ValueError(
-                    f"The data must have documents of at least 2 words for `{name}`, but has none: {report}"
-                )
         return Splits(sets["train"], sets["val"], *self._probes(stores, train, val))
+
+    def check_trainable(self) -> None:
+        for name, chosen in (("train", self.splits.train), ("val", self.splits.val)):
+            if not len(chosen):  # type: ignore[arg-type]
+                raise self._no_documents(name)
+
+    def _no_documents(self, name: str) -> ValueError:
+        report = self.stores.get(name, self.stores["train"]).report
+        return ValueError(f"The data must have documents of at least 2 words for `{name}`, but has none: {report}")
 
     def train_dataloader(self) -> ResumableLoader:
         if self.pack and self.tokens_per_batch is None:
@@ -318,7 +324,7 @@ class TextData(MaskedDataModule):
                 kind, separator = given.get("label_kind", CLASS), given.get("label_separator")
             build(
                 folder, segments, self.tokenizer, self.max_length - SPECIAL, report, kind, separator,
-                self.source.label_option,
+                None if given.get("labels") == "folder" else self.source.label_option,
             )  # fmt: skip
         return Store(folder)
 
