@@ -114,6 +114,29 @@ def check_kind(kind: str) -> None:
         raise ValueError(f"`label_kind` must be one of {quoted(LABEL_KINDS)}, but is {kind!r}; nearest: {near}.")
 
 
+def check_label_options(kind: str, column: str | Sequence[str], separator: str | None) -> None:
+    """Refuses options of labels that do not go together.
+
+    Args:
+        kind: of labels, see above.
+        column: of labels, or several columns.
+        separator: between several labels in a cell; None: the usual ones.
+
+    Raises:
+        ValueError: another kind, or a separator or several columns of a kind that is one label.
+    """
+    check_kind(kind)
+    if kind in (MULTI_LABEL, NUMBERS):
+        return
+    if separator is not None:
+        raise ValueError(f"`label_separator` must be left out for {kind!r}, but is {separator!r}.")
+    if not isinstance(column, str):
+        raise ValueError(
+            f"`label_column` must be one column where `label_kind` is {kind!r}, but is {list(column)}; nearest: "
+            "'multi-label' or 'numbers'."
+        )
+
+
 def labels_of(
     cells: Sequence[Any],
     kind: str,

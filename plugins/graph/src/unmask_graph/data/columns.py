@@ -11,7 +11,7 @@ from unmask.api import quoted
 from unmask.data import Findings
 from unmask_graph.data.categories import Categories, Label, asked, check_columns, kinds_of_cells
 from unmask_graph.data.graphs import RawGraph, RawGraphs
-from unmask_graph.data.table_labels import labels_of
+from unmask_graph.data.table_labels import Kind, labels_of_tables
 from unmask_graph.data.tables import Table, cut, number_in
 
 SPLITS = ("train", "val", "test")
@@ -31,26 +31,32 @@ NOT_ASKED = "columns `label` are left out, since others are asked for"
 def graphs_of_tables(
     tables: list[Table],
     findings: Findings,
-    label: Label = None,
+    label_column: Label = None,
     categories: Categories = None,
     edge_categories: Categories = None,
     of_graphs: bool = False,
+    label_kind: Kind = None,
+    label_separator: str | None = None,
+    needed: bool = True,
 ) -> RawGraphs:
     """Graphs of tables: columns of numbers are features, ``split`` and the column of labels what they say.
 
     Args:
         tables: one or more graphs.
         findings: is told of what is left out.
-        label: column of the nodes, or of the graphs, that is to be predicted, or several of numbers; None: ``label``,
-            where there is one. See `labels_of`.
+        label_column: column of the nodes, or of the graphs, that is to be predicted, or several; None: ``label``,
+            where there is one. See `labels_of_tables`.
         categories: columns of nodes that are kinds, see `asked`.
         edge_categories: columns of edges that are kinds.
         of_graphs: whether labels of graphs come before those of nodes.
+        label_kind: see `labels_of_tables`.
+        label_separator: see `labels_of_tables`.
+        needed: whether ``label_column`` must be there.
 
     Raises:
         ValueError: no such column, or cells that are no number.
     """
-    found = labels_of(tables, label, findings, of_graphs)
+    found = labels_of_tables(tables, label_column, findings, label_kind, label_separator, of_graphs, needed)
     special = {*found.columns, "label", "split"}
     if "label" not in found.columns and any("label" in table.nodes for table in tables):
         findings.note(NOT_ASKED, "`label` of nodes")
