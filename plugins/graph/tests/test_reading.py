@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ def test_rows_and_columns_that_are_left_out_are_told(tmp_path: Path) -> None:
         "1 rows without a node or a graph are left out: row 2 of edges.csv.",
         "1 rows with more or fewer fields than the first line are left out: line 5 of edges.csv.",
         "1 columns without a name are left out: of edges.csv.",
-        "1 columns of text are left out (`categories` makes kinds of things one-hot): `kind` of edges.",
+        "text are left out (`categories`, of edges `edge_categories`, makes kinds of things one-hot): `kind` of edges.",
     ):
         assert told in data.found()
 
@@ -349,6 +350,28 @@ def test_label_kinds_that_do_not_fit_are_refused(tmp_path: Path, options: Any, t
     nodes = "id,age,label,mix\nn0,1,a,x;y\nn1,2,b,x\n"
     with pytest.raises(ValueError, match=told):
         tables(tmp_path, "source,target\nn0,n1\n", nodes, **options).graphs  # noqa: B018
+
+
+def test_names_of_columns_are_read_in_any_case(tmp_path: Path) -> None:
+    nodes = "ID,Age,LABEL,Split\na,1,x,Train\nb,2,y,test\nc,3,x,\n"
+    data = tables(tmp_path, "Source,TARGET\na,b\nb,c\n", nodes)
+    assert data.graphs.names == ["Age"] and data.classes == ["x", "y"]
+    assert data.graphs.masks["train"].tolist() == [True, False, False]
+    assert tables(tmp_path, "Source,TARGET\na,b\n", nodes, label_column="label").classes == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "nodes", "told"),
+    [
+        ("a,b,0.5", "a;3,5\nb;4", "row 1 (node 'a') has '3,5'; write decimals with a point."),
+        ("a,z,0.5", "a,1\nb,2", "row 1 has 'z', and nodes are called 'a', 'b'; give it a row there, or write both"),
+        ("1,2,0.5", "1.0,3\n2.0,4", "row 1 has '1', and nodes are called '1.0', '2.0'; give it"),
+    ],
+)
+def test_cells_that_do_not_fit_are_refused_with_a_way(tmp_path: Path, edges: str, nodes: str, told: str) -> None:
+    mark = ";" if ";" in nodes else ","
+    with pytest.raises(ValueError, match=re.escape(told)):
+        tables(tmp_path, f"source,target,w\n{edges}\n", f"id{mark}age\n{nodes}\n").graphs  # noqa: B018
 
 
 def test_new_tables_are_read_without_labels_or_with(tmp_path: Path) -> None:

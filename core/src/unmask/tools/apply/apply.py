@@ -41,12 +41,14 @@ class Answer(NamedTuple):
         name: of the sample.
         token: its number in the sample, None where answers are of samples.
         shares: ``[C]``, see `Objective.shares`.
+        token_name: what the token is called; empty: it has no name.
     """
 
     whole: str | int
     name: str
     token: int | None
     shares: Tensor
+    token_name: str = ""
 
 
 def apply(
@@ -63,7 +65,7 @@ def apply(
     """Write what a fine-tuned model says of every sample of some data.
 
     Columns are ``name`` (of the file, row or graph; else the sample's number), ``token`` where labels are per token,
-    and by task:
+    its number in the sample, ``token_name`` where tokens have names (`MaskedDataModule.token_names`), and by task:
 
     - classification: ``class``, its ``probability``, and ``p(CLASS)`` of each class
     - multi-label: ``classes``, joined by semicolons, and ``p(CLASS)`` of each class
@@ -92,17 +94,18 @@ def apply(
     at_least(1, batch_size=batch_size)
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` must be in (0, 1), but is {threshold:g}.")
-    told = _Told(tuned, threshold)
+    told = _Told(tuned, threshold, named=_are_named(tuned, datamodule))
     counts = dict.fromkeys(told.classes, 0)
     num_rows = 0
     tuned = tuned.to(device).eval()
     with written_table(out, told.columns) as add:
         answers = _answers(tuned, datamodule, batch_size, torch.device(device), progress)
         for (_, name, token), own in groupby(answers, key=lambda answer: answer[:3]):
-            shares = torch.stack([answer.shares for answer in own]).mean(0)
+            pieces = [*own]
+            shares = torch.stack([answer.shares for answer in pieces]).mean(0)
             if not shares.isfinite().all():
                 raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
-            row, named = told.row(name, token, shares)
+            row, named = told.row(name, token, pieces[0].token_name, shares)
             for word in named:
                 counts[word] += 1
             add(row)
@@ -119,7 +122,7 @@ def _answers(
 ) -> Iterator[Answer]:
     parts = parts_of(datamodule, "all")
     done, total = 0, sum(map(len, parts.values()))  # type: ignore[arg-type]
-    for part in parts.values():
+    for split, part in parts.items():
         for batch in batches(datamodule, part, batch_size):
             names = batch.get("name")
             moved = move_data_to_device(batch, device)
@@ -132,8 +135,10 @@ def _answers(
             if tuned.task.per_token:
                 real = real_tokens(tokens)
                 owner, place = (index[real].tolist() for index in owners(tokens))
+                words = [datamodule.token_names(split, index) for index in batch["index"].tolist()]
                 for sample, token, own in zip(owner, place, shares[real.cpu()], strict=True):
-                    yield Answer(wholes[sample], names[sample], token, own)
+                    called = words[sample]
+                    yield Answer(wholes[sample], names[sample], token, own, "" if called is None else called[token])
             else:
                 yield from (
                     Answer(whole, name, None, own) for whole, name, own in zip(wholes, names, shares, strict=True)
@@ -142,10 +147,17 @@ def _answers(
             progress(done, total)
 
 
+def _are_named(tuned: FineTuning, datamodule: MaskedDataModule) -> bool:
+    """Whether rows are of tokens that have names."""
+    return tuned.task.per_token and any(
+        datamodule.token_names(split, 0) is not None for split in parts_of(datamodule, "all")
+    )
+
+
 class _Told:
     """Rows of the table, by the task."""
 
-    def __init__(self, tuned: FineTuning, threshold: float) -> None:
+    def __init__(self, tuned: FineTuning, threshold: float, named: bool) -> None:
         objective, self.kind, self.threshold = tuned.objective, tuned.task.kind, threshold
         self.per_token = tuned.task.per_token
         numbered = [str(number) for number in range(objective.num_outputs)]
@@ -158,9 +170,11 @@ class _Told:
         else:
             own = ["prediction"] if objective.num_outputs == 1 else [f"prediction_{number}" for number in numbered]
         shares = [f"p({word})" for word in self.classes]
-        self.columns = ["name", *(["token"] if self.per_token else []), *own, *shares]
+        self.named = named
+        places = [*(["token"] if self.per_token else []), *(["token_name"] if named else [])]
+        self.columns = ["name", *places, *own, *shares]
 
-    def row(self, name: str, token: int | None, shares: Tensor) -> tuple[list[Any], list[str]]:
+    def row(self, name: str, token: int | None, called: str, shares: Tensor) -> tuple[list[Any], list[str]]:
         """A row, and the classes that it names."""
         numbers = [float(f"{number:.6g}") for number in shares.tolist()]
         named: list[str] = []
@@ -171,4 +185,5 @@ class _Told:
         elif self.kind == MULTI_LABEL:
             named = [word for word, number in zip(self.classes, numbers, strict=True) if number >= self.threshold]
             own = [";".join(named)]
-        return [name, *([token] if self.per_token else []), *own, *numbers], named
+        places = [*([token] if self.per_token else []), *([called] if self.named else [])]
+        return [name, *places, *own, *numbers], named

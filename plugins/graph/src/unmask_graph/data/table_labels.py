@@ -11,7 +11,7 @@ import numpy as np
 from unmask.api import IGNORED, nearest, quoted
 from unmask.data import CLASS, MULTI_LABEL, NUMBER, NUMBERS, Findings, check_label_options, label_of, labels_of
 from unmask_graph.data.categories import Label, as_list
-from unmask_graph.data.tables import Table, cut, number_in
+from unmask_graph.data.tables import Table, cut, named, number_in
 
 USUAL = "label"
 WORDS = "labels are words, where most are numbers, and count as unknown"
@@ -65,9 +65,11 @@ def labels_of_tables(
     graphs = dict.fromkeys(name for table in tables for name in table.graph)
     levels = [(True, nodes), (False, graphs)]
     for per_node, there in reversed(levels) if of_graphs else levels:
-        if all(one in there for one in columns):
-            labels, classes = _read(tables, columns, per_node, kind, separator, findings)
-            return TableLabels(labels, classes, columns, per_node)
+        written = [one if one in there else named(there, one.casefold()) for one in columns]
+        if None not in written:
+            found = [one for one in written if one is not None]
+            labels, classes = _read(tables, found, per_node, kind, separator, findings)
+            return TableLabels(labels, classes, found, per_node)
     if column is None or not needed:
         return TableLabels([None] * len(tables), [], [], False)
     wrong = next((one for one in columns if one not in {**nodes, **graphs}), columns[0])
