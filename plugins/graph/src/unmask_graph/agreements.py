@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar, Literal
 
 import lightning as L
@@ -15,6 +16,9 @@ from unmask_graph.data.module import GraphData
 from unmask_graph.encoders.gcn import GCNEncoder
 from unmask_graph.encoders.stack import GraphEncoder
 from unmask_graph.tokenizer import EdgeTokenizer
+
+SETTLED = "graph.scales"
+"""Under which name a checkpoint keeps `GraphData.settled`."""
 
 
 class NumFeatures(Agreement):
@@ -49,7 +53,10 @@ class FeatureNames(Agreement):
         agreed = getattr(model, "agreed", None)
         if _encoder(model) is None or not isinstance(data, GraphData) or agreed is None:
             return None
-        for what, names in (("features", data.graphs.names), ("edge values", data.graphs.edge_names)):
+        graphs = data.graphs  # which settles what they are scaled by
+        if data.settled:
+            agreed.setdefault(SETTLED, copy.deepcopy(data.settled))
+        for what, names in (("features", graphs.names), ("edge values", graphs.edge_names)):
             if not names:  # columns without names are told apart by their numbers alone
                 continue
             kept = agreed.setdefault(f"graph.{what}", names)
@@ -61,6 +68,21 @@ class FeatureNames(Agreement):
                 f"`data` must have the {len(kept)} {what} that the checkpoint was trained with, in their order, but "
                 f"has {told}; `categories` may fix the kinds of a column."
             )
+        return None
+
+
+class FeatureScales(Agreement):
+    """A checkpoint keeps the means that gaps were filled with, and the means and deviations that features were scaled
+    by. Data that its model is given later is filled and scaled by the same numbers.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("data.scale", "ckpt_path")
+    otherwise: ClassVar[Literal["refused", "made to agree", "told"]] = "made to agree"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        kept = getattr(model, "agreed", {}).get(SETTLED)
+        if kept and _encoder(model) is not None and isinstance(data, GraphData):
+            data.settled.update(copy.deepcopy(kept))
         return None
 
 
