@@ -268,10 +268,8 @@ _OF_NOTHING = re.compile(r"NestedArg\(key='([^']*)', ")
 
 def _wrong_value(label: str, typehint: Any, given: str | None, near: list[str]) -> str:
     if given is not None and (option := _OF_NOTHING.match(given)):
-        name, value = option.groups()
-        return (
-            f"`--{label}.{name}` must come after `--{label} NAME`, the part that it is an option of, but is {value!r}."
-        )
+        part = f"--{label.removeprefix('--')}"
+        return f"`{part}.{option[1]}` must come after `{part} NAME`, which names the part that it is an option of."
     choices = _choices(typehint)
     near = near or (nearest(given, choices) if given else [])
     if near and len(choices) > 6:  # too many to list when the nearest is known

@@ -12,13 +12,14 @@ from unmask import MaskedModel
 from unmask.agreements import Agreement
 from unmask.losses import CosineLoss
 from unmask.targets import ValueTarget
+from unmask_graph.data.links import LinkData
 from unmask_graph.data.module import GraphData
 from unmask_graph.encoders.gcn import GCNEncoder
 from unmask_graph.encoders.stack import GraphEncoder
 from unmask_graph.tokenizer import EdgeTokenizer
 
-SETTLED = "graph.scales"
-"""Under which name a checkpoint keeps `GraphData.settled`."""
+SCALE, SETTLED = "graph.scale", "graph.scales"
+"""Under which names a checkpoint keeps `scale` and `settled` of `GraphData`."""
 
 
 class NumFeatures(Agreement):
@@ -54,8 +55,9 @@ class FeatureNames(Agreement):
         if _encoder(model) is None or not isinstance(data, GraphData) or agreed is None:
             return None
         graphs = data.graphs  # which settles what they are scaled by
-        if data.settled:
-            agreed.setdefault(SETTLED, copy.deepcopy(data.settled))
+        own = data.data if isinstance(data, LinkData) else data
+        agreed.setdefault(SCALE, own.scale)
+        agreed.setdefault(SETTLED, copy.deepcopy(own.settled))
         for what, names in (("features", graphs.names), ("edge values", graphs.edge_names)):
             if not names:  # columns without names are told apart by their numbers alone
                 continue
@@ -72,18 +74,24 @@ class FeatureNames(Agreement):
 
 
 class FeatureScales(Agreement):
-    """A checkpoint keeps the means that gaps were filled with, and the means and deviations that features were scaled
-    by. Data that its model is given later is filled and scaled by the same numbers.
+    """A checkpoint keeps how features were scaled, their means and deviations, and the means that gaps were filled
+    with. Data that its model is given later is scaled and filled alike, by the same numbers.
     """
 
     between: ClassVar[tuple[str, str]] = ("data.scale", "ckpt_path")
     otherwise: ClassVar[Literal["refused", "made to agree", "told"]] = "made to agree"
 
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
-        kept = getattr(model, "agreed", {}).get(SETTLED)
-        if kept and _encoder(model) is not None and isinstance(data, GraphData):
-            data.settled.update(copy.deepcopy(kept))
-        return None
+        agreed = getattr(model, "agreed", {})
+        if _encoder(model) is None or not isinstance(data, GraphData) or SCALE not in agreed:
+            return None
+        own = data.data if isinstance(data, LinkData) else data
+        own.settled.update(copy.deepcopy(agreed.get(SETTLED, {})))
+        if own.scale == agreed[SCALE]:
+            return None
+        told = f"`data.scale` is {agreed[SCALE]!r} in place of {own.scale!r}, as the model was trained."
+        own.scale = agreed[SCALE]
+        return told
 
 
 class OneFeature(Agreement):

@@ -63,7 +63,7 @@ def graphs_of_tables(
     found = labels_of_tables(tables, label_column, findings, label_kind, label_separator, of_graphs, needed)
     there = dict.fromkeys(name for table in tables for name in table.nodes)
     own, split = named(there, USUAL), named(there, "split")
-    special = {*found.columns, own, split}
+    special = {*found.columns, *(one for one in (own, split) if one is not None)}
     if own is not None and own not in found.columns:
         findings.note(NOT_ASKED, f"`{own}` of nodes")
     names, features = _numbers(tables, "nodes", special, asked(categories), findings)

@@ -96,26 +96,26 @@ def _read(
     rows = [row for table in tables for row in _rows(table, columns, per_node)]
     several = len(columns) > 1
     cells: list[Any] = [[_cell(one) for one in row] if several else _cell(row[0]) for row in rows]
-    if kind is None:
-        kind = NUMBERS if several else CLASS
-        said = [] if several else [cell for cell in cells if cell is not None]
+    found = kind or (NUMBERS if several else CLASS)
+    if kind is None and not several:
+        said = [cell for cell in cells if cell is not None]
         numbers = [number for number in map(number_in, said) if number is not None]
         if 2 * len(numbers) > len(said) and any(number != round(number) for number in numbers):
-            kind = NUMBER
+            found = NUMBER
             for word in said:
                 findings.note(WORDS, cut(word), int(number_in(word) is None))
             cells = [cell if number_in(cell) is not None else None for cell in cells]
     what = "node" if per_node else "graph"
     holder = f"`{', '.join(columns)}` of {what}s"
-    labels, classes = labels_of(cells, kind, holder, findings, what, columns if several else (), separator)
-    if kind == CLASS and not classes and not per_node:
+    labels, classes = labels_of(cells, found, holder, findings, what, columns if several else (), separator)
+    if found == CLASS and not classes and not per_node:
         return [None] * len(tables), []
-    known = _known(labels, kind, classes, len(columns) if several else 1)
+    known = _known(labels, found, classes, len(columns) if several else 1)
     if not per_node:
         return [tuple(one.tolist()) if isinstance(one, np.ndarray) else one for one in known], classes
-    dtype = np.int64 if kind in (CLASS, MULTI_LABEL) else np.float32
+    dtype = np.int64 if found in (CLASS, MULTI_LABEL) else np.float32
     bounds = np.cumsum([0, *(len(table.ids) for table in tables)])
-    shape = (-1,) if kind in (CLASS, NUMBER) else (-1, _width(known))
+    shape = (-1,) if found in (CLASS, NUMBER) else (-1, _width(known))
     return [np.array(known[start:end], dtype=dtype).reshape(shape) for start, end in pairwise(bounds)], classes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class GraphProgram(nn.Module):
         codes, values = batch["x"], batch["edge_attr"] if self.reads_edges else None
         edges = EdgeList.of(batch["edge_index"], codes.shape[0], values, self.self_loops)
         owner = batch["batch"] if self.reads_graphs else edges.target.new_zeros(codes.shape[0])  # [T]
-        num_graphs = owner.max().item() + 1 if self.reads_graphs else 1
+        num_graphs: Any = owner.max().item() + 1 if self.reads_graphs else 1  # `int` of it cannot be traced
         counts = counts_of(owner, num_graphs)
         for layer in self.layers:
             codes = layer(codes, edges, starts_of(counts))
