@@ -136,6 +136,14 @@ def test_a_row_per_token(tmp_path):
     assert [(row["name"], row["token"]) for row in found[:4]] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
     shares = outputs(made, Files("here")).softmax(-1).flatten(0, 1)
     assert torch.allclose(torch.tensor([float(row["p(1)"]) for row in found]), shares[:, 1], atol=1e-5)
+    assert "token_name" not in found[0]
+
+    class Named(Files):
+        def token_names(self, split, index):
+            return [f"{split} {index} left", f"{split} {index} right"]
+
+    found = rows(apply(made, Named("here"), tmp_path / "b.csv").path)
+    assert [row["token_name"] for row in found[:3]] == ["train 0 left", "train 0 right", "train 1 left"]
 
 
 def test_a_file_that_is_there_stays_unless_asked(tmp_path):

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from unmask.api import main
 from unmask.losses import MSELoss
-from unmask_graph.agreements import EdgeValues, FeatureNames, NumFeatures, OneFeature
+from unmask_graph.agreements import EdgeValues, FeatureNames, FeatureScales, NumFeatures, OneFeature
 from unmask_graph.data import GraphFilesData
 from unmask_graph.data.links import LinkData
 from unmask_graph.encoders.gat import GATEncoder
@@ -51,6 +51,41 @@ def test_the_number_of_features(tmp_path: Path) -> None:
     assert compared(GraphMAE(num_features=3, width=8), graphs) == []
 
 
+def test_new_data_is_scaled_and_filled_by_the_numbers_of_the_old(tmp_path: Path) -> None:
+    """By hand: ages 1, 3 and a gap have mean 2, so that the gap is 2; scaled, 1 and 3 are sqrt(3/2) from 0."""
+
+    def table(ages: str, scale: Any = "columns") -> GraphFilesData:
+        (tmp_path / "edges.csv").write_text("source,target,w\na,b,1\nb,c,\n")
+        rows = "".join(f"{node},{age},{size}\n" for node, age, size in zip("abc", ages.split(","), "123", strict=True))
+        (tmp_path / "nodes.csv").write_text(f"id,age,size\n{rows}")
+        nodes = str(tmp_path / "nodes.csv")
+        return GraphFilesData(str(tmp_path / "edges.csv"), nodes=nodes, missing="indicator", scale=scale)
+
+    model, old = GraphMAE(num_features=3, width=8), table("1,3,")
+    assert FeatureScales().check(model, old) is None
+    assert FeatureNames().check(model, old) is None
+    own = old.graphs.samples[0]
+    root = 1.5**0.5
+    torch.testing.assert_close(own["x"][:, 0], torch.tensor([-root, root, 0]))
+    assert old.graphs.names == ["age", "size", "age is missing"]
+    assert model.agreed["graph.scales"]["features"] == {"mean": [2.0, 2.0], "gaps": [0]}
+
+    new = table("4,5,6", "none")  # without a gap: the column is there all the same
+    assert (
+        FeatureScales().check(model, new) == "`data.scale` is 'columns' in place of 'none', as the model was trained."
+    )
+    FeatureNames().check(model, new)
+    x = new.graphs.samples[0]["x"]
+    torch.testing.assert_close(x[:, 0], torch.tensor([2.0, 3.0, 4.0]) * root)
+    torch.testing.assert_close(x[:, 1], own["x"][:, 1])
+    assert (x[:, 2] == own["x"][0, 2]).all()
+    torch.testing.assert_close(new.graphs.samples[0]["edge_values"], own["edge_values"])
+
+    again = table("4,5,6")  # of another model: its own numbers
+    FeatureScales().check(GraphMAE(num_features=2, width=8), again)
+    torch.testing.assert_close(again.graphs.samples[0]["x"][:, 0], torch.tensor([-root, 0, root]))
+
+
 def test_names_of_features_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     def table(name: str, kinds: str) -> GraphFilesData:
         (tmp_path / "edges.csv").write_text("source,target\na,b\nb,c\n")
@@ -61,7 +96,7 @@ def test_names_of_features_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     model = GraphMAE(num_features=4, width=8)
     check = FeatureNames().check
     assert check(model, table("one.csv", "CNO")) is None
-    assert model.agreed == {"graph.features": ["age", "atom=C", "atom=N", "atom=O"]}
+    assert model.agreed["graph.features"] == ["age", "atom=C", "atom=N", "atom=O"]
     assert check(model, table("two.csv", "OCN")) is None
     with pytest.raises(ValueError, match=r"must have the 4 features .* has 'atom=S' instead of 'atom=O'"):
         check(model, table("three.csv", "SCN"))

@@ -267,7 +267,7 @@ def test_graphml(tmp_path: Path) -> None:
     weights = [graph[a][b]["weight"] for a, b in zip(source, target, strict=True)]
     assert sample["edge_values"][:, 0].tolist() == weights
     assert data.graphs.classes == ["Mr. Hi", "Officer"]
-    assert "1 columns of text are left out (`categories` makes kinds of things one-hot): `name` of " in data.found()
+    assert "one-hot): `name` of nodes" in data.found()
     assert (data.graphs.masks["train"].sum(), data.graphs.masks["test"].sum()) == (10, 13)
 
 

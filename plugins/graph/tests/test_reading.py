@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,21 @@ def test_labels_of_graphs_from_a_table(tmp_path: Path) -> None:
     assert "1 graphs have no row in `graphs`: b." in data.found()
     assert "1 rows of `graphs` are of no graph: d." in data.found()
     assert "2 columns of `graphs` are not read: `homo`, `lumo`." in data.found()
-    data = tables(tmp_path, edges, label="homo", **where)
+    data = tables(tmp_path, edges, label_column="homo", **where)
     assert str([sample["label"] for sample in data.graphs.samples]) == "[0.5, nan, nan]"
-    data = tables(tmp_path, edges, label=["homo", "lumo"], batch_size=3, val_ratio=0, **where)
+    data = tables(tmp_path, edges, label_column=["homo", "lumo"], batch_size=3, val_ratio=0, **where)
     batch = next(iter(data.val_dataloader()))
     assert str(batch["label"].tolist()) == "[[0.5, 1.0], [nan, nan], [nan, 2.0]]"
     assert batch["name"] == ["a", "b", "c"] and data.report["num_unlabelled"] == 1
     for options, told in (
-        ({"label": "hom"}, "`label` must name columns of nodes, or of graphs, but has 'hom'; nearest: `homo`"),
-        ({"label": ["homo", "label"]}, "`label` must name one column, or several of numbers, but `label` holds 'x'"),
+        (
+            {"label_column": "hom"},
+            "`label_column` must name columns of nodes, or of graphs, but has 'hom'; nearest: `homo`",
+        ),
+        (
+            {"label_column": ["homo", "label"]},
+            "`homo, label` of graphs must hold a number for each graph, but holds 'x'; nearest `label_kind`: 'class'",
+        ),
     ):
         with pytest.raises(ValueError, match=told):
             tables(tmp_path, edges, **where, **options).graphs  # noqa: B018
@@ -270,7 +277,7 @@ def test_rows_and_columns_that_are_left_out_are_told(tmp_path: Path) -> None:
         "1 rows without a node or a graph are left out: row 2 of edges.csv.",
         "1 rows with more or fewer fields than the first line are left out: line 5 of edges.csv.",
         "1 columns without a name are left out: of edges.csv.",
-        "1 columns of text are left out (`categories` makes kinds of things one-hot): `kind` of edges.",
+        "text are left out (`categories`, of edges `edge_categories`, makes kinds of things one-hot): `kind` of edges.",
     ):
         assert told in data.found()
 
@@ -294,6 +301,99 @@ def test_labels_are_classes_or_numbers(tmp_path: Path, labels: list[str], read: 
     assert data.report["num_unlabelled"] == sum(one in (None, -100) for one in read)
 
 
+@pytest.mark.parametrize(
+    ("options", "read", "classes"),
+    [
+        ({"label_column": "age", "label_kind": "class"}, [1, 2, 0], ["0.25", "2.5", "1"]),
+        ({"label_column": "age", "label_kind": "number"}, [2.5, 1, 0.25], []),
+        ({"label_column": "tags", "label_kind": "multi-label"}, [[1, 1], [0, 1], [-100, -100]], ["art", "loud"]),
+        (
+            {"label_column": ["art", "loud"], "label_kind": "multi-label"},
+            [[1, 0], [0, -100], [-100, -100]], ["art", "loud"],
+        ),
+        ({"label_column": ["age", "size"]}, [[2.5, 3], [1, None], [0.25, 4]], []),
+        ({"label_column": "pair", "label_kind": "numbers", "label_separator": "|"}, [[1, 2], [None, None], [3, 4]], []),
+    ],
+)  # fmt: skip
+def test_label_kinds_are_those_of_all_data(tmp_path: Path, options: Any, read: list[Any], classes: list[str]) -> None:
+    """Of nodes, and of graphs that have the same cells in a table of their own."""
+    names = "age,size,tags,art,loud,pair"
+    rows = ["2.5,3,loud;art,1,0,1|2", "1,,loud,0,,", "0.25,4,,,,3|4"]
+    nodes = f"id,{names}\n" + "".join(f"n{i},{row}\n" for i, row in enumerate(rows))
+    data = tables(tmp_path, "source,target\nn0,n1\nn1,n2\n", nodes, missing="zero", **options)
+    assert nan_as_none(data.graphs.samples[0]["label"].tolist()) == read and list(data.classes) == classes
+
+    (tmp_path / "graphs.csv").write_text(f"graph_id,{names}\n" + "".join(f"g{i},{row}\n" for i, row in enumerate(rows)))
+    edges = "graph_id,source,target\n" + "".join(f"g{i},a,b\n" for i in range(3))
+    data = tables(tmp_path, edges, graphs=str(tmp_path / "graphs.csv"), batch_size=3, val_ratio=0, **options)
+    assert nan_as_none(next(iter(data.val_dataloader()))["label"].tolist()) == read and list(data.classes) == classes
+
+
+def nan_as_none(values: Any) -> Any:
+    return [nan_as_none(one) for one in values] if isinstance(values, list) else None if values != values else values
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"label_kind": "clas"}, "`label_kind` must be one of .*, but is 'clas'; nearest: `class`"),
+        ({"label_kind": "number"}, "`label` of nodes must hold a number for each node, but holds 'a'; nearest `lab"),
+        ({"label_separator": ";"}, "`label_separator` must be left out for 'class', but is ';'"),
+        (
+            {"label_column": ["age", "label"], "label_kind": "class"},
+            r"`label_column` must be one column where `label_kind` is 'class', but is \['age', 'label'\]; nearest: 'm",
+        ),
+        ({"label_column": "mix"}, "`mix` of nodes must hold one label for each node, but holds several in one, such"),
+    ],
+)  # fmt: skip
+def test_label_kinds_that_do_not_fit_are_refused(tmp_path: Path, options: Any, told: str) -> None:
+    nodes = "id,age,label,mix\nn0,1,a,x;y\nn1,2,b,x\n"
+    with pytest.raises(ValueError, match=told):
+        tables(tmp_path, "source,target\nn0,n1\n", nodes, **options).graphs  # noqa: B018
+
+
+def test_names_of_columns_are_read_in_any_case(tmp_path: Path) -> None:
+    nodes = "ID,Age,LABEL,Split\na,1,x,Train\nb,2,y,test\nc,3,x,\n"
+    data = tables(tmp_path, "Source,TARGET\na,b\nb,c\n", nodes)
+    assert data.graphs.names == ["Age"] and data.classes == ["x", "y"]
+    assert data.graphs.masks["train"].tolist() == [True, False, False]
+    assert tables(tmp_path, "Source,TARGET\na,b\n", nodes, label_column="label").classes == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "nodes", "told"),
+    [
+        ("a,b,0.5", "a;3,5\nb;4", "row 1 (node 'a') has '3,5'; write decimals with a point."),
+        ("a,z,0.5", "a,1\nb,2", "row 1 has 'z', and nodes are called 'a', 'b'; give it a row there, or write both"),
+        ("1,2,0.5", "1.0,3\n2.0,4", "row 1 has '1', and nodes are called '1.0', '2.0'; give it"),
+    ],
+)
+def test_cells_that_do_not_fit_are_refused_with_a_way(tmp_path: Path, edges: str, nodes: str, told: str) -> None:
+    mark = ";" if ";" in nodes else ","
+    with pytest.raises(ValueError, match=re.escape(told)):
+        tables(tmp_path, f"source,target,w\n{edges}\n", f"id{mark}age\n{nodes}\n").graphs  # noqa: B018
+
+
+def test_new_tables_are_read_without_labels_or_with(tmp_path: Path) -> None:
+    """Its column of labels is no feature of new data; where nodes have a table of their own, the way is named."""
+    edges = "graph_id,source,target\nx,a,b\ny,a,b\n"
+    (tmp_path / "graphs.csv").write_text("graph_id,homo\nx,1\ny,2\n")
+    data = tables(tmp_path, edges, graphs=str(tmp_path / "graphs.csv"), label_column="homo")
+    with pytest.raises(ValueError, match=r"'new\.csv' must come with its own `graphs`, .*; give `--data` a YAML file"):
+        data.elsewhere("new.csv")
+    for name, age in (("a", 1.5), ("b", 2.5)):
+        graph = nx.path_graph(3)
+        nx.set_node_attributes(graph, {i: {"age": age, "size": float(i)} for i in graph})
+        nx.write_graphml(graph, tmp_path / f"{name}.graphml")
+    data = GraphFilesData(str(tmp_path / "a.graphml"), label_column="age")
+    other = data.elsewhere(str(tmp_path / "b.graphml"))
+    assert data.num_features == other.num_features == 1
+    bare = nx.path_graph(3)
+    nx.set_node_attributes(bare, {i: {"size": float(i)} for i in bare})
+    nx.write_graphml(bare, tmp_path / "c.graphml")
+    assert "label" not in data.elsewhere(str(tmp_path / "c.graphml")).graphs.samples[0]
+
+
 def test_whole_numbers_that_may_be_kinds_are_told(tmp_path: Path) -> None:
     edges = "source,target\n" + "".join(f"{i},{i + 1}\n" for i in range(39))
     nodes = "id,atom,flag,size\n" + "".join(f"{i},{[1, 6, 7, 8][i % 4]},{i % 2},{i / 2}\n" for i in range(40))
@@ -313,7 +413,7 @@ def test_files_of_other_programs(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
     write = {".net": nx.write_pajek, ".gexf": nx.write_gexf, ".gml": nx.write_gml}.get(ending, nx.write_graphml)
     write(given, path)
-    data = GraphFilesData(str(path), label="club")
+    data = GraphFilesData(str(path), label_column="club")
     sample = data.graphs.samples[0]
     assert data.token_names("train", 0) == ["Ann", "Bob", "Cleo"]
     assert sample["x"].tolist() == [[1], [2], [4]] and sample["name"] == f"a{ending}"
@@ -322,7 +422,7 @@ def test_files_of_other_programs(tmp_path: Path, ending: str) -> None:
     assert "label" not in GraphFilesData(str(path)).graphs.samples[0]
     if ending != ".net":
         assert "hold names of nodes in `label`, which are no classes" in data.found()
-        assert list(GraphFilesData(str(path), label="label").classes) == ["Ann", "Bob", "Cleo"]
+        assert list(GraphFilesData(str(path), label_column="label").classes) == ["Ann", "Bob", "Cleo"]
 
 
 def test_tables_beside_the_files_are_no_graphs(tmp_path: Path) -> None:
@@ -480,11 +580,11 @@ def test_several_labels_of_a_graph(tmp_path: Path) -> None:
     data = saved(tmp_path, whole, batch_size=3, val_ratio=0)
     assert str(next(iter(data.val_dataloader()))["label"].tolist()) == "[[1.5, nan], [2.0, nan], [2.5, nan]]"
     for label, chosen in ((0, "1.5"), (["1", 0], "(nan, 1.5)")):
-        assert str(saved(tmp_path, whole, label=label).graphs.samples[0]["label"]) == chosen
-    with pytest.raises(ValueError, match="`label` must name columns of `y`, but has '2'; nearest: `0`, `1`"):
-        saved(tmp_path, whole, label=2).graphs  # noqa: B018
+        assert str(saved(tmp_path, whole, label_column=label).graphs.samples[0]["label"]) == chosen
+    with pytest.raises(ValueError, match="`label_column` must name columns of `y`, but has '2'; nearest: `0`, `1`"):
+        saved(tmp_path, whole, label_column=2).graphs  # noqa: B018
     given = graph(y=torch.tensor([[0, 1], [1, 1], [0, 0]]))
-    assert saved(tmp_path, given, label=1).graphs.samples[0]["label"].tolist() == [1, 1, 0]
+    assert saved(tmp_path, given, label_column=1).graphs.samples[0]["label"].tolist() == [1, 1, 0]
     data = saved(tmp_path, [graph(y=torch.tensor([[n, 1, -1]])) for n in (0, 1)], batch_size=2, val_ratio=0)
     assert next(iter(data.val_dataloader()))["label"].tolist() == [[0, 1, -100], [1, 1, -100]]
     assert list(data.classes) == ["0", "1", "2"]

@@ -252,3 +252,12 @@ def test_the_first_stage_is_looked_at_by_itself(tmp_path, monkeypatch):
     assert main(["probe", "run", "--probes", "knn", "--max_stored", "40"]) == 0
     found = json.loads(Path("run/probe.json").read_text())
     assert "pretrained encoder" in found["columns"]
+
+
+def test_an_option_of_a_part_that_is_not_named_is_refused_in_a_line(capsys):
+    words = ["fit", "--config", "pointcloud/point-mae-files", "--data.folder", "x", "--model.encoder.channels", "3"]
+    assert main(words) == 2
+    told = (
+        "`--model.encoder.channels` must come after `--model.encoder NAME`, which names the part that it is an option"
+    )
+    assert capsys.readouterr().err.strip() == f"{told} of."

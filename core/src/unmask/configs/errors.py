@@ -262,7 +262,14 @@ def _missing(keys: list[str]) -> str:
     return "\n".join(told)
 
 
+_OF_NOTHING = re.compile(r"NestedArg\(key='([^']*)', ")
+"""What jsonargparse has for an option of a part that is not named."""
+
+
 def _wrong_value(label: str, typehint: Any, given: str | None, near: list[str]) -> str:
+    if given is not None and (option := _OF_NOTHING.match(given)):
+        part = f"--{label.removeprefix('--')}"
+        return f"`{part}.{option[1]}` must come after `{part} NAME`, which names the part that it is an option of."
     choices = _choices(typehint)
     near = near or (nearest(given, choices) if given else [])
     if near and len(choices) > 6:  # too many to list when the nearest is known

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from unmask.data.file_table import FileTable
 from unmask.data.findings import Findings
 from unmask.data.folders import find_files
-from unmask.data.labels import CLASS, MULTI_LABEL, NUMBERS, Label, check_kind, label_of, labels_of, ordered
+from unmask.data.labels import CLASS, MULTI_LABEL, Label, check_label_options, label_of, labels_of, ordered
 from unmask.data.sources import Found, Item, Source
 from unmask.data.tables import TableFormat
 
@@ -82,19 +82,13 @@ class FolderSource(Source):
                 )
         if self.pattern is not None:
             _compiled(self.pattern)
-        check_kind(self.label_kind, self.label_separator)
-        several = self.label_kind in (MULTI_LABEL, NUMBERS)
+        check_label_options(self.label_kind, self.label_column, self.label_separator)
         for name, unread, where in (
             ("label_kind", self.labels is None and self.label_kind != CLASS, "where `labels` is None"),
             ("table_format", self.labels != "table" and self.table_format is not None, "without a table of labels"),
         ):
             if unread:
                 raise ValueError(f"`{name}` must be left out {where}, but is {getattr(self, name)!r}.")
-        if not isinstance(self.label_column, str) and not several:
-            raise ValueError(
-                f"`label_column` must be one column where `label_kind` is {self.label_kind!r}, but is "
-                f"{list(self.label_column)}; nearest: 'multi-label' or 'numbers'."
-            )
 
     def read(self, findings: Findings) -> Found:
         train = self.files("folder", self.folder, findings)

@@ -110,17 +110,29 @@ def check_single(words: Collection[str], holder: str, findings: Findings, item: 
         findings.note(WHOLE, word)
 
 
-def check_kind(kind: str, separator: str | None = None) -> None:
-    """Refuses what is no kind of labels, and a ``label_separator`` of labels that are not several.
+def check_label_options(kind: str, column: str | Sequence[str] = "", separator: str | None = None) -> None:
+    """Refuses options of labels that do not go together.
+
+    Args:
+        kind: of labels, see above.
+        column: of labels, or several columns.
+        separator: between several labels in a cell; None: the usual ones.
 
     Raises:
-        ValueError: it is one of them.
+        ValueError: another kind, or a separator or several columns of a kind that is one label.
     """
     if kind not in LABEL_KINDS:
         near = quoted(nearest(kind, LABEL_KINDS) or LABEL_KINDS)
         raise ValueError(f"`label_kind` must be one of {quoted(LABEL_KINDS)}, but is {kind!r}; nearest: {near}.")
-    if separator is not None and kind not in (MULTI_LABEL, NUMBERS):
+    if kind in (MULTI_LABEL, NUMBERS):
+        return
+    if separator is not None:
         raise ValueError(f"`label_separator` must be left out for {kind!r}, but is {separator!r}.")
+    if not isinstance(column, str):
+        raise ValueError(
+            f"`label_column` must be one column where `label_kind` is {kind!r}, but is {list(column)}; nearest: "
+            "'multi-label' or 'numbers'."
+        )
 
 
 def labels_of(
@@ -147,7 +159,7 @@ def labels_of(
     Raises:
         ValueError: another kind; a cell that is no label of that kind; rows of numbers of several lengths.
     """
-    check_kind(kind)
+    check_label_options(kind)
     if kind == CLASS:
         words = [one_label(cell, holder, item) for cell in cells]
         classes = ordered(word for word in words if word is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar, Literal
 
 import lightning as L
@@ -11,10 +12,14 @@ from unmask import MaskedModel
 from unmask.agreements import Agreement
 from unmask.losses import CosineLoss
 from unmask.targets import ValueTarget
+from unmask_graph.data.links import LinkData
 from unmask_graph.data.module import GraphData
 from unmask_graph.encoders.gcn import GCNEncoder
 from unmask_graph.encoders.stack import GraphEncoder
 from unmask_graph.tokenizer import EdgeTokenizer
+
+SCALE, SETTLED = "graph.scale", "graph.scales"
+"""Under which names a checkpoint keeps `scale` and `settled` of `GraphData`."""
 
 
 class NumFeatures(Agreement):
@@ -49,7 +54,11 @@ class FeatureNames(Agreement):
         agreed = getattr(model, "agreed", None)
         if _encoder(model) is None or not isinstance(data, GraphData) or agreed is None:
             return None
-        for what, names in (("features", data.graphs.names), ("edge values", data.graphs.edge_names)):
+        graphs = data.graphs  # which settles what they are scaled by
+        own = data.data if isinstance(data, LinkData) else data
+        agreed.setdefault(SCALE, own.scale)
+        agreed.setdefault(SETTLED, copy.deepcopy(own.settled))
+        for what, names in (("features", graphs.names), ("edge values", graphs.edge_names)):
             if not names:  # columns without names are told apart by their numbers alone
                 continue
             kept = agreed.setdefault(f"graph.{what}", names)
@@ -62,6 +71,27 @@ class FeatureNames(Agreement):
                 f"has {told}; `categories` may fix the kinds of a column."
             )
         return None
+
+
+class FeatureScales(Agreement):
+    """A checkpoint keeps how features were scaled, their means and deviations, and the means that gaps were filled
+    with. Data that its model is given later is scaled and filled alike, by the same numbers.
+    """
+
+    between: ClassVar[tuple[str, str]] = ("data.scale", "ckpt_path")
+    otherwise: ClassVar[Literal["refused", "made to agree", "told"]] = "made to agree"
+
+    def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
+        agreed = getattr(model, "agreed", {})
+        if _encoder(model) is None or not isinstance(data, GraphData) or SCALE not in agreed:
+            return None
+        own = data.data if isinstance(data, LinkData) else data
+        own.settled.update(copy.deepcopy(agreed.get(SETTLED, {})))
+        if own.scale == agreed[SCALE]:
+            return None
+        told = f"`data.scale` is {agreed[SCALE]!r} in place of {own.scale!r}, as the model was trained."
+        own.scale = agreed[SCALE]
+        return told
 
 
 class OneFeature(Agreement):

@@ -407,3 +407,15 @@ def test_other_sources_by_class_path(source, told, tmp_path, monkeypatch):
     train, _ = _batches(data)
     assert train["points"].shape == (2, 64, 3) and len(train["scan"]) == 2
     assert told in data.found()
+
+
+def test_classes_of_points_are_told_with_the_command_that_learns_them(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        points = rng.normal(size=(80, 3))
+        np.savez(tmp_path / f"{number}.npz", points=points, label=np.arange(80) % 4)
+    told = "each point has one of 4 classes, which `unmask pointcloud-segment` learns to tell."
+    assert told in PointCloudFilesData(str(tmp_path), **SMALL).found()
+    for number in range(3):
+        np.savez(tmp_path / f"{number}.npz", points=rng.normal(size=(80, 3)))
+    assert "each point" not in PointCloudFilesData(str(tmp_path), **SMALL).found()

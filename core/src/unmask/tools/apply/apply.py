@@ -42,12 +42,14 @@ class Answers(NamedTuple):
         wholes: the number of what each is a piece of, see `Wholes`; None: samples are whole.
         tokens: the number of each token in its sample; None: answers are of samples.
         shares: ``[n, C]``, see `Objective.shares`.
+        token_names: of each row's token; None: tokens have no names.
     """
 
     names: list[str]
     wholes: np.ndarray | None
     tokens: list[int] | None
     shares: Tensor
+    token_names: list[str] | None = None
 
 
 def apply(
@@ -64,7 +66,7 @@ def apply(
     """Write what a fine-tuned model says of every sample of some data.
 
     Columns are ``name`` (of the file, row or graph; else the sample's number), ``token`` where labels are per token,
-    and by task:
+    its number in the sample, ``token_name`` where tokens have names (`MaskedDataModule.token_names`), and by task:
 
     - classification: ``class``, its ``probability``, and ``p(CLASS)`` of each class
     - multi-label: ``classes``, joined by semicolons, and ``p(CLASS)`` of each class
@@ -93,18 +95,18 @@ def apply(
     at_least(1, batch_size=batch_size)
     if not 0 < threshold < 1:
         raise ValueError(f"`threshold` must be in (0, 1), but is {threshold:g}.")
-    told = _Told(tuned, threshold)
+    told = _Told(tuned, threshold, named=_are_named(tuned, datamodule))
     counts = dict.fromkeys(told.classes, 0)
     num_rows = 0
     tuned = tuned.to(device).eval()
     with written_table(out, told.columns) as add:
         answers = _answers(tuned, datamodule, batch_size, torch.device(device), progress)
-        for names, _, tokens, shares in _put_together(answers):
+        for names, _, tokens, shares, words in _put_together(answers):
             places: Sequence[int | None] = tokens or [None] * len(names)
-            for name, token, own in zip(names, places, shares, strict=True):
+            for name, token, called, own in zip(names, places, words or [""] * len(names), shares, strict=True):
                 if not own.isfinite().all():
                     raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
-                row, named = told.row(name, token, own)
+                row, named = told.row(name, token, called, own)
                 for word in named:
                     counts[word] += 1
                 add(row)
@@ -122,7 +124,7 @@ def _answers(
     parts = parts_of(datamodule, "all")
     done, total = 0, sum(map(len, parts.values()))  # type: ignore[arg-type]
     wholes = Wholes()
-    for part in parts.values():
+    for split, part in parts.items():
         for batch in batches(datamodule, part, batch_size):
             names = batch.get("name")
             moved = move_data_to_device(batch, device)
@@ -134,7 +136,10 @@ def _answers(
             if tuned.task.per_token:
                 real = real_tokens(tokens)
                 owner, place = (index[real].tolist() for index in owners(tokens))
-                yield Answers([names[sample] for sample in owner], None, place, shares[real.cpu()])
+                words = [datamodule.token_names(split, index) for index in batch["index"].tolist()]
+                own = [words[sample] for sample in owner]
+                called = ["" if given is None else given[token] for given, token in zip(own, place, strict=True)]
+                yield Answers([names[sample] for sample in owner], None, place, shares[real.cpu()], called)
             else:
                 yield Answers(names, wholes.of(batch, num_samples) if "piece" in batch else None, None, shares)
             done += num_samples
@@ -156,10 +161,17 @@ def _put_together(answers: Iterator[Answers]) -> Iterator[Answers]:
         yield Answers([names[place] for place in firsts(whole)], None, None, shares)
 
 
+def _are_named(tuned: FineTuning, datamodule: MaskedDataModule) -> bool:
+    """Whether rows are of tokens that have names."""
+    return tuned.task.per_token and any(
+        datamodule.token_names(split, 0) is not None for split in parts_of(datamodule, "all")
+    )
+
+
 class _Told:
     """Rows of the table, by the task."""
 
-    def __init__(self, tuned: FineTuning, threshold: float) -> None:
+    def __init__(self, tuned: FineTuning, threshold: float, named: bool) -> None:
         objective, self.kind, self.threshold = tuned.objective, tuned.task.kind, threshold
         self.per_token = tuned.task.per_token
         numbered = [str(number) for number in range(objective.num_outputs)]
@@ -172,9 +184,11 @@ class _Told:
         else:
             own = ["prediction"] if objective.num_outputs == 1 else [f"prediction_{number}" for number in numbered]
         shares = [f"p({word})" for word in self.classes]
-        self.columns = ["name", *(["token"] if self.per_token else []), *own, *shares]
+        self.named = named
+        places = [*(["token"] if self.per_token else []), *(["token_name"] if named else [])]
+        self.columns = ["name", *places, *own, *shares]
 
-    def row(self, name: str, token: int | None, shares: Tensor) -> tuple[list[Any], list[str]]:
+    def row(self, name: str, token: int | None, called: str, shares: Tensor) -> tuple[list[Any], list[str]]:
         """A row, and the classes that it names."""
         numbers = [float(f"{number:.6g}") for number in shares.tolist()]
         named: list[str] = []
@@ -185,4 +199,5 @@ class _Told:
         elif self.kind == MULTI_LABEL:
             named = [word for word, number in zip(self.classes, numbers, strict=True) if number >= self.threshold]
             own = [";".join(named)]
-        return [name, *([token] if self.per_token else []), *own, *numbers], named
+        places = [*([token] if self.per_token else []), *([called] if self.named else [])]
+        return [name, *places, *own, *numbers], named

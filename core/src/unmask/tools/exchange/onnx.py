@@ -9,24 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from unmask import __version__
 from unmask.model import MaskedModel
 from unmask.tools.exchange.format import Export, Format
-from unmask.tools.exchange.pipeline import Program, trace, traceable
+from unmask.tools.exchange.pipeline import Program, off, trace, traceable
+from unmask.tools.exchange.torch_export import INPUT
 
 OPSET = 20
 """Of the operators; onnxruntime 1.17 and later run it."""
 TOLERANCE = 1e-4
-"""Largest difference between an output of the program and the encoder's."""
+"""Of `off`."""
 MOST_BYTES = 2**31
 """What a file of ONNX can hold."""
 
 
 class ONNX(Format):
-    """``.onnx``: from the raw batch to codes, at any batch size; within 1e-4 of the encoder's."""
+    """``.onnx``: from the raw batch to codes, at any batch size; within 1e-4 of the encoder's, see `off`."""
 
     suffix = ".onnx"
     needs = ("onnx", "onnxscript", "onnxruntime")
@@ -50,16 +50,16 @@ class ONNX(Format):
                 output_names=["codes"],
                 verbose=False,
             )
-        written.model.metadata_props.update({"unmask.version": __version__, "unmask.pool": export.pool or "codes"})
+        told = {"unmask.version": __version__, "unmask.pool": export.pool or "codes", INPUT: program.words}
+        written.model.metadata_props.update(told)
         written.save(str(out), external_data=False)
         difference = _difference(out, program)
         if not difference <= TOLERANCE:
             raise ValueError(f"onnxruntime must be within {TOLERANCE:g} of the encoder, but is {difference:.2g} off.")
-        checked = (
+        return (
             f"onnxruntime: at most {difference:.2g} from the encoder, on inputs {program.seen} (opset {OPSET}). "
-            f"Input: {program.signature}."
+            f"Input: {program.words}"
         )
-        return " ".join(filter(None, [checked, program.note]))
 
     def usage(self, export: Export, out: Path) -> str:
         return (
@@ -69,7 +69,7 @@ class ONNX(Format):
 
 
 def _difference(path: Path, program: Program) -> float:
-    """Largest between the file's output, by onnxruntime on the CPU, and the encoder's."""
+    """Largest (`off`) between the file's output, by onnxruntime on the CPU, and the encoder's."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -79,9 +79,7 @@ def _difference(path: Path, program: Program) -> float:
     largest = 0.0
     for batch, expected in zip(program.batches, program.expected, strict=True):
         got = session.run(None, {name: x.numpy() for name, x in batch.items() if name in read})[0]
-        if got.shape != tuple(expected.shape):
-            return float("inf")
-        largest = max(largest, float(np.abs(got - expected.numpy()).max()))
+        largest = max(largest, off(torch.from_numpy(got), expected))
     return largest
 
 

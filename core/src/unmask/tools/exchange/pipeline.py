@@ -40,6 +40,11 @@ class Program:
         return ", ".join(f"{name} {self._kind(x)} [{self._shape(name, x)}]" for name, x in self.batches[0].items())
 
     @property
+    def words(self) -> str:
+        """The signature, and the note."""
+        return " ".join(filter(None, [f"{self.signature}.", self.note]))
+
+    @property
     def seen(self) -> str:
         """On which inputs it is checked: the shapes of their first tensor."""
         return " and ".join(str(list(next(iter(batch.values())).shape)) for batch in self.batches)
@@ -143,3 +148,11 @@ def trace(program: Program) -> torch.export.ExportedProgram:
     told = " ".join(str(failed).split())[:300]
     encoder = getattr(program.module, "encoder", program.module)
     raise ValueError(f"{type(encoder).__name__} cannot be traced: {told}") from failed
+
+
+def off(got: Tensor, expected: Tensor) -> float:
+    """The largest difference between codes of a program and those of the encoder, over the largest of these where that
+    is above 1; infinite where shapes differ."""
+    if got.shape != expected.shape:
+        return float("inf")
+    return (got - expected).abs().max().item() / max(expected.abs().max().item(), 1.0)

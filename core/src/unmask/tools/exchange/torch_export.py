@@ -5,19 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from unmask import __version__
 from unmask.model import MaskedModel
 from unmask.tools.exchange.format import Export, Format
-from unmask.tools.exchange.pipeline import trace, traceable
+from unmask.tools.exchange.pipeline import off, trace, traceable
 
 TOLERANCE = 1e-5
-"""Largest difference between an output of the program and the encoder's, over the largest of these where that is above
-1; seen is none, and some 1e-6 of programs that an encoder has of its own."""
+"""Of `off`; seen is none, and some 1e-6 of programs that an encoder has of its own."""
+
+
+INPUT = "unmask.input"
+"""Of a file's ``extra_files`` (and of the metadata of ONNX) the one that says what the program reads."""
 
 
 class TorchExport(Format):
-    """``.pt2``: from the raw batch to codes, at any batch size."""
+    """``.pt2``: from the raw batch to codes, at any batch size.
+
+    ``extra_files`` are ``unmask.version``, ``unmask.pool`` and ``unmask.input``, which says what the program reads.
+    """
 
     suffix = ".pt2"
     reads = False
@@ -29,23 +35,15 @@ class TorchExport(Format):
         program = traceable(export)
         traced = trace(program)
         traced.example_inputs = None  # samples of the data set, which need not travel
-        torch.export.save(traced, out)
+        told = {"unmask.version": __version__, "unmask.pool": export.pool or "codes", INPUT: program.words}
+        torch.export.save(traced, out, extra_files=told)
         read = torch.export.load(out).module()
         with torch.no_grad():
-            difference = max(
-                _difference(read(one), x) for one, x in zip(program.batches, program.expected, strict=True)
-            )
+            difference = max(off(read(one), x) for one, x in zip(program.batches, program.expected, strict=True))
         if not difference <= TOLERANCE:
             raise ValueError(f"The program must be within {TOLERANCE:g} of the encoder, but is {difference:.2g} off.")
-        told = "bit-equal to the encoder" if difference == 0 else f"at most {difference:.2g} from the encoder"
-        checked = f"Read back: {told}, on inputs {program.seen}. Input: {program.signature}."
-        return " ".join(filter(None, [checked, program.note]))
+        close = "bit-equal to the encoder" if difference == 0 else f"at most {difference:.2g} from the encoder"
+        return f"Read back: {close}, on inputs {program.seen}. Input: {program.words}"
 
     def usage(self, export: Export, out: Path) -> str:
         return f"import torch\n\ncodes = torch.export.load({str(out)!r}).module()(batch)  # batch: a dict of tensors"
-
-
-def _difference(got: Tensor, expected: Tensor) -> float:
-    if got.shape != expected.shape:
-        return float("inf")
-    return (got - expected).abs().max().item() / max(expected.abs().max().item(), 1.0)

@@ -96,7 +96,9 @@ def begun_from(path: Path, data: Path | None = None) -> tuple[MaskedModel, Maske
     checkpoint = read_checkpoint(path)
     config = checkpoint.get("finetune", {}).get("config")
     if config is None:
-        raise UserError(f"`{path}` holds no config, which says how its data is read.")
+        raise UserError(
+            f"`{path}` must be of `unmask finetune`, which keeps how new data is read, but is of another command."
+        )
     model, datamodule = _built(config, checkpoint["seed"], data)
     model.agreed.update(checkpoint["finetune"].get("agreed", {}))
     return model, datamodule

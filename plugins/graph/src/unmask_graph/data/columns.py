@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -11,17 +12,20 @@ from unmask.api import quoted
 from unmask.data import Findings
 from unmask_graph.data.categories import Categories, Label, asked, check_columns, kinds_of_cells
 from unmask_graph.data.graphs import RawGraph, RawGraphs
-from unmask_graph.data.table_labels import labels_of
-from unmask_graph.data.tables import Table, cut, number_in
+from unmask_graph.data.table_labels import USUAL, Kind, labels_of_tables
+from unmask_graph.data.tables import Table, cut, named, number_in
 
 SPLITS = ("train", "val", "test")
 NOTHING = ("", "na", "n/a", "nan", "null", "none", "?", "-")
 """Cells that hold no number, in small letters."""
 
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+"""A number as some countries write it."""
+
 TRUTH = {"true": 1.0, "false": 0.0}
 """Words that are read as numbers, in small letters."""
 
-TEXT = "columns of text are left out (`categories` makes kinds of things one-hot)"
+TEXT = "columns of text are left out (`categories`, of edges `edge_categories`, makes kinds of things one-hot)"
 EMPTY = "columns without any value are left out"
 NOT_READ = "columns are not read where there are several graphs"
 GRAPHS_NOT_READ = "columns of `graphs` are not read"
@@ -31,29 +35,37 @@ NOT_ASKED = "columns `label` are left out, since others are asked for"
 def graphs_of_tables(
     tables: list[Table],
     findings: Findings,
-    label: Label = None,
+    label_column: Label = None,
     categories: Categories = None,
     edge_categories: Categories = None,
     of_graphs: bool = False,
+    label_kind: Kind = None,
+    label_separator: str | None = None,
+    needed: bool = True,
 ) -> RawGraphs:
     """Graphs of tables: columns of numbers are features, ``split`` and the column of labels what they say.
 
     Args:
         tables: one or more graphs.
         findings: is told of what is left out.
-        label: column of the nodes, or of the graphs, that is to be predicted, or several of numbers; None: ``label``,
-            where there is one. See `labels_of`.
+        label_column: column of the nodes, or of the graphs, that is to be predicted, or several; None: ``label``,
+            where there is one. See `labels_of_tables`.
         categories: columns of nodes that are kinds, see `asked`.
         edge_categories: columns of edges that are kinds.
         of_graphs: whether labels of graphs come before those of nodes.
+        label_kind: see `labels_of_tables`.
+        label_separator: see `labels_of_tables`.
+        needed: whether ``label_column`` must be there.
 
     Raises:
         ValueError: no such column, or cells that are no number.
     """
-    found = labels_of(tables, label, findings, of_graphs)
-    special = {*found.columns, "label", "split"}
-    if "label" not in found.columns and any("label" in table.nodes for table in tables):
-        findings.note(NOT_ASKED, "`label` of nodes")
+    found = labels_of_tables(tables, label_column, findings, label_kind, label_separator, of_graphs, needed)
+    there = dict.fromkeys(name for table in tables for name in table.nodes)
+    own, split = named(there, USUAL), named(there, "split")
+    special = {*found.columns, *(one for one in (own, split) if one is not None)}
+    if own is not None and own not in found.columns:
+        findings.note(NOT_ASKED, f"`{own}` of nodes")
     names, features = _numbers(tables, "nodes", special, asked(categories), findings)
     edge_names, values = _numbers(tables, "edges", set(), asked(edge_categories), findings)
     raw = [
@@ -66,9 +78,9 @@ def graphs_of_tables(
     for name in tables[0].graph if of_graphs else ():
         if found.per_node or name not in found.columns:
             findings.note(GRAPHS_NOT_READ, f"`{name}`")
-    if len(tables) > 1 and any("split" in table.nodes for table in tables):
-        findings.note(NOT_READ, "`split`")
-    masks = _masks(tables[0]) if len(tables) == 1 and found.per_node else {}
+    if len(tables) > 1 and split is not None:
+        findings.note(NOT_READ, f"`{split}`")
+    masks = _masks(tables[0], split) if len(tables) == 1 and found.per_node else {}
     return RawGraphs(raw, found.classes, masks, names, edge_names=edge_names)
 
 
@@ -119,9 +131,12 @@ def _value(cell: Any, row: int, name: str, of: str, table: Table) -> float:
         where = table.name if of == "edges" else table.nodes_name or table.name
         node = f" (node {cut(table.ids[row])})" if of == "nodes" else ""
         option = "categories" if of == "nodes" else "edge_categories"
+        way = f"where it holds kinds, name it in `{option}`"
+        if isinstance(cell, str) and DECIMAL_COMMA.fullmatch(cell.strip()):
+            way = "write decimals with a point"
         raise ValueError(
             f"Column `{name}` of {where!r} must have a number or nothing in each row, but row {row + 1}{node} has "
-            f"{cut(cell)}; where it holds kinds, name it in `{option}`."
+            f"{cut(cell)}; {way}."
         ) from None
 
 
@@ -133,14 +148,14 @@ def _is_empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and cell.strip().casefold() in NOTHING)
 
 
-def _masks(table: Table) -> dict[str, torch.Tensor]:
-    parts = table.nodes.get("split")
-    if parts is None:
+def _masks(table: Table, column: str | None) -> dict[str, torch.Tensor]:
+    if column is None:
         return {}
-    wrong = sorted({str(part or "") for part in parts} - {*SPLITS, ""})
+    parts = [str(part or "").strip().casefold() for part in table.nodes[column]]
+    wrong = sorted({*parts} - {*SPLITS, ""})
     if wrong:
         raise ValueError(
-            f"Column `split` of {table.nodes_name or table.name!r} must be of {quoted(SPLITS)} or empty, but has "
+            f"Column `{column}` of {table.nodes_name or table.name!r} must be of {quoted(SPLITS)} or empty, but has "
             f"{cut(wrong[0])}."
         )
     return {part: torch.tensor([one == part for one in parts]) for part in SPLITS}

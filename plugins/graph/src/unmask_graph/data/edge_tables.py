@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from unmask.api import nearest, quoted
 from unmask.data import Findings
 from unmask_graph.data.categories import in_order
 from unmask_graph.data.lines import FIRST_EDGE, Columns, column_names, is_number, read_columns
-from unmask_graph.data.tables import Table, cut
+from unmask_graph.data.tables import Table, cut, named
 
 ENDS = (
     ("source", "target"), ("src", "dst"), ("from", "to"), ("u", "v"), ("id1", "id2"), ("id_1", "id_2"),
@@ -63,7 +62,7 @@ def read_tables(
     cells = None if nodes is None else read_columns(nodes, "nodes", findings, delimiter)
     if cells == {}:
         raise ValueError(f"{nodes.name!r} must have a column `id`, but has none with a name.")  # type: ignore[union-attr]
-    id_column = None if cells is None else _named(cells, IDS) or next(iter(cells))
+    id_column = None if cells is None else named(cells, *IDS) or next(iter(cells))
     ids = None if cells is None or id_column is None else cells[id_column]
     columns, (source, target) = _ends(columns, edges.name, {*(ids or ())}, header, findings)
     if cells is not None and nodes is not None:
@@ -111,8 +110,8 @@ def add_labels(tables: list[Table], graphs: Path, findings: Findings, graph_colu
             "`graph_id,label` before it."
         )
     usual = (*([graph_column.casefold()] if graph_column else []), *GRAPHS, *FILES)
-    key = _named(columns, usual) or next(iter(columns))
-    if _named(columns, usual) is None:
+    key = named(columns, *usual) or next(iter(columns))
+    if named(columns, *usual) is None:
         findings.note(GUESSED.replace("nodes", "graphs"), f"{graphs.name} (`{key}`)")
     names = columns.pop(key)
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -136,12 +135,6 @@ def add_labels(tables: list[Table], graphs: Path, findings: Findings, graph_colu
         findings.note(NO_GRAPH, name)
 
 
-def _named(columns: Iterable[str], names: Iterable[str]) -> str | None:
-    """The first of ``names`` that a column has, in any case of letters, as it is written there."""
-    written = {column.casefold(): column for column in columns}
-    return next((written[name] for name in names if name in written), None)
-
-
 def _ends(
     columns: Columns, name: str, ids: set[str], header: bool | None, findings: Findings
 ) -> tuple[Columns, tuple[str, str]]:
@@ -150,12 +143,12 @@ def _ends(
     A first line that looks like an edge becomes one.
     """
     for pair in ENDS:
-        one, other = (_named(columns, [end]) for end in pair)
+        one, other = (named(columns, end) for end in pair)
         if one is not None and other is not None:
             return columns, (one, other)
     source, target = list(columns)[:2]
     nodes = {*columns[source], *columns[target], *ids}
-    usual = _named(columns, [end for pair in ENDS for end in pair])
+    usual = named(columns, *(end for pair in ENDS for end in pair))
     if header is None and usual is None and {source, target} & nodes:
         findings.note(FIRST_EDGE, f"{name} ({', '.join(list(columns)[:3])})")
         names = column_names(len(columns))
@@ -167,7 +160,7 @@ def _ends(
 
 def _check_id(cells: Columns, name: str, joined: set[str], findings: Findings) -> None:
     """Refuses a node that stands where the names of columns should."""
-    if _named(cells, IDS) is not None:
+    if named(cells, *IDS) is not None:
         return
     first, *rest = cells
     numbers = [is_number(one) for one in rest]
@@ -186,8 +179,8 @@ def _graph_columns(
     if wanted == ONE_GRAPH:
         return None, None
     names = GRAPHS if wanted is None else [wanted.casefold()]
-    one = _named(columns, names)
-    other = None if cells is None else _named(cells, names)
+    one = named(columns, *names)
+    other = None if cells is None else named(cells, *names)
     if wanted is not None and one is None:
         near = quoted(nearest(wanted, columns) or columns)
         raise ValueError(f"`graph_column` must name a column of {edges.name!r}, but is {wanted!r}; nearest: {near}.")
@@ -225,8 +218,8 @@ def _rows_of(
     """Of each graph its part of the ``keys``, which must not be empty, and of the other columns."""
     graphs = columns.pop(graph_column) if graph_column else [""] * len(keys[0])
     rows: dict[str, list[int]] = {} if graph_column else {"": []}
-    for row, (graph, *named) in enumerate(zip(graphs, *keys, strict=True)):
-        if not all(named) or (graph_column and not graph):
+    for row, (graph, *ends) in enumerate(zip(graphs, *keys, strict=True)):
+        if not all(ends) or (graph_column and not graph):
             findings.note(HALF, f"row {row + 1:,} of {name}")
         else:
             rows.setdefault(graph, []).append(row)
@@ -248,7 +241,10 @@ def _numbered(sources: list[str], targets: list[str], ids: list[str], name: str,
     for ends in (sources, targets):
         for row, one in enumerate(ends):
             if one not in number_of:
-                raise ValueError(f"{name!r} must join nodes of {where!r}, but row {row + 1} has {cut(one)}.")
+                raise ValueError(
+                    f"{name!r} must join nodes of {where!r}, but row {row + 1} has {cut(one)}, and nodes are called "
+                    f"{_short(ids)}; give it a row there, or write both alike."
+                )
     return np.array([[number_of[one] for one in ends] for ends in (sources, targets)], dtype=np.int64).reshape(2, -1)
 
 

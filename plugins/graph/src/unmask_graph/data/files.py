@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -23,7 +23,7 @@ from unmask_graph.data.module import GraphData
 from unmask_graph.data.networks import READERS, read_networks
 from unmask_graph.data.pyg_graphs import SAFE, graphs_of
 from unmask_graph.data.sources import GraphSource
-from unmask_graph.data.table_labels import USUAL
+from unmask_graph.data.table_labels import USUAL, Kind, check_options
 
 TABLES = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
 NETWORKS = (*READERS, ".mtx")
@@ -48,8 +48,8 @@ class GraphFilesData(GraphData):
       first column), others features. Without it, nodes are those that the edges name. Comments at the beginning
       (``#``, ``%``) are left out; fields may be separated by spaces.
 
-    Tables and the other formats but ``.pt`` may end in ``.gz`` as well. Labels are classes by name or number; where
-    most are numbers and one is no whole number, a number to predict; empty: none. ``split`` is ``train``, ``val`` or
+    Tables and the other formats but ``.pt`` may end in ``.gz`` as well. Labels are what ``label_kind`` says; an
+    empty cell is none. ``split`` is ``train``, ``val`` or
     ``test``; empty: none of them. Columns of text are left out and counted. Graphs without features have their degrees
     for it, see `degree_features`. Pickles of NetworkX graphs are refused, since reading them may run code:
     ``networkx.write_graphml`` writes what can be read.
@@ -60,8 +60,12 @@ class GraphFilesData(GraphData):
         graphs: table of graphs with a column of their names (``graph_id``, or the first one) and their labels.
         graph_column: column of the tables of edges and nodes that tells graphs apart, which makes as many graphs as it
             has values; None: ``graph_id`` or ``graph``, where there is one; ``none``: there is one graph.
-        label: column of nodes, or of ``graphs``, to predict; a list of columns: several numbers; None: ``label``,
-            where there is one. Of ``.pt``: columns of ``y``, counted from 0; None: all.
+        label_column: column of nodes, or of ``graphs``, to predict, or several columns, of which ``label_kind`` makes
+            one label; None: ``label``, where there is one. Of ``.pt``: columns of ``y``, counted from 0; None: all.
+        label_kind: what labels are taken for, see `unmask.data.labels`: ``class``, ``multi-label``, ``number`` or
+            ``numbers``; None: several columns are numbers, one is a number where most labels are numbers and one is no
+            whole number, else a class.
+        label_separator: between several labels in a cell; None: the first of comma, semicolon and bar that there is.
         header: whether the first line of a table of edges names its columns; None: it is an edge where it has a number,
             or where its first two words are nodes of other lines, which is told.
         delimiter: between the fields of tables, one sign, ``tab`` or ``space``; None: found in the first line.
@@ -85,7 +89,9 @@ class GraphFilesData(GraphData):
         nodes: str | None = None,
         graphs: str | None = None,
         graph_column: str | None = None,
-        label: Label = None,
+        label_column: Label = None,
+        label_kind: Kind = None,
+        label_separator: str | None = None,
         header: bool | None = None,
         delimiter: str | None = None,
         categories: Categories = None,
@@ -94,9 +100,29 @@ class GraphFilesData(GraphData):
         **shared: Any,
     ) -> None:
         source = GraphFilesSource(
-            paths, nodes, graphs, graph_column, label, header, delimiter, categories, edge_categories, num_kinds
-        )
+            paths, nodes, graphs, graph_column, label_column, label_kind, label_separator, header, delimiter,
+            categories, edge_categories, num_kinds,
+        )  # fmt: skip
         super().__init__(source=source, **shared)
+
+    def elsewhere(self, where: str) -> Self:
+        """As `MaskedDataModule.elsewhere`; columns of labels are no features there either.
+
+        Raises:
+            ValueError: nodes have a table of their own, or graphs have, so that one file is not all of it.
+        """
+        source = self.source
+        assert isinstance(source, GraphFilesSource)
+        option = next((one for one in ("nodes", "graphs") if getattr(source, one) is not None), None)
+        if option is not None:
+            raise ValueError(
+                f"{where!r} must come with its own `{option}`, as the run's data has it; give `--data` a YAML file "
+                f"whose `data` is `{{class_path: graph.files, init_args: {{paths: ..., {option}: ...}}}}`."
+            )
+        other = super().elsewhere(where)
+        assert isinstance(other.source, GraphFilesSource)
+        other.source.label_column, other.source.labelled = source.label_column, False
+        return other
 
 
 @dataclass
@@ -107,12 +133,19 @@ class GraphFilesSource(GraphSource):
     nodes: str | None = None
     graphs: str | None = None
     graph_column: str | None = None
-    label: Label = None
+    label_column: Label = None
+    label_kind: Kind = None
+    label_separator: str | None = None
     header: bool | None = None
     delimiter: str | None = None
     categories: Categories = None
     edge_categories: Categories = None
     num_kinds: int | None = None
+    labelled: bool = field(default=True, init=False)
+    """Whether ``label_column`` must be there, as it need not in data that a trained model is applied to."""
+
+    def __post_init__(self) -> None:
+        check_options(self.label_column, self.label_kind, self.label_separator)
 
     def read(self, findings: Findings) -> RawGraphs:
         files = _files([self.paths] if isinstance(self.paths, str) else self.paths, findings)
@@ -125,7 +158,7 @@ class GraphFilesSource(GraphSource):
         if is_table and len(files) > 1:
             raise ValueError(f"`paths` must be one table of edges, but are {len(files)}; `nodes` names that of nodes.")
         of_tables = () if is_table else ("nodes", "graph_column", "header", "delimiter")
-        of_others = ("graphs",) if endings == [".pt"] else ("num_kinds",)
+        of_others = ("graphs", "label_kind", "label_separator") if endings == [".pt"] else ("num_kinds",)
         for option in (*of_tables, *of_others):
             if (given := getattr(self, option)) is not None:
                 raise ValueError(f"`{option}` must be None for {endings[0]} files, but is {given!r}.")
@@ -136,7 +169,7 @@ class GraphFilesSource(GraphSource):
                 [(_name(path, number, len(files)), data) for path, number, data in read],
                 findings,
                 [path.name if num_graphs[path] == 1 else f"{path.stem} {number}" for path, number, _ in read],
-                label=self.label,
+                label=self.label_column,
                 num_kinds=self.num_kinds,
                 categories=self.categories,
                 edge_categories=self.edge_categories,
@@ -148,14 +181,15 @@ class GraphFilesSource(GraphSource):
                 graph_column=self.graph_column, header=self.header, delimiter=self.delimiter,
             )  # fmt: skip
         else:
-            tables = read_networks(files, endings[0], findings, USUAL in (as_list(self.label) or ()))
+            tables = read_networks(files, endings[0], findings, USUAL in (as_list(self.label_column) or ()))
         if self.graphs is not None:
             if is_table and len(tables) == 1:
                 raise ValueError("`graphs` must be None for a single graph; `graph_column` tells several apart.")
             add_labels(tables, Path(self.graphs).expanduser(), findings, self.graph_column)
         return graphs_of_tables(
-            tables, findings, self.label, self.categories, self.edge_categories, of_graphs=self.graphs is not None
-        )
+            tables, findings, self.label_column, self.categories, self.edge_categories, self.graphs is not None,
+            self.label_kind, self.label_separator, needed=self.labelled,
+        )  # fmt: skip
 
 
 def read_pt(path: Path) -> list[Any]:

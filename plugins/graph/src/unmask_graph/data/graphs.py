@@ -14,7 +14,7 @@ from torch import Tensor
 from unmask.api import IGNORED
 from unmask.data import Sample
 from unmask_graph.data.report import Report
-from unmask_graph.data.values import Missing, fill, finite, table_of
+from unmask_graph.data.values import Missing, Settled, fill, finite, table_of
 
 FEW = 100
 """Values of a column that may stand for kinds of things, and columns that are looked at for such."""
@@ -105,7 +105,9 @@ class Graphs:
         return isinstance(self.samples[0].get("label"), Tensor)
 
 
-def collect(given: RawGraphs, directed: bool, report: Report, missing: Missing = "refuse") -> Graphs:
+def collect(
+    given: RawGraphs, directed: bool, report: Report, missing: Missing = "refuse", settled: Settled | None = None
+) -> Graphs:
     """All graphs, clean; where none has features, those of a node are its degree, see `degree_features`.
 
     Args:
@@ -113,6 +115,7 @@ def collect(given: RawGraphs, directed: bool, report: Report, missing: Missing =
         directed: whether edges keep their direction.
         report: counts what is odd.
         missing: what becomes of features and edges' values that are not finite, see `GraphData`.
+        settled: what they are filled with, see `fill`.
 
     Raises:
         ValueError: a graph with features beside one without, of another width or without labels where others
@@ -151,7 +154,7 @@ def collect(given: RawGraphs, directed: bool, report: Report, missing: Missing =
             )
     names = given.names, given.edge_names
     if missing != "refuse":
-        raw, names = _filled(raw, names, missing, report)
+        raw, names = _filled(raw, names, missing, report, {} if settled is None else settled)
     cleaned = [clean(graph, directed, report, names) for graph in raw]
     samples = [sample for sample in cleaned if sample is not None]
     _note_kinds(samples, names[0], report)
@@ -220,18 +223,23 @@ def _width(label: Any) -> int:
 
 
 def _filled(
-    raw: Sequence[RawGraph], names: tuple[Sequence[str], Sequence[str]], missing: Missing, report: Report
+    raw: Sequence[RawGraph],
+    names: tuple[Sequence[str], Sequence[str]],
+    missing: Missing,
+    report: Report,
+    settled: Settled,
 ) -> tuple[list[RawGraph], tuple[Sequence[str], Sequence[str]]]:
     """Graphs without gaps, and the names of their columns."""
     x, own = fill(
-        [table_of(graph.x, "Features", graph.name) for graph in raw], names[0], missing, "features", report.findings
-    )
+        [table_of(graph.x, "Features", graph.name) for graph in raw], names[0], missing, "features",
+        report.findings, settled,
+    )  # fmt: skip
     raw = [replace(graph, x=one) for graph, one in zip(raw, x, strict=True)]
     if not raw or raw[0].edge_values is None:
         return raw, (own, names[1])
     values, of_edges = fill(
         [table_of(graph.edge_values, "Edge values", graph.name) for graph in raw], names[1], missing,
-        "columns of edge values", report.findings,
+        "columns of edge values", report.findings, settled,
     )  # fmt: skip
     return [replace(graph, edge_values=one) for graph, one in zip(raw, values, strict=True)], (own, of_edges)
 

@@ -18,7 +18,7 @@ from unmask_graph.data.graphs import Graphs, collect
 from unmask_graph.data.report import Report
 from unmask_graph.data.sampling import Sampling
 from unmask_graph.data.sources import GraphSource
-from unmask_graph.data.values import FILLS, Missing
+from unmask_graph.data.values import FILLS, Missing, Settled, scale
 
 SCALES = ("none", "rows", "columns")
 
@@ -42,10 +42,11 @@ class GraphData(MaskedDataModule):
         directed: whether edges keep their direction; False: each one runs both ways.
         scale: ``none``; ``rows``: features of a node divided by the sum of their sizes, as Cora, CiteSeer and PubMed
             are in GraphMAE's reference code (DGL's data sets); ``columns``: each feature with mean 0 and standard
-            deviation 1.
+            deviation 1; new data of a trained model is scaled by the numbers of the data that it was trained on.
         missing: what becomes of features and values of edges that are not finite: ``refuse``: an error; ``zero``: 0;
             ``mean``: the mean of their column; ``indicator``: the mean, and one more column for each that has gaps, 1
-            where a value is missing. What is filled is told.
+            where a value is missing. What is filled is told. New data of a trained model is filled with the means of
+            the data that it was trained on, and has its columns.
         sampling: how a single graph is cut into samples; None: it is one.
         batch_size: samples per device and step: graphs, or parts of one.
         train_ratio: of a single graph whose source does not say: share of its labelled nodes that probes are fitted
@@ -96,6 +97,7 @@ class GraphData(MaskedDataModule):
         self.train_ratio = train_ratio
         self.val_ratio = val_ratio
         self.steps_per_epoch = steps_per_epoch
+        self.settled: Settled = {}  # what gaps are filled with and features scaled by; empty until the data is read
 
     def prepare_data(self) -> None:
         self.source.prepare()
@@ -103,7 +105,7 @@ class GraphData(MaskedDataModule):
     def read(self) -> Graphs:
         """The graphs, clean; called once, on every device's process."""
         report = Report()
-        return collect(self.source.read(report.findings), self.directed, report, self.missing)
+        return collect(self.source.read(report.findings), self.directed, report, self.missing, self.settled)
 
     @cached_property
     def graphs(self) -> Graphs:
@@ -116,7 +118,9 @@ class GraphData(MaskedDataModule):
             raise ValueError("The data must fit into the memory, but does not; a file of it may be damaged.") from error
         if not any(len(sample["x"]) > 1 for sample in graphs.samples):
             raise ValueError("The data must have a graph of at least 2 nodes, but has none.")
-        _scale(graphs.samples, self.scale)
+        scaled = scale([sample["x"] for sample in graphs.samples], self.scale, self.settled)
+        for sample, x in zip(graphs.samples, scaled, strict=True):
+            sample["x"] = x
         if len(graphs.samples) == 1 and graphs.per_node and not graphs.masks:
             graphs.masks = _drawn(graphs.samples[0]["label"], self.train_ratio, self.val_ratio)
         return graphs
@@ -198,18 +202,6 @@ class GraphData(MaskedDataModule):
     @property
     def collate_fn(self) -> Callable[[list[Sample]], dict[str, Any]]:
         return pack if self.sampling is None else self.sampling.collate
-
-
-def _scale(samples: list[Sample], scale: str) -> None:
-    if scale == "rows":
-        for sample in samples:
-            sample["x"] = sample["x"] / sample["x"].abs().sum(1, keepdim=True).clamp(min=1e-12)
-    if scale == "columns":
-        every = torch.cat([sample["x"] for sample in samples]) if len(samples) > 1 else samples[0]["x"]
-        mean, deviation = every.mean(0), every.std(0, correction=0)
-        deviation = torch.where(deviation > 1e-12, deviation, 1.0)  # a constant feature becomes 0
-        for sample in samples:
-            sample["x"] = (sample["x"] - mean) / deviation
 
 
 def _drawn(label: Tensor, train_ratio: float, val_ratio: float) -> dict[str, Tensor]:

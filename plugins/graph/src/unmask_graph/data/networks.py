@@ -14,7 +14,7 @@ import scipy.sparse
 from unmask.data import Findings
 from unmask_graph.data.tables import Columns, Table, number_in
 
-NAMES = "files hold names of nodes in `label`, which are no classes (`label: label` takes them for such)"
+NAMES = "files hold names of nodes in `label`, which are no classes (`label_column: label` takes them for such)"
 PLACES = "files hold places of nodes in a drawing, which are not read"
 PAJEK_OWN = ("id", "x", "y", "z", "shape")
 EDGE_NAMES = "files hold names of edges, which are not read"

@@ -31,7 +31,7 @@ class PyGData(GraphData):
         options: further arguments of the class, such as ``{name: Cora}``.
         download: whether files that are not in ``root`` may be fetched from the network.
         split: which, where ``train_mask`` has several columns; counted from 0.
-        label: column of ``y`` to predict, counted from 0, or several; None: all.
+        label_column: column of ``y`` to predict, counted from 0, or several; None: all.
         num_kinds: F, where ``x`` is kinds of nodes; None: the largest kind and one. The same for all parts of a data
             set makes them alike: 28 for `ZINC`.
         categories: columns of ``x`` by number that are kinds of things, each made one-hot, perhaps with the kinds that
@@ -52,13 +52,13 @@ class PyGData(GraphData):
         options: dict[str, Any] | None = None,
         download: bool = False,
         split: int = 0,
-        label: Label = None,
+        label_column: Label = None,
         num_kinds: int | None = None,
         categories: Categories = None,
         edge_categories: Categories = None,
         **shared: Any,
     ) -> None:
-        source = PyGSource(name, root, options, download, split, label, num_kinds, categories, edge_categories)
+        source = PyGSource(name, root, options, download, split, label_column, num_kinds, categories, edge_categories)
         super().__init__(source=source, **shared)
 
 
@@ -71,7 +71,7 @@ class PyGSource(GraphSource):
     options: dict[str, Any] | None = None
     download: bool = False
     split: int = 0
-    label: Label = None
+    label_column: Label = None
     num_kinds: int | None = None
     categories: Categories = None
     edge_categories: Categories = None
@@ -82,8 +82,8 @@ class PyGSource(GraphSource):
     def read(self, findings: Findings) -> RawGraphs:
         named = [(f"Graph {number}", data) for number, data in enumerate(self._opened())]
         return graphs_of(
-            named, findings, split=self.split, label=self.label, num_kinds=self.num_kinds, categories=self.categories,
-            edge_categories=self.edge_categories,
+            named, findings, split=self.split, label=self.label_column, num_kinds=self.num_kinds,
+            categories=self.categories, edge_categories=self.edge_categories,
         )  # fmt: skip
 
     def _opened(self, whole: bool = True) -> list[Any]:

@@ -220,7 +220,7 @@ def _chosen(given: Any, columns: Label) -> Any:
     per_node = isinstance(given, Tensor)
     count = len(given) if isinstance(given, tuple) else given.shape[1] if per_node and given.ndim > 1 else 1
     there = [str(number) for number in range(count)]
-    check_columns("label", wanted, there, "`y`")
+    check_columns("label_column", wanted, there, "`y`")
     if count == 1:
         return given
     numbers = [int(column) for column in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,14 @@ class Table:
     nodes_name: str | None = None
     undirected: bool = False
     shown: list[str] | None = None
+
+
+def named(columns: Iterable[str], *names: str) -> str | None:
+    """The first of ``names`` that a column has, in any case of letters, as it is written there."""
+    written: dict[str, str] = {}
+    for column in columns:
+        written.setdefault(column.casefold(), column)
+    return next((written[name] for name in names if name in written), None)
 
 
 def number_in(cell: Any) -> float | None:

@@ -68,8 +68,17 @@ def finite(values: Any, what: str, name: str, columns: Sequence[str] = (), rows:
     return tensor
 
 
+Settled = dict[str, Any]
+"""What gaps were filled with and features scaled by, as lists of numbers: a model's new data takes that of its old."""
+
+
 def fill(
-    tables: Sequence[Tensor], columns: Sequence[str], how: str, what: str, findings: Findings
+    tables: Sequence[Tensor],
+    columns: Sequence[str],
+    how: str,
+    what: str,
+    findings: Findings,
+    settled: Settled | None = None,
 ) -> tuple[list[Tensor], list[str]]:
     """Tables ``[n, F]`` with a number for each that is not finite; the mean of a column is that of all tables.
 
@@ -79,25 +88,52 @@ def fill(
         how: ``zero``, ``mean``, or ``indicator``: the mean, and one more column for each that has gaps.
         what: they hold, in what is told.
         findings: is told of each column with gaps.
+        settled: of earlier data of as many columns, its means and which of its columns had gaps under ``what``, which
+            are taken; where there are none, those of these tables are put there.
 
     Returns:
         The tables, and the names of their columns.
     """
     if not tables:
         return [*tables], [*columns]
+    settled = {} if settled is None else settled
     known = [table.isfinite() for table in tables]
     gaps = torch.stack([(~one).sum(0) for one in known]).sum(0)  # [F]
-    with_gaps = gaps.nonzero()[:, 0].tolist()
-    if not with_gaps:
-        return [*tables], [*columns]
     named = [*columns] or [str(number) for number in range(len(gaps))]
-    for column in with_gaps:
+    for column in gaps.nonzero()[:, 0].tolist():
         findings.note(f"{what} {FILLS[how]}", f"`{named[column]}` ({int(gaps[column]):,})")
-    sums = torch.stack([table.double().where(one, 0).sum(0) for table, one in zip(tables, known, strict=True)]).sum(0)
-    counts = torch.stack([one.sum(0) for one in known]).sum(0)
-    filler = (sums / counts.clamp(min=1)).float() if how != "zero" else torch.zeros(len(gaps))
+    kept = settled.get(what)
+    if kept is None or len(kept["mean"]) != len(gaps):
+        each = [table.double().where(one, 0).sum(0) for table, one in zip(tables, known, strict=True)]
+        counts = torch.stack([one.sum(0) for one in known]).sum(0)
+        mean = (torch.stack(each).sum(0) / counts.clamp(min=1)).float()
+        kept = settled[what] = {"mean": mean.tolist(), "gaps": gaps.nonzero()[:, 0].tolist()}
+    filler = torch.tensor(kept["mean"]) if how != "zero" else torch.zeros(len(gaps))
     whole = [table.where(one, filler) for table, one in zip(tables, known, strict=True)]
-    if how != "indicator":
+    marked = kept["gaps"]
+    if how != "indicator" or not marked:
         return whole, [*columns]
-    said = [torch.cat([table, (~one[:, with_gaps]).float()], 1) for table, one in zip(whole, known, strict=True)]
-    return said, [*columns, *(f"{named[column]} is missing" for column in with_gaps)] if columns else []
+    said = [torch.cat([table, (~one[:, marked]).float()], 1) for table, one in zip(whole, known, strict=True)]
+    return said, [*columns, *(f"{named[column]} is missing" for column in marked)] if columns else []
+
+
+def scale(tables: Sequence[Tensor], how: str, settled: Settled) -> list[Tensor]:
+    """Features ``[n, F]`` of graphs, scaled.
+
+    Args:
+        tables: of one width F.
+        how: see `GraphData`.
+        settled: of earlier data of as many columns, its mean and deviation, which are taken; where there are none,
+            those of these tables are put there.
+    """
+    if how == "rows":
+        return [table / table.abs().sum(1, keepdim=True).clamp(min=1e-12) for table in tables]
+    if how != "columns":
+        return [*tables]
+    kept = settled.get("scale")
+    if kept is None or len(kept["mean"]) != tables[0].shape[1]:
+        every = torch.cat([*tables]) if len(tables) > 1 else tables[0]
+        deviation = every.std(0, correction=0)
+        deviation = torch.where(deviation > 1e-12, deviation, 1.0)  # a constant feature becomes 0
+        kept = settled["scale"] = {"mean": every.mean(0).tolist(), "deviation": deviation.tolist()}
+    return [(table - torch.tensor(kept["mean"])) / torch.tensor(kept["deviation"]) for table in tables]

@@ -8,7 +8,7 @@ from torch_geometric.nn import GATConv
 
 from unmask.api import at_least
 from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.attention import attend
 from unmask_graph.nn.dropout import dropout, share
 from unmask_graph.nn.features import Features, dense, project
@@ -78,7 +78,7 @@ class GATEncoder(GraphEncoder):
 class GATLayer(ConvLayer):
     """Dropout, attention, and what comes after it."""
 
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         conv, drop = self.conv, self.dropout
         if conv.res is not None:  # reads the same input, dropped alike
             x, drop = dropout(dense(x), drop, self.training), 0.0

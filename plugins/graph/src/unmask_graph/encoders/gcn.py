@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.nn import GCNConv
 
 from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.aggregate import aggregate, sums
 from unmask_graph.nn.features import Features, project
 from unmask_graph.nn.norms import Activation, Norm
@@ -59,7 +59,7 @@ class GCNEncoder(GraphEncoder):
 class GCNLayer(ConvLayer):
     """Dropout, the weighted mean, and what comes after."""
 
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         sent = project(x, self.conv.lin.weight, self.dropout, self.training)  # [T, D]
         dtype = torch.promote_types(sent.dtype, torch.float)
         given = None if adjacency.values is None else _weights(adjacency).to(dtype)
@@ -69,7 +69,7 @@ class GCNLayer(ConvLayer):
         return self.after(aggregate(adjacency, sent, weight if given is None else weight * given) + self.conv.bias)
 
 
-def _weights(adjacency: Adjacency) -> Tensor:
+def _weights(adjacency: Adjacency | EdgeList) -> Tensor:
     """``[E]``: those of edges, and 1 for self-loops."""
     assert adjacency.values is not None
     return adjacency.values[:, 0].masked_fill(adjacency.source == adjacency.target, 1.0)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GINConv, GINEConv
 
 from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.aggregate import aggregate, sums
 from unmask_graph.nn.dropout import dropout
 from unmask_graph.nn.features import Features, dense
@@ -67,7 +67,7 @@ class GINEncoder(GraphEncoder):
 class GINLayer(ConvLayer):
     """Dropout, the sum and its network, and what comes after."""
 
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         x = dropout(dense(x), self.dropout, self.training)
         return self.after(self.conv.nn(x * (1 + self.conv.eps) + received(self.conv, adjacency, x)))
 
@@ -77,7 +77,7 @@ def convolution(within: nn.Sequential, epsilon: float = 0.0, edge_width: int | N
     return GINEConv(within, epsilon, edge_dim=edge_width) if edge_width else GINConv(within, epsilon)
 
 
-def received(conv: GINConv | GINEConv, adjacency: Adjacency, x: Tensor) -> Tensor:
+def received(conv: GINConv | GINEConv, adjacency: Adjacency | EdgeList, x: Tensor) -> Tensor:
     """The sum of what neighbours send, ``[T, D]``."""
     if not isinstance(conv, GINEConv):
         return aggregate(adjacency, x)

@@ -9,7 +9,7 @@ from unmask.api import at_least
 from unmask.nn import attend
 from unmask_graph.encoders.gin import convolution, network, received
 from unmask_graph.encoders.stack import GraphEncoder, GraphLayer
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.aggregate import aggregate
 from unmask_graph.nn.dropout import dropout, share
 from unmask_graph.nn.features import Features, project
@@ -40,6 +40,7 @@ class GPSEncoder(GraphEncoder):
     """
 
     most_edge_values = None
+    reads_graphs = True
 
     def __init__(
         self,
@@ -79,26 +80,31 @@ class GPSLayer(GraphLayer):
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(3))
         self.dropout = share("dropout", dropout)
 
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         assert isinstance(x, Tensor)
         local = self.conv.nn(x * (1 + self.conv.eps) + received(self.conv, adjacency, x))
         local = self.norms[0](x + dropout(local, self.dropout, self.training))
-        spread = self.norms[1](x + dropout(self._attended(x, offsets), self.dropout, self.training))
+        spread = self.norms[1](x + dropout(self._attended(x, adjacency, offsets), self.dropout, self.training))
         y = local + spread
         return self.norms[2](y + dropout(self.mlp(y), self.dropout, self.training))
 
-    def _attended(self, x: Tensor, offsets: Tensor) -> Tensor:
+    def _attended(self, x: Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         """What each node reads from all nodes of its graph, ``[T, D]``."""
-        attention, num_heads = self.attention, self.attention.num_heads
-        qkv = nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+        qkv = nn.functional.linear(x, self.attention.in_proj_weight, self.attention.in_proj_bias)
+        if isinstance(adjacency, EdgeList):  # a program knows no length: all pairs of nodes, then those of one graph
+            node = torch.arange(x.shape[0], device=x.device)
+            owner = (node[:, None] >= offsets[1:]).sum(1)  # [T], its graph
+            return self.attention.out_proj(self._read(qkv[None], (owner[:, None] == owner)[None, None])[0])
         counts = offsets.diff()
         real = torch.arange(int(counts.max()), device=x.device) < counts[:, None]  # [B, N]
         padded = qkv.new_zeros(*real.shape, qkv.shape[1])
         padded[real] = qkv
-        q, k, v = padded.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)  # [B, H, N, D / H]
-        mask = None if len(counts) == 1 else real[:, None, None, :]
-        out = attend(q, k, v, mask).transpose(1, 2).flatten(2)[real]  # [T, D]
-        return attention.out_proj(out)
+        out = self._read(padded, None if len(counts) == 1 else real[:, None, None, :])[real]  # [T, D]
+        return self.attention.out_proj(out)
+
+    def _read(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = qkv.unflatten(-1, (3, self.attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # [B, H, N, D / H]
+        return attend(q, k, v, mask).transpose(1, 2).flatten(2)  # [B, N, D]
 
 
 class _First(GraphLayer):
@@ -110,26 +116,30 @@ class _First(GraphLayer):
         self.walks = nn.Linear(num_steps, embed.out_features, bias=False) if num_steps else None
         self.block = block
 
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         codes = project(x, self.embed.weight, 0.0, self.training) + self.embed.bias
         if self.walks is not None:
             codes = codes + self.walks(returns(adjacency, offsets, self.walks.in_features).to(codes.dtype))
         return self.block(codes, adjacency, offsets)
 
 
-def returns(adjacency: Adjacency, offsets: Tensor, num_steps: int) -> Tensor:
+def returns(adjacency: Adjacency | EdgeList, offsets: Tensor, num_steps: int) -> Tensor:
     """The chance of each node to be where it started after 1 to ``num_steps`` random steps, ``[T, num_steps]``.
 
     A step follows an edge into the node, each as likely; a walk ends where there is none.
     """
-    counts, num_nodes = offsets.diff(), adjacency.num_targets
-    place = torch.arange(num_nodes, device=offsets.device)
-    column = place - offsets[:-1].repeat_interleave(counts, output_size=num_nodes)  # number within its graph
+    num_nodes = adjacency.num_targets
+    node = torch.arange(num_nodes, device=offsets.device)
+    if isinstance(adjacency, EdgeList):  # a program knows no length
+        place, num_places = node, num_nodes
+    else:
+        place = node - offsets[:-1].repeat_interleave(offsets.diff(), output_size=num_nodes)  # number within its graph
+        num_places = int(offsets.diff().max())
     chance = (1 / adjacency.degree.clamp(min=1).float())[adjacency.target]
-    walk = torch.zeros(num_nodes, int(counts.max()), device=offsets.device)
-    walk[place, column] = 1
+    walk = torch.zeros(num_nodes, num_places, device=offsets.device)
+    walk[node, place] = 1
     back = []
     for _ in range(num_steps):
         walk = aggregate(adjacency, walk, chance)
-        back.append(walk[place, column])
+        back.append(walk[node, place])
     return torch.stack(back, 1)

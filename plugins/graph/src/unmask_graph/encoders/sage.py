@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.nn import SAGEConv
 
 from unmask_graph.encoders.stack import ConvLayer, GraphEncoder
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.aggregate import aggregate
 from unmask_graph.nn.dropout import dropout
 from unmask_graph.nn.features import Features, dense
@@ -55,7 +55,7 @@ class SAGEEncoder(GraphEncoder):
 class SAGELayer(ConvLayer):
     """Dropout, both linear layers, and what comes after."""
 
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         conv = self.conv
         shown = dropout(dense(x), self.dropout, self.training)
         share = 1 / adjacency.degree.clamp(min=1).to(torch.promote_types(shown.dtype, torch.float))  # [T]

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from unmask import RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
-from unmask.api import at_least
+from unmask.api import Program, at_least
+from unmask_graph.encoders.program import program_of
 from unmask_graph.layout import Edges, Graph
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.dropout import share
 from unmask_graph.nn.features import Features
 from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
@@ -23,7 +24,7 @@ class GraphLayer(nn.Module):
     """One layer of a graph encoder: codes of all nodes from those of their neighbours."""
 
     @abstractmethod
-    def forward(self, x: Features | Tensor, adjacency: Adjacency, offsets: Tensor) -> Tensor:
+    def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         """Codes ``[T, D]``.
 
         Args:
@@ -59,6 +60,7 @@ class GraphEncoder(Encoder):
     Where nodes are hidden (`Graph`), edges stay, and each hidden node is shown as a learned mask token in the
     space of features, as another node, or as it is, by the method's corruption; or not at all, with its edges.
     Where edges are hidden (`Edges`), they are taken away in both directions, and there are codes of all nodes.
+    Exported programs read ``x``, ``edge_index``, ``edge_attr`` and ``batch``: see `GraphProgram`.
 
     Args:
         num_features: F, values per node.
@@ -76,6 +78,8 @@ class GraphEncoder(Encoder):
     """Whether each node gets one self-loop, in place of those that there are."""
     most_edge_values: ClassVar[int | None] = 0
     """How many values of each edge the layers can read; None: any number."""
+    reads_graphs: ClassVar[bool] = False
+    """Whether a node's code depends on which nodes are of its graph, beyond their edges."""
 
     def __init__(
         self,
@@ -134,6 +138,10 @@ class GraphEncoder(Encoder):
             codes = step(codes, adjacency, offsets)
         assert isinstance(codes, Tensor)
         return Latent(codes, dropped)
+
+    def program(self, tokens: Tokens, pool: str | None) -> Program:
+        """From PyG's ``x``, ``edge_index``, ``edge_attr`` and ``batch`` to codes: see `GraphProgram`."""
+        return program_of(self, pool)
 
     def _shown_nodes(self, x: Tensor, mask: Mask | None) -> Features:
         """The features with the mask token, or another node's, at hidden nodes."""

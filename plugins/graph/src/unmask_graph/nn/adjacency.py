@@ -1,4 +1,4 @@
-"""Edges sorted by target: who sends to whom, in the form that sums over neighbours are quick in."""
+"""Who sends to whom: edges sorted by target, in which sums over neighbours are quick, or as they are given."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Adjacency:
             edges, values = _with_loops(edges, num_nodes, values)
         target, order = edges[1].sort(stable=True)
         return cls(
-            start=_starts(target.bincount(minlength=num_nodes)),
+            start=starts_of(target.bincount(minlength=num_nodes)),
             source=edges[0][order],
             num_sources=num_nodes,
             values=None if values is None else values[order],
@@ -66,12 +66,12 @@ class Adjacency:
     def reverse(self) -> tuple[Tensor, Tensor, Tensor]:
         """The same edges sorted by source: ``start [C + 1]``, ``target [E]``, and which edge each is ``[E]``."""
         source, order = self.source.sort(stable=True)
-        return _starts(source.bincount(minlength=self.num_sources)), self.target[order], order
+        return starts_of(source.bincount(minlength=self.num_sources)), self.target[order], order
 
     def into(self, targets: Tensor) -> Adjacency:
         """Only the edges into ``targets`` ``[R']`` int64, which become 0 to R' - 1; sources keep their numbers."""
         degree = self.degree[targets]
-        start = _starts(degree)
+        start = starts_of(degree)
         num_edges = int(start[-1])
         edge = torch.arange(num_edges, device=start.device)
         edge += (self.start[targets] - start[:-1]).repeat_interleave(degree, output_size=num_edges)
@@ -88,7 +88,7 @@ class Adjacency:
         if num_heads == 1:
             return replace(self, values=None), torch.arange(len(self.source), device=device)
         degree = self.degree.repeat_interleave(num_heads)  # [R * H]
-        start, num_edges = _starts(degree), len(self.source) * num_heads
+        start, num_edges = starts_of(degree), len(self.source) * num_heads
         first = self.start[:-1].repeat_interleave(num_heads)
         edge = torch.arange(num_edges, device=device)
         edge += (first - start[:-1]).repeat_interleave(degree, output_size=num_edges)
@@ -98,7 +98,49 @@ class Adjacency:
         return Adjacency(start, source, self.num_sources * num_heads), edge
 
 
-def _starts(counts: Tensor) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class EdgeList:
+    """The same edges in the order they are given: what programs are traced with, for no step sorts or reads a value.
+
+    Args:
+        source: ``[E]`` int64 in [0, C).
+        target: ``[E]`` int64 in [0, R).
+        num_sources: C.
+        num_targets: R.
+        values: ``[E, V]`` values of edges; None: they have none.
+    """
+
+    source: Tensor
+    target: Tensor
+    num_sources: int
+    num_targets: int
+    values: Tensor | None = None
+
+    @classmethod
+    def of(cls, edges: Tensor, num_nodes: int, values: Tensor | None = None, self_loops: bool = False) -> EdgeList:
+        """As `Adjacency.of`."""
+        if self_loops:
+            edges, values = _with_loops(edges, num_nodes, values)
+        return cls(edges[0], edges[1], num_nodes, num_nodes, values)
+
+    @property
+    def degree(self) -> Tensor:
+        """``[R]`` int64, edges into each target."""
+        return counts_of(self.target, self.num_targets)
+
+    def per_head(self, num_heads: int) -> tuple[EdgeList, Tensor]:
+        """As `Adjacency.per_head`."""
+        head = torch.arange(num_heads, device=self.source.device)
+        source, target = ((end[:, None] * num_heads + head).flatten() for end in (self.source, self.target))
+        edge = torch.arange(self.source.shape[0], device=self.source.device)[:, None].expand(-1, num_heads).flatten()
+        return EdgeList(source, target, self.num_sources * num_heads, self.num_targets * num_heads), edge
+
+
+def counts_of(index: Tensor, size: int) -> Tensor:
+    return index.new_zeros(size).scatter_add(0, index, torch.ones_like(index))
+
+
+def starts_of(counts: Tensor) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
@@ -109,6 +151,6 @@ def _with_loops(edges: Tensor, num_nodes: int, values: Tensor | None) -> tuple[T
     if values is not None:
         values = values[between]
         total = values.new_zeros(num_nodes, values.shape[1]).index_add_(0, edges[1], values)
-        count = edges[1].bincount(minlength=num_nodes).clamp(min=1)
+        count = counts_of(edges[1], num_nodes).clamp(min=1)
         values = torch.cat([values, total / count[:, None]])
     return torch.cat([edges, nodes.expand(2, -1)], dim=1), values

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 
 with warnings.catch_warnings():  # torch says once in a process that sparse rows are in beta
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 0], [], [], (1, 1), dtype=torch.float)
 
 
-def aggregate(adjacency: Adjacency, x: Tensor, weight: Tensor | None = None) -> Tensor:
+def aggregate(adjacency: Adjacency | EdgeList, x: Tensor, weight: Tensor | None = None) -> Tensor:
     """``y[i] = sum over edges j -> i of weight[edge] * x[j]``, in float32 (float64 where ``x`` is) also under autocast.
 
     Args:
@@ -31,22 +31,46 @@ def aggregate(adjacency: Adjacency, x: Tensor, weight: Tensor | None = None) -> 
         ``[R, D]``; zeros where no edge goes to.
     """
     dtype = torch.promote_types(x.dtype, torch.float)
+    if isinstance(adjacency, EdgeList):
+        sent = x.to(dtype)[adjacency.source]  # [E, D]
+        return sums(adjacency, sent if weight is None else sent * weight.to(dtype)[:, None])
     if weight is None:
         weight = torch.ones(len(adjacency.source), dtype=dtype, device=x.device)
     return _Aggregate.apply(weight.to(dtype), x.to(dtype), adjacency)
 
 
-def sums(adjacency: Adjacency, values: Tensor) -> Tensor:
+def sums(adjacency: Adjacency | EdgeList, values: Tensor) -> Tensor:
     """Values of edges ``[E]`` or ``[E, D]`` summed over the edges into each target, ``[R]`` or ``[R, D]``."""
+    if isinstance(adjacency, EdgeList):
+        return sums_at(adjacency.target, values, adjacency.num_targets)
     return torch.segment_reduce(values, "sum", lengths=adjacency.degree, initial=0)
 
 
-def edge_softmax(adjacency: Adjacency, scores: Tensor) -> Tensor:
+def edge_softmax(adjacency: Adjacency | EdgeList, scores: Tensor) -> Tensor:
     """Scores ``[E]`` of edges as shares ``[E]`` that sum to 1 over the edges into each target."""
+    if isinstance(adjacency, EdgeList):
+        peak = maxima_at(adjacency.target, scores, adjacency.num_targets)
+        risen = (scores - peak[adjacency.target]).exp()
+        return risen / sums(adjacency, risen)[adjacency.target]
     peak = torch.segment_reduce(scores.detach(), "max", offsets=adjacency.start)
     risen = (scores - peak[adjacency.target]).exp()
     total = torch.segment_reduce(risen, "sum", offsets=adjacency.start)
     return risen / total[adjacency.target]
+
+
+def sums_at(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Rows of ``values`` ``[E]`` or ``[E, D]`` added up where ``index`` ``[E]`` says: ``[size]`` or ``[size, D]``."""
+    return values.new_zeros(size, *values.shape[1:]).scatter_add(0, _rows(index, values), values)
+
+
+def maxima_at(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Likewise, the largest of them; minus infinity where there is none."""
+    none = values.new_full((size, *values.shape[1:]), float("-inf"))
+    return none.scatter_reduce(0, _rows(index, values), values, "amax")
+
+
+def _rows(index: Tensor, values: Tensor) -> Tensor:
+    return index if values.ndim == 1 else index[:, None].expand(-1, values.shape[1])
 
 
 class _Aggregate(torch.autograd.Function):

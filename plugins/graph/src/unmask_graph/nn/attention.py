@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn import GATConv
 
-from unmask_graph.nn.adjacency import Adjacency
+from unmask_graph.nn.adjacency import Adjacency, EdgeList
 from unmask_graph.nn.aggregate import aggregate, edge_softmax
 from unmask_graph.nn.dropout import dropout
 
@@ -16,7 +16,7 @@ def attend(
     conv: GATConv,
     sent: Tensor,
     scores: Tensor,
-    adjacency: Adjacency,
+    adjacency: Adjacency | EdgeList,
     training: bool,
     target_scores: Tensor | None = None,
 ) -> Tensor:
@@ -45,5 +45,5 @@ def attend(
         score = score + of_edge[edge, heads.target % num_heads]
     share = edge_softmax(heads, F.leaky_relu(score, conv.negative_slope))
     share = dropout(share, conv.dropout, training)
-    out = aggregate(heads, sent.reshape(len(sent) * num_heads, -1), share)  # [R * H, D / H]
+    out = aggregate(heads, sent.reshape(sent.shape[0] * num_heads, -1), share)  # [R * H, D / H]
     return out.view(adjacency.num_targets, -1)

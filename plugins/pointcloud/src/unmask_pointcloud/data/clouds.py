@@ -120,7 +120,10 @@ def collect(
     if known and len(known) < len(parts):
         for item, part in zip(kept, parts, strict=True):
             report.findings.note(PARTLESS, item.name, int(part is None))
-    return Clouds(points, known if known and len(known) == len(parts) else None, kept)
+    whole = known if known and len(known) == len(parts) else None
+    classes = {number for part in whole or () for number in np.unique(part).tolist()}
+    report.num_parts = max(report.num_parts, len(classes))  # those to validate on are read apart
+    return Clouds(points, whole, kept)
 
 
 def normalized(points: np.ndarray, how: Literal["sphere", "centre", "none"] | str) -> np.ndarray:

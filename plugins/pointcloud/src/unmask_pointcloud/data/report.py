@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from unmask.data import Report
@@ -20,11 +21,13 @@ class PointCloudReport(Report):
 
     Args:
         num_points: of all clouds, kept.
+        num_parts: classes of points that there are; 0: points have no class.
 
     Further arguments are those of `Report`.
     """
 
     num_points: int = 0
+    num_parts: int = 0
 
     @property
     def padded(self) -> bool:
@@ -33,3 +36,8 @@ class PointCloudReport(Report):
 
     def amount(self) -> str:
         return f"{self.num_points:,} points"
+
+    def label_lines(self) -> Iterator[str]:
+        if self.num_parts:
+            yield f"each point has one of {self.num_parts:,} classes, which `unmask pointcloud-segment` learns to tell."
+        yield from super().label_lines()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.data import CLASS, OTHER, Findings, TableFormat, check_kind
+from unmask.data import CLASS, OTHER, Findings, TableFormat, check_label_options
 from unmask_text.data.reading import Found, Options, Segment, files_of, read_file
 from unmask_text.data.report import Report
 from unmask_text.data.sources import Moved, TextSource
@@ -96,7 +96,7 @@ class TextFilesSource(TextSource):
     def __post_init__(self) -> None:
         if self.document not in ("file", "paragraph", "line"):
             raise ValueError(f"`document` must be 'file', 'paragraph' or 'line', but is {self.document!r}.")
-        check_kind(self.label_kind, self.label_separator)
+        check_label_options(self.label_kind, separator=self.label_separator)
         if self.label_kind != CLASS and self.labels in (None, "folder"):
             raise ValueError(
                 f"`labels` must name a column where `label_kind` is {self.label_kind!r}, but is {self.labels!r}."

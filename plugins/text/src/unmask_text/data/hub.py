@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from unmask.data import CLASS, MULTI_LABEL, NUMBERS, check_kind, chosen_splits, columns_in, open_splits
+from unmask.data import CLASS, MULTI_LABEL, NUMBERS, check_label_options, chosen_splits, columns_in, open_splits
 from unmask_text.data.fields import Columns, Row
 from unmask_text.data.reading import UNLABELLED, Segment, documents_of
 from unmask_text.data.report import Report
@@ -81,7 +81,7 @@ class HubTextSource(TextSource):
     label_option: ClassVar[str] = "label_column"
 
     def __post_init__(self) -> None:
-        check_kind(self.label_kind, self.label_separator)
+        check_label_options(self.label_kind, separator=self.label_separator)
 
     def parts(self) -> dict[str, dict[str, Any]]:
         parts = {}

@@ -14,7 +14,7 @@ from unmask.data import (
     Found,
     Item,
     TableFormat,
-    check_kind,
+    check_label_options,
     label_of,
     labels_of,
     open_table,
@@ -55,7 +55,7 @@ class ArrayTable:
     table_format: TableFormat | None = None
 
     def __post_init__(self) -> None:
-        check_kind(self.label_kind, self.label_separator)
+        check_label_options(self.label_kind, separator=self.label_separator)
         for field in fields(self):
             given = getattr(self, field.name)
             if self.table is None and given != field.default:
