@@ -44,7 +44,7 @@ CORE = {
         "What is installed, found without importing it; the plugin API's version; agreements and formats that a plugin "
         "may add.",
         ["unmask.plugins.registry", "unmask.plugins.api_version", "unmask.support.errors", "unmask.agreements",
-         "unmask.tools.features.spread", "unmask.runs.first_stage",
+         "unmask.tools.features.readable", "unmask.tools.features.spread", "unmask.runs.first_stage",
          "unmask.tools.exchange.format", "unmask.tools.exchange.release"],
     ),
 }  # fmt: skip

@@ -20,6 +20,7 @@ from unmask.predictors import LinearPredictor
 from unmask.structures import Latent, Sequence, Tokens
 from unmask.targets import ValueTarget
 from unmask.testing import AgreementContract
+from unmask.tools.features.readable import BatchKeys
 from unmask.tools.features.spread import TokenSpread
 
 
@@ -57,6 +58,31 @@ def model():
 
 def noise(mean=0.0, std=1.0):
     return mean + std * torch.randn(12, 5, 2, generator=torch.Generator().manual_seed(0))
+
+
+class Named(Data):
+    """The same samples under another name, as another modality has them."""
+
+    def load(self):
+        samples = [{"y": one["x"], "label": 0} for one in self.samples]
+        return Splits(samples, samples)
+
+
+class TestBatchKeys(AgreementContract):
+    def make(self):
+        return BatchKeys()
+
+    def agreeing(self):
+        return model(), Data(noise())
+
+    def differing(self):
+        return model(), Named(noise())
+
+
+def test_what_is_missing_and_what_there_is_are_named():
+    with pytest.raises(ValueError, match=r"must have `x` in its batches, which Rows .* Named have `y`, `label`"):
+        agreements.check(model(), Named(noise()), loaded=True)
+    assert BatchKeys().check(model(), Data((noise() > 0).byte())) is None  # another mistake: training shows which
 
 
 class TestTokenSpread(AgreementContract):

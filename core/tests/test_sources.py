@@ -180,7 +180,7 @@ class TestFolder:
             (tmp_path / "t" / name).write_text(name)
         return tmp_path / "t"
 
-    @pytest.mark.parametrize(("by_value", "classes"), [(True, ["c", "9", "10"]), (False, ["10", "9", "c"])])
+    @pytest.mark.parametrize(("by_value", "classes"), [(True, ["9", "10", "c"]), (False, ["10", "9", "c"])])
     def test_folders_are_classes_in_one_of_two_orders(self, folder, by_value, classes):
         findings = Findings()
         train, val, found, *_ = FolderSource(str(folder), (".x",), by_value=by_value).read(findings).numbered()
@@ -222,7 +222,7 @@ def test_one_label():
     for value in ([0, 1], np.array([1]), {"a": 1}):
         with pytest.raises(ValueError, match=r"x must hold one label for each sound, but holds a \w+ such as"):
             one_label(value, "x", "sound")
-    assert ordered(["10", "9", "b", "a", "9"]) == ["a", "b", "9", "10"]
+    assert ordered(["10", "9", "b", "2.5", "a", "9", "-1"]) == ["-1", "2.5", "9", "10", "a", "b"]
     check_single(["0.5", "1.5"], "x", Findings())
 
 
@@ -269,7 +269,7 @@ class TestKindsOfLabels:
     @pytest.mark.parametrize(
         ("kind", "cells", "labels", "classes"),
         [
-            ("class", ["b", " ", None, "a", math.nan, 7], ["b", None, None, "a", None, "7"], ["a", "b", "7"]),
+            ("class", ["b", " ", None, "a", math.nan, 7], ["b", None, None, "a", None, "7"], ["7", "a", "b"]),
             ("multi-label", ["a,b", "", "b", None], [[1, 1], None, [0, 1], None], ["a", "b"]),
             ("multi-label", ["a;b, c", "a"], [[1, 0], [1, 1]], ["a", "b, c"]),
             ("multi-label", [["a", "b"], [], ["c"]], [[1, 1, 0], None, [0, 0, 1]], ["a", "b", "c"]),

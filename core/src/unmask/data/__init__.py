@@ -17,6 +17,7 @@ from unmask.data.labels import (
     labels_of,
     numbers_of,
     one_label,
+    ordered,
     unknown_like,
 )
 from unmask.data.module import (
@@ -88,6 +89,7 @@ __all__ = [
     "no_such",
     "numbers_of",
     "one_label",
+    "ordered",
     "open_splits",
     "open_table",
     "read_pickle",

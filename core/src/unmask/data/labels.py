@@ -76,8 +76,16 @@ def one_label(value: Any, holder: str, item: str = "item") -> str | None:
 
 
 def ordered(words: Iterable[str]) -> list[str]:
-    """Classes in the order of their ids: whole numbers by value, then words by their letters."""
-    return sorted(set(words), key=lambda word: (len(word), word) if word.isdigit() else (0, word))
+    """Classes in the order of their ids: numbers by value, then words by their letters."""
+
+    def place(word: str) -> tuple[bool, float, str]:
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        return (False, value, word) if math.isfinite(value) else (True, 0.0, word)
+
+    return sorted(set(words), key=place)
 
 
 def check_single(words: Collection[str], holder: str, findings: Findings, item: str = "item") -> None:

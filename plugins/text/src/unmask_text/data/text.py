@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from unmask import agreements
 from unmask.api import inside, progress
-from unmask.data import CLASS, NONE_HELD_OUT, MaskedDataModule, ResumableLoader, Splits
+from unmask.data import CLASS, NONE_HELD_OUT, MaskedDataModule, ResumableLoader, Splits, ordered
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.report import Report
@@ -212,8 +212,8 @@ class TextData(MaskedDataModule):
 
     @property
     def classes(self) -> list[str]:
-        """The words that labels stand for, sorted; of all parts of the data."""
-        return sorted({name for store in self.stores.values() for name in store.classes})
+        """The words that labels stand for, in the order of their ids; of all parts of the data."""
+        return ordered(name for store in self.stores.values() for name in store.classes)
 
     def about(self) -> str:
         """What each part of the data has, and what was odd in it."""
@@ -289,9 +289,9 @@ class TextData(MaskedDataModule):
 
     def _chosen(self, store: Store, index: np.ndarray) -> Chosen:
         """Pieces of a store, their labels numbered by the classes of all parts."""
-        return Chosen(
-            store, index, np.searchsorted(self.classes, store.classes) if store.classes else None, len(self.classes)
-        )
+        place = {name: number for number, name in enumerate(self.classes)}
+        ids = np.array([place[name] for name in store.classes]) if store.classes else None
+        return Chosen(store, index, ids, len(place))
 
     def _probes(self, stores: dict[str, Store], train: np.ndarray, val: np.ndarray) -> list[Chosen | None]:
         """Labelled documents, one sample each: what they begin with."""
