@@ -52,6 +52,7 @@ _HOMES = {
     "runs.match": "load_weights",
     "runs.trained": "load_run",
     "runs.weights": "State read_weights",
+    "tools.apply.table": "check_table written_table",
     "tools.output": "write",
     "tools.features.labels": "CLASSIFICATION IGNORED Task are_measured real_tokens",
     "tools.features.samples": "batches split_of",
@@ -121,6 +122,7 @@ __all__ = [
     "built",
     "by_cost",
     "check_comparable",
+    "check_table",
     "checked_device",
     "complain",
     "components",
@@ -157,6 +159,7 @@ __all__ = [
     "with_statistics",
     "writable",
     "write",
+    "written_table",
 ]
 
 if TYPE_CHECKING:
@@ -176,6 +179,7 @@ if TYPE_CHECKING:
     from unmask.support.nearest import nearest, quoted
     from unmask.support.progress import progress, track
     from unmask.support.remembered import made_again
+    from unmask.tools.apply.table import check_table, written_table
     from unmask.tools.exchange.exporting import export
     from unmask.tools.exchange.format import Export, Format
     from unmask.tools.exchange.importing import import_weights

@@ -1,5 +1,6 @@
 """Every command on every method, by the contract; and Point-BERT's two stages by one command."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -42,6 +43,27 @@ class TestPointMAE(RunContract):
         assert all(0 < one["classes"] < 1 and 0 < one["clouds"] < 1 for one in found)
         told = json.loads((run_folder / "segment" / "finetune.json").read_text())
         assert told["task"] == {"kind": "classification", "per_token": True}
+
+        # What was trained labels each point of new files.
+        points = np.random.default_rng(0).normal(size=(150, 3)).round(3)
+        Path("scans").mkdir()
+        np.savetxt("scans/a.xyz", points, fmt="%.3f")
+        Path("new.yaml").write_text("data: {class_path: pointcloud.files, init_args: {folder: scans, num_points: 64}}")
+        label = ["pointcloud-label", str(run_folder), "scans"]
+        assert main(label) == 2
+        assert "give `--data` a YAML file" in capsys.readouterr().err
+        assert main([*label, "--data", "new.yaml", "--out", "labels.csv"]) == 0
+        assert "150 points: " in capsys.readouterr().out
+        with open("labels.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["point"]) for row in rows] == list(range(150))
+        assert np.array_equal([[float(row[name]) for name in "xyz"] for row in rows], points)
+        for row in rows[:20]:
+            shares = {name[2:-1]: float(share) for name, share in row.items() if name.startswith("p(")}
+            assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+            assert max(shares, key=shares.get) == row["class"] and shares[row["class"]] == float(row["probability"])
+        assert main([*label, "--data", "new.yaml", "--out", "labels.csv"]) == 2
+        assert "is there already" in capsys.readouterr().err
 
     def test_it_is_scored_on_few_clouds(self, run_folder, capsys):
         few = ["--ways", "2,3", "--shots", "2", "--episodes", "2"]

@@ -5,11 +5,15 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
-from unmask.api import IGNORED, Settings, finetune
-from unmask_pointcloud.data import NpzCloudsData
+from unmask.api import CLASSIFICATION, IGNORED, Classification, Settings, Task, finetune
+from unmask.data import UNREADABLE, Findings
+from unmask_pointcloud.data import NpzCloudsData, PointCloudFilesData
+from unmask_pointcloud.data.clouds import normalized
+from unmask_pointcloud.data.report import HOLED
 from unmask_pointcloud.encoders import PointTransformer
 from unmask_pointcloud.methods import DVAE, PointMAE
 from unmask_pointcloud.segmentation import PartLabels, Pointwise, mean_iou
+from unmask_pointcloud.segmentation.labelling import labelled
 from unmask_pointcloud.segmentation.pointwise import interpolated
 
 
@@ -144,3 +148,53 @@ def test_what_cannot_be_segmented_is_refused(tmp_path):
     view = Pointwise(small())
     with pytest.raises(ValueError, match="must see every point"):
         view.embedder.encoder(view.embedder.tokenizer({"points": clouds()}), object())
+
+
+class Sides(torch.nn.Module):
+    """Stands for a tuned model: two classes whose outputs are the x and the y of each point, as it is scaled."""
+
+    task = Task(CLASSIFICATION, per_token=True)
+    objective = Classification(2)
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, batch):
+        self.sizes.append(tuple(batch["points"].shape))
+        return batch["points"][..., :2]
+
+
+@pytest.mark.parametrize("total", [20, 50, 7])
+def test_every_point_of_new_files_is_labelled_by_what_is_said_of_itself(total, tmp_path):
+    rng = np.random.default_rng(total)
+    points = rng.normal(size=(total + 1, 3)) * [5, 3, 1] + [4e6, 5e6, 100]
+    points[2] = np.nan
+    np.save(tmp_path / "scan.npy", points)
+    data = PointCloudFilesData(str(tmp_path), num_points=20, stored_points=20)
+    model, findings = Sides(), Findings()
+    (found,) = labelled(model, data, tmp_path / "scan.npy", findings, batch_size=2)
+    finite = np.delete(points, 2, 0)
+    expected = torch.from_numpy(normalized(finite, "sphere"))[:, :2].softmax(-1).numpy()
+    assert np.allclose(found.shares, expected, atol=1e-6)
+    assert np.array_equal(found.places, finite) and found.number.tolist() == [0, 1, *range(3, total + 1)]
+    assert model.sizes == {20: [(1, 20, 3)], 50: [(2, 20, 3), (1, 20, 3)], 7: [(1, 20, 3)]}[total]
+    assert list(findings.lines()) == [f"1 {HOLED}: scan.npy (1 of them)."]
+
+
+def test_a_scan_is_labelled_crop_by_crop(tmp_path):
+    points = np.random.default_rng(0).uniform(0, 2, (64, 3))
+    (tmp_path / "new").mkdir()
+    np.save(tmp_path / "new" / "a.npy", points)
+    (tmp_path / "new" / "b.npy").write_bytes(b"damaged")
+    data = PointCloudFilesData(str(tmp_path / "new"), num_points=8, stored_points=8, points_per_crop=16)
+    findings = Findings()
+    (found,) = labelled(Sides(), data, tmp_path / "new", findings)
+    assert found.name == "a.npy" and found.number.tolist() == list(range(64))
+    assert np.array_equal(found.places, points)
+    crops = data.source.pieces(points, "a.npy", Findings())
+    assert [len(rows) for rows in crops] == [16] * 4
+    for rows in crops:
+        own = torch.from_numpy(normalized(points[rows], "sphere"))[:, :2].softmax(-1).numpy()
+        assert np.allclose(found.shares[rows], own, atol=1e-6)
+    assert findings.named(UNREADABLE).startswith("b.npy (")

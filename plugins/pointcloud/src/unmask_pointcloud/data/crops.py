@@ -79,7 +79,7 @@ class CropSource(Source):
             return []
         crops = []
         decimals = 4 - math.ceil(math.log10(max(np.ptp(places[finite], axis=0).max(), 1e-300)))
-        for rows in self._pieces(places[finite], item.name, findings):
+        for rows in self.pieces(places[finite], item.name, findings):
             own = finite[rows]
             corner = ",".join(f"{number:.12g}" for number in places[own].min(0).round(decimals))
             name = f"{item.name}@{corner}"
@@ -91,7 +91,14 @@ class CropSource(Source):
             crops.append(item._replace(name=name, content=Cloud(cloud.points[own], part)))
         return crops
 
-    def _pieces(self, places: np.ndarray, name: str, findings: Findings) -> list[np.ndarray]:
+    def pieces(self, places: np.ndarray, name: str, findings: Findings) -> list[np.ndarray]:
+        """Rows of the crops of one scan.
+
+        Args:
+            places: ``[n, 3]``, finite.
+            name: of the scan, in a message.
+            findings: is told of what was joined or kept whole.
+        """
         if self.points_per_crop is not None:
             findings.note(LONE, name, int(len(places) <= self.points_per_crop))
             return list(halved(places, np.arange(len(places)), self.points_per_crop))
