@@ -42,7 +42,7 @@ def test_train_look_probe_predict(recipe, capsys):
     for column in ("raw input", "untrained encoder", "pretrained encoder"):
         assert column in printed
     rows = json.loads((run / "probe.json").read_text())["rows"]
-    assert {row["name"] for row in rows} >= {"kNN, 200 labels", "linear, 200 labels", "linear, 5 per class"}
+    assert {row["name"] for row in rows} >= {"kNN, all labels", "linear, 200 labels", "linear, 5 per class"}
 
     assert main(["predict", "--config", str(run / "config.yaml"), "--ckpt_path", "last", "--out", str(run)]) == 0
     assert np.load(run / "predictions.npy").shape == (500, 96)

@@ -304,7 +304,7 @@ def test_labels_are_classes_or_numbers(tmp_path: Path, labels: list[str], read: 
 @pytest.mark.parametrize(
     ("options", "read", "classes"),
     [
-        ({"label_column": "age", "label_kind": "class"}, [1, 2, 0], ["0.25", "2.5", "1"]),
+        ({"label_column": "age", "label_kind": "class"}, [2, 1, 0], ["0.25", "1", "2.5"]),
         ({"label_column": "age", "label_kind": "number"}, [2.5, 1, 0.25], []),
         ({"label_column": "tags", "label_kind": "multi-label"}, [[1, 1], [0, 1], [-100, -100]], ["art", "loud"]),
         (
