@@ -48,6 +48,7 @@ def test_train_look_probe_predict(recipe, capsys):
     assert np.load(run / "predictions.npy").shape == (500, 96)
 
 
+@pytest.mark.slow  # where a processor has no bfloat16
 def test_bfloat16_and_clipping():
     assert main(["fit", "--config", "vision/ijepa-digits", "--trainer.precision", "bf16-mixed",
                  "--trainer.gradient_clip_val", "1.0", *FEW]) == 0  # fmt: skip

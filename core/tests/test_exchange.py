@@ -163,7 +163,7 @@ def test_a_whole_checkpoint_comes_with_predictor_and_teacher(toys, capsys):
     assert all(torch.equal(read[name], tensor) for name, tensor in own.items())
 
 
-def test_training_goes_on_from_imported_weights(toys, capsys):
+def test_training_goes_on_from_weights_that_were_imported(toys, capsys):
     main(["import", "toy/checkpoints/last.ckpt", "--config", "toy.yaml", "--out", "again"])
     before = load_run("again").model.state_dict()
     capsys.readouterr()

@@ -402,7 +402,7 @@ def test_a_collapsing_run_is_told_once_in_words(tmp_path, caught):
     assert int(told.split()[1].rstrip(":")) <= 80, "within the first epochs"
 
 
-@pytest.mark.parametrize("kind", ["values", "teacher", "ids"])
+@pytest.mark.parametrize("kind", ["teacher", *(pytest.param(one, marks=pytest.mark.slow) for one in ("values", "ids"))])
 def test_a_healthy_run_is_left_alone(tmp_path, caught, kind):
     fit(tmp_path, [CollapseMonitor(window=50)], model(kind, lr=5e-3, reads=True), max_epochs=20)
     assert said(caught) == []

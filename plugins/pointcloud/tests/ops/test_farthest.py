@@ -16,7 +16,7 @@ def brute(points, real, num_centres, distances, start=None):
     return chosen
 
 
-@pytest.mark.parametrize("num_centres", [1, 7, 60])
+@pytest.mark.parametrize("num_centres", [1, 25])
 def test_equals_brute_force(cloud, valid, num_centres, distances):
     found = farthest_point_sampling(cloud, num_centres, valid)
     for row, points in enumerate(cloud):
