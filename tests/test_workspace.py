@@ -132,7 +132,7 @@ def test_a_method_is_one_short_file_that_describes_its_parts():
             and path.stem != "text_method"
         ):
             methods[path.stem] = text, {node.name for node in classes[0].body if isinstance(node, ast.FunctionDef)}
-    assert len(methods) == 24
+    assert len(methods) >= 24, "methods are not found where they were"
     assert {name for name, (_, defined) in methods.items() if "step" in defined} == set(OWN_STEP)
     assert not [name for name, (_, defined) in methods.items() if "__init__" in defined]
     lengths = {name: len(text.splitlines()) for name, (text, _) in methods.items()}

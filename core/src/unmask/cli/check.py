@@ -41,11 +41,11 @@ def run(command: str, arguments: list[str]) -> int:
     print("  metadata, requirements, imports and signatures: good")
 
     verdicts = contracts(distribution, given.commands)
-    untried = import_module("unmask.testing.installed").plan(distribution, given.commands).untried
-    print("\n".join(table(verdicts, untried)))
+    plan = import_module("unmask.testing.installed").plan(distribution, given.commands)
+    print("\n".join(table(verdicts, plan.untried)))
     failed = sum(verdicts.failed.values())
-    print(f"{sum(verdicts.passed.values())} passed, {failed} failed, {len(untried)} components not tried")
-    return 2 if failed or verdicts.broken else 0
+    print(f"{sum(verdicts.passed.values())} passed, {failed} failed, {len(plan.untried)} components not tried")
+    return 2 if failed or verdicts.broken or plan.broken else 0
 
 
 def installed(word: str) -> str:

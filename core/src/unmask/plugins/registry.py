@@ -211,5 +211,8 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
         return f"There is no `{name}` among the {kind}; nearest: {quoted(choices)}."
     if candidates:
         there = quoted(sorted({candidate.name for candidate in candidates}))
-        return f"There is no `{name}` among the {kind}; there are: {there}."
+        return (
+            f"There is no `{name}` among the {kind}; there are: {there}. (A new line in a `pyproject.toml` counts once "
+            "its package is installed again.)"
+        )
     return f"There is no `{name}` among the {kind}: none is installed."

@@ -50,10 +50,12 @@ class Plan(NamedTuple):
     Args:
         classes: contracts to run, each with a ``component``: its family and name.
         untried: components and, in words, why they are not tried.
+        broken: those of them, recipes, that fail as they stand.
     """
 
     classes: dict[str, type[Contract]]
     untried: dict[Component, str]
+    broken: list[Component]
 
 
 @cache
@@ -62,6 +64,7 @@ def plan(distribution: str, commands: bool = False) -> Plan:
     mine = [c for c in registry.components() if c.distribution == distribution]
     classes: dict[str, type[Contract]] = {}
     untried: dict[Component, str] = {}
+    broken: list[Component] = []
 
     def add(component: Component, contract: type[Contract], **members: Any) -> None:
         name = f"Test{len(classes)}{contract.__name__}"
@@ -73,12 +76,18 @@ def plan(distribution: str, commands: bool = False) -> Plan:
         try:
             with torch.random.fork_rng():
                 model, datamodule, batch = _of(recipe)
+                parts = _parts(model, datamodule, batch)
         except (UserError, ValueError) as error:
             untried[recipe] = str(error)
             continue
+        except Exception as error:  # of anybody's parts, which may raise anything
+            first = (str(error).strip().splitlines() or [""])[0]
+            untried[recipe] = f"a step fails: {type(error).__name__}: {first}"
+            broken.append(recipe)
+            continue
         pairs.append((model, datamodule))
         tried |= {one for one in (_component(model.tokenizer), _component(model.corruption)) if one}  # by the method's
-        for component, contract, members in _parts(model, datamodule, batch):
+        for component, contract, members in parts:
             if component in mine and component not in tried:
                 tried.add(component)
                 add(component, contract, **members)
@@ -103,7 +112,7 @@ def plan(distribution: str, commands: bool = False) -> Plan:
             reason = "no recipe that can be built here uses it."
         if reason:
             untried[component] = reason
-    return Plan(classes, untried)
+    return Plan(classes, untried, broken)
 
 
 def _of(recipe: Component) -> tuple[MaskedModel, Any, Any]:
@@ -113,6 +122,7 @@ def _of(recipe: Component) -> tuple[MaskedModel, Any, Any]:
     model, datamodule = made
     first = copy.deepcopy(datamodule)
     first.setup("fit")
+    agreements.check(copy.deepcopy(model), first, loaded=True)
     return model, datamodule, next(iter(first.train_dataloader()))
 
 

@@ -6,6 +6,7 @@ unmask pointcloud-label RUN NEW [--out labels.csv]
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,10 +73,11 @@ def labelled(
     source = data.source
     files = source.clouds if isinstance(source, CropSource) else source
     found = [(new, Path(new.name))] if new.is_file() else files.files("folder", str(new), findings)  # type: ignore[attr-defined]
+    read = partial(data.read, num_points=None)
     for path, inner in found:
         name = inner.as_posix()
         try:
-            points = np.asarray(data.read(path, num_points=None).points, dtype=np.float64)
+            points = np.asarray(read(path).points, dtype=np.float64)
         except (Unreadable, OSError) as error:
             findings.note(UNREADABLE, f"{name} ({error})")
             continue
@@ -172,7 +174,8 @@ def run(command: str, arguments: list[str]) -> int:
             f"`{trained.folder}` must have been segmented; run `unmask pointcloud-segment {trained.folder}` first."
         )
     out = Path(given.out) if given.out else trained.folder / "segment" / "labels.csv"
-    findings, counts = Findings(), {}
+    findings = Findings()
+    counts: dict[str, int] = {}
     try:
         check_table(out, given.overwrite)
         tuned = load(checkpoint, Pointwise(trained.model))
