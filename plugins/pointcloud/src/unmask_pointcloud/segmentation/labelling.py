@@ -73,7 +73,7 @@ def labelled(
     source = data.source
     files = source.clouds if isinstance(source, CropSource) else source
     found = [(new, Path(new.name))] if new.is_file() else files.files("folder", str(new), findings)  # type: ignore[attr-defined]
-    read = partial(data.read, num_points=None)
+    read = partial(data.read, num_points=None)  # type: ignore[call-arg]  # it is itself one of `read_file`
     for path, inner in found:
         name = inner.as_posix()
         try:
