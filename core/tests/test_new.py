@@ -123,21 +123,28 @@ def test_check_says_what_it_does_not_try(install, capsys, monkeypatch):
     assert "encoders apple.wide  not tried: no recipe that can be built here uses it." in capsys.readouterr().out
 
 
-def test_check_says_which_recipe_fails_as_it_stands(install, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("shapes cannot be multiplied\nat length"), "RuntimeError: shapes cannot be multiplied"),
+        (ValueError("`width` must be 8, but is 4."), "`width` must be 8, but is 4."),
+    ],
+)
+def test_check_says_which_recipe_fails_as_it_stands(error, said, install, capsys, monkeypatch):
     from unmask.testing import installed
 
-    def fails(model, datamodule, batch):
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nat length")
+    class Read:
+        def train_dataloader(self):
+            raise error
 
     entries = {"api": {api_version.API: "fake_plum"}, "recipes": {"plum/first": "fake_plum:first.yaml"}}
     install("unmask-plum", entries, {"fake_plum/__init__.py": "", "fake_plum/first.yaml": ""})
-    monkeypatch.setattr(installed, "_of", lambda recipe: (None, None, None))
-    monkeypatch.setattr(installed, "_parts", fails)
+    monkeypatch.setattr(installed, "_of", lambda recipe: (None, None, Read()))
+    monkeypatch.setattr(installed, "plan", installed.plan.__wrapped__)
     monkeypatch.setattr("unmask.cli.check.contracts", lambda distribution, commands: check.Verdicts())
     monkeypatch.setattr("unmask.plugins.inspection.problems_of", lambda distribution, commands: [])
     assert main(["check", "unmask-plum"]) == 2
-    said = "plum/first  not tried: a step fails: RuntimeError: mat1 and mat2 shapes cannot be multiplied\n"
-    assert said in capsys.readouterr().out
+    assert f"plum/first  not tried: a step fails: {said}\n" in capsys.readouterr().out
 
 
 def test_check_stops_at_what_doctor_finds(install, capsys):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
 from sklearn.metrics import (
@@ -26,6 +29,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
 from unmask.embedder import Embedder
 from unmask.losses import MSELoss
@@ -611,3 +615,17 @@ def test_fewer_labels_than_features_are_fitted_in_their_span(monkeypatch):
     answers = probe_fits.PROBES["linear"].fit(train, labels, test, Protocol())
     assert set(widths) == {30}
     assert np.mean(answers == LogisticRegression(C=0.1, max_iter=1000).fit(train, labels).predict(test)) > 0.995
+
+
+def test_the_same_run_twice_has_no_spread_and_runs_of_other_data_are_no_repetitions(toys, capsys):
+    shutil.copytree("toy", "other")
+    assert main(["probe", "toy", "other", "--layer", "1", "--probes", "knn", "--labels_per_class", ""]) == 0
+    twice = json.loads(Path("toy/probe.json").read_text())
+    assert twice["num_runs"] == 2
+    assert all(row["standard_error"]["pretrained encoder"] == 0 for row in twice["rows"])
+
+    config = yaml.safe_load(Path("other/config.yaml").read_text())
+    config["data"].setdefault("init_args", {})["batch_size"] = 3
+    Path("other/config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["probe", "toy", "other"]) == 2
+    assert "`other` has another `data`" in capsys.readouterr().err.splitlines()[-1]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import nn
 
+from unmask.cli import main
 from unmask.data import MaskedDataModule, Splits
 from unmask.losses import CrossEntropyLoss, MSELoss
 from unmask.masks import RandomMask
@@ -320,3 +323,10 @@ def test_scores_compare_on_the_same_data_and_tokens_only():
     assert letters([first, other, again, fewer]) == ["A", "B", "A", "C"]
     assert "do not compare" in side_by_side(["a", "b"], [first, other], ["", ""]).text()
     assert "do not compare" not in side_by_side(["a", "b"], [first, again], ["", ""]).text()
+
+
+def test_the_same_run_has_the_same_score(toys):
+    shutil.copytree("toy", "other")
+    assert main(["score", "toy", "other"]) == 0
+    found, again = (json.loads(Path(folder, "score.json").read_text()) for folder in ("toy", "other"))
+    assert {k: v for k, v in found.items() if k != "caption"} == {k: v for k, v in again.items() if k != "caption"}

@@ -182,6 +182,14 @@ def test_every_point_of_new_files_is_labelled_by_what_is_said_of_itself(total, t
     assert list(findings.lines()) == [f"1 {HOLED}: scan.npy (1 of them)."]
 
 
+def test_answers_that_are_not_finite_are_refused(tmp_path):
+    np.save(tmp_path / "scan.npy", np.random.default_rng(0).normal(size=(30, 3)))
+    model = Sides()
+    model.forward = lambda batch: batch["points"][..., :2] * float("nan")
+    with pytest.raises(ValueError, match=r"Answers must be finite, but those of scan\.npy"):
+        list(labelled(model, PointCloudFilesData(str(tmp_path), num_points=20), tmp_path / "scan.npy", Findings()))
+
+
 def test_a_scan_is_labelled_crop_by_crop(tmp_path):
     points = np.random.default_rng(0).uniform(0, 2, (64, 3))
     (tmp_path / "new").mkdir()

@@ -63,8 +63,8 @@ class Splits(NamedTuple):
 class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     """Feeds a run: batches are dicts with what `load` gave, collated, and ``index`` ``[B]`` int64.
 
-    Samples may have a ``name``, and a ``piece`` where they are pieces of what has that name (windows of a sound). They
-    follow each other in a data set, with rising numbers, and results count them as one (`unmask.tools.wholes`).
+    Samples may have a ``name``, and a ``piece`` where they are pieces of what has that name (windows of a sound), each
+    with a number of its own, from 0. Results count them as one (`unmask.tools.wholes`).
 
     Epoch e has a permutation keyed by (seed, e), and its sample i an augmentation keyed by (seed, e,
     i): batches depend neither on the number of workers nor on kills and resumes. The seed is torch's

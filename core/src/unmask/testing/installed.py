@@ -75,14 +75,18 @@ def plan(distribution: str, commands: bool = False) -> Plan:
     for recipe in (c for c in mine if c.group == registry.RECIPES):
         try:
             with torch.random.fork_rng():
-                model, datamodule, batch = _of(recipe)
-                parts = _parts(model, datamodule, batch)
-        except (UserError, ValueError) as error:
+                model, datamodule, read = _of(recipe)
+        except (UserError, ValueError) as error:  # such as data that is not here
             untried[recipe] = str(error)
             continue
+        try:
+            with torch.random.fork_rng():
+                agreements.check(copy.deepcopy(model), read, loaded=True)
+                parts = _parts(model, datamodule, next(iter(read.train_dataloader())))
         except Exception as error:  # of anybody's parts, which may raise anything
-            first = (str(error).strip().splitlines() or [""])[0]
-            untried[recipe] = f"a step fails: {type(error).__name__}: {first}"
+            line = (str(error).strip().splitlines() or [""])[0]
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            untried[recipe] = f"a step fails: {kind}{line}"
             broken.append(recipe)
             continue
         pairs.append((model, datamodule))
@@ -116,14 +120,13 @@ def plan(distribution: str, commands: bool = False) -> Plan:
 
 
 def _of(recipe: Component) -> tuple[MaskedModel, Any, Any]:
-    """A recipe's model and data, and the first batch of the data."""
+    """A recipe's model and data, and a copy of the data that has been read."""
     made = built("check", ["--config", recipe.name])
     assert made is not None
     model, datamodule = made
-    first = copy.deepcopy(datamodule)
-    first.setup("fit")
-    agreements.check(copy.deepcopy(model), first, loaded=True)
-    return model, datamodule, next(iter(first.train_dataloader()))
+    read = copy.deepcopy(datamodule)
+    read.setup("fit")
+    return model, datamodule, read
 
 
 def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Component | None, type[Contract], dict]]:

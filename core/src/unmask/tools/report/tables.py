@@ -83,8 +83,8 @@ def _cell(found: Results, row: Row, column: str) -> Markup:
 
 def _text(measure: Measure, value: float, sign: bool = False) -> str:
     """``value`` in its unit, as people write it."""
-    text = measure.text(value, sign=sign and value > 0) if measure.percent else number(value, 4)
-    text = "+" + text if sign and value > 0 and not measure.percent else text
+    plus = "+" if sign and value > 0 else ""
+    text = plus + (measure.text(value) if measure.percent else number(value, 4))
     return text.replace("-", "\N{MINUS SIGN}")
 
 

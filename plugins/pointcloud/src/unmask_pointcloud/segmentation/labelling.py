@@ -49,6 +49,7 @@ def labelled(
 
     A file is cut into crops as ``data`` cuts its own, and the points of a crop, shuffled, into looks of ``num_points``
     at the whole of it: what the model was trained on. A last look that is short is filled up with points of the first.
+    Of a surface, points are drawn on it, as many as it has corners.
 
     Args:
         model: fine-tuned on classes of points, on a `Pointwise` model.
@@ -60,7 +61,8 @@ def labelled(
         device: where to compute.
 
     Raises:
-        ValueError: a size below 1, a model of other labels, or a folder without point clouds.
+        ValueError: a size below 1, a model of other labels, a folder without point clouds, or answers that are not
+            finite.
     """
     from unmask.api import CLASSIFICATION
     from unmask.data import UNREADABLE, Unreadable
@@ -93,6 +95,8 @@ def labelled(
             except Unreadable as error:
                 findings.note(UNREADABLE, f"{name} ({error})")
             else:
+                if not np.isfinite(shares).all():
+                    raise ValueError(f"Answers must be finite, but those of {name} hold NaN or infinity.")
                 answered.append((finite[rows], shares))
         if answered:
             number, shares = (np.concatenate(each) for each in zip(*answered, strict=True))

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from unmask.data import (
-    MULTI_LABEL,
-    NUMBERS,
     Findings,
     Found,
     Item,
@@ -55,18 +53,13 @@ class ArrayTable:
     table_format: TableFormat | None = None
 
     def __post_init__(self) -> None:
-        check_label_options(self.label_kind, separator=self.label_separator)
+        check_label_options(self.label_kind, self.label_column, self.label_separator)
         for field in fields(self):
             given = getattr(self, field.name)
             if self.table is None and given != field.default:
                 raise ValueError(f"`{field.name}` must be left out without `table`, but is {given!r}.")
         if self.id_key is not None and self.id_column is None:
             raise ValueError(f"`id_key` must be left out without `id_column`, but is {self.id_key!r}.")
-        if not isinstance(self.label_column, str) and self.label_kind not in (MULTI_LABEL, NUMBERS):
-            raise ValueError(
-                f"`label_column` must be one column where `label_kind` is {self.label_kind!r}, but is "
-                f"{list(self.label_column)}; nearest: 'multi-label' or 'numbers'."
-            )
 
     def told(self, parts: list[list[Item]], ids: list[list[str]], findings: Findings) -> Found:
         """The images with their labels and groups.
