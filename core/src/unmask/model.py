@@ -22,6 +22,7 @@ from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor
 from unmask.schedules import Progress, Schedule, at
 from unmask.step import NOTHING, Answer, Given, Step
 from unmask.structures import Latent, Mask, Tokens
+from unmask.training import sharding
 from unmask.training.batch_norm import BatchNormNote
 from unmask.training.compiled import names_for, plain_names
 from unmask.training.guard import FiniteGuard
@@ -212,6 +213,10 @@ class MaskedModel(L.LightningModule):
         if self.first_stage is not None:  # on one process, before any other sets up
             self.first_stage.ensure(self)
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:  # of a strategy that shares a model out
+            sharding.shard(self, self.device_mesh["data_parallel"])
+
     def setup(self, stage: str) -> None:
         agreements.check(self, getattr(self.trainer, "datamodule", None), loaded=True)
 
@@ -269,6 +274,17 @@ class MaskedModel(L.LightningModule):
         for name, part in self._parts():
             numbers |= {f"{name}{what}": value for what, value in part.update(self, self.progress).items()}
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
+
+    def on_after_backward(self) -> None:
+        sharding.average_whole(self)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        if gradient_clip_val and sharding.is_sharded(self):
+            sharding.clip(self, float(gradient_clip_val), gradient_clip_algorithm or "norm")
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = plain_names(checkpoint["state_dict"])

@@ -36,11 +36,11 @@ from unmask.runs.amended import amended
 from unmask.runs.changes import Before, not_resumable
 from unmask.runs.checkpoints import check_resumable, with_whole_checkpoints
 from unmask.runs.environment import Environment
-from unmask.runs.folders import claim, newest_checkpoint, release, run_folder
+from unmask.runs.folders import claim, is_sharded, newest_checkpoint, release, run_folder
 from unmask.runs.loggers import loggers
 from unmask.runs.records import RunFolder
 from unmask.runs.stopping import StopsOnSigterm
-from unmask.runs.weights import read_torch
+from unmask.runs.weights import read_outline
 from unmask.support.atomic import is_full
 from unmask.support.errors import GOOD, UserError, complain
 from unmask.training.progress_bar import ProgressBar as Progress
@@ -131,7 +131,7 @@ class Training(LightningCLI):
         return self.started.yes
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint file, or `last`.")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint, a file or a sharded one, or `last`.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -168,9 +168,9 @@ class Training(LightningCLI):
         if given is None:
             return None
         if given != "last":
-            if Path(given).is_dir():
-                raise UserError(f"`--ckpt_path` must be a file or `last`, but `{given}` is a folder.")
-            if not Path(given).is_file():
+            if Path(given).is_dir() and not is_sharded(Path(given)):
+                raise UserError(f"`--ckpt_path` must be a checkpoint or `last`, but `{given}` is a folder without one.")
+            if not Path(given).exists():
                 raise UserError(no_file("ckpt_path", given))
             return given
         found = newest_checkpoint(self.folder)
@@ -182,9 +182,9 @@ class Training(LightningCLI):
 
     def _take_from_checkpoint(self) -> None:
         """Of a run that is carried on, the options it had, and its seed in place of the one given."""
-        if self.command != "fit" or self.config.ckpt_path is None or Path(self.config.ckpt_path).is_dir():
+        if self.command != "fit" or self.config.ckpt_path is None:
             return
-        self.checkpoint = read_torch(Path(self.config.ckpt_path))
+        self.checkpoint = read_outline(Path(self.config.ckpt_path))
         self.before = Before.of(Path(self.config.ckpt_path), self.checkpoint, self.config.seed_everything)
         if self.before.seed != self.config.seed_everything:
             self.config.seed_everything = self.before.seed
@@ -247,7 +247,7 @@ class Training(LightningCLI):
     def go(self) -> None:
         """Run the command."""
         path = self.config.ckpt_path
-        if path is not None and Path(path).is_file():  # a sharded one is a folder
+        if path is not None and Path(path).exists():
             check_resumable(self.model, Path(path), self.command == "fit", self.checkpoint)
             self.checkpoint = None
         if self.before is not None and (told := self.before.told(self.config_text)) and self.trainer.is_global_zero:

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import Strategy, StrategyRegistry
 
 from unmask.cli.precision import Precision
 from unmask.configs.names import class_names, no_class
+from unmask.runs.fsdp2 import WORD, like
 from unmask.support.nearest import nearest, quoted
 from unmask.training.external_callbacks import only
 
@@ -21,7 +22,7 @@ class Trainer(L.Trainer):
 
     Args:
         accelerator: a word of Lightning's, or a class; a class path is taken for one.
-        strategy: likewise.
+        strategy: likewise; ``fsdp2`` shards the model over all processes, see `unmask.runs.fsdp2`.
         precision: ``auto``, which `unmask.cli.precision.settle` has replaced by then, or one of Lightning's.
         callbacks: as Lightning's.
         profiler: a word of Lightning's, or a class.
@@ -46,14 +47,14 @@ class Trainer(L.Trainer):
         _check_word(
             "accelerator", accelerator, ["auto", "gpu", *AcceleratorRegistry.available_accelerators()], Accelerator
         )
-        _check_word("strategy", strategy, ["auto", *StrategyRegistry.available_strategies()], Strategy)
+        _check_word("strategy", strategy, ["auto", WORD, *StrategyRegistry.available_strategies()], Strategy)
         _check_word("profiler", profiler, ["simple", "advanced", "pytorch", "xla"], Profiler)
         asked = external_callbacks.split(",") if isinstance(external_callbacks, str) else external_callbacks or []
         beside = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
         with only([name.strip() for name in asked], beside, "`--trainer.external_callbacks NAME` takes them"):
             super().__init__(
                 accelerator=accelerator,
-                strategy=strategy,
+                strategy=like(strategy),
                 precision=precision,  # type: ignore[arg-type]
                 callbacks=callbacks,
                 profiler=profiler,

@@ -11,7 +11,7 @@ import copyreg
 import io
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,19 @@ import torch
 _torch_load = torch.load
 
 
-def read_pickle(path: Path, encoding: str = "ASCII") -> Any:
+def read_pickle(path: Path, encoding: str = "ASCII", also: Mapping[tuple[str, str], Any] | None = None) -> Any:
     """What a pickle holds.
 
     Args:
         path: of the file.
         encoding: of texts that Python 2 wrote; its arrays need ``latin1``.
+        also: what it may name beside plain data: by module and name, the harmless object that is meant.
 
     Raises:
         ValueError: it is damaged, too large for the memory, or asks for anything but data.
     """
     with path.open("rb") as file:
-        return _plainly(str(path), lambda: _Unpickler(file, encoding=encoding).load())
+        return _plainly(str(path), lambda: _Unpickler(file, encoding=encoding, also=also).load())
 
 
 def read_torch(path: Path, safe: Iterable[type] = ()) -> Any:
@@ -115,7 +116,13 @@ def _name(file: Any) -> str:
 class _Unpickler(pickle._Unpickler):
     """The one written in Python: its memo is a dict, where the faster one reserves as much as the file asks for."""
 
+    def __init__(self, file: Any, *, also: Mapping[tuple[str, str], Any] | None = None, **options: Any) -> None:
+        super().__init__(file, **options)
+        self._also = also or {}
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._also:
+            return self._also[module, name]
         module = module.replace("numpy._core", "numpy.core")
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]

@@ -15,9 +15,9 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unmask.model import MaskedModel
-from unmask.runs.folders import the_one_before
+from unmask.runs.folders import is_sharded, the_one_before
 from unmask.runs.match import must_fit
-from unmask.runs.weights import read_torch
+from unmask.runs.weights import read_outline, read_torch
 from unmask.support.atomic import written_whole
 from unmask.support.errors import UserError
 from unmask.support.nearest import quoted
@@ -50,6 +50,12 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        """As Lightning does, and also what several processes wrote, which is a folder."""
+        if is_sharded(Path(path)):
+            return read_torch(Path(path))
+        return super().load_checkpoint(path, map_location, weights_only)
 
 
 def with_whole_checkpoints(plugins: Any, strategy: Any) -> Any:
@@ -92,7 +98,7 @@ def check_resumable(model: L.LightningModule, path: Path, training: bool, checkp
     """
     keys = ["state_dict", *(["seed"] if isinstance(model, MaskedModel) else [])]
     keys += ["optimizer_states", "lr_schedulers"] if training else []
-    checkpoint = read_torch(path) if checkpoint is None else checkpoint
+    checkpoint = read_outline(path) if checkpoint is None else checkpoint
     _must_have(path, checkpoint, [*keys, "pytorch-lightning_version"])
     for key in ("seed", "global_step", "epoch"):
         if key in checkpoint:
@@ -124,7 +130,8 @@ def _must_have(path: Path, checkpoint: Any, keys: Sequence[str]) -> None:
     if not isinstance(checkpoint["state_dict"], dict):
         raise UserError(f"`{path}` must hold weights by name under `state_dict`, but does not.")
     finite = torch.isfinite if "seed" in keys else _is_number  # models of others may have infinite constants
-    tensors = {name: x for name, x in checkpoint["state_dict"].items() if isinstance(x, torch.Tensor)}
+    held = checkpoint["state_dict"].items()
+    tensors = {name: x for name, x in held if isinstance(x, torch.Tensor) and not x.is_meta}  # an outline has no values
     if odd := [name for name, x in tensors.items() if x.is_floating_point() and not bool(finite(x).all())]:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         raise UserError(f"`{path}` is of no use: its `{odd[0]}`{more} is not finite{the_one_before(path)}.")

@@ -24,6 +24,8 @@ LOCK = ".lock"
 """The file that a run locks, and writes its process into. It stays when the run ends; the lock does not."""
 FOLDER = "UNMASK_RUN_FOLDER"
 """Environment variable for the processes that the first one of a run starts: where it writes."""
+ABOUT = "meta.pt"
+"""Of a sharded checkpoint, which is a folder: the file written last, with all that is no weight."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 """Environment variables of which one is not 0 in all processes of a run but the first."""
 
@@ -55,6 +57,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def checkpoints(folder: Path) -> list[Path]:
     """All checkpoints of a run folder, the newest first."""
     return _newest_first([*(folder / "checkpoints").glob("*.ckpt"), *folder.glob("hpc_ckpt_*.ckpt")])
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether ``path`` is a sharded checkpoint: a folder that several processes have written."""
+    return (path / ABOUT).is_file()
 
 
 def the_one_before(path: Path) -> str:
@@ -146,8 +153,13 @@ def read_environment(path: Path) -> list[dict[str, Any]]:
 
 
 def _newest_first(paths: list[Path]) -> list[Path]:
-    there = [path for path in paths if path.exists()]
-    return sorted(there, key=lambda path: (path.stat().st_mtime_ns, path.stem == "last", path.name), reverse=True)
+    there = [path for path in paths if path.is_file() or is_sharded(path)]
+    return sorted(there, key=lambda path: (_written(path), path.stem == "last", path.name), reverse=True)
+
+
+def _written(path: Path) -> int:
+    """When a checkpoint was written, in nanoseconds. A folder's own time changes with every file that is deleted."""
+    return ((path / ABOUT) if path.is_dir() else path).stat().st_mtime_ns
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -16,7 +16,7 @@ from unmask.configs.errors import message_of
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.runs.checkpoints import read_checkpoint, whole_number
-from unmask.runs.folders import newest_checkpoint
+from unmask.runs.folders import is_sharded, newest_checkpoint
 from unmask.runs.match import load_weights
 from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
@@ -84,7 +84,7 @@ def locate(path: Path) -> tuple[Path, Path]:
     Raises:
         UserError: there is no such run; names those that are most like it.
     """
-    if path.is_file():
+    if path.is_file() or is_sharded(path):
         for folder in path.absolute().parents[:2]:
             if (folder / "config.yaml").is_file():
                 return folder, path

@@ -18,8 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unmask.runs.folders import the_one_before
+from unmask.runs.folders import ABOUT, is_sharded, the_one_before
 from unmask.runs.inert import known, settings, stand_in
+from unmask.runs.sharded import outline, read_sharded
 from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.training.compiled import plain_names
@@ -56,13 +57,14 @@ def read_weights(path: Path) -> Weights:
     Raises:
         UserError: there is none, it is cut off, or it holds code or no tensors.
     """
-    if path.is_dir():
+    if path.is_dir() and not is_sharded(path):
         path = _in_folder(path)
     if path.name.endswith(".index.json"):
         return _read_parts(path)
-    check_file(path)
-    if is_safetensors(path):
-        return _read_safetensors(path)
+    if not is_sharded(path):
+        check_file(path)
+        if is_safetensors(path):
+            return _read_safetensors(path)
     content = read_torch(path)
     tensors = plain_names(dict(_flat("", content)))
     if not tensors:
@@ -73,6 +75,8 @@ def read_weights(path: Path) -> Weights:
 def read_torch(path: Path) -> Any:
     """What `torch.save` wrote, as long as it is tensors, numbers, text, lists and dicts of them, and settings.
 
+    A sharded checkpoint, which is a folder, is read as if it were one file.
+
     Settings are an ``argparse.Namespace`` and what else `unmask.runs.inert` lists; none of their code is run.
 
     The checksum of each record is compared first: torch itself skips them. That takes a second per 500 MB.
@@ -80,6 +84,8 @@ def read_torch(path: Path) -> Any:
     Raises:
         UserError: there is no such file, it is cut off, damaged, no file of torch, or asks to run code.
     """
+    if is_sharded(path):
+        return read_sharded(path, _about(path))
     check_file(path)
     if is_safetensors(path):
         raise UserError(f"`{path}` holds bare weights, not a run; `unmask import {path}` makes a run of it.")
@@ -95,6 +101,22 @@ def read_torch(path: Path) -> Any:
             return _load(path)
     except Exception as error:  # a broken file may fail in any way
         raise UserError(f"`{path}` {_reason(path, str(error))}.") from error
+
+
+def read_outline(path: Path) -> Any:
+    """As `read_torch`; of a sharded checkpoint, with weights that have shapes alone.
+
+    Raises:
+        UserError: as `read_torch`.
+    """
+    return outline(path, _about(path)) if is_sharded(path) else read_torch(path)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    about = read_torch(path / ABOUT)
+    if not isinstance(about, dict):
+        raise UserError(f"`{path}` is damaged: its `{ABOUT}` is not what a run writes.")
+    return about
 
 
 def is_safetensors(path: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS, errno.EB
 
 @contextmanager
 def written_whole(path: Path | str, sync: bool = True) -> Iterator[Path]:
-    """Gives the block a new path beside ``path`` to write to; the file there then takes the place of ``path``.
+    """Gives the block a new path beside ``path`` to write to; the file or folder there then takes the place of ``path``.
 
     Args:
         path: the file. Its folder must be there. A link is replaced, not followed.
@@ -38,14 +39,43 @@ def written_whole(path: Path | str, sync: bool = True) -> Iterator[Path]:
         with naming(path):
             yield part
             if sync:
-                _to_disk(part)
-            os.replace(part, path)
+                to_disk(part)
+            take_place(part, path)
             if sync:
-                _to_disk(path.parent)
+                to_disk(path.parent)
     except BaseException:
-        with suppress(OSError):
-            part.unlink()
+        remove(part)
         raise
+
+
+def take_place(part: Path, path: Path) -> None:
+    """Renames ``part`` to ``path``. In one step, unless one of them is a folder, which a rename cannot replace.
+
+    What lay there is then called ``NAME.before.SUFFIX`` until the new one has its place, so that one of them is there
+    whole at any moment.
+    """
+    if not part.is_dir() and not path.is_dir():
+        os.replace(part, path)
+        return
+    before = path.with_name(f"{path.stem}.before{path.suffix}")
+    if path.exists():
+        remove(before)
+        os.replace(path, before)
+    os.replace(part, path)
+    remove(before)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file or a folder, if it is there; a folder that is half deleted is not left under its name."""
+    with suppress(OSError):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        if not path.name.endswith(PART):
+            hidden = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
+            os.replace(path, hidden)
+            path = hidden
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -69,8 +99,7 @@ def is_full(error: BaseException) -> OSError | None:
 def remove_parts(folder: Path, name: str = "*") -> None:
     """Deletes what killed writers of files called ``name`` have left in a folder, while nobody writes such files."""
     for part in folder.glob(f"{name}.????????{PART}"):
-        with suppress(OSError):
-            part.unlink()
+        remove(part)
 
 
 def _of_the_machine(error: BaseException) -> OSError | None:
@@ -83,7 +112,7 @@ def _of_the_machine(error: BaseException) -> OSError | None:
     return None
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Waits until a file, or a folder's list of names, is on the disk; where the file system cannot say, does not."""
     try:
         handle = os.open(path, os.O_RDONLY)

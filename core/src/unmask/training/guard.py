@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unmask.support.errors import UserError
+from unmask.training.sharding import total_norm
 
 NUM_NAMED = 8
 """Samples of a batch that a message names; the others are counted."""
@@ -128,7 +129,7 @@ def _size(gradients: list[Tensor]) -> Tensor:
     """A number that is finite exactly where all gradients are: their norm, a tenth of the optimiser's own time."""
     if any(one.dtype == torch.float16 for one in gradients):  # whose norm overflows before they do
         return torch.stack([one.isfinite().all() for one in gradients]).all().log()
-    return torch.nn.utils.get_total_norm(gradients)
+    return total_norm(gradients)
 
 
 def _not_finite(batch: Any) -> list[int]:

@@ -18,6 +18,7 @@ from unmask.tools.features import PROBE_POOLS
 from unmask.tools.features.labels import IGNORED, real_tokens, task_of
 from unmask.tools.features.samples import owners
 from unmask.tools.wholes import Wholes, averaged, firsts, shared
+from unmask.training.sharding import gathered
 
 
 class Vectors(NamedTuple):
@@ -125,7 +126,8 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
         torch.default_generator.manual_seed(0)
         random.seed(0)
         np.random.seed(0)
-        yield
+        with gathered(*modules):
+            yield
     finally:
         torch.set_rng_state(torch_state)
         random.setstate(python_state)
