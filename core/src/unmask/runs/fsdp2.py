@@ -27,7 +27,18 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from unmask.runs.folders import ABOUT, is_sharded
-from unmask.runs.sharded import FILES, LIST, OPTIMIZER, WEIGHTS, Planner, Reader, by_name, check_files, checksum, read_list
+from unmask.runs.sharded import (
+    FILES,
+    LIST,
+    OPTIMIZER,
+    WEIGHTS,
+    Planner,
+    Reader,
+    by_name,
+    check_files,
+    checksum,
+    read_list,
+)
 from unmask.runs.weights import read_torch
 from unmask.support.atomic import PART, naming, remove, take_place, to_disk
 from unmask.training.compiled import names_for
