@@ -23,7 +23,7 @@ from unmask.schedules import Progress, Schedule, at
 from unmask.step import NOTHING, Answer, Given, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.training import sharding
-from unmask.training.batch_norm import BatchNormNote
+from unmask.training.batch_norm import BatchNormNote, synchronise
 from unmask.training.compiled import names_for, plain_names
 from unmask.training.guard import FiniteGuard
 from unmask.training.resuming import ExactResume
@@ -214,6 +214,10 @@ class MaskedModel(L.LightningModule):
             self.first_stage.ensure(self)
 
     def configure_model(self) -> None:
+        trainer = self.trainer
+        # `unmask.cli.trainer.Trainer` says whether it was asked for; Lightning's own does not.
+        if trainer.state.fn == "fit" and trainer.world_size > 1 and getattr(trainer, "sync_batchnorm", True):
+            synchronise(self, trainer.strategy.root_device.type)
         if self.device_mesh is not None:  # of a strategy that shares a model out
             sharding.shard(self, self.device_mesh["data_parallel"])
 
@@ -274,6 +278,9 @@ class MaskedModel(L.LightningModule):
         for name, part in self._parts():
             numbers |= {f"{name}{what}": value for what, value in part.update(self, self.progress).items()}
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        sharding.share_buffers(self)
 
     def on_after_backward(self) -> None:
         sharding.average_whole(self)

@@ -114,9 +114,8 @@ def fused(kind: type[Kind], groups: list[dict], **options: Any) -> Kind:
     """`torch.optim.Adam` or ``AdamW`` over ``groups``, in one kernel where torch has one for their device."""
     trained = [parameter for group in groups for parameter in group["params"]]
     whole = all(p.is_floating_point() and p.device.type in FUSED for p in trained)
-    mixed = (
-        len({isinstance(p, DTensor) for p in trained}) > 1
-    )  # a kernel takes parameters that are cut, or that are not
+    # A kernel takes parameters that are cut, or others, not both.
+    mixed = len({isinstance(p, DTensor) for p in trained}) > 1
     optimizer = kind(groups, **options, **({"foreach": False} if mixed else {"fused": whole or None}))
     # A fused step could unscale fp16 gradients itself, and Lightning then refuses to clip. It is not asked to.
     optimizer._step_supports_amp_scaling = False

@@ -131,9 +131,7 @@ class Training(LightningCLI):
         return self.started.yes
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="A checkpoint, a file or a sharded one, or `last`."
-        )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint, or `last`.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)

@@ -18,12 +18,14 @@ from unmask.training.external_callbacks import only
 
 
 class Trainer(L.Trainer):
-    """Lightning's trainer, with three differences.
+    """Lightning's trainer, with these differences.
 
     Args:
         accelerator: a word of Lightning's, or a class; a class path is taken for one.
         strategy: likewise; ``fsdp2`` shards the model over all processes, see `unmask.runs.fsdp2`.
         precision: ``auto``, which `unmask.cli.precision.settle` has replaced by then, or one of Lightning's.
+        sync_batchnorm: whether the statistics of BatchNorm are those of all processes, see
+            `unmask.training.batch_norm`; on CPUs too.
         callbacks: as Lightning's.
         profiler: a word of Lightning's, or a class.
         external_callbacks: installed packages whose callbacks to take: names of distributions, or ``all``; see
@@ -39,6 +41,7 @@ class Trainer(L.Trainer):
         accelerator: Accelerator | str = "auto",  # the class first: any text is a `str`
         strategy: Strategy | str = "auto",
         precision: Precision | None = None,
+        sync_batchnorm: bool = True,
         callbacks: list[Callback] | Callback | None = None,
         profiler: Profiler | str | None = None,
         external_callbacks: list[str] | str | None = None,
@@ -49,6 +52,7 @@ class Trainer(L.Trainer):
         )
         _check_word("strategy", strategy, ["auto", WORD, *StrategyRegistry.available_strategies()], Strategy)
         _check_word("profiler", profiler, ["simple", "advanced", "pytorch", "xla"], Profiler)
+        self.sync_batchnorm = sync_batchnorm  # which `MaskedModel` does, before it is wrapped or sharded
         asked = external_callbacks.split(",") if isinstance(external_callbacks, str) else external_callbacks or []
         beside = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
         with only([name.strip() for name in asked], beside, "`--trainer.external_callbacks NAME` takes them"):

@@ -20,7 +20,6 @@ from torch.distributed.checkpoint import filesystem, metadata
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
 from unmask.data.pickles import read_pickle
-from unmask.runs.folders import ABOUT
 from unmask.support.errors import UserError
 
 LIST = ".metadata"
@@ -208,7 +207,7 @@ def _problem(index: Any, files: Mapping[str, int]) -> str | None:
         file, begin, length = place.relative_path, place.offset, place.length
         if not isinstance(file, str) or file not in files:
             return f"its file `{file}` is missing"
-        if not (0 <= begin and 0 <= length and begin + length <= files[file]):
+        if not (begin >= 0 and length >= 0 and begin + length <= files[file]):
             return f"its file `{file}` is cut off"
         if getattr(place, "transform_descriptors", None):
             return f"its file `{file}` was written through a filter, which cannot be read here"

@@ -23,7 +23,7 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS, errno.EB
 
 @contextmanager
 def written_whole(path: Path | str, sync: bool = True) -> Iterator[Path]:
-    """Gives the block a new path beside ``path`` to write to; the file or folder there then takes the place of ``path``.
+    """Gives the block a new path beside ``path`` to write to; what is there then takes the place of ``path``.
 
     Args:
         path: the file. Its folder must be there. A link is replaced, not followed.

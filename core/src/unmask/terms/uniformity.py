@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unmask.nn.gathered import of_all_devices
 from unmask.parts import Step, Term
 from unmask.schedules import Schedule
 
@@ -21,7 +22,7 @@ class Uniformity(Term):
         weight: at least 0 (release: 0.01).
         pool: what a sample's one code is: ``mean``, or ``cls`` where the encoder has a class token.
 
-    Pairs are those of a device's own batch; a batch of one sample gives 0.
+    Pairs are those of the global batch, in validation those of a device's own; a batch of one sample gives 0.
     """
 
     def __init__(self, weight: float | Schedule = 0.01, pool: str = "mean") -> None:
@@ -29,7 +30,8 @@ class Uniformity(Term):
         self.pool = pool
 
     def forward(self, step: Step, model: Any) -> Tensor:
-        codes = F.normalize(step.latent.pool(self.pool, step.tokens.places).float(), dim=-1)  # [B, D]
+        codes = of_all_devices(step.latent.pool(self.pool, step.tokens.places).float())  # [B, D]
+        codes = F.normalize(codes, dim=-1)
         with torch.autocast(codes.device.type, enabled=False):
             cosines = codes @ codes.T  # [B, B]
         others = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unmask.nn.gathered import of_all_devices
 from unmask.parts import Step, Term
 from unmask.schedules import Schedule
 
@@ -25,7 +26,7 @@ class VarianceCovariance(Term):
     Raises:
         ValueError: a number outside its range.
 
-    Samples are those of a device's own batch; fewer than two give 0.
+    Samples are those of the global batch, in validation those of a device's own; fewer than two give 0.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class VarianceCovariance(Term):
         self.pool = pool
 
     def forward(self, step: Step, model: Any) -> Tensor:
-        codes = step.latent.pool(self.pool, step.tokens.places).float()  # [B, D]
+        codes = of_all_devices(step.latent.pool(self.pool, step.tokens.places).float())  # [B, D]
         if len(codes) < 2:
             return codes.sum() * 0
         centred = codes - codes.mean(0)

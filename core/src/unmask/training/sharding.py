@@ -88,6 +88,17 @@ def average_whole(model: nn.Module) -> None:
             parameter.grad /= dist.get_world_size()
 
 
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Gives all processes the first one's numbers that are saved but not trained, such as queues, as DDP does."""
+    if not is_sharded(model):
+        return
+    for part in model.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if name not in part._non_persistent_buffers_set:
+                dist.broadcast(buffer, 0)
+
+
 def total_norm(gradients: Iterable[Tensor]) -> Tensor:
     """The 2-norm of all gradients together, also where some are cut and some are not; the same on each process."""
     gradients = list(gradients)
