@@ -1,6 +1,6 @@
 """Losses of the first 20 steps on 1, 2 and 4 processes, under DDP and FSDP2, at one global batch: how far they differ.
 
-Runs on CPUs, where processes talk over gloo; each is a command of its own, on one thread.
+Runs on CPUs, where processes talk over gloo. Set OMP_NUM_THREADS=1, or they fight for cores.
 
     python benchmarks/scale/processes.py [--only vision text] [--docs docs/scale.md]
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+
+from unmask.testing import ranks
 
 GLOBAL, STEPS, ALLOWED = 8, 20, 1e-5
 BEGIN, END = "<!-- losses: written by benchmarks/scale/processes.py -->", "<!-- /losses -->"
@@ -63,27 +63,33 @@ ALIKE = [
 def spread(strategy: str, processes: int) -> list[str]:
     """Options for ``processes`` that share the global batch."""
     options = ["--data.batch_size", str(GLOBAL // processes)]
-    if processes > 1:
-        options += ["--trainer.devices", str(processes), "--trainer.strategy", strategy]
-    return options
+    return [*options, "--trainer.strategy", strategy] if processes > 1 else options
 
 
-def losses(folder: Path, name: str, words: list[str], check_every: int = STEPS) -> dict[str, torch.Tensor]:
-    """Losses of a run, logged step by step.
+def command(name: str, words: list[str], check_every: int = STEPS) -> list[str]:
+    """The words of a run.
 
     Args:
-        folder: what `prepare` has filled; the run writes to ``folder/name``.
-        name: of the run.
-        words: of the command after ``--config``.
+        name: of the folder that it writes to.
+        words: what follows ``--config``.
         check_every: batches from one validation to the next.
     """
     checked = ["--trainer.val_check_interval", str(check_every), "--trainer.check_val_every_n_epoch", "null"]
-    command = [sys.executable, "-m", "unmask", "fit", "--config", *words, *ALIKE, *checked, "--out", name]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    rows = list(csv.DictReader((folder / name / "metrics.csv").open()))
+    return ["fit", "--config", *words, *ALIKE, *checked, "--out", name]
+
+
+def losses(folder: Path, name: str, words: list[str], processes: int = 1) -> torch.Tensor:
+    """Losses of the steps of a run by so many processes, in a folder that `prepare` has filled."""
+    said = folder / f"{name}.txt"
+    if ranks.run(processes, command(name, words), folder, said):
+        raise RuntimeError(f"{name}\n{said.read_text()}")
+    return logged(folder / name)["train/loss"]
+
+
+def logged(run: Path) -> dict[str, torch.Tensor]:
+    """What a run has logged, step by step."""
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
     return {
         what: torch.tensor([float(row[what]) for row in rows if row.get(what)], dtype=torch.float64)
         for what in ("train/loss", "val/loss")
@@ -122,11 +128,11 @@ def main() -> int:
         folder = Path(name)
         prepare(folder)
         for word in given.only:
-            alone = losses(folder, f"{word}-alone", [*RUNS[word], *spread("", 1)])["train/loss"]
+            alone = losses(folder, f"{word}-alone", [*RUNS[word], *spread("", 1)])
             off = []
             for strategy, processes in columns:
                 words = [*RUNS[word], *spread(strategy, processes)]
-                found = losses(folder, f"{word}-{strategy}-{processes}", words)["train/loss"]
+                found = losses(folder, f"{word}-{strategy}-{processes}", words, processes)
                 off.append(float(((found - alone) / alone).abs().max()))
             worst = max(worst, *off)
             recipe = "graph.graphmae on rings" if word == "graph" else RUNS[word][0]

@@ -37,17 +37,15 @@ def fit(method: str, out: str, number: int, steps: int, *more: str) -> list:
 def on_processes(*commands: list) -> None:
     path = os.pathsep.join(one for one in sys.path if one)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    script = str(Path(__file__).with_name("ranks.py"))
-    done = subprocess.run(
-        [sys.executable, script, json.dumps(commands)], env=environment, capture_output=True, text=True, timeout=600
-    )
+    command = [sys.executable, "-m", "unmask.testing.ranks", json.dumps(commands)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed with" not in done.stderr, done.stderr  # as callbacks that fail say
 
 
 def losses(run: str) -> list[float]:
-    rows = csv.DictReader(Path(run, "metrics.csv").open())
-    return [float(row["train/loss"]) for row in rows if row.get("train/loss")]
+    with Path(run, "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
 
 
 def same_end(run: str, other: str) -> None:
