@@ -318,7 +318,7 @@ def test_on_two_devices_losses_are_means_and_batch_norms_are_told(toys, own):
     logged = [float(row["train/loss"]) for row in rows() if row["train/loss"]]
     assert logged == pytest.approx([(a + b) / 2 for a, b in zip(*each, strict=True)], rel=1e-5)
     assert logged != pytest.approx(each[0], rel=1e-3)
-    assert run.stdout.count("The statistics of 1 BatchNorm layers are each device's own") == 1
+    assert run.stdout.count("The statistics of 1 BatchNorm layers are those of all devices") == 1
 
 
 # Compiled parts

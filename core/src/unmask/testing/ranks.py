@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import sys
 import traceback
@@ -17,7 +18,9 @@ from pathlib import Path
 from unmask.cli import fit, main  # noqa: F401  # what every run would import
 
 
-def run(processes: int, words: list[str], folder: Path | str = ".", out: Path | None = None) -> int:
+def run(
+    processes: int, words: list[str], folder: Path | str = ".", out: Path | None = None, limit: int | None = None
+) -> int:
     """The worst exit code of the processes of a command.
 
     Args:
@@ -25,6 +28,8 @@ def run(processes: int, words: list[str], folder: Path | str = ".", out: Path | 
         words: of the command.
         folder: where to run it.
         out: a file for what it says; None: it says it here.
+        limit: bytes of address space that each process may have, as ``ulimit -v`` sets it; each says at its end how
+            many it had. None: any number.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -34,11 +39,13 @@ def run(processes: int, words: list[str], folder: Path | str = ".", out: Path | 
     for rank in range(processes):
         who = several | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
         given = [*words, "--trainer.devices", str(processes)] if processes > 1 else words
-        forks.append(_forked(given, who, folder, out))
+        forks.append(_forked(given, who, folder, out, limit))
     return max(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in forks)
 
 
-def _forked(words: list[str], environment: dict[str, str], folder: Path | str, out: Path | None) -> int:
+def _forked(
+    words: list[str], environment: dict[str, str], folder: Path | str, out: Path | None, limit: int | None
+) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
@@ -52,13 +59,23 @@ def _forked(words: list[str], environment: dict[str, str], folder: Path | str, o
             os.dup2(handle, 2)
         os.environ.update(environment)
         os.chdir(folder)
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         code = main(words)
     except BaseException:
         traceback.print_exc()
     finally:
+        if limit is not None:
+            print(f"Peak address space: {peak():,} bytes", flush=True)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def peak() -> int:
+    """Bytes of address space that this process has had at most; on Linux."""
+    with Path("/proc/self/status").open() as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmPeak"))
 
 
 if __name__ == "__main__":
