@@ -4,7 +4,7 @@ A `vision.mae` of some 50 million parameters is trained on digits for a few step
 and by four under FSDP2. The limit leaves a process, beside what a tiny model takes in the same place, room for 2.5
 times the weights in float32, where weights, gradients and both moments of AdamW need 4 times.
 
-    OMP_NUM_THREADS=1 python benchmarks/scale/larger.py [--width 768] [--depth 7]
+    python benchmarks/scale/larger.py [--width 768] [--depth 7]
 
 The exit code is 0 if one process fails for lack of memory and four come to the end. Linux only.
 """
@@ -12,6 +12,7 @@ The exit code is 0 if one process fails for lack of memory and four come to the 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from unmask.testing import ranks
 
 ROOM, STEPS, PROCESSES = 2.5, 3, 4
 NO_LIMIT = 1 << 46
+ALLOCATION = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+"""What lets a process give memory back once it is free, which glibc reads when it starts."""
 LACK = re.compile(r"can't allocate memory|Cannot allocate memory|MemoryError|std::bad_alloc", re.IGNORECASE)
 
 
@@ -51,6 +54,8 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=7)
     given = parser.parse_args()
 
+    if any(os.environ.get(name) != value for name, value in ALLOCATION.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ALLOCATION)
     codes: dict[int, int] = {}
     lacks: dict[int, bool] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -71,7 +71,8 @@ def read_list(path: Path) -> metadata.Metadata:
         raise UserError(f"`{path}` is of no use: {str(error).rstrip('.')}.") from error
     if problem:
         raise UserError(f"`{path}` is damaged: {problem}.")
-    return index  # type: ignore[no-any-return]
+    assert isinstance(index, metadata.Metadata)
+    return index
 
 
 def check_files(path: Path, about: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
@@ -117,7 +118,9 @@ def read_sharded(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     check_files(path, about)
     index = read_list(path)
     flat: dict[str, Any] = {
-        name: torch.empty(one.size, dtype=one.properties.dtype) if _is_tensor(one) else None
+        name: torch.empty(one.size, dtype=one.properties.dtype)
+        if isinstance(one, metadata.TensorStorageMetadata)
+        else None
         for name, one in index.state_dict_metadata.items()
     }
     try:
@@ -137,7 +140,7 @@ def outline(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     weights = {
         name.removeprefix(f"{WEIGHTS}."): torch.empty(one.size, dtype=one.properties.dtype, device="meta")
         for name, one in index.state_dict_metadata.items()
-        if name.startswith(f"{WEIGHTS}.") and _is_tensor(one)
+        if name.startswith(f"{WEIGHTS}.") and isinstance(one, metadata.TensorStorageMetadata)
     }
     numbers = {name.partition(".")[0] for name in index.state_dict_metadata if name.startswith(OPTIMIZER)}
     return about | {WEIGHTS: weights, "optimizer_states": [{}] * len(numbers)}
@@ -173,18 +176,14 @@ def _as_data(value: io.BytesIO) -> io.BytesIO:
 
 def _known() -> dict[tuple[str, str], Any]:
     """What torch's list may name beside plain data."""
-    kinds = ("Metadata", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata", "TensorProperties")
-    kinds += ("MetadataIndex", "StorageMeta", "_MEM_FORMAT_ENCODING")
+    kinds = ["Metadata", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata", "TensorProperties"]
+    kinds += ["MetadataIndex", "StorageMeta", "_MEM_FORMAT_ENCODING"]
     found: dict[tuple[str, str], Any] = {(metadata.__name__, name): getattr(metadata, name) for name in kinds}
     found[filesystem.__name__, "_StorageInfo"] = filesystem._StorageInfo
     found["torch", "Size"] = torch.Size
     found["torch.serialization", "_get_layout"] = torch.serialization._get_layout
     found["pathlib", "PosixPath"], found["pathlib", "WindowsPath"] = PurePosixPath, PureWindowsPath
     return found | {("torch", name): one for name, one in vars(torch).items() if isinstance(one, torch.dtype)}
-
-
-def _is_tensor(one: Any) -> bool:
-    return isinstance(one, metadata.TensorStorageMetadata)
 
 
 def _problem(index: Any, files: Mapping[str, int]) -> str | None:
@@ -195,7 +194,7 @@ def _problem(index: Any, files: Mapping[str, int]) -> str | None:
     for name, one in index.state_dict_metadata.items():
         if not isinstance(name, str):
             return f"its `{LIST}` is not what torch writes"
-        if not _is_tensor(one):
+        if not isinstance(one, metadata.TensorStorageMetadata):
             continue
         sizes = [*one.size, *(size for chunk in one.chunks for size in (*chunk.sizes, *chunk.offsets))]
         if not all(isinstance(size, int) and size >= 0 for size in sizes):

@@ -1,7 +1,8 @@
 """A model that is shared out over processes: each holds a part of every weight, gradient and moment (torch's FSDP2).
 
 The blocks of a network are gathered one after another as they are called; what lies outside of them once for a step.
-Two kinds of weights stay whole on every process: single numbers, which cannot be cut, and weights that never change.
+Two kinds of weights stay whole on every process: single numbers, which cannot be cut, and those of parts that never
+change.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from unmask.frozen import Frozen
 from unmask.parts import Part
 from unmask.training.blocks import blocks_of
 
@@ -49,14 +51,20 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def stay_whole(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters that are not cut: single numbers, and those without gradient in parts that nothing updates."""
-    follow = {
-        parameter
-        for part in model.modules()
-        if isinstance(part, Part) and type(part).update is not Part.update
-        for parameter in part.parameters()
-    }
-    return [p for p in model.parameters() if p.ndim == 0 or not (p.requires_grad or p in follow)]
+    """Parameters that are not cut: single numbers, and those of parts that are neither trained nor updated.
+
+    A fixed table within an encoder that is trained is cut, as it is in the teacher that follows the encoder.
+    """
+    follow: set[nn.Parameter] = set()
+    home: dict[nn.Parameter, nn.Module] = {}  # the innermost part of each
+    for part in model.modules():
+        if isinstance(part, Part | Frozen):
+            home |= dict.fromkeys(part.parameters(), part)
+        if isinstance(part, Part) and type(part).update is not Part.update:
+            follow |= set(part.parameters())
+    trained = {part: any(p.requires_grad for p in part.parameters()) for part in {model, *home.values()}}
+    fixed = (p for p in model.parameters() if not (p in follow or trained[home.get(p, model)]))
+    return [*(p for p in model.parameters() if p.ndim == 0), *fixed]
 
 
 @contextmanager
