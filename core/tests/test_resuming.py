@@ -355,7 +355,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(limit, toys, c
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"`run/\S+`: File too large\.", line.replace(f"{os.getcwd()}/", "")), line
+    told = r"`run/\S+`: File too large; the last checkpoint, `run/checkpoints/last\.ckpt`, is kept as it is\."
+    assert re.fullmatch(told, line.replace(f"{os.getcwd()}/", "")), line
     assert Path("run/checkpoints/last.ckpt").read_bytes() == before
     assert not list(Path("run").rglob("*.part"))
 
