@@ -5,7 +5,7 @@
 
 Each round carries every run on for some epochs, loads data in a process of its own, and calls one further command per
 run. After it, memory, handles, threads, child processes and what lies in the run folders are counted. What is bounded
-must not grow from round to round. Exit code 1, with what grew, where something does. For Linux, whose ``/proc`` it reads.
+must not grow from round to round. Exit code 1, with what grew, where something does. It reads Linux's ``/proc``.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from unmask.runs.checkpoints import check_resumable, with_whole_checkpoints
 from unmask.runs.environment import Environment
 from unmask.runs.folders import claim, newest_checkpoint, release, run_folder
 from unmask.runs.loggers import loggers
+from unmask.runs.not_finite import STOP, NotFinite
 from unmask.runs.records import RunFolder
 from unmask.runs.saving import kept, saving
 from unmask.runs.stopping import StopsOnSigterm
@@ -137,6 +138,7 @@ class Training(LightningCLI):
         parser.add_argument(
             "--checkpoint_every", type=str | None, default=None, help="`500 steps`, `20 minutes`, `2 epochs`; 1 epoch."
         )
+        parser.add_argument("--not_finite", type=str, default=STOP, help="Of a loss that is NaN: `stop`, or `skip` it.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -225,6 +227,7 @@ class Training(LightningCLI):
             given["plugins"] = with_whole_checkpoints(given["plugins"], given["strategy"])
             callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
             callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
+            callbacks.append(NotFinite(self.folder, self.config.not_finite))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())
         if self.command == "fit":
