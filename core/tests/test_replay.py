@@ -195,7 +195,9 @@ def test_a_mask_of_attention_is_no_odd_value():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", ["stop", "skip"])
-def test_processes_decide_alike(choice, toys, tmp_path):
+def test_processes_decide_alike(choice, toys, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "fake_spoilt", raising=False)
     data = tmp_path / "fake_spoilt.py"
     data.write_text(
         "import toy_modality\n\n\nclass Spoilt(toy_modality.Numbers):\n    def __getitem__(self, i):\n"
