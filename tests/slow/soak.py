@@ -60,7 +60,7 @@ RUNS = {
     "graph": ["graph/graphmae-imports"],
     "pointcloud": ["pointcloud/point-mae-solids", "--data.num_solids", "60", "--data.batch_size", "4"],
 }
-COMMANDS = (["reconstruct", "--num_samples", "2"], ["report"], ["embed", "--split", "val"])
+COMMANDS = (["reconstruct", "--num_samples", "2"], ["report"], ["embed", "--split", "val", "--overwrite"])
 """One of them after each run, in turn."""
 
 
