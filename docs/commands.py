@@ -40,7 +40,7 @@ Lightning's own commands. Options come from a recipe, then from the command line
 | `--out` | the run folder; default: `runs/` and the recipe's name, with a number where that is taken |
 | `--ckpt_path` | a checkpoint, or `last`: the one written last in the run folder; without one, a run from scratch |
 | `--checkpoint_every` | `"500 steps"`, `"20 minutes"`, `"2 epochs"`; default: each epoch; and when training ends |
-| `--not_finite` | at a loss or gradient that is [not finite](scale.md#bad-days): `stop`, the default, or `skip` the step |
+| `--not_finite` | at a loss or gradient that is [not finite](scale.md#bad-days): `stop` (default), or `skip` the step |
 | `--seed_everything` | of weights, masks, order and augmentation; default: 0 |
 | `--print_config` | print everything that the run would use, and stop |
 
