@@ -103,7 +103,7 @@ def counted(runs: list[Path], epochs: int) -> dict[str, float]:
     tables = [sum(path.stat().st_size for path in each if path.name == "metrics.csv") for each in files]
     events = [sum(path.stat().st_size for path in each if "tfevents" in path.name) for each in files]
     return {
-        "megabytes": round(_resident() / 1e6, 1),
+        "megabytes": round(_held() / 1e6, 1),
         "handles": len(os.listdir("/proc/self/fd")),
         "threads": len(os.listdir("/proc/self/task")),
         "children": len(multiprocessing.active_children()) + _zombies(),
@@ -144,9 +144,10 @@ def slope_of(values: list[float]) -> float:
     return statistics.median((y - x) / (j - i) for (i, x), (j, y) in pairs)
 
 
-def _resident() -> int:
-    """Bytes of memory that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _held() -> int:
+    """Bytes of memory of this process's own: pages of files come and go with what others need."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
 
 
 def _zombies() -> int:
