@@ -230,8 +230,8 @@ class Training(LightningCLI):
             callbacks.append(NotFinite(self.folder, self.config.not_finite))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())
-        if self.command == "fit":
-            saves = writes and given["enable_checkpointing"] is not False
+        if writes:
+            saves = given["enable_checkpointing"] is not False
             callbacks += saving(self.folder, self.config.checkpoint_every, callbacks, saves)
         if given["enable_progress_bar"] is not False and not _has(callbacks, ProgressBar):
             callbacks.append(Progress())

@@ -50,7 +50,8 @@ class NotFinite(L.Callback):
     def keep(self, trainer: L.Trainer, pl_module: L.LightningModule, seen: Seen | None) -> str:
         """Saves it, on all processes; says how to take the step again, or why not, as the end of a message."""
         step = trainer.global_step + 1
-        if len({name.split("-")[1] for name in kept(self.folder)} - {str(step)}) >= MOST:
+        others = {name.split("-")[1] for name in kept(self.folder)} - {str(step)}
+        if trainer.strategy.broadcast(len(others) >= MOST):  # what follows needs all processes
             return f" It is not saved: `{self.folder / FOLDER}` holds {MOST} steps."
         state = trainer.strategy.lightning_module_state_dict()  # all processes hold parts of a sharded one
         optimizers = [trainer.strategy.optimizer_state(one) for one in trainer.optimizers]

@@ -105,7 +105,9 @@ class FiniteGuard(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._batch = batch, batch_idx
-        self._before = {name: buffer.detach().clone() for name, buffer in pl_module.named_buffers()}
+        self._before = {
+            name: buffer.detach().clone() for name, buffer in pl_module.named_buffers(remove_duplicate=False)
+        }
         if self._stepped:
             self._before_step, self._seen, self._stepped = self._before, None, False
 
@@ -171,7 +173,7 @@ class FiniteGuard(L.Callback):
             for parameter in group["params"]:
                 parameter.grad = None
         with torch.no_grad():
-            for name, buffer in pl_module.named_buffers():
+            for name, buffer in pl_module.named_buffers(remove_duplicate=False):
                 buffer.copy_(self._before_step[name])
         pl_module.left_out = True  # type: ignore[assignment]
 
