@@ -39,6 +39,8 @@ Lightning's own commands. Options come from a recipe, then from the command line
 | `--trainer.external_callbacks` | packages whose callbacks for every Lightning run to take, or `all`; default: none |
 | `--out` | the run folder; default: `runs/` and the recipe's name, with a number where that is taken |
 | `--ckpt_path` | a checkpoint, or `last`: the one written last in the run folder; without one, a run from scratch |
+| `--checkpoint_every` | `"500 steps"`, `"20 minutes"`, `"2 epochs"`; default: each epoch; and when training ends |
+| `--not_finite` | at a loss or gradient that is [not finite](scale.md#bad-days): `stop` (default), or `skip` the step |
 | `--seed_everything` | of weights, masks, order and augmentation; default: 0 |
 | `--print_config` | print everything that the run would use, and stop |
 
@@ -61,7 +63,8 @@ alone. Use it in job scripts from the first start on: while there is no checkpoi
   whose last step is done is finished, with 0. Several processes stop after the same step.
 - Options that differ from the checkpoint's run are applied, the learning rate included, and named in one line. The seed
   is the exception: the checkpoint's is kept. What decides which samples a batch holds (batch size, accumulated batches,
-  number of processes, number of samples) can change between epochs; within one, it is refused.
+  number of processes, number of samples) can change between epochs; within one, it is refused. [All of
+  them](scale.md#other-options-on-resume).
 - `config.yaml` holds what the run goes on with, and each checkpoint holds the same text.
 - A run folder that a run writes to is locked (`.lock`). Another run takes the next number, or is refused with
   `--ckpt_path last`. Commands that only read, such as `probe`, are not concerned.

@@ -1,8 +1,11 @@
-"""Runs of five recipes, killed at 30 random moments and carried on each time, end with the same weights, bit for bit.
+"""Runs of five recipes, killed at 50 random moments and carried on each time, end with the same weights, bit for bit.
 
 Validation comes in some epochs only, batches are limited, and the run folder lies on another file system than temporary
-files where there is one: each was a way to end otherwise. A third of the kills come while a checkpoint is written.
-Takes minutes: ``pytest -m slow tests/test_kills.py``. Runs are forks, see ``forks.py``.
+files where there is one: each was a way to end otherwise. A third of the kills come while a checkpoint is written, and
+checkpoints come by epochs, by steps and by the clock.
+Takes minutes: ``pytest -m slow -s tests/test_kills.py``, which prints how many kills there were, and how many while a
+checkpoint was written. ``UNMASK_KILLS=40`` in the environment asks for another number of each recipe.
+Runs are forks, see ``forks.py``.
 """
 
 import os
@@ -18,7 +21,7 @@ from pathlib import Path
 import pytest
 from forks import check_same, ended, forked
 
-KILLS = 6
+KILLS = int(os.environ.get("UNMASK_KILLS", "10"))
 """Of each recipe."""
 STEPS = 40
 LIMITS = ["--trainer.limit_train_batches", "5", "--trainer.check_val_every_n_epoch", "3"]
@@ -30,6 +33,8 @@ RECIPES = {
     "graph/graphmae-imports": [],
     "pointcloud/point-mae-solids": ["--data.num_solids", "120", "--data.batch_size", "8", "--data.val_batch_size", "8"],
 }
+SAVING = ("1 epoch", "3 steps", "0.5 seconds")
+"""How often the runs of a chain save, one after the other."""
 MEMORY = Path("/dev/shm")
 """A file system of its own, on Linux."""
 
@@ -55,6 +60,7 @@ def test_a_run_killed_anywhere_ends_as_one_left_alone(recipe, elsewhere, tmp_pat
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     whole = elsewhere / "whole"
+    print(done.stdout.strip().splitlines()[-1])
     chains = sorted(elsewhere.glob("killed-*"))
     assert chains
     for killed in chains:
@@ -73,12 +79,13 @@ def run_and_kill(folder: Path, recipe: str) -> None:
     assert ended(whole) == 0
     seconds = time.monotonic() - begun
 
-    kills = chain = 0
+    kills = chain = in_saves = 0
     while kills < KILLS:
         chain += 1
         killed = folder / f"killed-{chain}"
         while True:
-            process = started(killed, recipe, *(["--ckpt_path", "last"] if killed.exists() else []))
+            often = ["--checkpoint_every", SAVING[chain % len(SAVING)]]
+            process = started(killed, recipe, *often, *(["--ckpt_path", "last"] if killed.exists() else []))
             if kills < KILLS and trains(killed, process):
                 if kills % 3 == 2:
                     saves(killed, process, rng)
@@ -90,7 +97,8 @@ def run_and_kill(folder: Path, recipe: str) -> None:
                 break
             assert code == -signal.SIGKILL
             kills += 1
-    print(f"{recipe}: {kills} kills of {chain} runs of {seconds:.1f} s")
+            in_saves += bool(list(killed.glob("checkpoints/*.part")))  # what was being written is still there
+    print(f"{recipe}: {kills} kills, {in_saves} of them while a checkpoint was written, of {chain} runs")
 
 
 def trains(folder: Path, process: int) -> bool:

@@ -163,6 +163,25 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             del sys.modules[module]
 
 
+@pytest.fixture
+def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """From an epoch on, a sample of the toy's training data holds NaN."""
+    from unmask.data import module
+
+    given = module.Augmented.__getitem__
+
+    def spoil_it(bad: int, epoch: int) -> None:
+        def spoilt(self, key):
+            sample = given(self, key)
+            if isinstance(key, tuple) and key[1] >= epoch and key[2] == bad:
+                sample = {**sample, "x": sample["x"].clone().fill_(float("nan"))}
+            return sample
+
+        monkeypatch.setattr(module.Augmented, "__getitem__", spoilt)
+
+    return spoil_it
+
+
 @contextmanager
 def _installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The toy as an installed plugin, for as long as a block runs."""

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from unmask import Grid, Latent, MaskedModel, Optimization, Tokens
 from unmask.callbacks import Pictures, ProgressBar
+from unmask.callbacks.pictures import MOST, epochs_apart
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.parts import Encoder, Predictor, Target, Tokenizer
@@ -129,6 +130,29 @@ def test_each_epoch_has_a_picture_though_few_are_validated(tmp_path):
     fit(tmp_path, [Pictures()], epochs=4, val_every=3)
     written = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert written == [*(f"epoch-000{epoch}.png" for epoch in range(4)), "latest.png"]
+
+
+def test_pictures_of_a_long_run_are_thinned_by_their_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.callbacks.pictures.MOST", 6)
+    fit(tmp_path, [Pictures(num_samples=1)], epochs=19)
+    assert written_epochs(tmp_path) == [0, 4, 8, 12, 16, 18]
+    assert (tmp_path / "pictures" / "latest.png").read_bytes() == (
+        tmp_path / "pictures" / "epoch-0018.png"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_folder_of_pictures_never_holds_more_than_most(every):
+    kept: set[int] = set()
+    for epoch in range(0, 9000, every):
+        apart = epochs_apart(epoch, every)
+        kept = {one for one in kept if one % apart == 0} | {epoch}
+        assert len(kept) <= MOST
+    assert 0 in kept and len(kept) > MOST // 2
+
+
+def written_epochs(folder):
+    return sorted(int(path.stem[6:]) for path in (folder / "pictures").glob("epoch-*.png"))
 
 
 def test_every_n_epochs_has_the_first_and_the_last(tmp_path):

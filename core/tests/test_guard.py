@@ -18,23 +18,8 @@ def last(folder: Path) -> dict:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, bad: int, epoch: int) -> None:
-    """From `epoch` on, sample `bad` of the toy's data holds NaN."""
-    from unmask.data import module
-
-    given = module.Augmented.__getitem__
-
-    def spoilt(self, key):
-        sample = given(self, key)
-        if isinstance(key, tuple) and key[1] >= epoch and key[2] == bad:
-            sample = {**sample, "x": sample["x"].clone().fill_(float("nan"))}
-        return sample
-
-    monkeypatch.setattr(module.Augmented, "__getitem__", spoilt)
-
-
-def test_one_sample_with_nan_ends_the_run_and_is_named(toys, monkeypatch, capsys):
-    spoil(monkeypatch, bad=11, epoch=1)
+def test_one_sample_with_nan_ends_the_run_and_is_named(toys, spoil, capsys):
+    spoil(bad=11, epoch=1)
     assert main(FIT) == 1
     told = capsys.readouterr().err
     assert "not finite" in told and "sample 11 of the training data" in told, told

@@ -248,6 +248,38 @@ def test_other_batches_are_refused_within_an_epoch(other, named, acts, capsys):
     assert Path("stopped/config.yaml").read_bytes() == before
 
 
+def test_another_number_of_processes_is_refused_within_an_epoch(acts, capsys):
+    told = config("told.yaml", SHORT, "{class_path: fake_acts.Terminates, init_args: {hook: batch-end, n: 7}}")
+    assert fit(told, "stopped") == 143
+    saved = state("stopped")
+    saved["position"]["world_size"] = 2
+    torch.save(saved, "stopped/checkpoints/last.ckpt")
+    assert fit(config("plain.yaml"), "stopped", "--ckpt_path", "last") == 2
+    assert "The number of processes must stay 2 until the epoch ends, but is 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "named"),
+    [
+        (["--trainer.max_steps", "2"], 2, "`trainer.max_steps` must be at least 4, the steps that the checkpoint has"),
+        (
+            ["--trainer.max_steps", "6", "--trainer.precision", "bf16-mixed"],
+            0,
+            "`trainer.precision` null -> bf16-mixed",
+        ),
+        (["--trainer.max_steps", "6", "--trainer.precision", "bf16-true"], 0, "`trainer.precision` null -> bf16-true"),
+        (["--trainer.max_steps", "6", "--data.batch_size", "8"], 0, "`data.batch_size` 4 -> 8"),
+        (["--model.width", "12"], 2, "do not fit the model of the config"),
+    ],
+)
+def test_between_epochs_each_change_is_done_or_refused_in_words(more, code, named, toys, capsys):
+    capsys.readouterr()
+    assert fit("toy.yaml", "toy", "--ckpt_path", "last", *more) == code  # four steps are an epoch
+    told = capsys.readouterr()
+    assert named in (told.err if code else told.out)
+    assert state("toy")["global_step"] == (4 if code else 6)
+
+
 def test_a_finished_run_whose_end_was_not_noted_is_finished(acts):
     assert fit(config("plain.yaml"), "run") == 0
     note = Path("run/environment.json")
@@ -355,7 +387,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(limit, toys, c
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"`run/\S+`: File too large\.", line.replace(f"{os.getcwd()}/", "")), line
+    told = r"`run/\S+`: File too large; the last checkpoint, `run/checkpoints/last\.ckpt`, is kept as it is\."
+    assert re.fullmatch(told, line.replace(f"{os.getcwd()}/", "")), line
     assert Path("run/checkpoints/last.ckpt").read_bytes() == before
     assert not list(Path("run").rglob("*.part"))
 

@@ -62,6 +62,10 @@ class MaskedModel(L.LightningModule):
     """What the loss of the model's own predictor counts in the total."""
     first_stage: Any = None
     """An `unmask.api.FirstStage` where the method builds on another run."""
+    standing = Progress()
+    """Where a model without a trainer stands."""
+    left_out = False
+    """Whether the optimiser step that has just been was left out, see `FiniteGuard`."""
 
     def __init__(
         self,
@@ -169,19 +173,23 @@ class MaskedModel(L.LightningModule):
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands; all zeros without a trainer."""
+        """Where the run stands; without a trainer `standing`, all zeros unless a step is taken again."""
         trainer = self._trainer
         if trainer is None or not trainer.training:
-            return Progress()
+            return self.standing
         return Progress(trainer.global_step, trainer.current_epoch, self._total_steps, self._total_epochs)
+
+    def trained_on(self, batch: Any, batch_idx: int, epoch: int, rank: int) -> Step:
+        """The step of training that this batch has in this epoch on this process: `replay` takes the same again."""
+        assert self.seed is not None  # set when the fit starts
+        key = (self.seed, "train", epoch)
+        torch.manual_seed(seeds.mix(*key, batch_idx, rank, "dropout"))
+        return self._keyed(batch, batch_idx, rank, *key)
 
     # Lightning calls what follows.
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        assert self.seed is not None  # set when the fit starts
-        key = (self.seed, "train", self.current_epoch)
-        torch.manual_seed(seeds.mix(*key, batch_idx, self.global_rank, "dropout"))
-        step = self._logged("train", batch, batch_idx, *key)
+        step = self._log("train", self.trained_on(batch, batch_idx, self.current_epoch, self.global_rank))
         for _, part in self._parts():
             part.observe(step, self)
         return step.loss.total
@@ -193,10 +201,17 @@ class MaskedModel(L.LightningModule):
         return self._logged("test", batch, batch_idx, "test").loss.total
 
     def _logged(self, stage: str, batch: Any, batch_idx: int, *key: Any) -> Step:
-        """A step whose random numbers have this key; its loss and what else is summed are logged."""
+        """A step whose random numbers have this key, logged."""
+        return self._log(stage, self._keyed(batch, batch_idx, self.global_rank, *key))
+
+    def _keyed(self, batch: Any, batch_idx: int, rank: int, *key: Any) -> Step:
+        """A step whose random numbers have this key."""
         if _index(batch) is None:
-            key = (*key, batch_idx, self.global_rank)
-        step = self.step(batch, seeds.mix(*key))
+            key = (*key, batch_idx, rank)
+        return self.step(batch, seeds.mix(*key))
+
+    def _log(self, stage: str, step: Step) -> Step:
+        """Its loss and what else is summed are logged."""
         options: dict[str, Any] = {"sync_dist": True, "batch_size": step.tokens.num_samples}
         self.log(f"{stage}/loss", step.loss.total, prog_bar=stage != "test", **options)
         self.log_dict({f"{stage}/{name}": value for name, value in step.terms.items()}, **options)
@@ -271,11 +286,12 @@ class MaskedModel(L.LightningModule):
             group["weight_decay"] = weight_decay if group["decays"] else 0.0
         lr = max(group["lr"] for group in optimizer.param_groups)
 
+        self.left_out = False
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
         # A teacher follows the encoder once per optimiser step, not once per accumulated batch.
         numbers: dict[str, float] = {}
-        for name, part in self._parts():
+        for name, part in () if self.left_out else self._parts():
             numbers |= {f"{name}{what}": value for what, value in part.update(self, self.progress).items()}
         self.log_dict({"train/lr": lr} | {f"train/{name}": value for name, value in numbers.items()})
 

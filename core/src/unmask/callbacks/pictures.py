@@ -19,19 +19,26 @@ from unmask.support.checks import at_least
 from unmask.tools.features.vectors import evaluating
 from unmask.tools.pictures.drawing import draw
 
+MOST = 50
+"""Pictures of epochs that a run folder holds."""
+
 
 class Pictures(L.Callback):
-    """Writes ``pictures/epoch-0003.png`` and ``pictures/latest.png`` into the run folder.
+    """Writes ``pictures/epoch-0003.png`` and ``pictures/latest.png`` into the run folder, at most `MOST` of them.
 
     The first samples of the validation set (of the training set, when there is no other) go
     through `MaskedModel.step` under masks that are the same in every epoch and every run. Also shown
     in each logger that takes images, see `unmask.callbacks.showing.show`. The run's own random numbers
     are left untouched, and a picture that fails is reported once and never stops a run.
 
+    A long run would leave thousands of files: once there would be more than `MOST`, every second one is deleted, and
+    from then on every second one stays, and so on. The first one and the newest always stay. Which ones those are
+    depends on the epoch alone, so a resumed run has the same. Loggers are shown those that stay.
+
     Args:
         num_samples: rows of a picture, at least 1.
-        every_n_epochs: epochs from one picture to the next, at least 1. The first epoch and the end
-            of the run always have one.
+        every_n_epochs: epochs from one picture to the next, at least 1: those whose number it divides. The end of
+            the run always has one.
 
     Raises:
         ValueError: a count below 1.
@@ -60,7 +67,7 @@ class Pictures(L.Callback):
 
     def _maybe_draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch
-        if self._last is None or epoch == self._last[0] or epoch - self._last[0] >= self.every_n_epochs:
+        if epoch % self.every_n_epochs == 0:
             self._draw(trainer, pl_module, epoch)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
@@ -92,6 +99,11 @@ class Pictures(L.Callback):
         for name in (f"epoch-{epoch:04d}.png", "latest.png"):
             with written_whole(folder / name, sync=False) as part:
                 Image.fromarray(picture).save(part, "png")
+        apart = epochs_apart(epoch, self.every_n_epochs)
+        if apart > self.every_n_epochs:
+            _thin(folder, epoch, apart)
+            if epoch % apart:
+                return  # it stays until the next one only
         for logger in trainer.loggers:
             if type(logger).__name__ in self._refused:
                 continue
@@ -101,3 +113,22 @@ class Pictures(L.Callback):
                 self._refused.add(type(logger).__name__)
                 cause = " ".join(f"{type(error).__name__}: {error}".split())
                 rank_zero_warn(f"`Pictures` are not shown in {type(logger).__name__}, which failed with {cause}")
+
+
+def epochs_apart(epoch: int, every_n_epochs: int = 1) -> int:
+    """Epochs between two pictures that stay, so that at most `MOST` have come up to ``epoch``, which stays too.
+
+    It is ``every_n_epochs`` at first, and doubles.
+    """
+    apart = every_n_epochs
+    while epoch // apart + 2 > MOST:
+        apart *= 2
+    return apart
+
+
+def _thin(folder: Path, epoch: int, apart: int) -> None:
+    """Deletes pictures of epochs that ``apart`` does not divide, but for that of ``epoch``."""
+    for path in folder.glob("epoch-*.png"):
+        number = path.stem.removeprefix("epoch-")
+        if number.isdecimal() and int(number) != epoch and int(number) % apart:
+            path.unlink(missing_ok=True)

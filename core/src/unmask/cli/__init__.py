@@ -45,6 +45,7 @@ COMMANDS = {
     "embed": Command("unmask.cli.embed", "write the features of a data set to a file"),
     "preview": Command("unmask.cli.preview", "what a mask hides on real samples, before any training"),
     "reconstruct": Command("unmask.cli.reconstruct", "input, what was hidden and the prediction, from a checkpoint"),
+    "replay": Command("unmask.cli.replay", "take a step again that was not finite, and name the module"),
     "report": Command("unmask.cli.report", "one HTML file with curves, pictures, probes and config of one run or two"),
     "export": Command("unmask.cli.export", "write an encoder for other libraries: safetensors, timm, ONNX, ..."),
     "import": Command("unmask.cli.import_", "make a run folder of weights from another library"),

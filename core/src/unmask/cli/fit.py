@@ -17,7 +17,7 @@ import lightning as L
 import numpy as np
 import torch
 from filelock import FileLock
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -38,7 +38,9 @@ from unmask.runs.checkpoints import check_resumable, with_whole_checkpoints
 from unmask.runs.environment import Environment
 from unmask.runs.folders import claim, is_sharded, newest_checkpoint, release, run_folder
 from unmask.runs.loggers import loggers
+from unmask.runs.not_finite import STOP, NotFinite
 from unmask.runs.records import RunFolder
+from unmask.runs.saving import kept, saving
 from unmask.runs.stopping import StopsOnSigterm
 from unmask.runs.weights import read_outline
 from unmask.support.atomic import is_full
@@ -70,7 +72,8 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
         if isinstance(cause, UserError):
             raise cause from cause.__cause__
         if full := is_full(error):
-            raise OSError(full.errno, full.strerror, full.filename or str(getattr(cli, "folder", base))) from error
+            folder = getattr(cli, "folder", base)
+            raise OSError(full.errno, f"{full.strerror}{kept(folder)}", full.filename or str(folder)) from error
         if cli is not None and (told := not_resumable(error, cli.config.ckpt_path)):
             raise told from error
         if is_mistake(cause, running=cli is not None and cli.running):
@@ -132,6 +135,10 @@ class Training(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint, or `last`.")
+        parser.add_argument(
+            "--checkpoint_every", type=str | None, default=None, help="`500 steps`, `20 minutes`, `2 epochs`; 1 epoch."
+        )
+        parser.add_argument("--not_finite", type=str, default=STOP, help="Of a loss that is NaN: `stop`, or `skip` it.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -220,17 +227,12 @@ class Training(LightningCLI):
             given["plugins"] = with_whole_checkpoints(given["plugins"], given["strategy"])
             callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
             callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
+            callbacks.append(NotFinite(self.folder, self.config.not_finite))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())
-        if writes and given["enable_checkpointing"] is not False and not _has(callbacks, ModelCheckpoint):
-            callbacks.append(
-                ModelCheckpoint(
-                    dirpath=(self.folder / "checkpoints").absolute(),
-                    filename="last",
-                    enable_version_counter=False,  # written over, atomically, every epoch
-                    save_on_train_epoch_end=True,
-                )
-            )
+        if writes:
+            saves = given["enable_checkpointing"] is not False
+            callbacks += saving(self.folder, self.config.checkpoint_every, callbacks, saves)
         if given["enable_progress_bar"] is not False and not _has(callbacks, ProgressBar):
             callbacks.append(Progress())
         if writes and isinstance(self.model, MaskedModel) and not _has(callbacks, Pictures):

@@ -89,10 +89,7 @@ def locate(path: Path) -> tuple[Path, Path]:
             if (folder / "config.yaml").is_file():
                 return folder, path
         raise UserError(f"`{path}` must lie in a run folder with a `config.yaml`, but there is none above it.")
-    if not path.is_dir():
-        siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
-        near = nearest(str(path), siblings)
-        raise UserError(f"There is no run `{path}`" + (f"; nearest: {quoted(near)}." if near else "."))
+    must_be_a_folder(path)
     checkpoint = newest_checkpoint(path)
     missing = "config.yaml" if not (path / "config.yaml").is_file() else None if checkpoint else "checkpoints/*.ckpt"
     if missing:
@@ -101,3 +98,15 @@ def locate(path: Path) -> tuple[Path, Path]:
         raise UserError(f"`{path}` must be a run folder, but has no `{missing}`{hint}.")
     assert checkpoint is not None
     return path, checkpoint
+
+
+def must_be_a_folder(path: Path) -> None:
+    """Refuses a run that is not there.
+
+    Raises:
+        UserError: names those that are most like it.
+    """
+    if not path.is_dir():
+        siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+        near = nearest(str(path), siblings)
+        raise UserError(f"There is no run `{path}`" + (f"; nearest: {quoted(near)}." if near else "."))

@@ -38,8 +38,8 @@ class ExactResume(L.Callback):
     from its beginning. The end of an epoch that had not come comes.
 
     Raises:
-        UserError: the checkpoint lies within an epoch, and its batches would now hold other samples; or its counters
-            are not Lightning's.
+        UserError: the checkpoint lies within an epoch, and its batches would now hold other samples; it has more steps
+            than are asked for; or its counters are not Lightning's.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,11 @@ class ExactResume(L.Callback):
             raise UserError(
                 f"The checkpoint cannot be resumed: its counters are not those of a run ({error!r})."
             ) from error
+        if 0 <= trainer.max_steps < (steps := int(checkpoint.get("global_step", 0))):
+            raise UserError(
+                f"`trainer.max_steps` must be at least {steps:,}, the steps that the checkpoint has, but is "
+                f"{trainer.max_steps:,}."
+            )
         self._resumed = True
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint.get("callbacks", {}):
