@@ -43,6 +43,7 @@ from unmask.runs.stopping import StopsOnSigterm
 from unmask.runs.weights import read_torch
 from unmask.support.atomic import is_full
 from unmask.support.errors import GOOD, UserError, complain
+from unmask.training import block_options
 from unmask.training.progress_bar import ProgressBar as Progress
 from unmask.training.quiet import quiet
 from unmask.training.resuming import ExactResume
@@ -132,6 +133,7 @@ class Training(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint file, or `last`.")
+        block_options.add_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -195,6 +197,7 @@ class Training(LightningCLI):
         self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
         if self.command == "fit":  # before there is a run folder, whose config says what is used
             agreements.check(self.model, self.datamodule, loaded=False)
+            block_options.check_options(self.config, self.model)
             self.config_text = amended(self.config_text, self.model, self.datamodule)
         if self.command == "fit" and not self.config.trainer.fast_dev_run:
             self.folder, self.lock = claim(self.aim, self.resumes)
@@ -222,6 +225,8 @@ class Training(LightningCLI):
             callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())
+        if self.command == "fit":
+            callbacks += block_options.callbacks_for(self.config, self.folder, writes)
         if writes and given["enable_checkpointing"] is not False and not _has(callbacks, ModelCheckpoint):
             callbacks.append(
                 ModelCheckpoint(
