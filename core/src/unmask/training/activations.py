@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from unmask.training.blocks import blocks_of
@@ -48,12 +49,13 @@ def _once(block: nn.Module) -> tuple[Any, Any]:
 
 @contextmanager
 def _without_counts(block: nn.Module) -> Iterator[None]:
-    """Batch norms norm by the batch as before, and leave their running statistics as they are."""
-    norms: list[Any] = [one for one in block.modules() if getattr(one, "track_running_stats", False)]
-    for norm in norms:
-        norm.track_running_stats = False
+    """What a batch norm counts goes to copies of its statistics, for the batch was counted before."""
+    norms = [one for one in block.modules() if isinstance(one, _NormBase) and one.track_running_stats]
+    counts = [dict(norm._buffers) for norm in norms]
+    for norm, own in zip(norms, counts, strict=True):
+        norm._buffers.update({name: None if one is None else one.clone() for name, one in own.items()})
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, own in zip(norms, counts, strict=True):
+            norm._buffers.update(own)
