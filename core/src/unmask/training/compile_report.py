@@ -6,6 +6,7 @@ The counts that torch keeps are private to it; they are read here and nowhere el
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from typing import Any
 
@@ -82,5 +83,5 @@ def _part(frame: str, compiled: Compiled) -> str:
 
 
 def _short(reason: str) -> str:
-    words = " ".join(reason.split())
+    words = re.sub(r" at 0x[0-9a-f]+", "", " ".join(reason.split()))
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."

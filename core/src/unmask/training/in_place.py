@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 
-class _Instead(partial):  # type: ignore[type-arg]
+class _Instead(partial):
     """Tells ours from what others put there. Copied with its module, it belongs to the copy."""
 
 
