@@ -40,8 +40,8 @@ Lightning's own commands. Options come from a recipe, then from the command line
 | `--out` | the run folder; default: `runs/` and the recipe's name, with a number where that is taken |
 | `--ckpt_path` | a checkpoint, or `last`: the one written last in the run folder; without one, a run from scratch |
 | `--seed_everything` | of weights, masks, order and augmentation; default: 0 |
-| `--checkpoint_activations` | `true`: blocks keep their inputs alone for the backward pass, which computes the rest again |
-| `--compile` | `true` or `regional`: blocks by `torch.compile`; `whole`: encoders and predictors whole; default: `false` |
+| `--checkpoint_activations` | `true`: blocks keep their inputs alone for the backward pass, which computes anew |
+| `--compile` | `true` or `regional`: blocks by `torch.compile`; `whole`: encoders and predictors; default: `false` |
 | `--compile_backend` | `inductor` (needs a compiler), `aot_eager` or `eager` |
 | `--print_config` | print everything that the run would use, and stop |
 

@@ -22,6 +22,7 @@ from unmask.training.compile_report import Counts, start_counting
 from unmask.training.compiling import compile_parts
 
 STEPS = 5
+OPTIONS = ["--checkpoint_activations", "true", "--compile", "true", "--compile_backend", "eager"]
 MORE = {
     "vision.hpm": [["vision/hpm-digits"]],
     "vision.mr-mae": [["vision/mr-mae-digits"]],
@@ -123,31 +124,26 @@ def test_compiled_blocks_give_the_same_losses(method, monkeypatch):
     checkpoint_activations(model)
     found = trained(model, batches)
     counts = Counts(compiled)
-    assert not counts.limited
+    assert not counts.given_up
     for number in range(STEPS):
         torch.testing.assert_close(found[f"loss {number}"], plain[f"loss {number}"], rtol=1e-4, atol=0)
     assert all(counts.graphs[part] for part in compiled.parts if not part.startswith("target"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [["--checkpoint_activations", "true"], ["--compile", "true"]], ids=["less", "compiled"]
-)
-def test_two_processes_train_as_without(tmp_path, options):
-    """DDP, from the same command, to the same weights; then one process goes on, exports and embeds."""
+def test_two_processes_train_as_without(tmp_path):
+    """DDP, to the same weights, both options given; the run then goes on without them, and other commands read it."""
     common = [
         "--config", "vision/mae-digits", "--trainer.max_steps", "6", "--trainer.devices", "2", "--trainer.strategy",
         "ddp", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.enable_progress_bar",
         "false", "--trainer.limit_val_batches", "1",
     ]  # fmt: skip
     _unmask(tmp_path, ["fit", *common, "--out", "plain"])
-    _unmask(tmp_path, ["fit", *common, "--out", "other", *options, "--compile_backend", "aot_eager"])
+    _unmask(tmp_path, ["fit", *common, "--out", "other", *OPTIONS])
     plain, other = (torch.load(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("plain", "other"))
     assert list(plain["state_dict"]) == list(other["state_dict"])
-    for name, value in plain["state_dict"].items():
-        torch.testing.assert_close(other["state_dict"][name], value, rtol=1e-5, atol=1e-6)
-    one = ["--trainer.devices", "1", "--trainer.strategy", "auto", "--trainer.max_steps", "8"]
-    _unmask(tmp_path, ["fit", "--config", "other/config.yaml", "--ckpt_path", "last", *one, "--data.batch_size", "256"])
+    assert all(torch.equal(other["state_dict"][name], value) for name, value in plain["state_dict"].items())
+    _unmask(tmp_path, ["fit", *common, "--out", "other", "--ckpt_path", "last", "--trainer.max_steps", "8"])
     _unmask(tmp_path, ["export", "other", "--out", "exported", "--format", "torch-export"])
     _unmask(tmp_path, ["embed", "other"])
 

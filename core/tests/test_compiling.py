@@ -108,6 +108,27 @@ class Breaking(nn.Module):
         return x * 2 if float(x.detach().sum()) > 0 else x
 
 
+class Numbered(nn.Module):
+    def __init__(self, number):
+        super().__init__()
+        self.linear, self.number = nn.Linear(4, 4), f"{number}"
+
+    def forward(self, x):
+        return self.linear(x) + len(self.number) if self.number else x
+
+
+def test_blocks_that_are_given_up_after_too_many_graphs_are_told():
+    model = nn.Sequential(*[Numbered(10**number) for number in range(12)])
+    start_counting()
+    found = compile_parts(nn.Sequential(model), backend="eager")
+    model(torch.randn(2, 4, requires_grad=True)).sum().backward()
+    counts = Counts(found)
+    assert counts.graphs.total() < 12
+    assert counts.given_up.total() >= 1
+    assert "given up after too many" in counts.line
+    assert "part_0_0" in report(found, "regional", "eager").split("Given up after too many:")[1]
+
+
 class Sparse(Breaking):
     compilable = False
 
@@ -119,7 +140,7 @@ def test_breaks_and_what_was_compiled_again_are_reported():
     for length in (2, 3, 4):
         model(torch.randn(length, 4, requires_grad=True)).sum().backward()
     text = report(found, "regional", "eager")
-    breaks, again = text.split("Graph breaks:")[1].split("Compiled again:")
+    breaks, again = text.split("Graph breaks:")[1].split("Given up")[0].split("Compiled again:")
     assert "Tensor.item()" in breaks
     assert "size mismatch at index 0. expected 2, actual 3" in again
 
