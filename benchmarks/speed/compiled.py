@@ -24,6 +24,7 @@ from typing import Any
 
 import text
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 from turns import adamw, medians
 
@@ -52,9 +53,8 @@ def main() -> None:
     for name in arguments.models:
         torch.manual_seed(0)
         model, batches = MODELS[name]()
-        measure(
-            name, model.to(arguments.device).train(), [text.to_device(b, arguments.device) for b in batches], arguments
-        )
+        batches = move_data_to_device(batches, torch.device(arguments.device))
+        measure(name, model.to(arguments.device).train(), batches, arguments)
 
 
 def measure(name: str, model: Any, batches: list[Any], arguments: argparse.Namespace) -> None:
