@@ -42,6 +42,9 @@ Lightning's own commands. Options come from a recipe, then from the command line
 | `--checkpoint_every` | `"500 steps"`, `"20 minutes"`, `"2 epochs"`; default: each epoch; and when training ends |
 | `--not_finite` | at a loss or gradient that is [not finite](scale.md#bad-days): `stop` (default), or `skip` the step |
 | `--seed_everything` | of weights, masks, order and augmentation; default: 0 |
+| `--checkpoint_activations` | `true`: blocks keep their inputs alone for the backward pass, which computes anew |
+| `--compile` | `true` or `regional`: blocks by `torch.compile`; `whole`: encoders and predictors; default: `false` |
+| `--compile_backend` | `inductor` (needs a compiler), `aot_eager` or `eager` |
 | `--print_config` | print everything that the run would use, and stop |
 
 `--help` lists all options of the trainer, and `unmask show NAME` those of a component.

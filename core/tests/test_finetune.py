@@ -50,6 +50,7 @@ from unmask.tools.finetune.objective import Classification, MultiLabel, Regressi
 from unmask.tools.finetune.saved import save
 from unmask.tools.finetune.scores import OF_NUMBERS
 from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
+from unmask.training import activations
 
 QUICK = Settings(epochs=3, batch_size=16, lr=0.3, val_ratio=0.25)
 
@@ -310,6 +311,19 @@ def test_without_a_held_out_part_the_last_step_counts(data):
     (trial,) = finetune(data, pretrained=model_of(), settings=replace(QUICK, max_steps=2)).details["trials"]
     assert (trial.num_steps, trial.best_epoch) == (2, 0)  # validated although no epoch was finished
     assert trial.val_scores is not None
+
+
+def test_checkpointed_activations_give_the_same_scores(data, monkeypatch):
+    calls, plain = [], activations.checkpoint
+    monkeypatch.setattr(activations, "checkpoint", lambda *given, **named: calls.append(1) or plain(*given, **named))
+    found = []
+    for settings in (QUICK, replace(QUICK, checkpoint_activations=True)):
+        (trial,) = finetune(data, pretrained=model_of(dropout=0.2), settings=settings).details["trials"]
+        found.append((trial.scores, trial.val_scores))
+        assert len(calls) == (2 * trial.num_steps if settings.checkpoint_activations else 0)
+    assert found[0] == found[1]
+    with pytest.raises(ValueError, match="must be false for Pointwise, which has no repeated layers, but is true"):
+        tuned(replace(QUICK, checkpoint_activations=True), model=model_of(Pointwise))
 
 
 def test_a_frozen_encoder_stays_as_it_is_and_drops_nothing(data):
@@ -889,6 +903,7 @@ def test_mistakes_name_the_rule(data):
         ({"task": "regresion"}, "nearest: `regression`"),
         ({"monitor": "mAP", "val_ratio": 0}, "must be left out with `val_ratio` 0, but is 'mAP'"),
         ({"freeze": True, "drop_path": 0.1}, "`drop_path` must be 0 with `freeze`"),
+        ({"freeze": True, "checkpoint_activations": True}, "`checkpoint_activations` must be false with `freeze`"),
     ],
 )
 def test_settings_out_of_range(wrong, message):

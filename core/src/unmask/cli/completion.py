@@ -42,7 +42,7 @@ _OPTIONS = (
     "--config", "--out", "--ckpt_path", "--seed_everything", "--print_config", "--help", "--traceback",
     "--model", "--model.mask", "--model.mask.ratio", "--model.encoder", "--model.predictor", "--model.target",
     "--model.loss", "--data", "--data.batch_size", "--trainer.max_steps", "--trainer.max_epochs",
-    "--trainer.accelerator", "--trainer.devices", "--trainer.precision",
+    "--trainer.accelerator", "--trainer.devices", "--trainer.precision", "--checkpoint_activations", "--compile",
 )  # fmt: skip
 
 

@@ -114,6 +114,9 @@ def _parser(command: str) -> Arguments:
     parser.add_argument("--freeze", action="store_true", help="train the head alone, by SGD (linear probing)")
     parser.add_argument("--augment", action="store_true", default=None, help="the data's own; default: if it has one")
     parser.add_argument("--no_augment", dest="augment", action="store_false", help="leave training samples as they are")
+    parser.add_argument(
+        "--checkpoint_activations", action="store_true", help="less memory, slower steps, the same results"
+    )
     for name, text in OPTIONS.items():
         default = "" if _DEFAULTS[name] is None else f"; default: {_DEFAULTS[name]}"
         parser.add_argument(f"--{name}", help=(text + default).replace("%", "%%"))
@@ -123,7 +126,9 @@ def _parser(command: str) -> Arguments:
 
 
 def _settings(given: Namespace) -> Settings:
-    values: dict[str, Any] = {"freeze": given.freeze, "augment": given.augment}
+    values: dict[str, Any] = {
+        "freeze": given.freeze, "augment": given.augment, "checkpoint_activations": given.checkpoint_activations
+    }  # fmt: skip
     for name in OPTIONS:
         word = getattr(given, name)
         if word is None:

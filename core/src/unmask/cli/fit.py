@@ -45,6 +45,7 @@ from unmask.runs.stopping import StopsOnSigterm
 from unmask.runs.weights import read_outline
 from unmask.support.atomic import is_full
 from unmask.support.errors import GOOD, UserError, complain
+from unmask.training import block_options
 from unmask.training.progress_bar import ProgressBar as Progress
 from unmask.training.quiet import quiet
 from unmask.training.resuming import ExactResume
@@ -139,6 +140,7 @@ class Training(LightningCLI):
             "--checkpoint_every", type=str | None, default=None, help="`500 steps`, `20 minutes`, `2 epochs`; 1 epoch."
         )
         parser.add_argument("--not_finite", type=str, default=STOP, help="Of a loss that is NaN: `stop`, or `skip` it.")
+        block_options.add_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -202,6 +204,7 @@ class Training(LightningCLI):
         self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
         if self.command == "fit":  # before there is a run folder, whose config says what is used
             agreements.check(self.model, self.datamodule, loaded=False)
+            block_options.check_options(self.config, self.model)
             self.config_text = amended(self.config_text, self.model, self.datamodule)
         if self.command == "fit" and not self.config.trainer.fast_dev_run:
             self.folder, self.lock = claim(self.aim, self.resumes)
@@ -230,6 +233,8 @@ class Training(LightningCLI):
             callbacks.append(NotFinite(self.folder, self.config.not_finite))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())
+        if self.command == "fit":
+            callbacks += block_options.callbacks_for(self.config, self.folder, writes)
         if writes:
             saves = given["enable_checkpointing"] is not False
             callbacks += saving(self.folder, self.config.checkpoint_every, callbacks, saves)

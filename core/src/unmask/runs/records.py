@@ -17,7 +17,7 @@ from unmask.data import MaskedDataModule
 from unmask.support.atomic import naming, remove_parts, written_whole
 from unmask.support.errors import UserError
 
-_OWN = ("config.yaml", "data.json", "metrics.csv", "environment.json", "health.txt", "hpc_ckpt_*.ckpt")
+_OWN = ("config.yaml", "data.json", "metrics.csv", "environment.json", "health.txt", "compile.txt", "hpc_ckpt_*.ckpt")
 """Files that a run writes into its folder itself."""
 
 

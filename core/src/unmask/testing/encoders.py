@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence as Several
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor
 from unmask.parts import Corruption, Encoder
 from unmask.structures import Grid, Latent, Mask, Sequence, Set, Tokens
 from unmask.testing.contract import PartContract, disturbed, masked, unseen
+from unmask.training.activations import checkpoint_activations
 
 
 class EncoderContract(PartContract):
@@ -125,6 +127,26 @@ class EncoderContract(PartContract):
         for layer in (0, encoder.num_layers + 1):
             with pytest.raises(ValueError, match="`layer`"):
                 encoder(tokens, None, layer)
+
+    def test_checkpointed_activations_change_nothing(self) -> None:
+        """Codes, gradients and buffers in training are the same, bit for bit; encoders without blocks have nothing to
+        checkpoint."""
+        plain, tokens = self._ready().train(), self._fixed()
+        again = copy.deepcopy(plain)
+        if not checkpoint_activations(again):
+            return
+        mask = masked(tokens, self.mask(), self.corruptions[0])
+        found = []
+        for encoder in (plain, again):
+            torch.manual_seed(2)
+            codes = encoder(tokens, mask).values
+            codes.square().sum().backward()
+            found.append({name: p.grad for name, p in encoder.named_parameters()} | dict(encoder.named_buffers()))
+            found[-1]["codes"] = codes
+        for name, mine in found[0].items():
+            other = found[1][name]
+            same = mine is other if mine is None or other is None else torch.equal(mine, other)
+            assert same, f"{name} differs where blocks are computed again in the backward pass"
 
     def _ready(self) -> Encoder:
         torch.manual_seed(0)

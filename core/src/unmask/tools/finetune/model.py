@@ -26,6 +26,9 @@ from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
 from unmask.tools.finetune.settings import Settings
 from unmask.tools.wholes import firsts, shared
+from unmask.training.activations import checkpoint_activations
+from unmask.training.blocks import blocks_of
+from unmask.training.in_place import as_it_was
 
 
 class Answers(NamedTuple):
@@ -76,6 +79,11 @@ class FineTuning(L.LightningModule):
         self.mixing = Mixing(settings.mixup, settings.cutmix)
         self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of
         set_drop_path(self.encoder, settings.drop_path)
+        if settings.checkpoint_activations and not blocks_of(self.encoder):
+            raise ValueError(
+                f"`checkpoint_activations` must be false for {type(self.encoder).__name__}, which has no repeated "
+                "layers, but is true."
+            )
         if settings.freeze:
             for part in self._frozen():
                 part.requires_grad_(False)
@@ -93,6 +101,13 @@ class FineTuning(L.LightningModule):
         return self.objective.answer(self(batch).float())
 
     # Lightning calls what follows.
+
+    def on_fit_start(self) -> None:
+        if self.settings.checkpoint_activations:
+            checkpoint_activations(self.encoder)
+
+    def on_fit_end(self) -> None:
+        as_it_was(self.encoder)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         key = (self.seed, "finetune", self.current_epoch, batch_idx)

@@ -63,6 +63,8 @@ class Settings:
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         monitor: the score of the held-out labels that the best epoch is chosen by, such as ``macro_f1`` or ``MAE``, or
             ``loss``; None: accuracy, mAP, or the loss of regression.
+        checkpoint_activations: whether the encoder's blocks keep their inputs alone for the backward pass, which
+            computes the rest again: less memory, slower steps, the same results.
 
     Raises:
         ValueError: a value outside its range, or one that does not go with another.
@@ -92,6 +94,7 @@ class Settings:
     sampling: str = "uniform"
     focal_gamma: float = 0.0
     monitor: str | None = None
+    checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -114,6 +117,10 @@ class Settings:
         if self.monitor is not None and not self.val_ratio:
             raise ValueError(
                 f"`monitor` is of held-out labels and must be left out with `val_ratio` 0, but is {self.monitor!r}."
+            )
+        if self.freeze and self.checkpoint_activations:
+            raise ValueError(
+                "`checkpoint_activations` must be false with `freeze`, which trains no block, but is true."
             )
         if self.freeze and self.drop_path:
             raise ValueError(f"`drop_path` must be 0 with `freeze`, which trains no block, but is {self.drop_path:g}.")

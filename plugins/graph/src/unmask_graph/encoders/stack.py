@@ -23,6 +23,9 @@ from unmask_graph.nn.norms import Activation, Norm, activation_of, norm_of
 class GraphLayer(nn.Module):
     """One layer of a graph encoder: codes of all nodes from those of their neighbours."""
 
+    compilable: ClassVar[bool] = False
+    """Sparse products, and sizes that depend on values, are no graphs of `torch.compile`'s."""
+
     @abstractmethod
     def forward(self, x: Features | Tensor, adjacency: Adjacency | EdgeList, offsets: Tensor) -> Tensor:
         """Codes ``[T, D]``.

@@ -26,6 +26,7 @@ MOST_SCORES = 2**25
 """Scores of a group that are held at once on a CPU in 16 bits: 64 MiB."""
 
 
+@torch.compiler.disable(reason="documents of other lengths in every batch")
 def packed_attention(
     module: nn.Module,
     query: Tensor,
