@@ -61,6 +61,8 @@ class MaskedModel(L.LightningModule):
     """What the loss of the model's own predictor counts in the total."""
     first_stage: Any = None
     """An `unmask.api.FirstStage` where the method builds on another run."""
+    warmup_steps: int | None = None
+    """Optimiser steps until the learning rate is highest; known once the optimiser is made."""
 
     def __init__(
         self,
@@ -246,7 +248,7 @@ class MaskedModel(L.LightningModule):
                     "the data is not known."
                 )
             warmup_steps = round(optim.warmup_epochs * epoch_steps) if optim.warmup_epochs else 0
-        warmup_steps = optim.warmup_within(self._total_steps, warmup_steps)
+        self.warmup_steps = warmup_steps = optim.warmup_within(self._total_steps, warmup_steps)
 
         lr = optim.base_lr
         if optim.scale_lr:

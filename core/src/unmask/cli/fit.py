@@ -37,8 +37,10 @@ from unmask.runs.changes import Before, not_resumable
 from unmask.runs.checkpoints import check_resumable, with_whole_checkpoints
 from unmask.runs.environment import Environment
 from unmask.runs.folders import claim, newest_checkpoint, release, run_folder
+from unmask.runs.launched import SameOnAll, on_all
 from unmask.runs.loggers import loggers
 from unmask.runs.records import RunFolder
+from unmask.runs.requeueing import Requeues
 from unmask.runs.stopping import StopsOnSigterm
 from unmask.runs.weights import read_torch
 from unmask.support.atomic import is_full
@@ -50,6 +52,10 @@ from unmask.training.resuming import ExactResume
 
 def run(command: str, arguments: list[str], kind: Callable[..., Training] | None = None) -> int:
     """Parse, build, and run as ``kind`` does it, by default `Training`; see the module's docstring."""
+    if "--plan" in arguments:
+        from unmask.cli import plan  # which is made of what is here
+
+        return plan.run(command, [word for word in arguments if word != "--plan"])
     words, base = prepared(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []
@@ -177,7 +183,7 @@ class Training(LightningCLI):
         if found is None and self.command != "fit":
             raise UserError(f"`ckpt_path` is 'last', but there is no checkpoint in {self.folder}/checkpoints.")
         if found is None:
-            complain(f"No checkpoint in {self.folder}/checkpoints yet: starting from scratch.")
+            rank_zero_only(complain)(f"No checkpoint in {self.folder}/checkpoints yet: starting from scratch.")
         return str(found) if found else None
 
     def _take_from_checkpoint(self) -> None:
@@ -207,6 +213,7 @@ class Training(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = dict(self.config_init["trainer"])
+        given |= on_all(given["devices"], given["num_nodes"])
         callbacks = given["callbacks"] or []
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
         writes = self.command == "fit" and not given["fast_dev_run"]
@@ -219,6 +226,7 @@ class Training(LightningCLI):
         if writes:
             given["plugins"] = with_whole_checkpoints(given["plugins"], given["strategy"])
             callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
+            callbacks += [SameOnAll(self.folder), Requeues()]
             callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())

@@ -43,10 +43,7 @@ class Trainer(L.Trainer):
         external_callbacks: list[str] | str | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_word(
-            "accelerator", accelerator, ["auto", "gpu", *AcceleratorRegistry.available_accelerators()], Accelerator
-        )
-        _check_word("strategy", strategy, ["auto", *StrategyRegistry.available_strategies()], Strategy)
+        check_words(accelerator, strategy)
         _check_word("profiler", profiler, ["simple", "advanced", "pytorch", "xla"], Profiler)
         asked = external_callbacks.split(",") if isinstance(external_callbacks, str) else external_callbacks or []
         beside = [callbacks] if isinstance(callbacks, Callback) else callbacks or []
@@ -59,6 +56,16 @@ class Trainer(L.Trainer):
                 profiler=profiler,
                 **kwargs,
             )
+
+
+def check_words(accelerator: Any, strategy: Any) -> None:
+    """Refuses what is no accelerator, and what is no strategy.
+
+    Raises:
+        ValueError: a word that Lightning does not know; names the nearest.
+    """
+    _check_word("accelerator", accelerator, ["auto", "gpu", *AcceleratorRegistry.available_accelerators()], Accelerator)
+    _check_word("strategy", strategy, ["auto", *StrategyRegistry.available_strategies()], Strategy)
 
 
 def _check_word(name: str, given: Any, words: list[str], base: type) -> None:
