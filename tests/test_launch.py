@@ -111,8 +111,9 @@ def test_a_run_under_torchrun_is_not_joined_by_another(started):
     _wait_for(Path("run/metrics.csv"))
     words = torchrun(*RECIPE, *CPU, "--trainer.max_steps", "2", "--out", "run")
     assert "Run folder: run-2" in ended(started(*words, PORT=free_port()))
-    refused = ended(started(*words, "--ckpt_path", "run-2/checkpoints/last.ckpt", PORT=free_port()))
-    assert "Run folder: run-3" in refused
+    more = [*words, "--trainer.max_steps", "3", "--ckpt_path", "run-2/checkpoints/last.ckpt"]
+    assert "Run folder: run-3" in ended(started(*more, PORT=free_port()))
+    assert Path("run-3/checkpoints/last.ckpt").is_file() and not Path("run-4").exists()
     first.send_signal(signal.SIGTERM)
     said, _ = first.communicate(timeout=120)
     assert first.returncode != 0

@@ -226,7 +226,7 @@ class Training(LightningCLI):
         if writes:
             given["plugins"] = with_whole_checkpoints(given["plugins"], given["strategy"])
             callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
-            callbacks += [SameOnAll(self.folder), Requeues()]
+            callbacks += [SameOnAll(self.folder, self._adopt), Requeues()]
             callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
             if not isinstance(self.model, MaskedModel):  # which brings it
                 callbacks.append(ExactResume())
@@ -246,6 +246,9 @@ class Training(LightningCLI):
         if writes and isinstance(self.model, MaskedModel) and not _has(callbacks, CollapseMonitor):
             callbacks.append(CollapseMonitor())
         return self.trainer_class(**{**given, "callbacks": [*callbacks, self.started], **kwargs})
+
+    def _adopt(self, folder: Path) -> None:
+        self.folder = folder
 
     def release(self) -> None:
         """Let others write to the run folder."""

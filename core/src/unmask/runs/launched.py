@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,32 +79,37 @@ def alone() -> dict[str, str]:
 
 
 class SameOnAll(L.Callback):
-    """Refuses processes of one run that differ in what must be the same.
+    """Lets all processes of a run write to the folder of the first, and refuses those of another precision.
 
-    Each that others have started decides for itself what ``auto`` is, and which run folder is free.
+    Each that others have started decides for itself what ``auto`` is and which run folder is free, and by the time that
+    it looks, the first may have taken it.
 
     Args:
-        folder: the run folder.
+        folder: the run folder, as this process sees it.
+        adopt: called with that of the first where it is another.
 
     Raises:
-        UserError: they differ.
+        UserError: precisions differ.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, adopt: Callable[[Path], None]) -> None:
+        self.folder, self.adopt = folder, adopt
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not (dist.is_available() and dist.is_initialized()):
             return
-        own = {
-            "precision": (str(trainer.precision), "give `--trainer.precision` a value other than `auto`"),
-            "run folder": (str(self.folder), "another run began in it at the same moment; start this one again"),
-        }
         everybody: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(everybody, {name: value for name, (value, _) in own.items()})
-        for name, (_, remedy) in own.items():
-            if len(found := sorted({one[name] for one in everybody})) > 1:
-                raise UserError(f"All processes of a run must have one {name}, but have {', '.join(found)}: {remedy}.")
+        dist.all_gather_object(everybody, (str(trainer.precision), str(self.folder)))
+        if len(found := sorted({precision for precision, _ in everybody})) > 1:
+            raise UserError(
+                f"All processes of a run must have one precision, but have {', '.join(found)}; give "
+                "`--trainer.precision` one of them."
+            )
+        folder = Path(everybody[0][1])
+        if folder != self.folder:
+            self.folder = folder
+            trainer._default_root_dir = str(folder)  # where SLURM's checkpoints go; it has no setter
+            self.adopt(folder)
 
 
 def _by_srun() -> bool:
