@@ -100,7 +100,7 @@ def test_nothing_is_written_and_fit_plans_the_same(toys, capsys):
     planned = plan(capsys, "toy.yaml", "--out", "somewhere")
     again = plan(capsys, "--plan", "--config", "toy.yaml", "--out", "somewhere", command="fit")
     assert {path: path.stat().st_mtime_ns for path in toys.rglob("*")} == before
-    timed = ("seconds_per_step", "waiting_ratio", "run_seconds")
+    timed = ("seconds_per_step", "processor_seconds_per_batch", "waiting_ratio", "run_seconds")
     assert {k: v for k, v in planned.items() if k not in timed} == {k: v for k, v in again.items() if k not in timed}
     assert planned["timed_batches"] == 1  # of 4 batches, two warm up, and none follows the last
     assert planned["run_seconds"] == pytest.approx(4 * planned["seconds_per_step"])

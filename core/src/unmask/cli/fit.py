@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
             raise cause from cause.__cause__
         raise
     finally:
-        signal.signal(signal.SIGINT, interrupt)
+        if threading.current_thread() is threading.main_thread():  # a worker of Ray's is not
+            signal.signal(signal.SIGINT, interrupt)
         if cli is not None:
             cli.release()
     return GOOD

@@ -39,6 +39,7 @@ class Figures:
         seconds: of each timed batch, from its beginning to that of the next.
         optimizer_seconds: of the optimiser and what follows it in each.
         waiting_seconds: until the next batch is there in each.
+        processor_seconds: of this process, in each; other programs on the machine do not change it.
     """
 
     steps: int | None = None
@@ -53,6 +54,7 @@ class Figures:
     seconds: list[float] = field(default_factory=list)
     optimizer_seconds: list[float] = field(default_factory=list)
     waiting_seconds: list[float] = field(default_factory=list)
+    processor_seconds: list[float] = field(default_factory=list)
 
 
 class Measuring(L.Callback):
@@ -71,7 +73,7 @@ class Measuring(L.Callback):
         self.num_batches = num_batches
         self.figures = Figures()
         self._saved = ExitStack()
-        self._begun = self._started = self._stepping = self._ended = 0.0
+        self._begun = self._started = self._stepping = self._ended = self._worked = 0.0
         self._number = 0
         self._before = 0
 
@@ -115,6 +117,7 @@ class Measuring(L.Callback):
             self.figures.seconds.append(now - self._started)
             self.figures.optimizer_seconds.append(self._ended - self._stepping if self._stepping else 0.0)
             self.figures.waiting_seconds.append(now - self._ended)
+            self.figures.processor_seconds.append(time.process_time() - self._worked)
         done = len(self.figures.seconds)
         if done >= self.num_batches or (done and now - self._begun > MOST_S):
             raise Enough
@@ -125,7 +128,7 @@ class Measuring(L.Callback):
             self._before = torch.cuda.memory_allocated()
         self._number += 1
         self._stepping = 0.0
-        self._started = self._now(trainer)
+        self._started, self._worked = self._now(trainer), time.process_time()
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._saved.close()
@@ -149,6 +152,7 @@ class Measuring(L.Callback):
             self.figures.seconds = [self._ended - self._started]
             self.figures.optimizer_seconds = [self._ended - self._stepping if self._stepping else 0.0]
             self.figures.waiting_seconds = [0.0]
+            self.figures.processor_seconds = [time.process_time() - self._worked]
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._saved.close()

@@ -121,6 +121,7 @@ class Plan:
             "parameters": {"trained": figures.trained, "frozen": figures.frozen},
             "memory_bytes": self.memory,
             "seconds_per_step": step,
+            "processor_seconds_per_batch": median(figures.processor_seconds) if step else None,
             "waiting_ratio": sum(figures.waiting_seconds) / sum(figures.seconds) if step else None,
             "timed_batches": len(figures.seconds),
             "warmup_batches": WARMUP_BATCHES if figures.seconds else 0,
