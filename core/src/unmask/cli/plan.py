@@ -105,21 +105,22 @@ class Planning(training.Training):
         plugins = [one for one in plugins if one and not isinstance(one, ClusterEnvironment | CheckpointIO)]
         root = self.processes.root
         self.measuring = Measuring(self.num_batches)
+        self.scratch = tempfile.TemporaryDirectory()  # for whatever a part of others may write
         return self.trainer_class(
             **given
             | {
                 "accelerator": root, "devices": 1, "num_nodes": 1,
                 "strategy": FirstOfSeveral(root, self.processes.world),
                 "plugins": [*plugins, LightningEnvironment()], "callbacks": [*callbacks, self.started, self.measuring],
-                "logger": False, "profiler": None, "enable_checkpointing": False, "enable_progress_bar": False,
-                "enable_model_summary": False, "limit_val_batches": 0, "num_sanity_val_steps": 0,
+                "default_root_dir": self.scratch.name, "logger": False, "profiler": None,
+                "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
+                "limit_val_batches": 0, "num_sanity_val_steps": 0,
             }
         )  # fmt: skip
 
     def go(self) -> None:
         """Measures and prints."""
-        with self._aside(), tempfile.TemporaryDirectory() as folder:
-            self.trainer._default_root_dir = folder  # whatever a part of others may write
+        with self._aside(), self.scratch:
             notes = self._notes()
             agreements.check(self.model, self.datamodule, loaded=False)
             with suppress(Enough):
@@ -135,8 +136,7 @@ class Planning(training.Training):
             base_lr=getattr(getattr(self.model, "optim", None), "base_lr", None),
             notes=notes,
         )
-        if rank_zero_only.rank == 0:
-            print(plan.to_json(), flush=True) if self.as_json else plan.show()
+        rank_zero_only(print if self.as_json else Plan.show)(plan.to_json() if self.as_json else plan)
 
     def _aside(self) -> Any:
         """What is said meanwhile goes to standard error where JSON is asked for."""
@@ -181,9 +181,9 @@ class Planning(training.Training):
         for name, unit in BATCHES.items():
             size = getattr(self.datamodule, name, None)
             if isinstance(size, int):
-                unit = unit or getattr(self.datamodule, "sample_name", "samples")
+                counted = unit or str(getattr(self.datamodule, "sample_name", "samples"))
                 accumulated = self.measuring.figures.accumulated
-                return Batch(size, unit, f"data.{name}", self.processes.world, accumulated)
+                return Batch(size, counted, f"data.{name}", self.processes.world, accumulated)
         return None
 
     def _own_effective(self) -> int | None:

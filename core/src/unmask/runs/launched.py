@@ -15,8 +15,10 @@ from unmask.support.errors import UserError
 
 OF_LAUNCHERS = ("TORCHELASTIC_", "SLURM_")
 """How names of environment variables begin that say which of several processes one is."""
-OF_PROCESSES = ("RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-OF_PROCESSES += ("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME")
+OF_PROCESSES = (
+    *("RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME"),
+)
 """Others of that kind."""
 
 
@@ -108,7 +110,7 @@ class SameOnAll(L.Callback):
         folder = Path(everybody[0][1])
         if folder != self.folder:
             self.folder = folder
-            trainer._default_root_dir = str(folder)  # where SLURM's checkpoints go; it has no setter
+            trainer._default_root_dir = str(folder)  # type: ignore[attr-defined]  # where SLURM's checkpoints go; it has no setter
             self.adopt(folder)
 
 

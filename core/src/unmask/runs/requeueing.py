@@ -33,7 +33,7 @@ class Requeues(L.Callback):
         if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
             # Lightning installs it with its other handlers; there is no public way to say when it may answer.
             self._answer = connector._slurm_sigusr_handler_fn
-            connector._slurm_sigusr_handler_fn = self._ask  # type: ignore[method-assign]
+            connector._slurm_sigusr_handler_fn = self._ask  # type: ignore[assignment,method-assign]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
