@@ -45,6 +45,7 @@ Lightning's own commands. Options come from a recipe, then from the command line
 | `--checkpoint_activations` | `true`: blocks keep their inputs alone for the backward pass, which computes anew |
 | `--compile` | `true` or `regional`: blocks by `torch.compile`; `whole`: encoders and predictors; default: `false` |
 | `--compile_backend` | `inductor` (needs a compiler), `aot_eager` or `eager` |
+| `--plan` | of `fit`: print what the run will be, as [`plan`](#plan) does, and stop |
 | `--print_config` | print everything that the run would use, and stop |
 
 `--help` lists all options of the trainer, and `unmask show NAME` those of a component.
@@ -71,6 +72,7 @@ alone. Use it in job scripts from the first start on: while there is no checkpoi
 - `config.yaml` holds what the run goes on with, and each checkpoint holds the same text.
 - A run folder that a run writes to is locked (`.lock`). Another run takes the next number, or is refused with
   `--ckpt_path last`. Commands that only read, such as `probe`, are not concerned.
+- Under SLURM, SIGUSR1 (`#SBATCH --signal=SIGUSR1@90`) saves after the step that it comes in and queues the job again.
 - `checkpoints/*.ckpt` and SLURM's `hpc_ckpt_*.ckpt` count as checkpoints of a run folder, for all commands alike.
 """
 

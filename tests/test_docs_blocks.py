@@ -9,7 +9,7 @@ What is done with a block, by its kind; a block of another kind fails:
 | `text` | after commands: their output, whose lines must have been printed in that order; `...` stands for others. Titled `layout`: drawn, and its folder must be one that a command of the page is given |
 | `yaml`, `csv` with a title | written to that file, which a command of the page must be given |
 | `toml` | parsed |
-| any, of `--8<--` | the file that is shown must be one of docs/examples, which tests/test_examples.py runs |
+| any, of `--8<--` | the file that is shown must be one of docs/examples, which tests/test_examples.py and tests/test_launch.py run |
 
 ``unmask`` runs in this process, with fewer steps and samples (`FEWER`), and smaller models where a recipe's are of paper
 size (`SMALLER`). ``~/photos`` and the like are made when a command names them; ``RUN`` and ``RUN2`` are runs of four steps.
@@ -47,6 +47,7 @@ STEPS = (
 )
 FEWER = {
     "fit": STEPS,
+    "plan": "--batches 1",
     "probe": "--num_draws 2 --labels_per_class 2 --max_labels 100",
     "finetune": "--max_steps 2 --labels_per_class 10 --seeds 0",
     "audio-stats": "--max_samples 4",

@@ -66,6 +66,8 @@ class MaskedModel(L.LightningModule):
     """Where a model without a trainer stands."""
     left_out = False
     """Whether the optimiser step that has just been was left out, see `FiniteGuard`."""
+    warmup_steps: int | None = None
+    """Optimiser steps until the learning rate is highest; known once the optimiser is made."""
 
     def __init__(
         self,
@@ -270,7 +272,7 @@ class MaskedModel(L.LightningModule):
                     "the data is not known."
                 )
             warmup_steps = round(optim.warmup_epochs * epoch_steps) if optim.warmup_epochs else 0
-        warmup_steps = optim.warmup_within(self._total_steps, warmup_steps)
+        self.warmup_steps = warmup_steps = optim.warmup_within(self._total_steps, warmup_steps)
 
         lr = optim.base_lr
         if optim.scale_lr:

@@ -23,6 +23,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--whole", action="store_true", help="a row per document, recording or file: means over pieces")
     parser.add_argument("--batch_size", help="samples at once; default: as in validation")
     parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
+    parser.add_argument("--devices", default="1", help="of that kind, a process each; torchrun or srun say it too")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that was made in another way")
     given = parser.parse_args(arguments)
 
@@ -34,11 +35,13 @@ def run(command: str, arguments: list[str]) -> int:
     pool = one_of("--pool", given.pool or "mean", POOLS)
     layer = whole_number("--layer", given.layer) if given.layer else None
     batch_size = whole_number("--batch_size", given.batch_size) if given.batch_size else None
+    devices = whole_number("--devices", given.devices)
 
     from unmask import agreements
     from unmask.configs.errors import message_of
     from unmask.runs.trained import load_run
     from unmask.tools.features.embed import embed, fingerprint
+    from unmask.tools.features.ranks import ranks_of
 
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
@@ -46,15 +49,17 @@ def run(command: str, arguments: list[str]) -> int:
     try:
         trained.datamodule.splits  # noqa: B018  reads the data
         agreements.check(trained.model, trained.datamodule, loaded=True, other=given.data is not None)
-        with progress(trained.datamodule.sample_name) as moved:
+        with ranks_of(devices, device) as ranks, progress(trained.datamodule.sample_name, shown=ranks.first) as moved:
             made = embed(
                 trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,
-                per_token=given.per_token, whole=given.whole, batch_size=batch_size, device=device,
+                per_token=given.per_token, whole=given.whole, batch_size=batch_size, device=device, ranks=ranks,
                 source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=moved,
             )  # fmt: skip
     except (ValueError, OSError) as error:
         raise UserError(message_of(error)) from error
 
+    if not ranks.first:
+        return GOOD
     if made.num_found:
         done = made.num_found == made.num_samples
         print(f"`{made.path}` was {'finished already' if done else f'carried on from sample {made.num_found:,}'}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ from unmask.runs.changes import Before, not_resumable
 from unmask.runs.checkpoints import check_resumable, with_whole_checkpoints
 from unmask.runs.environment import Environment
 from unmask.runs.folders import claim, is_sharded, newest_checkpoint, release, run_folder
+from unmask.runs.launched import SameOnAll, on_all
 from unmask.runs.loggers import loggers
 from unmask.runs.not_finite import STOP, NotFinite
 from unmask.runs.records import RunFolder
+from unmask.runs.requeueing import Requeues
 from unmask.runs.saving import kept, saving
 from unmask.runs.stopping import StopsOnSigterm
 from unmask.runs.weights import read_outline
@@ -53,6 +56,10 @@ from unmask.training.resuming import ExactResume
 
 def run(command: str, arguments: list[str], kind: Callable[..., Training] | None = None) -> int:
     """Parse, build, and run as ``kind`` does it, by default `Training`; see the module's docstring."""
+    if "--plan" in arguments:
+        from unmask.cli import plan  # which is made of what is here
+
+        return plan.run(command, [word for word in arguments if word != "--plan"])
     words, base = prepared(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []
@@ -83,7 +90,8 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
             raise cause from cause.__cause__
         raise
     finally:
-        signal.signal(signal.SIGINT, interrupt)
+        if threading.current_thread() is threading.main_thread():  # a worker of Ray's is not
+            signal.signal(signal.SIGINT, interrupt)
         if cli is not None:
             cli.release()
     return GOOD
@@ -186,7 +194,7 @@ class Training(LightningCLI):
         if found is None and self.command != "fit":
             raise UserError(f"`ckpt_path` is 'last', but there is no checkpoint in {self.folder}/checkpoints.")
         if found is None:
-            complain(f"No checkpoint in {self.folder}/checkpoints yet: starting from scratch.")
+            rank_zero_only(complain)(f"No checkpoint in {self.folder}/checkpoints yet: starting from scratch.")
         return str(found) if found else None
 
     def _take_from_checkpoint(self) -> None:
@@ -217,6 +225,7 @@ class Training(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = dict(self.config_init["trainer"])
+        given |= on_all(given["devices"], given["num_nodes"])
         callbacks = given["callbacks"] or []
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
         writes = self.command == "fit" and not given["fast_dev_run"]
@@ -229,6 +238,7 @@ class Training(LightningCLI):
         if writes:
             given["plugins"] = with_whole_checkpoints(given["plugins"], given["strategy"])
             callbacks += [RunFolder(self.folder, self.config_text), Environment(self.folder, self.given)]
+            callbacks += [SameOnAll(self.folder, self._adopt), Requeues()]
             callbacks.append(StopsOnSigterm(self.folder, saves=given["enable_checkpointing"] is not False))
             callbacks.append(NotFinite(self.folder, self.config.not_finite))
             if not isinstance(self.model, MaskedModel):  # which brings it
@@ -245,6 +255,9 @@ class Training(LightningCLI):
         if writes and isinstance(self.model, MaskedModel) and not _has(callbacks, CollapseMonitor):
             callbacks.append(CollapseMonitor())
         return self.trainer_class(**{**given, "callbacks": [*callbacks, self.started], **kwargs})
+
+    def _adopt(self, folder: Path) -> None:
+        self.folder = folder
 
     def release(self) -> None:
         """Let others write to the run folder."""

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from unmask.runs.launched import launched
+
 AUTO = "auto"
 Precision = Literal[
     "auto", "64-true", "32-true", "16-true", "16-mixed", "bf16-true", "bf16-mixed", "transformer-engine",
@@ -20,6 +22,8 @@ Precision = Literal[
 ]  # fmt: skip
 CHOSEN = "UNMASK_PRECISION"
 """The choice, for processes that this one starts: all must have the same."""
+INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
+"""What torch calls products of bfloat16 among a processor's capabilities."""
 SIDE = 192
 """Of the matrices of the trial: a product takes some 0.2 ms in float32."""
 
@@ -53,6 +57,9 @@ def _quick(kind: str) -> tuple[bool, str]:
         return quick, f"the GPU has {'' if quick else 'no '}bfloat16"
     if kind != "cpu":
         return False, f"not tried on {kind}"
+    if launched():  # by others, each process for itself: all must find the same, which times do not
+        quick = any(torch.cpu.get_capabilities().get(name) for name in INSTRUCTIONS)
+        return quick, f"this processor has {'' if quick else 'no '}bfloat16 instructions"
     factor = _trial()
     return factor < 1, f"a product in bfloat16 takes {factor:.2g} times as long as one in float32 on this processor"
 

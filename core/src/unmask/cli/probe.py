@@ -39,11 +39,13 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--layer", help="whose codes, counted from 1, or `all`; default: the last one's, normed")
     parser.add_argument("--seed", default="0", help="of the draws; default: 0")
     parser.add_argument("--device", default="cpu", help="where to compute features; default: cpu")
+    parser.add_argument("--devices", default="1", help="of that kind, a process each; torchrun or srun say it too")
     given = parser.parse_args(arguments)
 
     if given.groups and given.folds:
         raise UserError("`--groups` must not be given with `--folds`, which splits by itself; drop one of them.")
     pool = one_of("--pool", given.pool, PROBE_POOLS)
+    devices = whole_number("--devices", given.devices)
     layer = given.layer if given.layer in (None, "all") else whole_number("--layer", given.layer)
     labels = given.labels_per_class
     settings = {
@@ -61,6 +63,7 @@ def run(command: str, arguments: list[str]) -> int:
     }
 
     from unmask.runs.trained import load_run
+    from unmask.tools.features.ranks import ranks_of
     from unmask.tools.output import write
     from unmask.tools.probe.probe import probe
 
@@ -69,14 +72,16 @@ def run(command: str, arguments: list[str]) -> int:
     device = checked_device(given.device)
     file = writable("run", runs[0].folder / result_name("probe", given.data))
     try:
-        with watching() as watch:
+        with ranks_of(devices, device) as ranks, watching(shown=ranks.first) as watch:
             result = probe(
                 [(one.model, one.untrained) for one in runs], runs[0].datamodule, pool=pool, layer=layer,
-                groups=given.groups, device=device, watch=watch, **settings,
+                groups=given.groups, device=ranks.device, watch=watch, ranks=ranks, **settings,
             )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
 
+    if not ranks.first:
+        return GOOD
     result = result.about(*(f"{one.about[:-1]}, {pool} pooling." for one in runs))
     write(file, result.to_json().encode())
     result.show()
@@ -90,9 +95,9 @@ def result_name(command: str, data: str | None) -> str:
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar where there is a terminal."""
-    with progress("features") as moved:
+def watching(shown: bool = True) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar where there is a terminal, if it is to be ``shown``."""
+    with progress("features", shown=shown) as moved:
         yield lambda what, done, total: moved(done, total, what)
 
 

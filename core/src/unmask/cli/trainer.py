@@ -47,10 +47,7 @@ class Trainer(L.Trainer):
         external_callbacks: list[str] | str | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_word(
-            "accelerator", accelerator, ["auto", "gpu", *AcceleratorRegistry.available_accelerators()], Accelerator
-        )
-        _check_word("strategy", strategy, ["auto", WORD, *StrategyRegistry.available_strategies()], Strategy)
+        check_words(accelerator, strategy)
         _check_word("profiler", profiler, ["simple", "advanced", "pytorch", "xla"], Profiler)
         self.sync_batchnorm = sync_batchnorm  # which `MaskedModel` does, before it is wrapped or sharded
         asked = external_callbacks.split(",") if isinstance(external_callbacks, str) else external_callbacks or []
@@ -64,6 +61,16 @@ class Trainer(L.Trainer):
                 profiler=profiler,
                 **kwargs,
             )
+
+
+def check_words(accelerator: Any, strategy: Any) -> None:
+    """Refuses what is no accelerator, and what is no strategy.
+
+    Raises:
+        ValueError: a word that Lightning does not know; names the nearest.
+    """
+    _check_word("accelerator", accelerator, ["auto", "gpu", *AcceleratorRegistry.available_accelerators()], Accelerator)
+    _check_word("strategy", strategy, ["auto", WORD, *StrategyRegistry.available_strategies()], Strategy)
 
 
 def _check_word(name: str, given: Any, words: list[str], base: type) -> None:

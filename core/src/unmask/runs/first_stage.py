@@ -19,6 +19,7 @@ from unmask.plugins import registry
 from unmask.runs.alike import config_of, difference
 from unmask.runs.checkpoints import read_checkpoint
 from unmask.runs.folders import holds_a_run, is_finished, is_in_use, newest_checkpoint
+from unmask.runs.launched import alone
 from unmask.runs.match import load_weights
 from unmask.runs.records import RunFolder
 
@@ -149,7 +150,7 @@ class FirstStage:
         if newest_checkpoint(folder) is not None:
             command += ["--ckpt_path", "last"]
         print(f"First stage, on the same data: unmask {' '.join(command)}", flush=True)
-        done = subprocess.run([sys.executable, "-m", "unmask", *command], check=False)
+        done = subprocess.run([sys.executable, "-m", "unmask", *command], check=False, env=alone())
         if done.returncode or not is_finished(folder):
             raise ValueError(f"The first stage must be trained, but `unmask {' '.join(command)}` did not finish.")
         self._compared = True

@@ -16,20 +16,21 @@ class Moved(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: float | None = None) -> Iterator[Moved]:
+def progress(what: str, total: float | None = None, shown: bool = True) -> Iterator[Moved]:
     """A bar in the block, moved by what it gives.
 
     Args:
         what: is being done.
         total: how much there is to do; None: the first call says it. What that call says is done already does not
             count as speed.
+        shown: whether there is a bar at all.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     begun, console = what, Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
         if total is not None:
             bar.add_task(what, total=max(total, 1))
 

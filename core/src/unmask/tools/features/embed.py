@@ -22,8 +22,10 @@ from unmask.tools.features import ALL
 from unmask.tools.features.files import FEATURES, assemble, check_suffix
 from unmask.tools.features.labels import real_tokens, task_of
 from unmask.tools.features.pieces import PIECE, put_together
+from unmask.tools.features.ranks import ALONE, Ranks
 from unmask.tools.features.row_store import STATE, Column, RowStore, saved
 from unmask.tools.features.samples import batches, owners, parts_of
+from unmask.tools.features.shares import NOTE, join, share_out, spans
 from unmask.tools.features.vectors import evaluating
 
 WORDS = ("name", "path")
@@ -65,6 +67,7 @@ def embed(
     device: torch.device | str = "cpu",
     source: dict[str, str | None] | None = None,
     overwrite: bool = False,
+    ranks: Ranks = ALONE,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Embedded:
     """Write ``features`` ``[n, D]`` float32 and ids.
@@ -75,7 +78,8 @@ def embed(
     where the data has names for them.
 
     Ids are columns of a Parquet file and tensors of a safetensors one; else, and for paths, lines of
-    ``OUT.ids.csv``. Until it is finished, work lies in ``OUT.partial/``, which takes as much room again;
+    ``OUT.ids.csv``. Until it is finished, work lies in ``OUT.partial/``, which takes as much room again (and that of
+    several processes in ``OUT.shares/``, as much once more);
     then ``OUT.json`` says what the file was made with. A call that is killed is carried on by the same
     call, and the result has the same bytes as without the kill. Each batch has the same random numbers.
 
@@ -96,7 +100,9 @@ def embed(
         device: where to compute.
         source: what else decides about the features, such as a checkpoint's digest, by name.
         overwrite: replace a file made with other things, once the new one is whole.
-        progress: called with samples done and samples in all.
+        ranks: processes that share the work, each of which makes this very call, on one file system. The file has the
+            bytes that one process writes. ``device`` then says of which kind each process takes its own.
+        progress: called with samples done and samples in all, of this process's share where there are several.
 
     Raises:
         ValueError: an argument outside its range; a file or half a file is there that was made with other
@@ -118,43 +124,69 @@ def embed(
     }  # fmt: skip
     about |= {"whole": True} if whole else {}  # files of before, which say nothing of it, are found again
 
-    folder, note, ids = (out.with_name(out.name + ending) for ending in (".partial", ".json", ".ids.csv"))
-    done = _done(out, folder, note, about, overwrite)
+    folder, note, ids, shares = (
+        out.with_name(out.name + ending) for ending in (".partial", ".json", ".ids.csv", ".shares")
+    )
+    done = _done(out, folder, shares, note, about, overwrite)
     if done is not None:
         shutil.rmtree(folder, ignore_errors=True)  # a kill may have come while it was removed
+        shutil.rmtree(shares, ignore_errors=True)
         progress(total, total)
         return _result(out, ids, done, total)
 
-    model.to(device)
-    with RowStore(folder, about) as columns:
-        num_found = columns.num_samples
-        progress(num_found, total)
-        start = 0  # samples of parts before
-        for name, part in parts.items():
-            done_of_it = min(max(columns.num_samples - start, 0), len(part))  # type: ignore[arg-type]
-            for batch in batches(datamodule, part, batch_size, done_of_it):
-                batch = move_data_to_device(batch, torch.device(device))
-                with evaluating(model), torch.no_grad():
-                    first = columns.num_samples - start
-                    count, rows = _rows(model, batch, first, pool, layer, per_token, datamodule.classes)
-                rows |= _token_names(datamodule, name, rows) if per_token else {}
-                if split == ALL:
-                    rows["split"] = [name] * len(rows["index"])
-                columns.append(rows, count)
-                progress(columns.num_samples, total)
-            start += len(part)  # type: ignore[arg-type]
-        columns.commit()
-        # What follows can be done again as long as the folder has its state, which is taken away last.
-        made = put_together(columns, folder / "things") if whole and PIECE in columns.kinds else columns
-        has_ids = assemble(made, out.suffix, folder / "whole", folder / "ids")
-    if has_ids:
-        os.replace(folder / "ids", ids)
-    else:
-        ids.unlink(missing_ok=True)
-    os.replace(folder / "whole", out)
-    os.replace(made.folder / STATE, note)
-    shutil.rmtree(folder)
-    return _result(out, ids, made.state, num_found)
+    model.to(ranks.device if ranks.world > 1 else device)
+    begin = ranks.together(lambda: share_out(folder, shares, about, ranks) if ranks.first else None)
+    begin = ranks.gathered(begin)[0]
+    todo = spans({name: len(part) for name, part in parts.items()}, batch_size, begin)  # type: ignore[arg-type]
+    todo = [todo[number] for number in ranks.share(len(todo))]
+
+    def fill() -> int:
+        """The rows of this process; gives how many samples were there."""
+        alone = ranks.world == 1
+        first = todo[0].before if todo and not alone else 0
+        last = todo[-1].before + todo[-1].stop - todo[-1].start - first if todo else 0
+        with RowStore(folder if alone else shares / str(ranks.rank), about if alone else {"first": first}) as columns:
+            num_found = columns.num_samples
+            progress(num_found, total if alone else last)
+            for name, part in parts.items():
+                own = [one for one in todo if one.part == name and one.before >= first + columns.num_samples]
+                if not own:
+                    continue
+                number = own[0].start  # of the next batch's first sample
+                for batch in batches(datamodule, part, batch_size, number, own[-1].stop):
+                    batch = move_data_to_device(batch, torch.device(device if alone else ranks.device))
+                    with evaluating(model), torch.no_grad():
+                        count, rows = _rows(model, batch, number, pool, layer, per_token, datamodule.classes)
+                    rows |= _token_names(datamodule, name, rows) if per_token else {}
+                    if split == ALL:
+                        rows["split"] = [name] * len(rows["index"])
+                    columns.append(rows, count)
+                    number += count
+                    progress(columns.num_samples, total if alone else last)
+        return num_found
+
+    found = ranks.gathered(ranks.together(fill))
+    num_found = found[0] if ranks.world == 1 else begin + sum(found)
+
+    def finish() -> None:
+        """What can be done again as long as the folder has its state, which is taken away last."""
+        with RowStore(folder, about) as columns:
+            join(columns, shares, ranks)
+            made = put_together(columns, folder / "things") if whole and PIECE in columns.kinds else columns
+            has_ids = assemble(made, out.suffix, folder / "whole", folder / "ids")
+        if has_ids:
+            os.replace(folder / "ids", ids)
+        else:
+            ids.unlink(missing_ok=True)
+        os.replace(folder / "whole", out)
+        shutil.rmtree(shares, ignore_errors=True)  # before the state, which says what they are of
+        os.replace(made.folder / STATE, note)
+        shutil.rmtree(folder)
+
+    ranks.together(lambda: finish() if ranks.first else None)
+    state = saved(note)
+    assert state is not None
+    return _result(out, ids, state, num_found)
 
 
 def fingerprint(trained: Run, data: Path | str | None = None) -> dict[str, str | None]:
@@ -163,14 +195,18 @@ def fingerprint(trained: Run, data: Path | str | None = None) -> dict[str, str |
     return {name: _digest(Path(file)) if file is not None else None for name, file in files.items()}
 
 
-def _done(out: Path, folder: Path, note: Path, about: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+def _done(
+    out: Path, folder: Path, shares: Path, note: Path, about: dict[str, Any], overwrite: bool
+) -> dict[str, Any] | None:
     """The state of a finished file that was made in the same way; None: there is work to do."""
-    begun = saved(folder / STATE)
+    begun = saved(folder / STATE) or saved(shares / NOTE)
     if begun is not None:
         if begun.get("about") != about and not overwrite:
-            raise ValueError(f"`{folder}` was begun with {_differences(begun, about)}; {_REMEDY}.")
+            where = folder if folder.exists() else shares
+            raise ValueError(f"`{where}` was begun with {_differences(begun, about)}; {_REMEDY}.")
         if begun.get("about") != about:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(shares, ignore_errors=True)
         return None
     if not out.exists():
         return None

@@ -18,6 +18,8 @@ from unmask.support.atomic import written_whole
 
 COMMIT_S = 2.0
 """Seconds of work that a kill may cost."""
+COPIED_BYTES = 2**24
+"""Copied at once."""
 TEXT = "text"
 STATE = "state.json"
 
@@ -111,6 +113,28 @@ class RowStore:
         self.num_rows += len(next(iter(columns.values())))
         if time.monotonic() >= self._due:
             self.commit()
+
+    def extend(self, folder: Path) -> None:
+        """Add all rows of another store that nobody writes to, and make sure of them: all, or after a kill none.
+
+        Raises:
+            ValueError: columns of other names, types or widths.
+        """
+        with RowStore(folder, {}) as other:
+            kinds = {name: Kind(kind.dtype, kind.shape) for name, kind in other.kinds.items()}
+            if not self.kinds:
+                self.kinds = kinds
+                self._files = {name: (self.folder / name).open("wb") for name in kinds}
+            before, now = ({n: (k.dtype, k.shape) for n, k in some.items()} for some in (self.kinds, kinds))
+            if before != now:
+                raise ValueError(f"All batches must give the same columns, but there are {before} and then {now}.")
+            for name, kind in other.kinds.items():
+                with (folder / name).open("rb") as file:
+                    shutil.copyfileobj(file, self._files[name], COPIED_BYTES)
+                self.kinds[name].num_bytes += kind.num_bytes
+            self.num_samples += other.num_samples
+            self.num_rows += other.num_rows
+        self.commit()
 
     def commit(self) -> None:
         """Make sure of all rows so far."""

@@ -61,17 +61,20 @@ class Unlabelled(Dataset):
         return self.samples[index] | {"label": self.label}
 
 
-def batches(datamodule: MaskedDataModule, dataset: Dataset, batch_size: int, start: int = 0) -> DataLoader:
-    """``dataset`` from sample ``start`` on, collated and loaded as the data module does for validation.
+def batches(
+    datamodule: MaskedDataModule, dataset: Dataset, batch_size: int, start: int = 0, stop: int | None = None
+) -> DataLoader:
+    """``dataset`` from sample ``start`` up to ``stop``, collated and loaded as the data module does for validation.
 
     Args:
         datamodule: whose way of collating and number of loading processes are used.
         dataset: what `split_of` gave.
         batch_size: samples per batch, at least 1.
         start: the first sample.
+        stop: the one after the last; None: there is none.
     """
     like = datamodule.val_dataloader()
-    rest = Subset(dataset, range(start, len(dataset)))  # type: ignore[arg-type]
+    rest = Subset(dataset, range(start, len(dataset) if stop is None else stop))  # type: ignore[arg-type]
     return DataLoader(rest, batch_size, num_workers=like.num_workers, collate_fn=_Collate(like.collate_fn))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from unmask.embedder import Embedder
 from unmask.structures import Latent, Tokens
 from unmask.tools.features import PROBE_POOLS
 from unmask.tools.features.labels import IGNORED, real_tokens, task_of
+from unmask.tools.features.ranks import ALONE, Ranks
 from unmask.tools.features.samples import owners
 from unmask.tools.wholes import Wholes, averaged, firsts, shared
 from unmask.training.sharding import gathered
@@ -45,6 +47,7 @@ def vectors(
     layer: int | None = None,
     device: torch.device | str = "cpu",
     groups: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> Vectors:
     """Codes of all samples; nothing is hidden, and no random number of the caller's is used.
 
@@ -57,6 +60,8 @@ def vectors(
         layer: whose codes, in [1, embedder.num_layers]; None: the last one's, normed.
         device: where to compute.
         groups: the key of ``batch`` that tells what samples belong to (numbers or words); None: not asked.
+        ranks: processes that make this call each with a loader of its own; all get the vectors of all, in the order
+            of the processes.
 
     Raises:
         ValueError: an empty loader, an unknown pooling, layer or key, ``flat`` for samples of different
@@ -64,14 +69,20 @@ def vectors(
     """
     if pool not in PROBE_POOLS:
         raise ValueError(f"`pool` must be one of {', '.join(PROBE_POOLS)}, but is {pool!r}.")
-    rows, answers, wholes = [], [], Wholes()
-    with evaluating(embedder.to(device)):
-        for batch in loader:
-            batch = move_data_to_device(batch, torch.device(device))
-            tokens = embedder.tokenizer(batch)
-            answer = _answers(batch, tokens, groups, wholes)
-            rows.append(answer.kept(_codes(embedder.coded(tokens, layer), tokens, pool, answer.per_token)))
-            answers.append(answer)
+    rows: list[Tensor] = []
+    answers: list[_Answers] = []
+
+    def fill() -> None:
+        with evaluating(embedder.to(device)):
+            for batch in loader:
+                batch = move_data_to_device(batch, torch.device(device))
+                tokens = embedder.tokenizer(batch)
+                answer = _answers(batch, tokens, groups)
+                rows.append(answer.kept(_codes(embedder.coded(tokens, layer), tokens, pool, answer.per_token)))
+                answers.append(answer)
+
+    ranks.together(fill)
+    rows, answers = (list(chain.from_iterable(one)) for one in zip(*ranks.gathered((rows, answers)), strict=True))
     if len({one.shape[1] for one in rows}) > 1:
         raise ValueError(_NOT_FLAT)
     return _joined(rows, answers)
@@ -79,7 +90,11 @@ def vectors(
 
 @torch.no_grad()
 def raw_vectors(
-    embedder: Embedder, loader: Iterable[Any], device: torch.device | str = "cpu", groups: str | None = None
+    embedder: Embedder,
+    loader: Iterable[Any],
+    device: torch.device | str = "cpu",
+    groups: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> Vectors:
     """Raw input, of the embedder's tokenizer alone: `Tokenizer.raw`, or else token values, flattened; averaged over a
     sample's tokens as soon as any two samples differ in length. Where labels are per token, each token's own values.
@@ -88,28 +103,38 @@ def raw_vectors(
     the tokenizer has no `raw` of its own.
     """
     tokenizer = embedder.tokenizer
-    flat, mean, answers = [], [], []
-    ragged, wholes = False, Wholes()
-    with evaluating(tokenizer.to(device)):
-        for batch in loader:
-            batch = move_data_to_device(batch, torch.device(device))
-            tokens = tokenizer(batch)
-            answer = _answers(batch, tokens, groups, wholes)
-            answers.append(answer)
-            own = None if answer.per_token else tokenizer.raw(tokens)
-            if own is None and not tokens.values.is_floating_point():
-                why = "labels per token need values" if answer.per_token else "it must have a `raw` of its own"
-                raise ValueError(f"{type(tokenizer).__name__} makes ids, which have no values: {why}.")
-            if own is not None:
-                flat.append(answer.kept(own))
-            elif answer.per_token:
-                flat.append(answer.kept(tokens.values.flatten(answer.keep.ndim)))  # type: ignore[union-attr]
-            else:
-                # Whether any batch is ragged is known at the end only, so both are kept until then.
-                ragged |= tokens.offsets is not None or tokens.valid is not None
-                mean.append(answer.kept(_mean(tokens)))
-                flat.append(mean[-1] if ragged else answer.kept(tokens.values.flatten(1)))
-    ragged |= len({one.shape[1] for one in flat}) > 1
+    flat: list[Tensor] = []
+    mean: list[Tensor] = []
+    answers: list[_Answers] = []
+
+    def fill() -> bool:
+        """Whether samples differ in length."""
+        ragged = False
+        with evaluating(tokenizer.to(device)):
+            for batch in loader:
+                batch = move_data_to_device(batch, torch.device(device))
+                tokens = tokenizer(batch)
+                answer = _answers(batch, tokens, groups)
+                answers.append(answer)
+                own = None if answer.per_token else tokenizer.raw(tokens)
+                if own is None and not tokens.values.is_floating_point():
+                    why = "labels per token need values" if answer.per_token else "it must have a `raw` of its own"
+                    raise ValueError(f"{type(tokenizer).__name__} makes ids, which have no values: {why}.")
+                if own is not None:
+                    flat.append(answer.kept(own))
+                elif answer.per_token:
+                    flat.append(answer.kept(tokens.values.flatten(answer.keep.ndim)))  # type: ignore[union-attr]
+                else:
+                    # Whether any batch is ragged is known at the end only, so both are kept until then.
+                    ragged |= tokens.offsets is not None or tokens.valid is not None
+                    mean.append(answer.kept(_mean(tokens)))
+                    flat.append(mean[-1] if ragged else answer.kept(tokens.values.flatten(1)))
+        return ragged
+
+    ragged = ranks.together(fill)
+    *parts, any_ragged = zip(*ranks.gathered((flat, mean, answers, ragged)), strict=True)
+    flat, mean, answers = (list(chain.from_iterable(one)) for one in parts)
+    ragged = any(any_ragged) or len({one.shape[1] for one in flat}) > 1
     return _joined(mean if ragged and mean else flat, answers)
 
 
@@ -137,23 +162,32 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 
 class _Answers(NamedTuple):
-    """Labels, groups and numbers of wholes of one batch, one per row that is kept.
+    """Labels and groups of one batch, one per row that is kept.
 
-    ``keep`` is ``[B]``, ``[B, N]`` or ``[T]`` bool; ``whole`` is None where labels are per token.
+    ``keep`` is ``[B]``, ``[B, N]`` or ``[T]`` bool; ``pieces``, what is needed to number wholes, is None where labels
+    are per token.
     """
 
     per_token: bool
     keep: Tensor | None
     label: Tensor | None
     group: np.ndarray | None
-    whole: np.ndarray | None
+    pieces: dict[str, Any] | None
+    num_samples: int
 
     def kept(self, rows: Tensor) -> Tensor:
         """``[n, D]`` float32 on the CPU."""
-        return (rows if self.keep is None else rows[self.keep]).float().cpu()
+        return (rows if self.keep is None else rows[self.keep.to(rows.device)]).float().cpu()
+
+    def whole(self, wholes: Wholes) -> np.ndarray | None:
+        """The number of each row's whole, of batches in order; None where labels are per token."""
+        if self.pieces is None:
+            return None
+        number = wholes.of(self.pieces, self.num_samples)
+        return number if self.keep is None else number[self.keep.numpy()]
 
 
-def _answers(batch: Any, tokens: Tokens, groups: str | None, wholes: Wholes) -> _Answers:
+def _answers(batch: Any, tokens: Tokens, groups: str | None) -> _Answers:
     label = batch.get("label") if hasattr(batch, "get") else None
     per_token = label is not None and task_of(label, tokens).per_token
     keep = real_tokens(tokens) if per_token else None
@@ -166,12 +200,11 @@ def _answers(batch: Any, tokens: Tokens, groups: str | None, wholes: Wholes) -> 
         label = (label if keep is None else label[keep]).cpu()
         if label.dtype in (torch.bfloat16, torch.float16):  # of a run in 16 bits; NumPy has no bfloat16
             label = label.float()
-    whole = None
+    pieces = None
     if not per_token:
-        whole = wholes.of(batch, tokens.num_samples)
-        whole = whole if keep is None else whole[keep.cpu().numpy()]
+        pieces = {key: batch[key] for key in ("name", "piece") if hasattr(batch, "get") and key in batch}
     group = None if groups is None else _groups(batch, tokens, groups, keep, per_token)
-    return _Answers(per_token, keep, label, group, whole)
+    return _Answers(per_token, None if keep is None else keep.cpu(), label, group, pieces, tokens.num_samples)
 
 
 def _groups(batch: Any, tokens: Tokens, key: str, keep: Tensor | None, per_token: bool) -> np.ndarray:
@@ -225,7 +258,8 @@ def _joined(rows: Sequence[Tensor], answers: Sequence[_Answers]) -> Vectors:
     groups = [one.group for one in answers if one.group is not None]
     values, label = torch.cat(list(rows)), torch.cat(labels) if len(labels) == len(answers) else None
     group = np.concatenate(groups) if groups else None
-    whole = [one.whole for one in answers if one.whole is not None]
+    wholes = Wholes()
+    whole = [number for one in answers if (number := one.whole(wholes)) is not None]
     if whole:
         number = np.concatenate(whole)
         values, label = averaged(values, number), None if label is None else shared(label, number)

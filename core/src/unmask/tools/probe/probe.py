@@ -20,6 +20,7 @@ from unmask.data import Augmented, MaskedDataModule
 from unmask.embedder import Embedder
 from unmask.model import MaskedModel
 from unmask.tools.features.labels import REGRESSION, kind_for, taken_as
+from unmask.tools.features.ranks import ALONE, Ranks
 from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import Vectors, raw_vectors, vectors
 from unmask.tools.probe.caption import captioned, title_of
@@ -44,6 +45,7 @@ def probe(
     groups: str | None = None,
     device: torch.device | str = "cpu",
     watch: Watch = lambda what, done, total: None,
+    ranks: Ranks = ALONE,
     **settings: Any,
 ) -> Results:
     """Three columns: raw input, the untrained encoder and the trained one; a fourth for encoders with BatchNorm.
@@ -62,6 +64,8 @@ def probe(
             turn, and fitted on all others.
         device: where features are computed.
         watch: see `Watch`.
+        ranks: processes that share the work of features, each of which makes this very call. Probes are fitted by the
+            first, and the others get its result.
         settings: as of `Protocol`. With groups or ``num_folds``, both probe sets are taken together; a sample
             that is in both counts once where both are parts (`Subset`) of one data set.
 
@@ -78,26 +82,27 @@ def probe(
 
     def both(what: str, extract: Callable[[Iterable[Any]], Vectors]) -> tuple[Vectors, Vectors]:
         """Features of either set; of an empty one, none."""
-        loaders = [batches(datamodule, one, datamodule.val_batch_size) for one in sets]
-        found = [extract(_watched(loader, what, watch)) for loader in loaders if len(loader)]
+        loaders = [_shared(datamodule, one, ranks) for one in sets if len(one)]  # type: ignore[arg-type]
+        found = [extract(_watched(loader, what, watch)) for loader in loaders]
         return found[0], found[1] if len(found) > 1 else _none_of(found[0])
 
-    raw = both(RAW, lambda loader: raw_vectors(first.embedder, loader, device, groups))
+    raw = both(RAW, lambda loader: raw_vectors(first.embedder, loader, device, groups, ranks))
     labels = tuple(one.label for one in raw if one.label is not None)
     if len(labels) < 2:
         raise ValueError(_NO_LABELS)
-    labels = _as_asked(labels[0], labels[1], datamodule.classes)
+    labels = _as_asked(labels[0], labels[1], datamodule.classes, told=ranks.first)
     own_groups = None if groups is None else tuple(one.group for one in raw)
     if layer == "all":
         protocol = _of_one_probe(protocol, kind_of(labels[0]))
 
     def measured(columns: Mapping[str, tuple[Vectors, Vectors]]) -> Results:
         pairs = {name: (train.values, test.values) for name, (train, test) in columns.items()}
-        return probed(pairs, labels, protocol, own_groups, watch)  # type: ignore[arg-type]
+        fitted = partial(probed, pairs, labels, protocol, own_groups, watch)  # type: ignore[arg-type]
+        return ranks.gathered(ranks.together(lambda: fitted() if ranks.first else None))[0]
 
     def codes(embedders: Mapping[str, Embedder], one: int | None) -> dict[str, tuple[Vectors, Vectors]]:
         told = f", {_layer(one)}" if layer == "all" else ""
-        how: dict[str, Any] = {"pool": pool, "layer": one, "device": device, "groups": groups}
+        how: dict[str, Any] = {"pool": pool, "layer": one, "device": device, "groups": groups, "ranks": ranks}
         return {name: both(name + told, partial(vectors, embedder, **how)) for name, embedder in embedders.items()}
 
     results = []
@@ -123,12 +128,13 @@ def probe(
 _NO_LABELS = "The data must have a `label` in every sample of its probe sets, but has none: there is nothing to probe."
 
 
-def _as_asked(train: np.ndarray, test: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _as_asked(train: np.ndarray, test: np.ndarray, classes: Sequence[str], told: bool) -> tuple[np.ndarray, np.ndarray]:
     """Class ids as the numbers that they stand for, where those were measured."""
     both = torch.from_numpy(np.concatenate((train, test)))
     kind = kind_for(both, None, classes)
     if kind == REGRESSION and not both.is_floating_point():
-        print("Hardly any two labels are alike, and all are numbers: they are probed by regression.", flush=True)
+        if told:
+            print("Hardly any two labels are alike, and all are numbers: they are probed by regression.", flush=True)
         both = taken_as(both, kind, classes)
     return both[: len(train)].numpy(), both[len(train) :].numpy()
 
@@ -151,6 +157,13 @@ def _origin(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
         return dataset, range(len(dataset))  # type: ignore[arg-type]
     origin, numbers = _origin(dataset.dataset)
     return origin, [numbers[index] for index in dataset.indices]
+
+
+def _shared(datamodule: MaskedDataModule, dataset: Dataset, ranks: Ranks) -> Any:
+    """This process's batches of a data set, the same that one process would make."""
+    size, each = datamodule.val_batch_size, len(dataset)  # type: ignore[arg-type]
+    own = ranks.share(-(-each // size))
+    return batches(datamodule, dataset, size, own.start * size, min(own.stop * size, each))
 
 
 def _none_of(rows: Vectors) -> Vectors:

@@ -1,0 +1,1 @@
+"""What a run will be, in figures, before anything is trained."""
