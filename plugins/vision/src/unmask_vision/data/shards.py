@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unmask.data import Shards
-from unmask_vision.data.augment import Size
+from unmask_vision.data.augment import Size, shorter_side
 from unmask_vision.data.module import ImageData
 
 
@@ -33,10 +33,12 @@ class ImageShardsData(ImageData):
         shards: str,
         image_size: Size | None = 224,
         channels: int = 3,
+        crop_scale: tuple[float, float] = (0.2, 1.0),
         window: int = 8,
         cache_folder: str | None = None,
         cache_gb: float = 20.0,
         **shared: Any,
     ) -> None:
         source = Shards(shards, self.item, window, cache_folder, cache_gb)
-        super().__init__(source=source, image_size=image_size, channels=channels, **shared)
+        super().__init__(source=source, image_size=image_size, channels=channels, crop_scale=crop_scale, **shared)
+        self.around = None if image_size is None else shorter_side(image_size, crop_scale)
