@@ -162,6 +162,8 @@ def test_an_epoch_goes_through_windows_of_shards_in_an_order_of_its_own():
     ahead = list(near.ahead(orders[0]))
     assert ahead[0][0] == 0
     assert set(ahead[0][1]) == set(shard[orders[0][:36]].tolist())
+    assert near.mark not in (0, near._replace(window=2).mark)
+    assert near._replace(window=10).mark == 0
     rng = torch.Generator().manual_seed(0)
     everything = torch.randperm(60, generator=rng)
     assert torch.equal(Nearby(shard, 10, lambda _: None).ordered(everything, rng), everything)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -21,6 +22,13 @@ class Nearby(NamedTuple):
     shard: Tensor
     window: int
     fetch: Callable[[list[int]], None]
+
+    @property
+    def mark(self) -> int:
+        """Tells orders apart: 0 where one window holds all shards, else a number of the shards and the window."""
+        if not len(self.shard) or int(self.shard.max()) < self.window:
+            return 0
+        return crc32(self.shard.numpy().tobytes(), self.window)
 
     def ordered(self, order: Tensor, rng: torch.Generator) -> Tensor:
         """``order`` by windows: shards in a random order, samples of a window in that of ``order``.
