@@ -55,6 +55,7 @@ class ShardStore:
         self._pid = os.getpid()
         self._files: OrderedDict[str, int] = OrderedDict()
         self._system: Any = None
+        self._inherited: Any = None
         self._wanted: queue.SimpleQueue[list[Shard]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -168,7 +169,9 @@ class ShardStore:
     def _own(self) -> None:
         """After a fork, files and connections of the parent are left alone."""
         if self._pid != os.getpid():
+            inherited = self._system
             self._begin()
+            self._inherited = inherited  # kept, or it would close the parent's connections, by a loop that does not run
 
     def _opened(self, shard: Shard) -> int:
         """A file handle, of few that are kept open."""
