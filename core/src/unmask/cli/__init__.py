@@ -44,6 +44,7 @@ COMMANDS = {
     "apply": Command("unmask.cli.apply", "labels for new files, from a fine-tuned model"),
     "score": Command("unmask.cli.score", "held-out loss under fixed masks, the same for every run of a modality"),
     "embed": Command("unmask.cli.embed", "write the features of a data set to a file"),
+    "shard": Command("unmask.cli.shard", "write the data of a recipe as shards, which may lie behind a URL"),
     "preview": Command("unmask.cli.preview", "what a mask hides on real samples, before any training"),
     "reconstruct": Command("unmask.cli.reconstruct", "input, what was hidden and the prediction, from a checkpoint"),
     "replay": Command("unmask.cli.replay", "take a step again that was not finite, and name the module"),

@@ -31,6 +31,19 @@ from unmask.data.module import (
 )
 from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
+from unmask.data.shards import (
+    Entry,
+    Index,
+    Nearby,
+    Packed,
+    Plan,
+    Shard,
+    ShardError,
+    Shards,
+    Stored,
+    fingerprint,
+    packed,
+)
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
 from unmask.data.sources import Found, Item, Origin, Source, Unreadable
 from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, TableFormat, open_table, read_table
@@ -53,6 +66,7 @@ __all__ = [
     "STRAY",
     "UNREADABLE",
     "Augmented",
+    "Entry",
     "Fields",
     "File",
     "FileTable",
@@ -62,15 +76,23 @@ __all__ = [
     "HubSource",
     "Item",
     "KeyedSampler",
+    "Index",
     "Labels",
     "MaskedDataModule",
+    "Nearby",
     "Origin",
+    "Packed",
+    "Plan",
     "Report",
     "ResumableLoader",
     "Sample",
+    "Shard",
+    "ShardError",
+    "Shards",
     "Source",
     "SourceDataModule",
     "Splits",
+    "Stored",
     "Table",
     "TableFormat",
     "Unreadable",
@@ -81,6 +103,7 @@ __all__ = [
     "data_alone",
     "fill_not_finite",
     "find_files",
+    "fingerprint",
     "flattened",
     "held_out",
     "is_hidden",
@@ -92,6 +115,7 @@ __all__ = [
     "ordered",
     "open_splits",
     "open_table",
+    "packed",
     "read_pickle",
     "read_table",
     "read_torch",

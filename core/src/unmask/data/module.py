@@ -20,13 +20,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from unmask import agreements, seeds
+from unmask.data.shards.index import ShardError
+from unmask.data.shards.order import Nearby
+from unmask.data.shards.packing import Packed, packed
+from unmask.data.shards.writing import Plan
 from unmask.support.checks import at_least
 from unmask.support.remembered import Remembered
 
 Sample = dict[str, Any]
 
 
-PLACES = ("folder", "paths", "path", "images")
+PLACES = ("folder", "paths", "path", "images", "shards")
 """Options that say where data lies."""
 OF_PARTS = ("val_folder", "val_paths", "probe_paths", "probe_test_paths", "val_images", "val_labels", "val_table")
 OF_LABELS = ("labels", "pattern", "label_kind", "label_separator", "label_key", "id_key")
@@ -86,6 +90,8 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
 
     sample_name: ClassVar[str] = "samples"
     """What the samples are called in a progress bar."""
+    item: ClassVar[str] = "item"
+    """One thing that it reads, in messages and in shards."""
 
     def __init__(
         self,
@@ -147,6 +153,40 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         """Each sample once, never augmented, by its part: ``train``, and ``val`` where those are others."""
         train, val = self.splits.train, self.splits.val
         return {"train": train} if val is train else {"train": train, "val": val}
+
+    def nearby(self) -> Nearby | None:
+        """Which training samples lie together, so that an epoch's order keeps them near; None: it does not matter."""
+        return None
+
+    def shard_plan(self, shuffle: bool) -> Plan:
+        """What ``unmask shard`` writes: the data of every part as it comes from its source.
+
+        Args:
+            shuffle: training samples in a random order, the same each time.
+
+        Raises:
+            ValueError: this data cannot be written to shards.
+        """
+        raise ShardError(f"{type(self).__name__} makes samples that `unmask shard` cannot write.")
+
+    def pack(self, content: Any, number: int) -> Packed:
+        """The content of an item as a shard holds it, and what must be known of it before it is read.
+
+        Args:
+            content: what an item gives.
+            number: of the item in its part.
+
+        Raises:
+            Unreadable: it cannot be used, so that it is left out.
+            ShardError: it is of a kind that cannot be written.
+        """
+        made = packed(content)
+        if made is None:
+            raise ShardError(
+                f"{type(self).__name__} has a {type(content).__name__} for each {self.item}, which `unmask shard` "
+                "cannot write."
+            )
+        return made
 
     def token_names(self, split: str, index: int) -> list[str] | None:
         """What the tokens of a sample are called, such as nodes of a graph; None: nothing of their own.
@@ -216,7 +256,9 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         dataset = Augmented(self.splits.train, self.augment)
         return ResumableLoader(
             dataset,
-            sampler=KeyedSampler(dataset, num_replicas, rank, seed=self.seed or 0, drop_last=self.drop_last),
+            sampler=KeyedSampler(
+                dataset, num_replicas, rank, seed=self.seed or 0, drop_last=self.drop_last, nearby=self.nearby()
+            ),
             where=self._where,
             batch_size=self.batch_size,
             drop_last=self.drop_last,
@@ -295,15 +337,30 @@ class Augmented(Dataset):
 
 
 class KeyedSampler(DistributedSampler):  # so that Lightning puts no other in its place
-    """Keys ``(seed, epoch, index)`` in an order keyed by seed and epoch, for one of several devices."""
+    """Keys ``(seed, epoch, index)`` in an order keyed by seed and epoch, for one of several devices.
+
+    Args:
+        nearby: samples that lie together come near each other; None: all are mixed.
+
+    Further arguments are those of `DistributedSampler`.
+    """
 
     start = 0  # samples of this device to leave out of the next pass
+
+    def __init__(self, *args: Any, nearby: Nearby | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.nearby = nearby
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = seeds.generator("cpu", self.seed, "order", self.epoch)
         order = torch.randperm(len(self.dataset), generator=rng)  # type: ignore[arg-type]
+        order = order if self.nearby is None else self.nearby.ordered(order, rng)
         order = order.repeat(-(-self.total_size // len(order)))[: self.total_size]  # fills up the last shard
-        for index in order[self.rank :: self.num_replicas][self.start :].tolist():
+        order = order[self.rank :: self.num_replicas][self.start :]
+        ahead = {} if self.nearby is None else dict(self.nearby.ahead(order))
+        for place, index in enumerate(order.tolist()):
+            if self.nearby is not None and place in ahead:
+                self.nearby.fetch(ahead[place])
             yield self.seed, self.epoch, index
 
 

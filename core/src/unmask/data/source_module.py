@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
+import torch
 from torch.utils.data import Dataset
 
+from unmask import seeds
 from unmask.data.labels import IGNORED, unknown_like
 from unmask.data.module import MaskedDataModule, Sample, Splits, held_out
 from unmask.data.report import UNREADABLE, Report
+from unmask.data.shards.order import Nearby
+from unmask.data.shards.packing import Packed
+from unmask.data.shards.source import Shards
+from unmask.data.shards.writing import Entry, Plan, fingerprint
 from unmask.data.sources import Item, Source
 from unmask.support.checks import inside
 from unmask.support.progress import track
@@ -46,8 +52,6 @@ class SourceDataModule(MaskedDataModule):
     Further arguments are those of `MaskedDataModule`.
     """
 
-    item: ClassVar[str] = "item"
-    """One thing of a source, in findings."""
     item_name: ClassVar[str] = "item"
     """The same in errors."""
     keys: ClassVar[tuple[str, ...]] = ()
@@ -80,11 +84,42 @@ class SourceDataModule(MaskedDataModule):
             chosen: places in ``kept.items``.
             labelled: whether samples have ``label``.
             trained: whether they are trained on, so that they are drawn anew each time.
+
+        Returns:
+            A data set; where items may lie in shards, with ``of``: the item that each sample is of, in their order.
         """
 
     def alone(self, kept: Any) -> str | None:
         """What an error adds where the data has a single item to train and validate on; None: it serves both."""
         return ""
+
+    def nearby(self) -> Nearby | None:
+        if not isinstance(self.source, Shards):
+            return None
+        return self.source.nearby([item.content for item in self.splits.train.of])  # type: ignore[attr-defined]
+
+    def shard_plan(self, shuffle: bool) -> Plan:
+        self.prepare_data()
+        found = self.source.read(self.report.findings).numbered()
+        numbers = {"train": list(range(len(found.train)))}
+        if found.val is None and self.val_ratio and len(found.train) > 1:  # the same as are held out of a folder
+            numbers["train"], numbers["val"] = held_out(len(found.train), self.val_ratio)
+        if shuffle:
+            own = numbers["train"]
+            rng = seeds.generator("cpu", "shards", len(own))
+            numbers["train"] = [own[place] for place in torch.randperm(len(own), generator=rng).tolist()]
+        chosen = {name: (found.train, own) for name, own in numbers.items()}
+        for name, part in (("val", found.val), ("probe_train", found.probe)):
+            if part is not None:
+                chosen[name] = part, list(range(len(part)))
+        parts = {name: (partial(self._entries, items, own), len(own)) for name, (items, own) in chosen.items()}
+        made_of = fingerprint(self, shuffle, [items for items in (found.train, found.val, found.probe) if items])
+        return Plan(self.item, parts, made_of, found.classes, found.about)
+
+    def _entries(self, items: Sequence[Item], own: Sequence[int], start: int) -> Iterator[Entry]:
+        for number in own[start:]:
+            item = items[number]
+            yield Entry(item.name, partial(_packed, self, item, number), item.label, item.groups)
 
     def prepare_data(self) -> None:
         self.source.prepare()
@@ -199,6 +234,10 @@ class SourceDataModule(MaskedDataModule):
             return self.samples(kept, own, bool(known), trained=False)
         with_label, without = (self.samples(kept, some, some is known, trained=False) for some in (known, others))
         return Mixed(with_label, without, known, others)
+
+
+def _packed(module: SourceDataModule, item: Item, number: int) -> Packed:
+    return module.pack(item.read(), number)
 
 
 def _has_label(kept: Any, place: int) -> bool:

@@ -38,6 +38,11 @@ class Item(NamedTuple):
     label: int | str | float | np.ndarray | None = None
     groups: Mapping[str, str] = {}
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What its data module found out about it when it was written to a shard; empty: it must be read for that."""
+        return getattr(self.content, "facts", {})
+
     def read(self) -> Any:
         """What the modality reads."""
         return self.content() if callable(self.content) else self.content
@@ -99,9 +104,8 @@ class Origin(Remembered):
 class Source(Origin, ABC):
     """Where a data module's items come from. A source fits every module that reads what its items give.
 
-    A source has a length: `held_out` and the keyed order of an epoch need one. A stream has none. It would be a class
-    of its own beside `Found`, which gives items by shard, and a data module that takes it would order shards instead
-    of items; `prepare`, `Item` and `Findings` would serve both.
+    A source has a length: `held_out` and the keyed order of an epoch need one. So have shards (`Shards`), whose index
+    says what they hold.
     """
 
     kind: ClassVar[str | None] = None

@@ -28,6 +28,7 @@ _NAMES = {
     "batch_size": "`data.batch_size`",
     "tokens_per_batch": "`data.tokens_per_batch`",
     "num_samples": "The number of training samples",
+    "order": "The order of samples (shards and `data.window`, as a number)",
 }
 
 
@@ -154,6 +155,8 @@ def _position(trainer: L.Trainer) -> dict[str, int]:
             found[name] = value
     if isinstance(data, MaskedDataModule):
         found["num_samples"] = len(data.splits.train)  # type: ignore[arg-type]
+        nearby = data.nearby()
+        found["order"] = 0 if nearby is None else nearby.mark
     return found
 
 

@@ -113,15 +113,16 @@ def collect(
     """Looks at sounds; those that cannot be used are left out, counted and named.
 
     Args:
-        items: give their files, or `Made`.
+        items: give their files, or `Made`. Of those that lie in shards, the headers are known.
         sample_rate: at which they are wanted, in Hz.
         min_samples: of a sound that is used, at that rate.
         report: what is found is added to it.
-        stored: read all of them into memory; None: where they fit into `STORED_BYTES`.
+        stored: read all of them into memory; None: where they fit into `STORED_BYTES`, and lie in no shards.
     """
     clips = [clip for one in items if (clip := _looked_at(one, sample_rate, min_samples, report)) is not None]
     if stored is None:
-        stored = 4 * sum(clip.num_samples for clip in clips) <= STORED_BYTES
+        in_shards = any(clip.item.facts for clip in clips)
+        stored = not in_shards and 4 * sum(clip.num_samples for clip in clips) <= STORED_BYTES
     if stored:
         read = (_read(clip, sample_rate, min_samples, report) for clip in clips)
         clips = [clip for clip in read if clip is not None]
@@ -139,7 +140,7 @@ def collect(
 def _looked_at(one: Item, sample_rate: int, min_samples: int, report: AudioReport) -> Clip | None:
     """By its header alone."""
     try:
-        header = read_header(one.read)
+        header = Header(**one.facts) if one.facts else read_header(one.read)
     except (Unreadable, OSError) as error:
         report.findings.note(UNREADABLE, f"{one.name} ({error})")
         return None

@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import Dataset
 
 from unmask.api import at_least
-from unmask.data import UNREADABLE, Item, Sample, Source, SourceDataModule, Splits
+from unmask.data import UNREADABLE, Item, Packed, Sample, Source, SourceDataModule, Splits
 from unmask_audio.data.augment import Augment, Name, augmentation
 from unmask_audio.data.clips import Clips, collect
+from unmask_audio.data.reading import Made, Segment, as_wav, read_header, read_wave
 from unmask_audio.data.report import SHORT, AudioReport
 
 
@@ -85,6 +86,13 @@ class AudioData(SourceDataModule):
         self.report.longer += sum(clips.spare(place) > 0 for place in range(len(clips)))
         return clips
 
+    def pack(self, content: Any, number: int) -> Packed:
+        header = read_header(lambda: content)
+        read_wave(lambda: content, header, header.sample_rate)  # damage is met here
+        made = super().pack(as_wav(content) if isinstance(content, Made | Segment) else content, number)
+        made = made._replace(ending="wav") if isinstance(content, Made | Segment) else made
+        return made._replace(facts=header._asdict())
+
     def samples(self, kept: Clips, chosen: list[int], labelled: bool, trained: bool) -> Windows:
         return Windows(kept, chosen, labelled, placed=trained)
 
@@ -112,6 +120,11 @@ class Windows(Dataset):
         self.pieces = [piece for place in chosen for piece in range(len(clips.windows(place)))]
         self.labelled = labelled
         self.placed = placed
+
+    @property
+    def of(self) -> list[Item]:
+        """The item of each sample."""
+        return [self.clips.clips[place].item for place, _ in self.windows]
 
     def __len__(self) -> int:
         return len(self.windows)

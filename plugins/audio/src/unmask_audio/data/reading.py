@@ -145,6 +145,29 @@ def read_wave(opened: Opened, header: Header, sample_rate: int, start: int = 0, 
     return Wave(made[:num_samples], found.num_odd)
 
 
+def as_wav(made: Made | Segment) -> bytes:
+    """A WAV file of the same samples at the same rate, all channels, in float32.
+
+    Raises:
+        Unreadable: it cannot be decoded.
+    """
+    with _plainly():
+        if isinstance(made, Made):
+            samples, rate = made.make(), made.sample_rate
+        else:
+            whole = read_header(lambda: made.path)
+            first, last = made.place(whole.num_samples, whole.sample_rate)
+            rate = whole.sample_rate
+            if _needs_codec(made.path):
+                samples = _decoded(made.path)[0][:, first:last].T
+            else:
+                with soundfile.SoundFile(made.path) as sound:
+                    samples = _readable(sound, first, last - first)
+        held = BytesIO()
+        soundfile.write(held, samples, rate, format="WAV", subtype="FLOAT")
+        return held.getvalue()
+
+
 def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     """``[n]`` at ``rate`` to ``[ceil(n * sample_rate / rate)]``, by a polyphase filter."""
     up, down = _ratio(rate, sample_rate)
@@ -197,7 +220,8 @@ _PIECE = 4096
 
 
 def _needs_codec(file: Path | BytesIO) -> bool:
-    return isinstance(file, Path) and file.suffix.lower() in CODECS
+    ending = file.suffix if isinstance(file, Path) else getattr(file, "ending", "")
+    return ending.lower() in CODECS
 
 
 def _decoded(file: Path | BytesIO) -> tuple[np.ndarray, int]:

@@ -7,10 +7,11 @@ from unmask_graph.data.module import GraphData
 from unmask_graph.data.planetoid import PlanetoidData
 from unmask_graph.data.pyg import PyGData
 from unmask_graph.data.sampling import ClusterSampling, NeighborSampling
+from unmask_graph.data.shards import GraphShardsData
 from unmask_graph.data.sources import GraphSource
 from unmask_graph.data.tu import TUData
 
 __all__ = [
-    "ClusterSampling", "GraphData", "GraphFilesData", "GraphSource", "ImportsData", "NeighborSampling",
-    "PlanetoidData", "PyGData", "RawGraph", "RawGraphs", "TUData",
+    "ClusterSampling", "GraphData", "GraphFilesData", "GraphShardsData", "GraphSource", "ImportsData",
+    "NeighborSampling", "PlanetoidData", "PyGData", "RawGraph", "RawGraphs", "TUData",
 ]  # fmt: skip

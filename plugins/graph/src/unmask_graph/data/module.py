@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.api import IGNORED, at_least, inside, split_of
-from unmask.data import NONE_HELD_OUT, MaskedDataModule, Sample, Splits, held_out
+from unmask.data import NONE_HELD_OUT, Entry, MaskedDataModule, Plan, Sample, Splits, fingerprint, held_out
+from unmask_graph.data.arrays import arrays_of
 from unmask_graph.data.batches import Chosen, pack
 from unmask_graph.data.graphs import Graphs, collect
 from unmask_graph.data.report import Report
@@ -63,6 +64,7 @@ class GraphData(MaskedDataModule):
     """
 
     sample_name: ClassVar[str] = "graphs"
+    item: ClassVar[str] = "graph"
 
     def __init__(
         self,
@@ -101,6 +103,24 @@ class GraphData(MaskedDataModule):
 
     def prepare_data(self) -> None:
         self.source.prepare()
+
+    def shard_plan(self, shuffle: bool) -> Plan:
+        """Graphs as their source has them, in their order: all are read into memory, whatever it is."""
+        self.prepare_data()
+        report = Report()
+        given = self.source.read(report.findings)
+        options = {"names": [*given.names], "features": given.features, "edge_names": [*given.edge_names]}
+
+        def entries(start: int) -> Iterator[Entry]:
+            for number, graph in enumerate(given.graphs[start:], start):
+                masks = given.masks if number == 0 else {}
+                yield Entry(graph.title or graph.name, partial(self.pack, arrays_of(graph, masks), number))
+
+        made_of = fingerprint(self, False, (), [graph.title or graph.name for graph in given.graphs])
+        return Plan(
+            self.item, {"train": (entries, len(given.graphs))}, made_of, [*given.classes], options=options,
+            told=lambda: str(report.findings),
+        )  # fmt: skip
 
     def read(self) -> Graphs:
         """The graphs, clean; called once, on every device's process."""

@@ -1,4 +1,4 @@
-"""Point clouds in memory: checked, brought to one scale, and cut to samples of one size.
+"""Point clouds in memory, or in shards: checked, brought to one scale, and cut to samples of one size.
 
 Coordinates stay in double precision until they are centred: those of maps, millions of metres from their origin, would
 lose centimetres in single precision.
@@ -6,7 +6,9 @@ lose centimetres in single precision.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,18 +51,27 @@ class Clouds(Dataset):
     """Clouds of any sizes: ``{"points": [n, 3 + C] float32}`` and, where known, ``part`` ``[n]``.
 
     Args:
-        points: of each cloud.
+        points: of each cloud; None: it lies in a shard.
         parts: classes of its points; None: there are none.
-        items: what each was read from, without contents.
+        items: what each was read from; with contents where it lies in a shard.
+        make: reads the points and classes of such an item.
 
     Attributes:
         label: ``[N]`` int64, `IGNORED` where a cloud has none; or numbers, ``[N]`` or ``[N, C]``.
     """
 
-    def __init__(self, points: list[np.ndarray], parts: list[np.ndarray] | None, items: list[Item]) -> None:
+    def __init__(
+        self,
+        points: list[np.ndarray | None],
+        parts: list[np.ndarray | None] | None,
+        items: list[Item],
+        make: Callable[[Item], tuple[np.ndarray, np.ndarray | None]] | None = None,
+    ) -> None:
         self.points = points
         self.parts = parts
         self.items = items
+        self.make = make
+        self._told: set[int] = set()
         known = next((item.label for item in items if item.label is not None), None)
         self.label = np.asarray([unknown_like(known) if item.label is None else item.label for item in items])
 
@@ -68,8 +79,27 @@ class Clouds(Dataset):
         return len(self.points)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        sample: dict[str, Any] = {"points": torch.from_numpy(self.points[index])}
-        return sample if self.parts is None else sample | {"part": torch.from_numpy(self.parts[index])}
+        points, part = self._of(index)
+        sample: dict[str, Any] = {"points": torch.from_numpy(points)}
+        return sample if self.parts is None else sample | {"part": torch.from_numpy(part)}
+
+    def _of(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Points and classes; where a shard turns out to be damaged there, the next cloud stands in, which is told."""
+        for place in (*range(index, len(self)), *range(index)):
+            kept = self.points[place]
+            if kept is not None or self.make is None:
+                assert kept is not None
+                return kept, None if self.parts is None else self.parts[place]
+            try:
+                return self.make(self.items[place])
+            except (Unreadable, OSError) as error:
+                if place not in self._told:
+                    self._told.add(place)
+                    warnings.warn(
+                        f"{self.items[place].name} cannot be read ({error}); the next cloud stands in for it.",
+                        stacklevel=2,
+                    )
+        raise ValueError(f"None of the {len(self)} clouds can be read any more.")
 
 
 def collect(
@@ -84,7 +114,7 @@ def collect(
     """Reads clouds; those that cannot be used are left out, counted and named.
 
     Args:
-        items: what to read.
+        items: what to read. Clouds that lie in shards are looked at by what the index says of them.
         width: 3 + C.
         normalize: see `normalized`.
         num_points: of a sample: smaller clouds are counted.
@@ -92,19 +122,31 @@ def collect(
         report: what is found is added to it.
         read: makes a cloud of a file.
     """
-    points: list[np.ndarray] = []
+    points: list[np.ndarray | None] = []
     parts: list[np.ndarray | None] = []
     kept: list[Item] = []
+    classes: set[int] = set()
+    partless: list[str] = []
     for item in items:
+        if facts := item.facts:
+            count = min(facts["num_points"], stored_points)
+            points.append(None)
+            parts.append(None)
+            kept.append(item)
+            classes.update(facts.get("parts", ()))
+            partless += [] if "parts" in facts else [item.name]
+            report.num_points += count
+            report.findings.note(THINNED, f"{item.name} ({facts['num_points']:,})", int(count < facts["num_points"]))
+            report.findings.note(SMALL, f"{item.name} ({count:,})", int(facts["num_points"] < num_points))
+            continue
         try:
             given = item.read()
-            cloud, num_odd = _finite(read(given) if isinstance(given, Path) else given, width)
+            cloud, num_odd = finite(read(given) if isinstance(given, Path) else given, width)
             places = normalized(cloud.points, normalize)
         except (Unreadable, OSError) as error:
             report.findings.note(UNREADABLE, f"{item.name} ({error})")
             continue
-        order = torch.randperm(len(places), generator=seeds.generator("cpu", "points", len(points))).numpy()
-        order = order[:stored_points]
+        order = _drawn(len(places), len(points))[:stored_points]
         points.append(np.ascontiguousarray(places[order]))
         parts.append(None if cloud.part is None else cloud.part[order])
         kept.append(item._replace(content=None))  # which may be a whole archive
@@ -114,16 +156,34 @@ def collect(
         report.findings.note(HOLED, f"{item.name} ({num_odd:,} of them)", int(num_odd > 0))
         report.findings.note(THINNED, f"{item.name} ({len(places):,})", int(len(places) > stored_points))
         report.findings.note(SMALL, f"{item.name} ({len(places):,})", int(len(places) < num_points))
-        some = points[-1][:LOOKED_AT]
+        some = places[order[:LOOKED_AT]]
         report.findings.note(REPEATED, item.name, int(2 * len(np.unique(some, axis=0)) <= len(some)))
-    known = [part for part in parts if part is not None]
-    if known and len(known) < len(parts):
-        for item, part in zip(kept, parts, strict=True):
-            report.findings.note(PARTLESS, item.name, int(part is None))
-    whole = known if known and len(known) == len(parts) else None
-    classes = {number for part in whole or () for number in np.unique(part).tolist()}
-    report.num_parts = max(report.num_parts, len(classes))  # those to validate on are read apart
-    return Clouds(points, whole, kept)
+        if cloud.part is None:
+            partless.append(item.name)
+        else:
+            classes.update(np.unique(cloud.part[order]).tolist())
+    if len(partless) < len(kept):
+        for name in partless:
+            report.findings.note(PARTLESS, name)
+    report.num_parts = max(report.num_parts, 0 if partless else len(classes))  # those to validate on are read apart
+    make = partial(_from_shard, width=width, normalize=normalize, stored_points=stored_points)
+    return Clouds(points, None if partless else parts, kept, make)
+
+
+def _from_shard(item: Item, width: int, normalize: str, stored_points: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Points and their classes, as `collect` makes them of a cloud that it reads."""
+    arrays = item.read()
+    if not isinstance(arrays, dict) or "points" not in arrays:
+        raise Unreadable("no arrays with `points`")
+    cloud, _ = finite(Cloud(arrays["points"], arrays.get("part")), width)
+    places = normalized(cloud.points, normalize)
+    order = _drawn(len(places), item.facts["number"])[:stored_points]
+    return np.ascontiguousarray(places[order]), None if cloud.part is None else cloud.part[order]
+
+
+def _drawn(count: int, number: int) -> np.ndarray:
+    """The order of the points of a cloud, the same in every run."""
+    return torch.randperm(count, generator=seeds.generator("cpu", "points", number)).numpy()
 
 
 def normalized(points: np.ndarray, how: Literal["sphere", "centre", "none"] | str) -> np.ndarray:
@@ -187,7 +247,7 @@ class Fit:
         return torch.cat([values, values.new_full((missing, *values.shape[1:]), filling)]) if missing else values
 
 
-def _finite(cloud: Cloud, width: int) -> tuple[Cloud, int]:
+def finite(cloud: Cloud, width: int) -> tuple[Cloud, int]:
     """Without points that are not finite, in double precision; and how many of those there were."""
     points = np.asarray(cloud.points)
     if points.ndim != 2 or points.shape[1] != width or points.dtype.kind not in "fiu":

@@ -7,13 +7,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from unmask.api import at_least, nearest, quoted
-from unmask.data import Item, Sample, Source, SourceDataModule, Splits
+from unmask.data import Item, Packed, Sample, ShardError, Source, SourceDataModule, Splits
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
-from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, NORMALIZE, Cloud, Clouds, Fit, collect
+from unmask_pointcloud.data.clouds import (
+    CHANNELS,
+    MOST_CLASSES,
+    NORMALIZE,
+    Cloud,
+    Clouds,
+    Fit,
+    collect,
+    finite,
+    normalized,
+)
 from unmask_pointcloud.data.reading import read_file
 from unmask_pointcloud.data.report import THINNED, PointCloudReport
 
@@ -26,9 +37,10 @@ class PointCloudData(SourceDataModule):
     where points have one, ``part`` ``[B, num_points]`` (-100 at padding); and where any cloud has fewer points than
     ``num_points``, ``valid`` ``[B, num_points]``.
 
-    All clouds are read once and kept in memory, at most ``stored_points`` of each in an order of their own: 4 bytes
-    a number. A training sample is ``num_points`` of those, drawn anew each time; in validation and probes they are the
-    same in every run. What is odd is handled as `PointCloudReport` says, counted, and shown once before training.
+    All clouds but those of shards are read once and kept in memory, at most ``stored_points`` of each in an order of
+    their own: 4 bytes a number. A training sample is ``num_points`` of those, drawn anew each time; in validation and
+    probes they are the same in every run. What is odd is handled as `PointCloudReport` says, counted, and shown once
+    before training.
     Points that are not finite are left out, and so are clouds that cannot be used: empty, of one point or place,
     damaged, with coordinates beyond single precision, with classes of points that are no whole numbers below 100,000.
     What is held out and which labels count is said in `SourceDataModule`.
@@ -102,6 +114,17 @@ class PointCloudData(SourceDataModule):
     def collect(self, items: Iterable[Item]) -> Clouds:
         return collect(items, self.width, self.normalize, self.num_points, self.stored_points, self.report, self.read)
 
+    def pack(self, content: Any, number: int) -> Packed:
+        cloud = self.read(content) if isinstance(content, Path) else content
+        if not isinstance(cloud, Cloud):
+            raise ShardError(f"{type(self).__name__} has a {type(content).__name__} for each cloud, no points.")
+        clean, _ = finite(cloud, self.width)
+        normalized(clean.points, self.normalize)  # what cannot be used is met here
+        known = {} if clean.part is None else {"part": clean.part}
+        made = super().pack({"points": clean.points, **known}, number)
+        classes = None if clean.part is None else np.unique(clean.part).tolist()
+        return made._replace(facts={"num_points": len(clean.points), "number": number, "parts": classes})
+
     def samples(self, kept: Clouds, chosen: list[int], labelled: bool, trained: bool) -> View:
         same = Fit(self.num_points, self.report.padded, drawn=False)
         return View(kept, chosen, labelled, None if trained else same)
@@ -138,6 +161,11 @@ class View(Dataset):
         self.chosen = chosen
         self.labelled = labelled
         self.fit = fit
+
+    @property
+    def of(self) -> list[Item]:
+        """The item of each sample."""
+        return [self.clouds.items[place] for place in self.chosen]
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -71,13 +71,18 @@ class Report:
         files = f"{self.num_files:,} files, " if self.num_files else ""
         tokens = f", {self.num_words:,} words, {self.num_tokens:,} tokens in {self.num_pieces:,} pieces"
         lines = [f"{files}{self.num_documents:,} documents{tokens if self.num_pieces else ''}."]
+        return "\n".join([*lines, *self.odd_lines()])
+
+    def odd_lines(self) -> list[str]:
+        """A line for each kind of what was odd."""
+        lines = []
         odd = [text.format(f"{getattr(self, name):,}") for name, text in _ODD.items() if getattr(self, name)]
         if odd:
             lines.append(f"Odd: {'; '.join(odd)}.")
         if self.unreadable_files:
             more = self.num_unreadable_files - len(self.unreadable_files)
             lines.append(f"Unreadable: {'; '.join(self.unreadable_files)}{f'; and {more:,} more' if more else ''}.")
-        return "\n".join([*lines, *(f"  {line}" for line in self.findings.lines())])
+        return [*lines, *(f"  {line}" for line in self.findings.lines())]
 
 
 _ODD = {

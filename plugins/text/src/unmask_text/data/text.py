@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,7 +16,19 @@ from torch.utils.data import Dataset
 
 from unmask import agreements
 from unmask.api import inside, progress
-from unmask.data import CLASS, NONE_HELD_OUT, MaskedDataModule, ResumableLoader, Splits, ordered
+from unmask.data import (
+    CLASS,
+    NONE_HELD_OUT,
+    Entry,
+    MaskedDataModule,
+    Packed,
+    Plan,
+    ResumableLoader,
+    Splits,
+    Unreadable,
+    fingerprint,
+    ordered,
+)
 from unmask_text.data.batches import BatchSampler, Collate, Several, SimilarLengths, TokenBudget
 from unmask_text.data.cutting import build
 from unmask_text.data.report import Report
@@ -89,6 +102,7 @@ class TextData(MaskedDataModule):
     """
 
     sample_name: ClassVar[str] = "documents"
+    item: ClassVar[str] = "text"
 
     def __init__(
         self,
@@ -243,6 +257,40 @@ class TextData(MaskedDataModule):
             told.append(f"  {len(val):,} {NONE_HELD_OUT.format('piece')}.")
         return "\n".join(told)
 
+    def pack(self, content: Any, number: int) -> Packed:
+        made = super().pack(content, number)
+        try:
+            made.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"no text in UTF-8: {error.reason} at byte {error.start:,}") from error
+        return made
+
+    def shard_plan(self, shuffle: bool) -> Plan:
+        """Segments as they are read, in their order: an epoch mixes the tokens that are made of them, not these."""
+        self.source.prepare()
+        parts, reports = self.source.parts(), {name: Report() for name in self.source.parts()}
+        own = {name: part.get("options", {}) for name, part in parts.items()}
+        kept = ("label_kind", "label_separator")
+        options = {
+            name: {key: given[key] for key in kept if key in given}
+            | ({"labels": "folder"} if given.get("labels") == "folder" else {})
+            for name, given in own.items()
+        }
+        entries = {name: (partial(self._entries, part, reports[name]), 0) for name, part in parts.items()}
+
+        def told() -> str:
+            return "\n".join(f"{name}: {line}" for name, one in reports.items() for line in one.odd_lines())
+
+        return Plan(self.item, entries, fingerprint(self, False, (), parts), options=options, told=told)
+
+    def _entries(self, part: dict[str, Any], report: Report, start: int) -> Iterator[Entry]:
+        segments = self.source.read(part, report, lambda _: None)
+        for number, segment in enumerate(islice(segments, start, None), start):
+            name = f"{segment.file}:{segment.row}" if segment.row else segment.file or f"text {number}"
+            facts = {"first": segment.first, "file": segment.file, "row": segment.row}
+            made = Packed(segment.text.encode("utf-8", "surrogatepass"), "txt", facts)
+            yield Entry(name, partial(_same, made), segment.label)
+
     def prepare_data(self) -> None:
         if self.trainer is not None and self.trainer.lightning_module is not None:
             agreements.check(self.trainer.lightning_module, self, loaded=False)  # before anything is cut into tokens
@@ -359,6 +407,10 @@ class TextData(MaskedDataModule):
                 f"`cache_folder` must be a folder that can be written, but {folder} is not: {error}."
             ) from error
         return folder
+
+
+def _same(made: Packed) -> Packed:
+    return made
 
 
 def _key(*parts: Any) -> str:

@@ -5,6 +5,10 @@ from unmask_vision.data.augment import NestedCrops
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
+from unmask_vision.data.shards import ImageShardsData
 from unmask_vision.data.torchvision_sets import TorchvisionData
 
-__all__ = ["ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "NestedCrops", "TorchvisionData"]
+__all__ = [
+    "ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "ImageShardsData", "NestedCrops",
+    "TorchvisionData",
+]  # fmt: skip

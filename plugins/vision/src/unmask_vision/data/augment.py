@@ -6,6 +6,7 @@ All randomness comes from torch's global generator, which the data module keys p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -152,6 +153,18 @@ def _resize(image: Tensor, size: list[int]) -> Tensor:
     resized = F.resize(image, size, InterpolationMode.BICUBIC, antialias=True)
     # Bicubic weights overshoot; uint8 is clamped by torchvision, floats are not.
     return resized.clamp(image.min(), image.max()) if image.is_floating_point() else resized
+
+
+def shorter_side(image_size: Size, crop_scale: tuple[float, float]) -> int:
+    """Pixels that an image's shorter side must have, so that its smallest crop needs no enlarging.
+
+    Args:
+        image_size: of crops, once they are resized.
+        crop_scale: least and greatest share of the area that is cropped.
+    """
+    height, width = sides("image_size", image_size)
+    # The shorter side of the smallest crop is sqrt(0.75 * share) of the image's; twice leaves room.
+    return max(math.ceil(2 * math.sqrt(height * width / crop_scale[0])), height, width)
 
 
 def sides(name: str, size: Any) -> tuple[int, int]:

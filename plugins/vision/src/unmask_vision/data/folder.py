@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from unmask.api import at_least
 from unmask.data import FolderSource, TableFormat
-from unmask_vision.data.augment import Size, sides
+from unmask_vision.data.augment import Size, shorter_side
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.reading import EXTENSIONS
 
@@ -77,6 +76,4 @@ class ImageFolderData(ImageData):
         super().__init__(source=source, image_size=image_size, channels=channels, crop_scale=crop_scale, **shared)
         self.on_unreadable = on_unreadable
         self.max_pixels = max_pixels
-        # The shorter side of the smallest crop is sqrt(0.75 * share) of the image's; twice leaves room.
-        height, width = sides("image_size", image_size)
-        self.around = max(math.ceil(2 * math.sqrt(height * width / crop_scale[0])), height, width)
+        self.around = shorter_side(image_size, crop_scale)

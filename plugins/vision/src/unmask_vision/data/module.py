@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -13,7 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unmask.api import at_least, track
-from unmask.data import NUM_NAMED, SEEN, UNREADABLE, Findings, Item, Sample, Source, SourceDataModule, Unreadable
+from unmask.data import (
+    NUM_NAMED,
+    SEEN,
+    UNREADABLE,
+    Findings,
+    Item,
+    Packed,
+    Sample,
+    ShardError,
+    Source,
+    SourceDataModule,
+    Unreadable,
+    packed,
+)
 from unmask_vision.data.augment import CenterCrop, Size, Transformed, augmentation, sides
 from unmask_vision.data.looks import COARSE, NUM_LOOKED, Looks, spread
 from unmask_vision.data.pixels import to_float, to_uint8
@@ -179,7 +193,7 @@ class ImageData(SourceDataModule):
         self.settle(scale)
         findings = self.report.findings
         files = {number: item.content for number, item in enumerate(every) if isinstance(item.content, Path)}
-        others = [number for number in range(len(every)) if number not in files]
+        others = [number for number, item in enumerate(every) if number not in files and not item.facts]
         num_bytes = {number: path.stat().st_size for number, path in files.items()}
         in_full = sum(num_bytes.values()) <= FULL_CHECK_BYTES
         bad: dict[int, str] = {}
@@ -208,6 +222,10 @@ class ImageData(SourceDataModule):
             findings.add(own)
             odd.update([name] * bool(own.odd))
 
+        for item in every:
+            if facts := item.facts:
+                self.report.sizes[facts["height"], facts["width"]] += 1
+                self.report.fine |= facts["fine"]
         for number in list(files)[: None if in_full else HEADER_CHECK_FILES]:
             look(number, whole=in_full, header=True)
         looked_at = 0
@@ -226,6 +244,22 @@ class ImageData(SourceDataModule):
             )
         return Kept([item for number, item in enumerate(every) if number not in bad], odd)
 
+    def pack(self, content: Any, number: int) -> Packed:
+        if self.frames == "all":
+            raise ShardError("`frames` must be 'first' where images are written to shards, but is 'all'.")
+        image = self.read(content, around=None) if self.channels is not None else None  # damage is met here
+        made = packed(content)
+        if made is None:  # opened by PIL; PNG where it keeps all that there is
+            file = _png(content)
+            made = packed(self.read(content)) if file is None else Packed(file, "png")
+        assert made is not None
+        if isinstance(content, Path | BytesIO):
+            height, width, fine = check_image(content, self.channels or 0, self.max_pixels)
+        else:
+            image = self.read(content) if image is None else image
+            height, width, fine = image.shape[1], image.shape[2], image.is_floating_point()
+        return made._replace(facts={"height": height, "width": width, "fine": fine})
+
     def samples(self, kept: Kept, chosen: list[int], labelled: bool, trained: bool) -> Dataset:
         items = [kept.items[place] for place in chosen]
         images = Images(items, labelled, self.read, self.report.fine, self.on_unreadable, kept.odd)
@@ -234,6 +268,15 @@ class ImageData(SourceDataModule):
 
     def alone(self, kept: Kept) -> None:
         self.report.findings.note(SEEN, kept.items[0].name)
+
+
+def _png(image: Any) -> bytes | None:
+    """The file of an image that PIL has opened; None: of a kind that PNG changes."""
+    if image.mode not in ("1", "L", "LA", "RGB", "RGBA", "P"):
+        return None
+    held = BytesIO()
+    image.save(held, "PNG")
+    return held.getvalue()
 
 
 def _frames(items: Iterable[Item]) -> Iterator[Item]:
@@ -282,6 +325,11 @@ class Images(Dataset):
         # shared by the loading processes, so that an image is named once and not by each of them
         self.told = torch.tensor([item.name in known for item in items], dtype=torch.bool).share_memory_()
         self.num_met = torch.zeros((), dtype=torch.long).share_memory_()
+
+    @property
+    def of(self) -> Sequence[Item]:
+        """The item of each sample."""
+        return self.items
 
     def __len__(self) -> int:
         return len(self.items)
