@@ -33,7 +33,8 @@ from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
 from unmask.data.sources import Found, Item, Origin, Source, Unreadable
-from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, TableFormat, open_table, read_table
+from unmask.data.tables import LINE_ENDS, LONGEST, RAGGED, STRAY, Table, TableFormat, lines_of, open_table, read_table
+from unmask.data.unpacking import check_archive, check_parquet, open_gzip
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "FILLED",
     "HIDDEN",
     "LINE_ENDS",
+    "LONGEST",
     "MULTI_LABEL",
     "NONE_HELD_OUT",
     "NUMBER",
@@ -74,7 +76,9 @@ __all__ = [
     "Table",
     "TableFormat",
     "Unreadable",
+    "check_archive",
     "check_label_options",
+    "check_parquet",
     "chosen_splits",
     "column_of",
     "columns_in",
@@ -86,10 +90,12 @@ __all__ = [
     "is_hidden",
     "label_of",
     "labels_of",
+    "lines_of",
     "no_such",
     "numbers_of",
     "one_label",
     "ordered",
+    "open_gzip",
     "open_splits",
     "open_table",
     "read_pickle",

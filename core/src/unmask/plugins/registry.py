@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
 from unmask.plugins import api_version
+from unmask.plugins.installed import entry_points, name_of
 from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 
@@ -123,9 +124,9 @@ class Component:
 @cache
 def components() -> tuple[Component, ...]:
     """Every registered component and recipe, sorted; `components.cache_clear` after installing more."""
-    installed = metadata.entry_points()
+    installed = entry_points()
     found = {  # a set: what is left of an interrupted upgrade says everything twice
-        Component(group, entry.name, entry.value, getattr(entry.dist, "name", None) or "an unnamed distribution")
+        Component(group, entry.name, entry.value, name_of(entry))
         for group in installed.groups
         if group.startswith("unmask.") and group != api_version.GROUP
         for entry in installed.select(group=group)

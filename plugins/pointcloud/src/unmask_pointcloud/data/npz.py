@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unmask.api import quoted
-from unmask.data import Findings, Found, Item, Source
+from unmask.data import Findings, Found, Item, Source, check_archive
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
 from unmask_pointcloud.data.columns import of_rows
 from unmask_pointcloud.data.module import PointCloudData, numbered
@@ -116,6 +116,7 @@ def _opened(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if not path.is_file():
         raise ValueError(f"`paths` must be .npz files, but there is no {str(path)!r}.")
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
                 raise ValueError("it is a single array")
