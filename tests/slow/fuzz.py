@@ -9,7 +9,7 @@ says how) and read by a data module, or by the command line in process. A case i
 an error that is the user's in at most two plain lines. It fails by
 
 - an exception of any other kind (what would be a traceback), an exit code other than 0, 1 and 2, or no words;
-- a signal that ends its process; more than 10 s of processor time, or 10 s in which it only waits;
+- a signal that ends its process; more than 10 s of processor time, or 30 s in which it only waits;
 - more than 2 GB of memory beyond what the process had;
 - a process started, a connection, code of a file that runs (a canary in pickles and archives);
 - anything written outside of its work folder, and input that is changed.
@@ -22,8 +22,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import importlib
 import json
 import os
+import pkgutil
 import random
 import select
 import shutil
@@ -33,7 +35,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ WEIGHTS = {
 """How often a kind comes, where not once."""
 OFF = {"shards": "no reader of shards yet", "sharded checkpoints": "no reader of checkpoint folders yet"}
 """Kinds that are not run, and why: each is a module with `KINDS` to add above."""
-SECONDS = 10.0
+SECONDS, WAITING = 10.0, 30.0
 BATCH = 40
 """Cases that one process runs before it is replaced."""
 SPARE = 4 * 2**30
@@ -136,30 +138,20 @@ def _prepare(shared: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    for module in (
-        "unmask.cli.fit",
-        "unmask.cli.preview",
-        "unmask.cli.report",
-        "unmask.cli.probe",
-        "unmask.cli.export",
-        "unmask.cli.embed",
-        "unmask.cli.score",
-        "unmask.cli.reconstruct",
-        "unmask.cli.import_",
-        "unmask_vision.data",
-        "unmask_audio.data",
-        "unmask_text.data",
-        "unmask_graph.data",
-        "unmask_pointcloud.data",
-        "unmask_vision.methods",
-        "unmask_audio.methods",
-        "unmask_pointcloud.methods",
+    for package in ("unmask", *(f"unmask_{name}" for name in ("vision", "audio", "text", "graph", "pointcloud"))):
+        for module in pkgutil.walk_packages(__import__(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__") and "skeletons" not in module.name:
+                importlib.import_module(module.name)
+    for name in (
         "pyarrow.parquet",
         "tifffile",
         "pillow_heif",
+        "h5py",
+        "networkx",
+        "requests",
         "torch_geometric.datasets",
     ):
-        __import__(module)
+        importlib.import_module(name)
     (
         images.corpus(),
         sounds.corpus(),
@@ -220,8 +212,8 @@ VALUES: dict[int, tuple[Any, ...]] = {}
 
 def _forked(
     cases: list[tuple[int, str]], seed: int, root: Path, shared: Path, keep: bool = False
-) -> list[dict[str, Any]]:
-    """Results of the first cases, as many as one process survives."""
+) -> Iterator[dict[str, Any]]:
+    """Results of the first cases, as many as one process survives, as they come."""
     if seed not in VALUES:
         VALUES[seed] = values_of(seed)
     values = VALUES[seed]
@@ -234,7 +226,6 @@ def _forked(
         finally:
             os._exit(0)
     os.close(writer)
-    results: list[dict[str, Any]] = []
     current, begun, cpu_begun, rest = None, 0.0, 0.0, b""
     why = None
     with open(reader, "rb", buffering=0) as pipe:
@@ -248,24 +239,23 @@ def _forked(
                 for line in lines:
                     said = json.loads(line)
                     if "verdict" in said:
-                        results.append(said)
                         current = None
+                        yield said
                     else:
                         current, begun, cpu_begun = said, time.monotonic(), _cpu(process)
                 continue
             if current is not None:
                 wall, cpu = time.monotonic() - begun, _cpu(process) - cpu_begun
-                if cpu > SECONDS or (wall > SECONDS and cpu < 0.5) or wall > 20 * SECONDS:
+                if cpu > SECONDS or (wall > WAITING and cpu < 0.5) or wall > 20 * SECONDS:
                     why = f"{cpu:.0f} s of processor time, {wall:.0f} s in all{_stack(process, root / 'stack')}"
                     os.kill(process, signal.SIGKILL)
                     break
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if current is not None:
         verdict = ("hang", why) if why else ("signal", f"ended by {status}")
-        results.append(current | {"verdict": verdict[0], "words": verdict[1], "seconds": SECONDS})
+        yield current | {"verdict": verdict[0], "words": verdict[1], "seconds": SECONDS}
         with contextlib.suppress(OSError):
             shutil.rmtree(root / f"case{current['case']}") if not keep else None
-    return results
 
 
 def _work(

@@ -259,8 +259,8 @@ def pyg_roots(case: Case) -> Read:
         x=torch.ones(6, 3), edge_index=torch.stack([nodes, (nodes + 1) % 6]), y=torch.tensor([1]), pos=torch.rand(6, 3)
     )
     data, slices = InMemoryDataset.collate([one, one, one])
-    for_points = case.chance(0.4)
-    folder = case.data / ("processed" if for_points else "MUTAG/processed")
+    for_points, root = case.chance(0.4), case.work / "root"  # PyG writes there what it makes of raw files
+    folder = root / ("processed" if for_points else "MUTAG/processed")
     folder.mkdir(parents=True)
     (folder.parent / "raw").mkdir()
     raw = ("id_category.json",) if for_points else ()
@@ -283,9 +283,9 @@ def pyg_roots(case: Case) -> Read:
         (folder / name).write_bytes(content)
     if for_points:
         return lambda: batches(
-            PyGCloudsData("ModelNet", str(case.data), stored_points=32, num_points=16, batch_size=2, num_workers=0)
+            PyGCloudsData("ModelNet", str(root), stored_points=32, num_points=16, batch_size=2, num_workers=0)
         )
-    return lambda: batches(PyGData("TUDataset", str(case.data), options={"name": "MUTAG"}, batch_size=2))
+    return lambda: batches(PyGData("TUDataset", str(root), options={"name": "MUTAG"}, batch_size=2))
 
 
 KINDS = {

@@ -19,7 +19,7 @@ from fuzzing.case import Read
 
 MEMORY = 2 * 2**30
 """Bytes that the process may grow by during one case."""
-LONGEST_MESSAGE = 2000
+LONGEST_MESSAGE = 3200
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = (
     "os.mkdir",
@@ -91,6 +91,8 @@ class Judge:
         folder = self.folder
         if folder is None or not (event == "open" or event in _CHANGES or event in _RUNS):
             return
+        if event == "subprocess.Popen" and arguments[0] == "uname":  # `platform` asks for the processor so
+            return
         if event in _RUNS:
             self._note(f"{event} {str(arguments)[:200]}")
         elif event == "open":
@@ -118,13 +120,17 @@ class Judge:
 
 def _outcome(read: Read, said: io.StringIO) -> tuple[str, str]:
     from unmask.configs.errors import is_mistake, message_of
+    from unmask.support.errors import complain
 
     try:
         code = read()
     except Exception as error:
         if not is_mistake(error, running=False):
             return "traceback", _where(error)
-        words = message_of(error)
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            complain(message_of(error))
+        words = shown.getvalue()
     else:
         words = said.getvalue().strip()
         if "Traceback (most recent" in words:

@@ -34,7 +34,7 @@ from unmask.data.report import UNREADABLE, Report
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
 from unmask.data.sources import Found, Item, Origin, Source, Unreadable
 from unmask.data.tables import LINE_ENDS, LONGEST, RAGGED, STRAY, Table, TableFormat, lines_of, open_table, read_table
-from unmask.data.unpacking import check_archive, check_parquet, open_gzip
+from unmask.data.unpacking import check_archive, check_parquet, check_unpacked, open_gzip
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "check_archive",
     "check_label_options",
     "check_parquet",
+    "check_unpacked",
     "chosen_splits",
     "column_of",
     "columns_in",

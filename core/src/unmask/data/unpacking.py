@@ -18,13 +18,13 @@ RATIO = 100
 """Times its own size that a file may unpack to where that is more."""
 
 
-def check_unpacked(unpacked: int, packed: int, name: str) -> None:
+def check_unpacked(unpacked: int, packed: int, name: str | None = None) -> None:
     """Refuses what unpacks to too much.
 
     Args:
         unpacked: bytes that it unpacks to, as far as is known.
         packed: bytes of the file.
-        name: of the file, in messages.
+        name: of the file, in messages; None: somebody else names it.
 
     Raises:
         ValueError: they are more than `MOST`, and than `RATIO` times as many as those of the file.
@@ -33,8 +33,8 @@ def check_unpacked(unpacked: int, packed: int, name: str) -> None:
     if unpacked > most:
         found = "more" if unpacked < 2 * most else f"{unpacked // 2**20:,} MB"
         raise ValueError(
-            f"`{name}` must unpack to at most {most // 2**20:,} MB, the more of {MOST // 2**20} MB and {RATIO} times "
-            f"its size, but unpacks to {found}."
+            f"{'it' if name is None else f'`{name}`'} must unpack to at most {most // 2**20:,} MB, the more of "
+            f"{MOST // 2**20} MB and {RATIO} times its size, but unpacks to {found}."
         )
 
 

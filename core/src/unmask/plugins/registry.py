@@ -21,6 +21,8 @@ from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 
 RECIPES = "unmask.recipes"
+MOST_NAMED = 50
+"""Names that an error lists."""
 
 FAMILIES = {
     "unmask.methods": "lightning.pytorch.core.module.LightningModule",
@@ -211,7 +213,8 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
     if choices:
         return f"There is no `{name}` among the {kind}; nearest: {quoted(choices)}."
     if candidates:
-        there = quoted(sorted({candidate.name for candidate in candidates}))
+        known = sorted({candidate.name for candidate in candidates})
+        there = quoted(known[:MOST_NAMED]) + (", ... (all: `unmask list`)" if len(known) > MOST_NAMED else "")
         return (
             f"There is no `{name}` among the {kind}; there are: {there}. (A new line in a `pyproject.toml` counts once "
             "its package is installed again.)"

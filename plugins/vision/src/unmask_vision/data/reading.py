@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from unmask.data import Findings, Unreadable
+from unmask.data import Findings, Unreadable, check_unpacked
 from unmask_vision.data.arrays import (
     NEEDS_CODECS,
     Bands,
@@ -39,6 +39,7 @@ from unmask_vision.data.arrays import (
     num_pages,
     open_npy,
     read_tiff,
+    size_of,
     tiff_header,
 )
 from unmask_vision.data.depth import (
@@ -154,6 +155,7 @@ def read_image(
             if around is not None:
                 image.draft(None, (around, around))
             check_pixels(*image.size, max_pixels)
+            _check_packed(image, source)
             check_bands(image)
             bits = bits_of(image, head)
             if bits > 8 and is_readable_in_full(image):
@@ -188,6 +190,7 @@ def check_image(
         with _open(source) as image:
             if image.format != "JPEG":
                 check_pixels(*image.size, max_pixels)
+                _check_packed(image, source)
             check_bands(image)
             bits = bits_of(image, head)
             whole = bits > 8 and is_readable_in_full(image)
@@ -298,6 +301,11 @@ def _kind(head: bytes) -> str:
     if head.startswith(b"\x93NUMPY"):
         return "npy"
     return "tiff" if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else "other"
+
+
+def _check_packed(image: Image.Image, source: Source) -> None:
+    """Refuses a small file that unpacks to hundreds of megabytes, as all packed files are."""
+    check_unpacked(image.width * image.height * len(image.getbands()), size_of(source))
 
 
 def _check_cut(image: Image.Image, bits: int) -> None:
