@@ -347,3 +347,15 @@ def test_a_small_file_that_unpacks_to_too_much_is_refused(kind: str, tmp_path: P
         read_image(path)
     with pytest.raises(Unreadable, match="it must unpack to at most"):
         check_image(path)
+
+
+def test_postscript_is_no_image_and_starts_no_program(tmp_path: Path, monkeypatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen", never)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    for look in (read_image, check_image):
+        with pytest.raises(Unreadable, match="no image"):
+            look(path)

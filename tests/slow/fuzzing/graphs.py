@@ -221,8 +221,8 @@ def planetoid(case: Case) -> Read:
     else:
         contents[name] = case.spoilt(contents[name], contents.values())
     for part, content in contents.items():
-        case.write(f"ind.t.{part}", content)
-    case.write("ind.t.test.index", index)
+        (case.data / f"ind.t.{part}").write_bytes(content)
+    (case.data / "ind.t.test.index").write_bytes(index)
     return lambda: batches(PlanetoidData(str(case.data)))
 
 

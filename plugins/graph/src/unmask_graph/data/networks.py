@@ -96,8 +96,8 @@ def _matrix_market(path: Path) -> Table:
     """Rows and columns are nodes, entries edges, with a value where the file has such."""
     try:
         with _opened(path) as file:
-            rows, columns, _, _, kind, _ = scipy.io.mminfo(file)
-        check_unpacked(NODE * rows, path.stat().st_size, path.name)
+            rows, columns, num_entries, _, kind, _ = scipy.io.mminfo(file)
+        check_unpacked(max(NODE * rows, 8 * num_entries), path.stat().st_size, path.name)
         with _opened(path) as file:
             matrix = scipy.sparse.coo_matrix(scipy.io.mmread(file))
     except Exception as error:  # scipy's reader raises kinds of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 
 from unmask.data import Unreadable, check_unpacked
 
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else damaged files print what it met
 NEEDS_CODECS = "needs the package imagecodecs: pip install 'unmask-vision[tiff]'"
 NODATA = 42113
 """GDAL's tag of a TIFF: the number that stands for no data, as text."""

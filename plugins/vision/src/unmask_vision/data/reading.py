@@ -324,7 +324,7 @@ def _open(source: Source, codec: str | None = None) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             if _is_heic(source):
                 _register_heif()
-            with Image.open(source) as image:
+            with Image.open(source, formats=_formats()) as image:
                 yield image
     except Unreadable:
         raise
@@ -334,6 +334,12 @@ def _open(source: Source, codec: str | None = None) -> Iterator[Image.Image]:
         raise Unreadable(f"a TIFF compressed by {codec}, which {NEEDS_CODECS}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _formats() -> list[str]:
+    """What PIL may take a file for: not PostScript, which is a program, for which it would start Ghostscript."""
+    Image.init()
+    return [kind for kind in Image.ID if kind != "EPS"]
 
 
 def _is_heic(source: Source) -> bool:
