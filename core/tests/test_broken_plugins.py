@@ -271,3 +271,24 @@ def test_what_an_interrupted_upgrade_leaves_is_no_clash(beside, tmp_path):
     assert registry.clashes() == []
     assert registry.find("berry.good").distribution == "unmask-berry"
     assert registry.find("gone.peel").distribution == "an unnamed distribution"
+
+
+@pytest.mark.parametrize(
+    ("entries", "metadata"),
+    [("[unmask.masks]\nno sign of equality\n", "Name: evil\n"), (b"[unmask.masks]\n\xff = a:b\n", "Name: evil\n"),
+     ("[unmask.masks]\nevil.mask = evil:Mask\n", b"Name: \xff\n")],
+)  # fmt: skip
+def test_damaged_metadata_of_one_distribution_spoils_no_other(entries, metadata, tmp_path, monkeypatch, capsys):
+    info = tmp_path / "evil-1.0.dist-info"
+    info.mkdir()
+    for name, text in (("entry_points.txt", entries), ("METADATA", metadata)):
+        (info / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.components.cache_clear()
+    try:
+        assert main(["list", "masks"]) == 0
+        assert registry.find("random").distribution == "unmask"
+        assert inspection.requirements("evil") == [] and api_version.declared("evil") == []
+    finally:
+        monkeypatch.undo()
+        registry.components.cache_clear()

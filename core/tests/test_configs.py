@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from itertools import pairwise
 
@@ -88,6 +89,13 @@ def test_the_command_line_refuses_a_bomb_wherever_it_reads_a_file(toys, how, cap
     (toys / "bomb.yaml").write_text(bomb())
     assert main(["fit", *(word.format(file="bomb.yaml") for word in how)]) == 2
     assert "must hold at most 100,000 values" in capsys.readouterr().err
+
+
+def test_a_class_path_into_pythons_own_library_is_refused_unimported(toys, capsys):
+    sys.modules.pop("this", None)
+    assert main(["fit", "--config", "toy.yaml", "--model", "this.X", "--print_config"]) == 2
+    assert "is a module of Python's own" in capsys.readouterr().err
+    assert "this" not in sys.modules
 
 
 def test_a_report_and_weights_survive_nested_files(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
+from unmask.data import unpacking
 from unmask.masks import RandomMask
 from unmask_graph.data import GraphFilesData, PlanetoidData, TUData
 from unmask_graph.data.graphs import RawGraph, clean
@@ -285,3 +287,23 @@ def test_settings_outside_their_range(tmp_path: Path) -> None:
             GraphFilesData(str(tmp_path), **options)
     with pytest.raises(ValueError, match=r"`features` must be one of .*, but is 'tag'; nearest: `tags`"):
         TUData(str(tmp_path), features="tag")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".graphml", ".net", ".mtx", ".gml"])
+def test_a_packed_graph_that_is_a_bomb_is_refused(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "MOST", 2**16)
+    path = tmp_path / f"a{ending}.gz"
+    path.write_bytes(
+        gzip.compress(
+            {".csv": b"a,b\n", ".mtx": b"%%MatrixMarket matrix array real general\n"}.get(ending, b"") + b" \n" * 2**20
+        )
+    )
+    with pytest.raises(ValueError, match="must unpack to at most"):
+        GraphFilesData(str(path)).setup("fit")
+
+
+def test_a_matrix_of_more_nodes_than_its_file_can_mean_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mtx"
+    path.write_text("%%MatrixMarket matrix coordinate real general\n999999999999 999999999999 1\n1 1 1.0\n")
+    with pytest.raises(ValueError, match="must unpack to at most 256 MB"):
+        GraphFilesData(str(path)).setup("fit")

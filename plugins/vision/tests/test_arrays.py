@@ -228,3 +228,10 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, A
     np.save(tmp_path / "x.npy", IMAGES)
     with pytest.raises(ValueError, match=said):
         data(tmp_path / "x.npy", **options).setup("fit")
+
+
+def test_a_header_that_numpy_cannot_even_tokenize_is_refused(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'shape': (" + b" " * 90 + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64))
+    with pytest.raises(ValueError, match=r"must be an array as \.npy"):
+        ArraysData(str(tmp_path / "a.npy"), image_size=8).setup("fit")

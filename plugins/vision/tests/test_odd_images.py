@@ -16,7 +16,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from unmask.data import Findings
+from unmask.data import Findings, unpacking
 from unmask_vision.data import module, pixels
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
@@ -335,3 +335,27 @@ class TestValues:
         rows = [coded.getvalue()] * 3 + [png_16(noise(8, 8, 3, dtype=np.uint16), 2)]
         data = HubImagesData(hub_of(tmp_path, rows), image_size=8, val_ratio=0.25)
         assert {data.splits.train[number]["image"].dtype for number in range(3)} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF"])
+def test_a_small_file_that_unpacks_to_too_much_is_refused(kind: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(unpacking, "MOST", 2**16)
+    path = tmp_path / f"a.{kind.lower()}"
+    options = {"compression": "tiff_adobe_deflate"} if kind == "TIFF" else {}
+    Image.new("L", (600, 600)).save(path, format=kind, **options)
+    with pytest.raises(Unreadable, match="it must unpack to at most"):
+        read_image(path)
+    with pytest.raises(Unreadable, match="it must unpack to at most"):
+        check_image(path)
+
+
+def test_postscript_is_no_image_and_starts_no_program(tmp_path: Path, monkeypatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen", never)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    for look in (read_image, check_image):
+        with pytest.raises(Unreadable, match="no image"):
+            look(path)

@@ -8,6 +8,7 @@ which group is meant: ``cosine`` is a loss where a loss is expected, a schedule 
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,8 @@ def readable_type(typehint: Any) -> str:
 
 def no_class(base: Any, path: str) -> str:
     """Why a class path does not lead to a ``base``, in a sentence."""
+    if _is_pythons_own(base, path):
+        return _of_python(base, path)
     try:
         _typehints.import_object(path)
     except Exception as error:  # the module may fail in any way
@@ -98,11 +101,25 @@ def _resolve(base: Any, name: str, original: Any) -> str:
     path = str(original(base, name))
     if "." not in path:
         raise UnknownClassError(_unknown(base, name), base, name)
+    if _is_pythons_own(base, path):
+        raise UnknownClassError(_of_python(base, path), base, name)
     try:
         _typehints.import_object(path)
     except Exception as error:  # the module may fail in any way
         raise UnknownClassError(_not_importable(base, path, error), base, name) from error
     return path
+
+
+def _is_pythons_own(base: Any, path: str) -> bool:
+    """Whether a path leads into the standard library, where no class descends from ours: nothing of it is imported."""
+    expected = [one for one in (base if isinstance(base, tuple) else (base,)) if isinstance(one, type)]
+    own = any(one.__module__.partition(".")[0] in sys.stdlib_module_names for one in expected)
+    return bool(expected) and not own and path.partition(".")[0] in sys.stdlib_module_names
+
+
+def _of_python(base: Any, path: str) -> str:
+    kinds = " or ".join(one.__name__ for one in (base if isinstance(base, tuple) else (base,)) if isinstance(one, type))
+    return f"`{path}` is not a {kinds}: `{path.partition('.')[0]}` is a module of Python's own."
 
 
 def _unknown(base: Any, name: str) -> str:

@@ -46,7 +46,8 @@ from unmask.data.shards import (
 )
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
 from unmask.data.sources import Found, Item, Origin, Source, Unreadable
-from unmask.data.tables import LINE_ENDS, RAGGED, STRAY, Table, TableFormat, open_table, read_table
+from unmask.data.tables import LINE_ENDS, LONGEST, RAGGED, STRAY, Table, TableFormat, lines_of, open_table, read_table
+from unmask.data.unpacking import check_archive, check_parquet, check_unpacked, open_gzip
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "FILLED",
     "HIDDEN",
     "LINE_ENDS",
+    "LONGEST",
     "MULTI_LABEL",
     "NONE_HELD_OUT",
     "NUMBER",
@@ -96,7 +98,10 @@ __all__ = [
     "Table",
     "TableFormat",
     "Unreadable",
+    "check_archive",
     "check_label_options",
+    "check_parquet",
+    "check_unpacked",
     "chosen_splits",
     "column_of",
     "columns_in",
@@ -109,10 +114,12 @@ __all__ = [
     "is_hidden",
     "label_of",
     "labels_of",
+    "lines_of",
     "no_such",
     "numbers_of",
     "one_label",
     "ordered",
+    "open_gzip",
     "open_splits",
     "open_table",
     "packed",

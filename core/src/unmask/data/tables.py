@@ -6,7 +6,7 @@
   quotes of a row do not fit, the table is refused, and the line is named. Fields with line ends in them are counted.
 - TSV: a field that both begins and ends with a quote is quoted; any other quote is a character, and is counted.
 - A row with more or fewer fields than there are columns is left out, counted and named.
-- Text is UTF-8, or what its byte-order mark says.
+- Text is UTF-8, or what its byte-order mark says. A line, and a field, has at most `LONGEST` characters.
 - JSON: an object a line (``.jsonl``, ``.ndjson``), or an array of objects (``.json``). Fields inside of others are
   named as `unmask.data.fields` says: ``meta.label``. Parquet: structs likewise.
 
@@ -21,16 +21,18 @@ import gzip
 import io
 import json
 import re
-import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from unmask.data.fields import column_of, flattened
 from unmask.data.findings import Findings
+from unmask.data.unpacking import check_parquet, open_gzip
 from unmask.support.nearest import nearest, quoted
 
 RAGGED = "rows with more or fewer fields than the first line are left out"
@@ -38,6 +40,8 @@ LINE_ENDS = "fields with line ends inside of quotes"
 STRAY = "fields with a quote at one end alone, read as it stands"
 SEPARATED = "tables are separated by {} instead of commas"
 
+LONGEST = 2**24
+"""Characters of a line, and of a field, at most: what bounds memory. The longest novels have a fifth of it."""
 LINES, ARRAY, PARQUET = (".jsonl", ".ndjson"), ".json", ".parquet"
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Encodings by the byte-order mark that a file begins with."""
@@ -128,13 +132,13 @@ def open_table(path: Path, findings: Findings, form: TableFormat = TableFormat()
         yield _records(_parquet(path), path.name, findings)
         return
     with path.open("rb") as raw:
-        file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if path.name.lower().endswith(".gz") else raw
+        file = cast("IO[bytes]", open_gzip(raw, path.name)) if path.name.lower().endswith(".gz") else raw
         try:
             if plain.endswith((ARRAY, *LINES)):
                 yield _records(_json(file.read(), path.name, plain.endswith(ARRAY)), path.name, findings)
             else:
                 yield read_table(_text(file, path.name, form.encoding), path.name, findings, form)
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"`{path.name}` must be packed by gzip, as its name says, but is not: {error}.") from error
 
 
@@ -188,13 +192,27 @@ def _text(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
     file.seek(0)
     chosen = encoding or next((word for mark, word in MARKS.items() if begin.startswith(mark)), "utf-8")
     try:
-        yield from io.TextIOWrapper(file, encoding=chosen, newline="")
+        yield from lines_of(io.TextIOWrapper(file, encoding=chosen, newline=""), name)
     except UnicodeError as error:
         near = "such as `cp1252` or `latin-1`" if encoding is None else "another one"
         raise ValueError(
             f"`{name}` must be text of {chosen.upper()}, but is not ({error.__class__.__name__}); name its `encoding`, "
             f"{near}."
         ) from error
+
+
+def lines_of(file: IO[str], name: str) -> Iterator[str]:
+    """Lines of a text, with their ends.
+
+    Raises:
+        ValueError: one of more than `LONGEST` characters.
+    """
+    for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), ""), 1):
+        if len(line) > LONGEST:
+            raise ValueError(
+                f"`{name}` must have at most {LONGEST:,} characters in a line, but has more in line {number:,}."
+            )
+        yield line
 
 
 def _json(content: bytes, name: str, whole: bool) -> Iterator[Any]:
@@ -223,6 +241,7 @@ def _parquet(path: Path) -> Iterator[Any]:
         ) from error
     try:
         with parquet.ParquetFile(path) as file:
+            check_parquet(file, path)
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
     except ArrowException as error:
@@ -255,7 +274,7 @@ def _fitting(
 
 
 def _csv(lines: Iterator[str], name: str, findings: Findings, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    before = csv.field_size_limit(sys.maxsize)
+    before = csv.field_size_limit(LONGEST)
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         while True:
@@ -265,6 +284,11 @@ def _csv(lines: Iterator[str], name: str, findings: Findings, delimiter: str) ->
             except StopIteration:
                 return
             except csv.Error as error:
+                if "field larger" in str(error):
+                    raise ValueError(
+                        f"`{name}` must have at most {LONGEST:,} characters in a field, but has more in that of line "
+                        f"{start:,}; a quote may lack its end."
+                    ) from error
                 raise ValueError(
                     f"`{name}`, line {start:,}: a quote does not fit ({error}); double the quotes inside of a quoted "
                     "field, or save the table as `.tsv`."

@@ -27,7 +27,7 @@ def declared(distribution: str) -> list[str]:
     """The versions that an installed distribution was built for, from its metadata; empty when it says nothing."""
     try:
         entries = metadata.distribution(distribution).entry_points
-    except (metadata.PackageNotFoundError, ValueError):
+    except Exception:  # it is not installed, or its metadata is damaged in any way
         return []
     return [entry.name for entry in entries.select(group=GROUP)]
 

@@ -65,7 +65,7 @@ def requirements(distribution: str) -> list[str]:
     """What ``distribution`` needs (extras left out) that is not installed, or is there in another version."""
     try:
         lines = metadata.requires(distribution) or []
-    except (metadata.PackageNotFoundError, ValueError):
+    except Exception:  # it is not installed, or its metadata is damaged in any way
         return []
     problems = []
     for line in lines:

@@ -11,15 +11,18 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
 from unmask.plugins import api_version
+from unmask.plugins.installed import entry_points, name_of
 from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 
 RECIPES = "unmask.recipes"
+MOST_NAMED = 50
+"""Names that an error lists."""
 
 FAMILIES = {
     "unmask.methods": "lightning.pytorch.core.module.LightningModule",
@@ -123,9 +126,9 @@ class Component:
 @cache
 def components() -> tuple[Component, ...]:
     """Every registered component and recipe, sorted; `components.cache_clear` after installing more."""
-    installed = metadata.entry_points()
+    installed = entry_points()
     found = {  # a set: what is left of an interrupted upgrade says everything twice
-        Component(group, entry.name, entry.value, getattr(entry.dist, "name", None) or "an unnamed distribution")
+        Component(group, entry.name, entry.value, name_of(entry))
         for group in installed.groups
         if group.startswith("unmask.") and group != api_version.GROUP
         for entry in installed.select(group=group)
@@ -210,7 +213,8 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
     if choices:
         return f"There is no `{name}` among the {kind}; nearest: {quoted(choices)}."
     if candidates:
-        there = quoted(sorted({candidate.name for candidate in candidates}))
+        known = sorted({candidate.name for candidate in candidates})
+        there = quoted(known[:MOST_NAMED]) + (", ... (all: `unmask list`)" if len(known) > MOST_NAMED else "")
         return (
             f"There is no `{name}` among the {kind}; there are: {there}. (A new line in a `pyproject.toml` counts once "
             "its package is installed again.)"

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from unmask.data import check_archive
 from unmask.runs.folders import ABOUT, is_sharded, the_one_before
 from unmask.runs.inert import known, settings, stand_in
 from unmask.runs.sharded import outline, read_sharded
@@ -89,6 +90,12 @@ def read_torch(path: Path) -> Any:
     check_file(path)
     if is_safetensors(path):
         raise UserError(f"`{path}` holds bare weights, not a run; `unmask import {path}` makes a run of it.")
+    try:
+        check_archive(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except Exception:  # which the next look tells
+        pass
     try:
         damaged = _damaged_record(path)
     except Exception:  # a broken file may fail in any way

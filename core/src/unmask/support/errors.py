@@ -15,10 +15,18 @@ class UserError(Exception):
     """What the command ends with."""
 
 
+LONGEST_LINE = 1500
+"""Characters of a line of a message at most: what a file says of itself may stand in it."""
+
+
 def complain(message: str) -> None:
-    """Write a message to stderr, as at most two plain lines."""
+    """Write a message to stderr, as at most two plain lines; of very long ones the middle is left out."""
     lines = [" ".join(line.split()) for line in message.strip().splitlines()]
     lines = [line for line in lines if line]
     if len(lines) > 2:
         lines = [lines[0], " ".join(lines[1:])]
-    print("\n".join(lines), file=sys.stderr)
+    half = LONGEST_LINE // 2
+    print(
+        "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:half]} ... {line[-half:]}" for line in lines),
+        file=sys.stderr,
+    )

@@ -15,6 +15,7 @@ from lightning.pytorch.trainer.connectors import callback_connector
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from unmask.plugins.installed import entry_points, name_of
 from unmask.support.nearest import nearest, quoted
 
 GROUP = "lightning.pytorch.callbacks_factory"
@@ -61,8 +62,8 @@ def only(asked: Sequence[str] = (), beside: Sequence[Callback] = (), hint: str =
 def _factories() -> dict[str, list[metadata.EntryPoint]]:
     """Entry points by the name of their distribution. Nothing is imported."""
     found: dict[str, list[metadata.EntryPoint]] = {}
-    for entry in metadata.entry_points(group=GROUP):
-        found.setdefault(getattr(entry.dist, "name", None) or "an unnamed distribution", []).append(entry)
+    for entry in entry_points().select(group=GROUP):
+        found.setdefault(name_of(entry), []).append(entry)
     return dict(sorted(found.items()))
 
 

@@ -227,3 +227,19 @@ def test_other_arrays_of_an_archive_are_told(tmp_path):
         "archives have other arrays, which are left out (weight)",
     )
     assert read_file(tmp_path / "a.npz").odd == ("archives have other arrays, which are left out (normals, weight)",)
+
+
+def test_a_scan_whose_header_says_too_much_is_refused_at_once(tmp_path):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=3, file_version="1.4")
+    scan.x, scan.y, scan.z = np.ones((3, 8))
+    path = tmp_path / "a.las"
+    scan.write(path)
+    good = path.read_bytes()
+    for place, told in ((100, "records before the points"), (243, "records after the points")):
+        path.write_bytes(good[:place] + b"\xff\xff\xff\x7f" + good[place + 4 :])
+        with pytest.raises(Unreadable, match=told):
+            read_file(path)
+    path.write_bytes(good[:90])
+    with pytest.raises(Unreadable, match="cut off"):
+        read_file(path)

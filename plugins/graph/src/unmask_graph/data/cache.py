@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def cached(
     try:
         with np.load(path) as stored:
             return dict(stored)
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError, OSError):
+    except Exception:  # it is not there, or damaged in any way
         with progress(what, 1) as moved:
             arrays = build(moved)
     _write(path, arrays)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
+import io
+import zlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from unmask.data import Findings, TableFormat, no_such, read_table
+from unmask.data import Findings, TableFormat, lines_of, no_such, open_gzip, read_table
 
 Columns = dict[str, list]
 """Cells by the name of their column."""
@@ -46,7 +47,7 @@ def read_columns(
         raise no_such(path, option)
     try:
         with _opened(path) as file:
-            lines = _without_comments(file, findings)
+            lines = _without_comments(lines_of(file, path.name), findings)
             first = next(lines, "")
             delimiter = DELIMITERS.get(delimiter, delimiter) if delimiter else _delimiter(first, path.name)
             if delimiter == " ":
@@ -67,7 +68,7 @@ def read_columns(
                     columns[name].append(cell.strip())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name!r} must be text in UTF-8, but is not: {error.reason}.") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path.name!r} cannot be read: {error}.") from error
     if "" in columns:
         findings.note(NAMELESS, f"of {path.name}")
@@ -91,11 +92,11 @@ def is_number(cell: str) -> bool:
 
 def _opened(path: Path) -> IO[str]:
     if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+        return io.TextIOWrapper(open_gzip(path, path.name), encoding="utf-8-sig", newline="")
     return path.open(newline="", encoding="utf-8-sig")
 
 
-def _without_comments(file: IO[str], findings: Findings) -> Iterator[str]:
+def _without_comments(file: Iterator[str], findings: Findings) -> Iterator[str]:
     """The lines from the first one on that is neither empty nor a comment."""
     count = 0
     for line in file:

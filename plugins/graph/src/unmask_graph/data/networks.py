@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import networkx as nx
 import numpy as np
 import scipy.io
 import scipy.sparse
 
-from unmask.data import Findings
+from unmask.data import Findings, check_unpacked, open_gzip
 from unmask_graph.data.tables import Columns, Table, number_in
 
 NAMES = "files hold names of nodes in `label`, which are no classes (`label_column: label` takes them for such)"
 PLACES = "files hold places of nodes in a drawing, which are not read"
 PAJEK_OWN = ("id", "x", "y", "z", "shape")
+NODE = 64
+"""Bytes that a node takes at least, with its name."""
 EDGE_NAMES = "files hold names of edges, which are not read"
 
 
@@ -26,7 +28,7 @@ def read_networks(files: Sequence[Path], ending: str, findings: Findings, names_
     ``label`` of GEXF, GML and Pajek is the name of a node, and so is that of GraphML where no two in a file are alike.
 
     Args:
-        files: networkx and scipy read ``.gz`` as it is.
+        files: packed by gzip where they end in ``.gz``.
         ending: of all files, ``.mtx`` or a key of `READERS`.
         findings: is told of what is not read.
         names_asked: whether ``label`` is asked for as a label.
@@ -46,10 +48,10 @@ def read_networks(files: Sequence[Path], ending: str, findings: Findings, names_
     return tables
 
 
-READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+READERS: dict[str, tuple[str, Callable[[IO[bytes]], Any]]] = {
     ".graphml": ("GraphML", nx.read_graphml),
     ".gexf": ("GEXF", nx.read_gexf),
-    ".gml": ("GML", lambda path: nx.read_gml(path, label="id")),
+    ".gml": ("GML", lambda file: nx.read_gml(file, label="id")),
     ".net": ("Pajek", nx.read_pajek),
     ".paj": ("Pajek", nx.read_pajek),
 }
@@ -59,7 +61,8 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 def _read(path: Path, ending: str, findings: Findings) -> Table:
     kind, read = READERS[ending]
     try:
-        graph = read(path)
+        with _opened(path) as file:
+            graph = read(file)
     except Exception as error:  # networkx and the XML reader raise kinds of their own
         told = str(error).rstrip(".")
         raise ValueError(f"{path.name!r} must be {kind}, but cannot be read: {told}.") from error
@@ -92,8 +95,11 @@ def _are_names(table: Table) -> bool:
 def _matrix_market(path: Path) -> Table:
     """Rows and columns are nodes, entries edges, with a value where the file has such."""
     try:
-        rows, columns, _, _, kind, _ = scipy.io.mminfo(path)
-        matrix = scipy.sparse.coo_matrix(scipy.io.mmread(path))
+        with _opened(path) as file:
+            rows, columns, num_entries, _, kind, _ = scipy.io.mminfo(file)
+        check_unpacked(max(NODE * rows, 8 * num_entries), path.stat().st_size, path.name)
+        with _opened(path) as file:
+            matrix = scipy.sparse.coo_matrix(scipy.io.mmread(file))
     except Exception as error:  # scipy's reader raises kinds of its own
         told = str(error).rstrip(".")
         raise ValueError(f"{path.name!r} must be Matrix Market, but cannot be read: {told}.") from error
@@ -104,6 +110,10 @@ def _matrix_market(path: Path) -> Table:
     edges = np.stack([matrix.row, matrix.col]).astype(np.int64)
     names = [str(number) for number in range(1, rows + 1)]
     return Table(path.name, names, {}, edges, values, {}, path.name)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return open_gzip(path, path.name) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _columns(rows: list[dict[str, Any]]) -> Columns:

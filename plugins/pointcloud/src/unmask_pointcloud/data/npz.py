@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unmask.api import quoted
-from unmask.data import Findings, Found, Item, Source
+from unmask.data import Findings, Found, Item, Source, check_archive
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
 from unmask_pointcloud.data.columns import of_rows
 from unmask_pointcloud.data.module import PointCloudData, numbered
@@ -116,13 +115,15 @@ def _opened(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if not path.is_file():
         raise ValueError(f"`paths` must be .npz files, but there is no {str(path)!r}.")
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
                 raise ValueError("it is a single array")
             found = set(archive.files)
             arrays = {name: archive[name] for name in READ if name in found}
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"`paths` must be .npz files that can be read, but {path} is not: {error}.") from error
+    except Exception as error:  # NumPy's reader raises nearly anything on a damaged header
+        told = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(f"`paths` must be .npz files that can be read, but {path} is not: {told}.") from error
     if "points" not in arrays:
         raise ValueError(f"{path} must have an array `points`, but has {quoted(sorted(found)) or 'none'}.")
     return arrays, sorted(found - set(READ))

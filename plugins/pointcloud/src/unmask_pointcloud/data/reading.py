@@ -18,6 +18,7 @@ divided by 65535: colours, and intensities, too.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ EXTENSIONS = (*SURFACES, ".pcd", *TEXT, ".npy", ".npz", ".bin", *SCANS)
 """Endings of files that count."""
 ON_REQUEST = (".csv",)
 """Endings that count where they are asked for: many a table is no cloud."""
+RECORD, EXTENDED_RECORD = 54, 60
+"""Bytes of the head of a record that a LAS file has before or after its points."""
 NAMELESS = (*(set(TEXT) - {".xyzn", ".xyzrgb"}), ".npy", ".npz", ".bin", *ON_REQUEST)
 """Endings of files whose columns may be named by an option."""
 
@@ -82,6 +85,7 @@ def read_file(
 def _read_scan(path: Path, channels: Sequence[str]) -> Cloud:
     import laspy
 
+    _check_scan(path)
     scan = laspy.read(path)
     names = set(scan.point_format.dimension_names)
     found = {"intensity": np.asarray(scan.intensity) / 65535}
@@ -89,3 +93,23 @@ def _read_scan(path: Path, channels: Sequence[str]) -> Cloud:
         found["rgb"] = np.stack([np.asarray(scan[name]) for name in ("red", "green", "blue")], 1)  # some write 8 bits
     label = np.asarray(scan.classification)
     return cloud_of(np.asarray(scan.xyz), found, channels, label=label if label.any() else None)  # 0: not classified
+
+
+def _check_scan(path: Path) -> None:
+    """Refuses a header that says more than its file can hold: laspy would go through all of it.
+
+    Raises:
+        Unreadable: it does, or is cut off.
+    """
+    with path.open("rb") as file:
+        head = file.read(375)
+    if head[:4] != b"LASF" or len(head) < 227:
+        raise Unreadable("no LAS file, or its header is cut off")
+    begin, first_point, num_records = struct.unpack_from("<HII", head, 94)
+    size = path.stat().st_size
+    if begin + RECORD * num_records > min(first_point, size):
+        raise Unreadable(f"its header says {num_records:,} records before the points, more than there is room for")
+    if head[25] >= 4 and len(head) >= 247:
+        extended, num_extended = struct.unpack_from("<QI", head, 235)
+        if num_extended and extended + EXTENDED_RECORD * num_extended > size:
+            raise Unreadable(f"its header says {num_extended:,} records after the points, more than there is room for")

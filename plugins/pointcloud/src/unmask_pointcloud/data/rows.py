@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.data import Unreadable
+from unmask.data import Unreadable, check_archive
 from unmask_pointcloud.data.clouds import CHANNELS, Cloud
 from unmask_pointcloud.data.columns import AXES, cloud_of, of_columns, of_rows
 
@@ -85,6 +85,7 @@ def read_binary(path: Path, channels: Sequence[str], columns: Sequence[str]) -> 
 
 def read_archive(path: Path, channels: Sequence[str], columns: Sequence[str]) -> Cloud:
     """An array ``points``, or the only one; channels and classes of points in it or in arrays of their names."""
+    check_archive(path)
     with np.load(path, allow_pickle=False) as archive:
         files = list(archive.files)
         arrays = {name: archive[name] for name in files if name in ("points", LABEL, *CHANNELS)}

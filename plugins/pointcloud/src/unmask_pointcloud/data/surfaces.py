@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from unmask import seeds
 from unmask.data import Unreadable
 from unmask_pointcloud.data.clouds import Cloud
 from unmask_pointcloud.data.columns import LABELS, cloud_of, named, of_columns, to_unit
+
+logging.getLogger("trimesh").addHandler(logging.NullHandler())  # else damaged files print its tracebacks
 
 
 def read_surface(path: Path, channels: Sequence[str], num_points: int | None) -> Cloud:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from unmask.data import check_archive
 from unmask_text.vocabulary import vocabulary
 
 
@@ -58,6 +59,7 @@ def read_table(path: str | Path, kind: str) -> Table:
     if not file.is_file():
         raise ValueError(f"`counts` must be a file of {kind}, but there is none at `{path}`; {how}.")
     try:
+        check_archive(file)
         with np.load(file, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
         about = json.loads(str(arrays.pop("about")))

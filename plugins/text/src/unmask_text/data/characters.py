@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from unmask.data import open_gzip
 from unmask_text.data.report import Report
 
 PLAIN = (".txt", ".text", ".md", ".rst")
@@ -41,7 +41,7 @@ def ending_of(path: Path) -> str:
 
 def characters(raw: BinaryIO, path: Path, encoding: str, report: Report, moved: Callable[[int], None]) -> Iterator[str]:
     """Text in chunks, line ends as ``\\n``."""
-    stream: Any = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
+    stream: Any = open_gzip(raw, str(path)) if path.name.lower().endswith(".gz") else raw
     chunk = stream.read(CHUNK)
     for mark, name in _MARKS.items():  # a byte-order mark says more than the option
         if chunk.startswith(mark):

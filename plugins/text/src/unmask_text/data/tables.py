@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from unmask.data import RAGGED, Findings, TableFormat, read_table
+from unmask.data import LONGEST, RAGGED, Findings, TableFormat, check_parquet, read_table
 from unmask_text.data.fields import Columns, Fields, Row
 from unmask_text.data.report import Report
 
@@ -35,7 +35,7 @@ def json_rows(chunks: Iterator[str], path: Path, report: Report) -> Iterator[Row
     if begins_array or not (whole_line or _in_lines(path)):
         yield from enumerate(_Objects(chunks, path, in_array=bool(begins_array)), 1)
         return
-    for number, line in enumerate(filter(str.strip, _lines(chunks)), 1):
+    for number, line in enumerate(filter(str.strip, _lines(chunks, path)), 1):
         row = _object(line)
         if row is not None:
             yield number, row
@@ -54,7 +54,7 @@ def table_rows(
     Raises:
         ValueError: quotes that do not fit, columns without a name of their own, or a first line that is no name.
     """
-    lines = _lines(chunks)
+    lines = _lines(chunks, path)
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         return
@@ -90,6 +90,7 @@ def parquet_rows(
         raise ValueError(f"`{path}` needs the package `pyarrow`: pip install pyarrow.") from error
     try:
         with pq.ParquetFile(path) as file:
+            check_parquet(file, path)
             names = {name: many for field in file.schema_arrow for name, many in _leaves(field)}
             columns = Columns.of(names, text_column, label_column, findings, f"`{path}`")
             number = 0
@@ -207,8 +208,12 @@ def _head(chunks: Iterator[str]) -> tuple[str, Iterator[str]]:
     return text, chain(parts, chunks)
 
 
-def _lines(chunks: Iterator[str]) -> Iterator[str]:
-    """Whole lines with their ends."""
+def _lines(chunks: Iterator[str], path: Path) -> Iterator[str]:
+    """Whole lines with their ends.
+
+    Raises:
+        ValueError: one of more than `LONGEST` characters.
+    """
     parts: list[str] = []
     for chunk in chunks:
         *lines, rest = chunk.split("\n")
@@ -217,6 +222,8 @@ def _lines(chunks: Iterator[str]) -> Iterator[str]:
             parts = []
         if rest:
             parts.append(rest)
+        if sum(map(len, parts)) > LONGEST:
+            raise ValueError(f"`{path}` must have at most {LONGEST:,} characters in a line, but has more in one.")
     if parts:
         yield "".join(parts)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unmask.api import nearest, quoted
-from unmask.data import Findings, Found, Item, Source, label_of
+from unmask.data import Findings, Found, Item, Source, check_archive, label_of, open_gzip
 from unmask_vision.data.array_table import NO_TABLE, ArrayTable
 from unmask_vision.data.arrays import check_dtype
 
@@ -184,6 +181,7 @@ def _arrays(path: Path, option: str) -> Mapping[str, Any]:
             array = mapped()
             return {"": _InFile(mapped, array.shape, array.dtype)}
         if ending == ".npz":
+            check_archive(path)
             with np.load(path, allow_pickle=False) as held:
                 return {name: held[name] for name in held.files}
         if ending in HDF5:
@@ -193,7 +191,7 @@ def _arrays(path: Path, option: str) -> Mapping[str, Any]:
         raise ValueError(
             f"`{option}` is HDF5, which needs the package h5py: pip install 'unmask-vision[hdf5]'."
         ) from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, struct.error, ValueError, KeyError) as error:
+    except Exception as error:  # NumPy's reader raises nearly anything on a damaged header
         reason = str(error).split("\n")[0].rstrip(".")
         raise ValueError(
             f"`{option}` must be an array as .npy, .npz, HDF5 ({', '.join(HDF5)}) or IDX, but {path} cannot be read as "
@@ -208,11 +206,13 @@ def _hdf5(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def note(name: str, held: Any) -> None:
+        if isinstance(held, h5py.Dataset) and (held.external or held.is_virtual):
+            raise ValueError(f"its `{name}` is in other files, which it may not open")
         if isinstance(held, h5py.Dataset) and held.ndim:
             found[name] = _InFile(partial(_open_hdf5, path, name), held.shape, held.dtype)
 
     with h5py.File(path, "r") as file:
-        file.visititems(note)
+        file.visititems(note)  # links into other files are not followed
     return found
 
 
@@ -225,7 +225,8 @@ def _open_hdf5(path: Path, name: str) -> Any:
 def _idx(path: Path) -> Any:
     """The array of an IDX file: a magic number, big-endian lengths, values."""
     packed = path.suffix.lower() == ".gz"
-    data = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()[:1024]
+    with open_gzip(path, path.name) if packed else path.open("rb") as file:
+        data = file.read() if packed else file.read(1024)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
         raise ValueError("its first bytes are of no such file")
     dtype, start = np.dtype(_IDX_TYPES[data[2]]), 4 + 4 * data[3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +12,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from unmask.data import Unreadable
+from unmask.data import Unreadable, check_unpacked
 
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else damaged files print what it met
 NEEDS_CODECS = "needs the package imagecodecs: pip install 'unmask-vision[tiff]'"
 NODATA = 42113
 """GDAL's tag of a TIFF: the number that stands for no data, as text."""
@@ -100,6 +103,7 @@ def tiff_header(source: Path | BinaryIO, channels: int, max_pixels: int) -> Tiff
         part, num_left = _chosen(tiff, channels, None)
         check_pixels(page.imagewidth, page.imagelength, max_pixels)
         check_dtype(part.dtype)
+        _check_packed(part, source)
         return TiffHeader((page.imagelength, page.imagewidth), np.dtype(part.dtype), num_left)
 
 
@@ -122,6 +126,7 @@ def read_tiff(source: Path | BinaryIO, channels: int, max_pixels: int, frame: in
         part, num_left = _chosen(tiff, channels, frame)
         check_pixels(page.imagewidth, page.imagelength, max_pixels)
         check_dtype(part.dtype)
+        _check_packed(part, source)
         if len(part.shape) > 2 and part.axes[-1] != "S" and part.shape[0] not in (channels, 1, 3):
             raise Unreadable(f"{part.shape[0]} channels instead of {channels}")
         try:
@@ -161,6 +166,16 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise Unreadable(f"{width} x {height} pixels")
 
 
+def size_of(source: Path | BinaryIO) -> int:
+    """Bytes of a file, which is then where it was."""
+    if isinstance(source, Path):
+        return source.stat().st_size
+    place = source.tell()
+    size = source.seek(0, io.SEEK_END)
+    source.seek(place)
+    return size
+
+
 def check_dtype(dtype: np.dtype) -> None:
     """Refuses what is no real number.
 
@@ -169,6 +184,10 @@ def check_dtype(dtype: np.dtype) -> None:
     """
     if dtype.kind not in "fbiu":
         raise Unreadable(f"values of type {dtype}; whole numbers, floats and bool are known")
+
+
+def _check_packed(part: Any, source: Path | BinaryIO) -> None:
+    check_unpacked(math.prod(part.shape) * np.dtype(part.dtype).itemsize, size_of(source))
 
 
 @contextmanager

@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from unmask.data import Findings, Unreadable
+from unmask.data import Findings, Unreadable, check_unpacked
 from unmask_vision.data.arrays import (
     NEEDS_CODECS,
     Bands,
@@ -39,6 +39,7 @@ from unmask_vision.data.arrays import (
     num_pages,
     open_npy,
     read_tiff,
+    size_of,
     tiff_header,
 )
 from unmask_vision.data.depth import (
@@ -154,6 +155,7 @@ def read_image(
             if around is not None:
                 image.draft(None, (around, around))
             check_pixels(*image.size, max_pixels)
+            _check_packed(image, source)
             check_bands(image)
             bits = bits_of(image, head)
             if bits > 8 and is_readable_in_full(image):
@@ -188,6 +190,7 @@ def check_image(
         with _open(source) as image:
             if image.format != "JPEG":
                 check_pixels(*image.size, max_pixels)
+                _check_packed(image, source)
             check_bands(image)
             bits = bits_of(image, head)
             whole = bits > 8 and is_readable_in_full(image)
@@ -300,6 +303,11 @@ def _kind(head: bytes) -> str:
     return "tiff" if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else "other"
 
 
+def _check_packed(image: Image.Image, source: Source) -> None:
+    """Refuses a small file that unpacks to hundreds of megabytes, as all packed files are."""
+    check_unpacked(image.width * image.height * len(image.getbands()), size_of(source))
+
+
 def _check_cut(image: Image.Image, bits: int) -> None:
     """A TIFF is read in full or not at all: imagecodecs can what PIL cannot."""
     if bits > 8 and image.format == "TIFF":
@@ -316,7 +324,7 @@ def _open(source: Source, codec: str | None = None) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             if _is_heic(source):
                 _register_heif()
-            with Image.open(source) as image:
+            with Image.open(source, formats=_formats()) as image:
                 yield image
     except Unreadable:
         raise
@@ -326,6 +334,12 @@ def _open(source: Source, codec: str | None = None) -> Iterator[Image.Image]:
         raise Unreadable(f"a TIFF compressed by {codec}, which {NEEDS_CODECS}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _formats() -> list[str]:
+    """What PIL may take a file for: not PostScript, which is a program, for which it would start Ghostscript."""
+    Image.init()
+    return [kind for kind in Image.ID if kind != "EPS"]
 
 
 def _is_heic(source: Source) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import inspect
 import os
 import struct
@@ -21,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from unmask.api import nearest, track
-from unmask.data import Findings, Found, Item, Sample, Source, find_files
+from unmask.data import Findings, Found, Item, Sample, Source, find_files, open_gzip
 from unmask_vision.data.augment import Size
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.reading import check_image
@@ -235,7 +234,8 @@ def _read_idx(root: Path, part: str) -> list[tuple[Tensor, int]]:
 def _idx_array(path: Path) -> np.ndarray:
     """The array of unsigned bytes in an IDX file: a magic number, big-endian lengths, values."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with open_gzip(path, path.name) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked: {error}.") from error
     if len(data) < 4 or data[:3] != b"\0\0\x08":
