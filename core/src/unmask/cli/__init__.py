@@ -35,6 +35,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "fit": Command("unmask.cli.fit", "train a method on data"),
+    "pretrain": Command("unmask.cli.pretrain", "train on a folder of your own, by the recipe for what lies there"),
     "validate": Command("unmask.cli.fit", "measure the loss on the validation data"),
     "test": Command("unmask.cli.fit", "measure the loss on the test data"),
     "predict": Command("unmask.cli.fit", "run a trained model over the prediction data"),

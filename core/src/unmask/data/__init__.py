@@ -29,6 +29,7 @@ from unmask.data.module import (
     Splits,
     held_out,
 )
+from unmask.data.own_files import OwnFiles
 from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
@@ -65,6 +66,7 @@ __all__ = [
     "Labels",
     "MaskedDataModule",
     "Origin",
+    "OwnFiles",
     "Report",
     "ResumableLoader",
     "Sample",
