@@ -42,6 +42,7 @@ TITLES = {
     "spreads": "Spreads: numbers drawn for each sample, wherever a ratio is taken.",
     "data": "Data modules: where samples come from; `--data`.",
     "agreements": "Agreements: what must fit between model and data; every run is held against them.",
+    "own_files": "Files of your own: what `unmask pretrain FOLDER` trains on, told by endings.",
     "formats": "Formats of `unmask export` and `unmask import`.",
     "commands": "Commands that plugins add to `unmask`.",
 }
@@ -122,7 +123,7 @@ def pages() -> dict[str, str]:
 
 
 def _family(family: str, what: str) -> str:
-    lines = [f"# {family.capitalize()}", "", f"{what[0].upper()}{what[1:]}", ""]
+    lines = [f"# {family.capitalize().replace('_', ' ')}", "", f"{what[0].upper()}{what[1:]}", ""]
     base = FAMILIES.get(f"unmask.{family}", "")
     if base.startswith("unmask."):
         lines += [f"All descend from [`{base}`][{base}].", ""]

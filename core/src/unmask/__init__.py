@@ -63,12 +63,15 @@ _HOMES = {
     "Tokens": "structures",
     "TruncatedNormal": "schedules",
     "Uniform": "schedules",
+    "Pretrained": "cli.one_call",
     "at": "schedules",
     "chosen": "method",
     "fused": "optim",
     "left_to": "method",
+    "load": "cli.one_call",
     "num_to_hide": "parts",
     "parameter_groups": "optim",
+    "pretrain": "cli.one_call",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from unmask.agreements import (
         Agreement,
     )
+    from unmask.cli.one_call import Pretrained, load, pretrain
     from unmask.data import (
         MaskedDataModule,
     )

@@ -35,6 +35,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "fit": Command("unmask.cli.fit", "train a method on data"),
+    "pretrain": Command("unmask.cli.pretrain", "train on a folder of your own, by the recipe for what lies there"),
     "plan": Command("unmask.cli.plan", "what a run will be: batch, rate, steps, memory, time"),
     "validate": Command("unmask.cli.fit", "measure the loss on the validation data"),
     "test": Command("unmask.cli.fit", "measure the loss on the test data"),

@@ -143,12 +143,7 @@ class Training(LightningCLI):
         return self.started.yes
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint, or `last`.")
-        parser.add_argument(
-            "--checkpoint_every", type=str | None, default=None, help="`500 steps`, `20 minutes`, `2 epochs`; 1 epoch."
-        )
-        parser.add_argument("--not_finite", type=str, default=STOP, help="Of a loss that is NaN: `stop`, or `skip` it.")
-        block_options.add_options(parser)
+        add_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -282,6 +277,16 @@ class Training(LightningCLI):
             self.folder.mkdir(parents=True, exist_ok=True)
             np.save(self.folder / "predictions.npy", vectors.numpy())
             print(f"{len(vectors)} vectors of width {vectors.shape[1]}: {self.folder / 'predictions.npy'}")
+
+
+def add_options(parser: LightningArgumentParser) -> None:
+    """Options of the run itself, beside those of model, data and trainer."""
+    parser.add_argument("--ckpt_path", type=str | None, default=None, help="A checkpoint, or `last`.")
+    parser.add_argument(
+        "--checkpoint_every", type=str | None, default=None, help="`500 steps`, `20 minutes`, `2 epochs`; 1 epoch."
+    )
+    parser.add_argument("--not_finite", type=str, default=STOP, help="Of a loss that is NaN: `stop`, or `skip` it.")
+    block_options.add_options(parser)
 
 
 class _Started(L.Callback):

@@ -29,6 +29,7 @@ from unmask.data.module import (
     Splits,
     held_out,
 )
+from unmask.data.own_files import OwnFiles
 from unmask.data.pickles import data_alone, read_pickle, read_torch
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.shards import (
@@ -85,6 +86,7 @@ __all__ = [
     "Origin",
     "Packed",
     "Plan",
+    "OwnFiles",
     "Report",
     "ResumableLoader",
     "Sample",

@@ -39,6 +39,7 @@ FAMILIES = {
     "unmask.spreads": "unmask.schedules.Spread",
     "unmask.formats": "unmask.tools.exchange.format.Format",
     "unmask.agreements": "unmask.agreements.Agreement",
+    "unmask.own_files": "unmask.data.own_files.OwnFiles",
 }
 """The class that the components of a group descend from, as a path, so that asking imports nothing."""
 

@@ -335,6 +335,9 @@ class Images(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> Sample:
+        if not -len(self.items) <= index < len(self.items):  # so that a loop over it ends
+            raise IndexError(f"`index` must be below {len(self.items)}, but is {index}.")
+        index %= len(self.items)
         for place in (*range(index, len(self.items)), *range(index)):
             item, findings = self.items[place], Findings()
             try:
