@@ -59,9 +59,9 @@ def pretrain(
         resume: goes on from the newest checkpoint of ``out``, where there is one.
         seed: of weights, masks, order and augmentation; None: the recipe's.
         options: arguments of the method, the data module, Lightning's trainer and ``unmask fit`` by their names, such
-            as ``size="small", batch_size=64, max_steps=2000, checkpoint_every="20 minutes"``. Both method and data get one that both have, such as
-            ``image_size``. A dict gives arguments of a part: ``mask={"ratio": 0.6}``, or another part:
-            ``mask={"class_path": "block"}``.
+            as ``size="small", batch_size=64, max_steps=2000, checkpoint_every="20 minutes"``. Both method and data get
+            one that both have, such as ``image_size``. A dict gives arguments of a part: ``mask={"ratio": 0.6}``, or
+            another part: ``mask={"class_path": "block"}``.
 
     Returns:
         The run, read back from its folder, from the newest checkpoint.
