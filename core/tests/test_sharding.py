@@ -22,6 +22,7 @@ from unmask.runs.trained import load_run
 from unmask.runs.weights import read_torch, read_weights
 from unmask.support.atomic import remove_parts, take_place
 from unmask.support.errors import UserError
+from unmask.tools.features.embed import fingerprint
 
 BATCH = 4
 ALIKE = ["--trainer.log_every_n_steps", "1", "--trainer.gradient_clip_val", "0.02"]
@@ -93,6 +94,7 @@ def test_commands_read_a_sharded_checkpoint(two):
     run = load_run("two")
     assert run.step == 4 and run.checkpoint == Path("two/checkpoints/last.ckpt")
     assert load_run(run.checkpoint).folder.samefile("two")
+    assert fingerprint(run)["checkpoint"] != fingerprint(load_run("one"))["checkpoint"]
     whole = read_checkpoint(Path("one/checkpoints/last.ckpt"))["state_dict"]
     weights = read_weights(run.checkpoint).tensors
     assert {f"state_dict.{name}" for name in whole} <= set(weights)

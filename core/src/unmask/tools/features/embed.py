@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.runs.folders import ABOUT
 from unmask.runs.trained import Run
 from unmask.support.checks import at_least
 from unmask.tools.features import ALL
@@ -311,5 +312,6 @@ def _result(out: Path, ids: Path, state: dict[str, Any], num_found: int) -> Embe
 
 
 def _digest(path: Path) -> str:
+    path = path / ABOUT if path.is_dir() else path  # of a sharded checkpoint, which has the checksums of its files
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
