@@ -71,7 +71,7 @@ def test_the_figures_are_those_of_a_run_on_two_processes(toys, witness, capsys, 
     command = [sys.executable, "-m", "unmask", "fit", *words, "--trainer.callbacks+=plan_witness.Witness"]
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    done = subprocess.run([*command, "--out", "run"], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, "--out", "run"], env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     _compare(planned, [json.loads(Path(f"witness-{rank}.json").read_text()) for rank in (0, 1)])
 

@@ -230,7 +230,7 @@ def test_commands_on_two_processes_equal_those_on_one(toys):
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
         words = [sys.executable, "-m", *launcher, "unmask", *words]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -118,6 +118,8 @@ def _run(words: list[str]) -> int:
         print(f"unmask {__version__}")
         return GOOD
     name, rest = words[0], words[1:]
+    if name == "fit" and "--plan" in rest:
+        name, rest = "plan", [word for word in rest if word != "--plan"]
     command = COMMANDS.get(name) or HIDDEN.get(name)
     if command is not None:
         return int(import_module(command.module).run(name, rest))

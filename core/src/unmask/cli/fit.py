@@ -56,10 +56,6 @@ from unmask.training.resuming import ExactResume
 
 def run(command: str, arguments: list[str], kind: Callable[..., Training] | None = None) -> int:
     """Parse, build, and run as ``kind`` does it, by default `Training`; see the module's docstring."""
-    if "--plan" in arguments:
-        from unmask.cli import plan  # which is made of what is here
-
-        return plan.run(command, [word for word in arguments if word != "--plan"])
     words, base = prepared(arguments)
     Parser.failures.clear()
     broken: list[Exception] = []

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from lightning.fabric import Fabric
 
 from unmask.runs.launched import on_all
+from unmask.training.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ def ranks_of(devices: int, device: str) -> Iterator[Ranks]:
         yield Ranks(device=device)
         return
     kind = torch.device(device).type
-    fabric = Fabric(accelerator=kind, strategy="ddp", **given)
-    fabric.launch()
+    with quiet():
+        fabric = Fabric(accelerator=kind, strategy="ddp", **given)
+        fabric.launch()
     try:
         yield Ranks(fabric.global_rank, fabric.world_size, str(fabric.device))
         fabric.barrier()

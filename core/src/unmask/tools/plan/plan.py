@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -156,7 +157,7 @@ class Plan:
         table = Table(box=box.SIMPLE_HEAD, show_header=False, title="Plan", title_justify="left")
         for row in self.rows():
             table.add_row(*row)
-        Console(width=120, highlight=False).print(table)
+        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
         for note in self.notes:
             print(note)
 
