@@ -37,8 +37,8 @@ CORE = {
         ["unmask.runs.trained", "unmask.configs.building", "unmask.runs.checkpoints", "unmask.runs.match",
          "unmask.tools.exchange.exporting", "unmask.tools.exchange.importing", "unmask.tools.exchange.native",
          "unmask.tools.exchange.onnx", "unmask.tools.exchange.torch_export", "unmask.tools.results",
-         "unmask.tools.finetune", "unmask.tools.finetune.trials", "unmask.tools.replay", "unmask.runs.saving", "unmask.runs.not_finite",
-         "unmask.callbacks"],
+         "unmask.tools.finetune", "unmask.tools.finetune.trials",
+         "unmask.tools.replay", "unmask.runs.saving", "unmask.runs.not_finite", "unmask.callbacks"],
     ),
     "plugins": (
         "Plugins",

@@ -95,7 +95,9 @@ def test_a_rate_too_high_names_the_layer_that_overflowed(toys, capsys):
     assert one.watch.forward.what == "output" or one.watch.origin
 
 
-@pytest.mark.parametrize(("precision", "odd"), [("16-true", True), ("bf16-true", False), ("32-true", False)])
+@pytest.mark.parametrize(
+    ("precision", "odd"), [("16-true", True), pytest.param("bf16-true", False, marks=pytest.mark.slow)]
+)
 def test_a_layer_that_overflows_in_fp16_alone_is_named(precision, odd, toys, monkeypatch, capsys):
     put(monkeypatch, Overflows)
     code = main([*FIT, "--trainer.precision", precision, "--trainer.max_steps", "5"])
@@ -121,6 +123,7 @@ def test_a_gradient_that_is_not_finite_is_followed_backwards(toys, monkeypatch, 
     assert "First module in backward order: `encoder.late` (Root)" in told(capsys)
 
 
+@pytest.mark.slow
 def test_what_does_not_happen_again_is_said(toys, monkeypatch, capsys):
     put(monkeypatch, Root)
     assert main(FIT) == 1
@@ -153,6 +156,7 @@ def test_a_step_is_left_out_as_if_it_had_not_been(toys, spoil, monkeypatch, caps
     assert len(list(KEPT.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_buffers_of_a_step_left_out_are_as_before_it(toys, monkeypatch, capsys):
     put(monkeypatch, Root)
     assert main([*FIT, "--not_finite", "skip"]) == 0  # each step from the fifth on is the fifth pass again
@@ -163,6 +167,7 @@ def test_buffers_of_a_step_left_out_are_as_before_it(toys, monkeypatch, capsys):
     assert "as in the 9 steps before it, so the run stops" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_of_accumulated_batches_the_odd_one_is_kept(toys, spoil, capsys):
     spoil(bad=11, epoch=1)
     assert main([*FIT, "--trainer.accumulate_grad_batches", "2"]) == 1

@@ -72,6 +72,7 @@ def run(command: str, arguments: list[str], kind: Callable[..., Training] | None
             raise KeyboardInterrupt from error
         return exit_code(error)
     except Exception as error:
+        _end_others(cli)
         cause = broken[-1] if broken and cli is None else error
         if isinstance(cause, UserError):
             raise cause from cause.__cause__
@@ -273,6 +274,13 @@ class Training(LightningCLI):
             self.folder.mkdir(parents=True, exist_ok=True)
             np.save(self.folder / "predictions.npy", vectors.numpy())
             print(f"{len(vectors)} vectors of width {vectors.shape[1]}: {self.folder / 'predictions.npy'}")
+
+
+def _end_others(cli: Training | None) -> None:
+    """Ends the processes that this one started: they would wait for one that has failed."""
+    strategy = getattr(getattr(cli, "trainer", None), "strategy", None)
+    if (launcher := getattr(strategy, "launcher", None)) is not None:
+        launcher.kill(signal.SIGKILL)
 
 
 def add_options(parser: LightningArgumentParser) -> None:

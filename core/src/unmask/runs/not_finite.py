@@ -121,7 +121,7 @@ def _about(trainer: L.Trainer, pl_module: L.LightningModule, seen: Seen) -> dict
         "world_size": trainer.world_size,
         "what": seen.what,
         "loss": f"{seen.loss:.8g}",  # JSON has no NaN
-        "index": seen.index,
+        "index": seen.ids,
         "odd": seen.odd,
         "names": _names(trainer, seen),
         "seed": getattr(pl_module, "seed", None),
@@ -135,9 +135,9 @@ def _about(trainer: L.Trainer, pl_module: L.LightningModule, seen: Seen) -> dict
 def _names(trainer: L.Trainer, seen: Seen) -> dict[str, str]:
     """What the samples that a message names are called, by their numbers, where the data says it."""
     names = seen.batch.get("name") if isinstance(seen.batch, Mapping) else None
-    ids = (seen.odd or seen.index)[:NUM_NAMED]
-    if isinstance(names, list | tuple) and len(names) == len(seen.index):
-        return {str(i): str(names[seen.index.index(i)]) for i in ids}
+    ids = (seen.odd or seen.ids)[:NUM_NAMED]
+    if isinstance(names, list | tuple) and len(names) == len(seen.ids):
+        return {str(i): str(names[seen.ids.index(i)]) for i in ids}
     try:
         train = trainer.datamodule.splits.train  # type: ignore[attr-defined]
         return {str(i): str(train[i]["name"]) for i in ids}

@@ -49,7 +49,7 @@ class Seen(NamedTuple):
     buffers: dict[str, Tensor]
 
     @property
-    def index(self) -> list[int]:
+    def ids(self) -> list[int]:
         """Its samples' numbers in the training data; empty where it does not say."""
         index = self.batch.get("index") if isinstance(self.batch, Mapping) else None
         return index.flatten().tolist() if isinstance(index, Tensor) else []
@@ -228,12 +228,12 @@ def _told(trainer: L.Trainer, seen: Seen | None) -> tuple[str, str]:
 
 def _samples(seen: Seen) -> str:
     """Which samples it was, in a sentence."""
-    if not seen.index:
+    if not seen.ids:
         return "Its samples have no `index`."
     if seen.odd:
         return f"Values that are not finite are in {named(seen.odd)} of the training data."
     return (
-        f"Its batch: {named(seen.index)} of the training data, whose values are finite. What usually helps: a lower "
+        f"Its batch: {named(seen.ids)} of the training data, whose values are finite. What usually helps: a lower "
         "learning rate, a longer warm-up, gradient clipping."
     )
 

@@ -88,7 +88,8 @@ def _taken(folder: Path, run: Path, state_file: Path, state: Any, device: torch.
     batch = read_torch(folder / "batch.pt")
 
     precision = _precision(about["precision"], device)
-    model = precision.convert_module(model).to(device).train()
+    precision.convert_module(model)
+    model.to(device).train()
     model.seed, model.standing = about["seed"], Progress(**about["progress"])
     watch = Watch(model)
     with watch.watching(), torch.enable_grad():
