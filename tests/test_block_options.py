@@ -144,7 +144,7 @@ def test_two_processes_train_as_without(tmp_path):
     assert list(plain["state_dict"]) == list(other["state_dict"])
     assert all(torch.equal(other["state_dict"][name], value) for name, value in plain["state_dict"].items())
     _unmask(tmp_path, ["fit", *common, "--out", "other", "--ckpt_path", "last", "--trainer.max_steps", "8"])
-    _unmask(tmp_path, ["export", "other", "--out", "exported", "--format", "torch-export"])
+    _unmask(tmp_path, ["export", "other", "--out", "exported.pt2", "--format", "torch-export"])
     _unmask(tmp_path, ["embed", "other"])
 
 
