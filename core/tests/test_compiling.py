@@ -48,7 +48,7 @@ def losses(model: nn.Module, steps: int = 5) -> list[float]:
 @pytest.mark.parametrize(
     ("method", "how", "backend"),
     [("Toy", "regional", "eager"), ("Taught", "regional", "eager"), ("Taught", "whole", "eager"),
-     ("Toy", "regional", "aot_eager")],
+     pytest.param("Toy", "regional", "aot_eager", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_losses_are_the_same(toys, method, how, backend):
     torch.manual_seed(0)
