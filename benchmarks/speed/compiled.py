@@ -88,9 +88,10 @@ def measure(name: str, model: Any, batches: list[Any], arguments: argparse.Names
 
 def stepper(model: Any, batches: list[Any], arguments: argparse.Namespace) -> Callable[[], float]:
     """A step, on the next batch, that gives its loss."""
-    optimizer, turns = adamw(model), itertools.cycle(batches)
+    optimizer, turns, numbers = adamw(model), itertools.cycle(batches), itertools.count()
 
     def step() -> float:
+        torch.manual_seed(next(numbers))  # as training does, so that dropout is the same for all
         with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.bf16):
             loss = model.step(next(turns), 1).loss.total
         loss.backward()

@@ -48,7 +48,7 @@ def losses(model: nn.Module, steps: int = 5) -> list[float]:
 @pytest.mark.parametrize(
     ("method", "how", "backend"),
     [("Toy", "regional", "eager"), ("Taught", "regional", "eager"), ("Taught", "whole", "eager"),
-     ("Toy", "regional", "aot_eager")],
+     pytest.param("Toy", "regional", "aot_eager", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_losses_are_the_same(toys, method, how, backend):
     torch.manual_seed(0)
@@ -159,12 +159,14 @@ def test_what_cannot_be_compiled_is_left_as_it_is():
         compile_parts(both, backend="gcc")  # type: ignore[arg-type]
 
 
-def test_without_a_compiler_one_line_names_what_needs_none(monkeypatch):
+def test_without_a_compiler_one_line_names_what_needs_none():
     import torch._inductor.config as inductor
 
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(inductor, "force_disable_caches", True)
-    with pytest.raises(UserError, match=r"needs a C\+\+ compiler that works.*`--compile_backend aot_eager`") as told:
+    missing = inductor.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
+    with (
+        missing,
+        pytest.raises(UserError, match=r"needs a C\+\+ compiler.*`--compile_backend aot_eager`") as told,
+    ):
         check_backend("inductor", torch.device("cpu"))
     assert "\n" not in str(told.value)
 

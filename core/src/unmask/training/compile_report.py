@@ -20,8 +20,8 @@ _LONGEST = 160
 
 def start_counting() -> None:
     """From here on, all that is compiled counts. What torch would warn of is in the report."""
-    for logger in ("torch._dynamo", "torch.utils.cpp_extension"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    for name in ("torch._dynamo", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     logger = logging.getLogger("torch._dynamo.convert_frame")
     logger.setLevel(logging.WARNING)
     logger.addFilter(_GIVEN_UP)
