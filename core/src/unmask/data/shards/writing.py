@@ -193,10 +193,8 @@ def _written(
 ) -> tuple[Shard, int, bool]:  # fmt: skip
     """One shard, how many samples are done then, and whether there are no more."""
     shard = Shard(file)
-    digest = hashlib.blake2b(digest_size=16)
     ended = True
-    with part.open("wb") as raw, tarfile.open(fileobj=_Hashed(raw, digest), mode="w|", format=tarfile.USTAR_FORMAT,
-                                              bufsize=2**16) as tar:  # fmt: skip
+    with tarfile.open(part, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for entry in entries:
             done += 1
             moved(done, total, what)
@@ -212,8 +210,14 @@ def _written(
             if tar.offset >= shard_bytes:
                 ended = False
                 break
-    shard.bytes, shard.digest = part.stat().st_size, digest.hexdigest()
+    shard.bytes, shard.digest = part.stat().st_size, digest_of(part)
     return shard, done, ended
+
+
+def digest_of(path: Path) -> str:
+    """Of all of a shard, as its index has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _added(tar: tarfile.TarFile, name: str, content: bytes) -> int:
@@ -251,14 +255,3 @@ def _plain(label: Any) -> Any:
     if isinstance(label, np.ndarray):
         return [None if one != one else one for one in label.tolist()]
     return label.item() if isinstance(label, np.generic) else label
-
-
-class _Hashed:
-    """A file whose bytes are hashed as they are written."""
-
-    def __init__(self, file: Any, digest: Any) -> None:
-        self.file, self.digest = file, digest
-
-    def write(self, piece: bytes) -> int:
-        self.digest.update(piece)
-        return int(self.file.write(piece))
