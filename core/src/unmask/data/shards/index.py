@@ -18,6 +18,8 @@ INDEX = "shards.json"
 """Name of the index."""
 FORMAT = "unmask-shards-1"
 MOST_BYTES = 2**63 - 1
+MOST_INDEX = 2**32
+"""Bytes of an index that is read."""
 _NAME = re.compile(r"[^./\\\0][^/\\\0]{0,200}\.tar")
 _ENDING = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,3}")
 _COLUMNS = ("names", "offsets", "sizes", "crcs", "endings", "labels")
