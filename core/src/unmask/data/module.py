@@ -23,7 +23,7 @@ from unmask import agreements, seeds
 from unmask.data.shards.index import ShardError
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import Packed, packed
-from unmask.data.shards.writing import Plan
+from unmask.data.shards.plan import Plan
 from unmask.support.checks import at_least
 from unmask.support.remembered import Remembered
 
