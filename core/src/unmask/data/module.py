@@ -169,7 +169,7 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         """
         raise ShardError(f"{type(self).__name__} makes samples that `unmask shard` cannot write.")
 
-    def pack(self, content: Any, number: int) -> Packed:
+    def shard_content(self, content: Any, number: int) -> Packed:
         """The content of an item as a shard holds it, and what must be known of it before it is read.
 
         Args:

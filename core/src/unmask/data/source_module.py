@@ -237,7 +237,7 @@ class SourceDataModule(MaskedDataModule):
 
 
 def _packed(module: SourceDataModule, item: Item, number: int) -> Packed:
-    return module.pack(item.read(), number)
+    return module.shard_content(item.read(), number)
 
 
 def _has_label(kept: Any, place: int) -> bool:

@@ -46,7 +46,7 @@ class Plan:
     """
 
     of: str
-    parts: dict[str, tuple[Callable[[int], Iterator[Entry]], int]]
+    parts: Mapping[str, tuple[Callable[[int], Iterator[Entry]], int]]
     fingerprint: str
     classes: Sequence[str] = ()
     about: str = ""
