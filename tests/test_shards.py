@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import webdataset
 from PIL import Image
 
 from unmask.cli import main
@@ -220,7 +221,6 @@ def test_shards_of_other_modalities_and_data_that_cannot_be_written_are_refused(
 
 
 def test_the_command_writes_and_indexes_and_webdataset_reads(tmp_path, capsys):
-    webdataset = pytest.importorskip("webdataset")
     images(tmp_path / "own")
     (tmp_path / "own" / "a" / "torn.jpg").write_bytes((tmp_path / "own" / "a" / "00.jpg").read_bytes()[:300])
     words = ["--data", "vision.folder", "--data.folder", str(tmp_path / "own")]
