@@ -16,7 +16,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+import s3fs
 from forks import check_same, ended, forked
+from moto.server import ThreadedMotoServer
 
 from unmask.cli import main
 
@@ -150,15 +152,13 @@ class Failing(ThreadingHTTPServer):
 
 @pytest.mark.slow
 def test_a_run_reads_shards_from_an_object_store_that_fails_now_and_then(tmp_path, monkeypatch):
-    server_of = pytest.importorskip("moto.server").ThreadedMotoServer
-    s3fs = pytest.importorskip("s3fs")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     words = shards(tmp_path / "shards", "vision")
-    server = server_of(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         behind = "http://{}:{}".format(*server.get_host_and_port())

@@ -1,7 +1,9 @@
 """Every modality from shards: samples as of what the shards were made of, once each, and the same training."""
 
+import io
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import webdataset
 from PIL import Image
 
 from unmask.cli import main
@@ -218,7 +221,6 @@ def test_shards_of_other_modalities_and_data_that_cannot_be_written_are_refused(
 
 
 def test_the_command_writes_and_indexes_and_webdataset_reads(tmp_path, capsys):
-    webdataset = pytest.importorskip("webdataset")
     images(tmp_path / "own")
     (tmp_path / "own" / "a" / "torn.jpg").write_bytes((tmp_path / "own" / "a" / "00.jpg").read_bytes()[:300])
     words = ["--data", "vision.folder", "--data.folder", str(tmp_path / "own")]
@@ -242,6 +244,19 @@ def test_the_command_writes_and_indexes_and_webdataset_reads(tmp_path, capsys):
         for a, b in zip(*(samples(getattr(one.splits, part)) for one in (first, second)), strict=True):
             assert torch.equal(a["image"], b["image"])
             assert a["name"] == b["name"]
+
+
+def test_texts_that_others_wrote_are_read_as_files(tmp_path):
+    words = ["a mask hides a token", "zwei Wörter, drei Wörter", "one node and two edges"] * 4
+    with tarfile.open(tmp_path / "all.tar", "w") as file:
+        for number, text in enumerate(words):
+            info = tarfile.TarInfo(f"{number:03d}.txt")
+            info.size = len(text.encode())
+            file.addfile(info, io.BytesIO(text.encode()))
+    assert main(["shard", "--index", str(tmp_path), "--data", "text.shards"]) == 0
+    data = TextShardsData(str(tmp_path), vocab_size=200, batch_size=2, cache_folder=str(tmp_path / "cache"))
+    assert sum(store.report.num_documents for store in data.stores.values()) == 12
+    assert len(data.splits.train) == 11
 
 
 MEASURED = """

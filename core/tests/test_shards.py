@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from unmask.cli import main
 from unmask.cli.shard import size_of
 from unmask.data import Found, Item, Report, ShardError, Shards, Source, SourceDataModule, Unreadable
-from unmask.data.shards import INDEX, index_folder, packed, read_index, store, write_shards
+from unmask.data.shards import INDEX, cache, index_folder, packed, read_index, write_shards
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import unpacked
 from unmask.support.errors import UserError
@@ -354,7 +354,7 @@ class Flaky(MemoryFileSystem):
 def remote(tmp_path, monkeypatch):
     """The URL of shards that lie in such a store, and their index."""
     fsspec.register_implementation("flaky", Flaky, clobber=True)
-    monkeypatch.setattr(store, "WAIT_S", 0.001)
+    monkeypatch.setattr(cache, "WAIT_S", 0.001)
     index = written(tmp_path / "s", Squares(70))
     Flaky.asked.clear()
     Flaky.fails = Flaky.damages = 0
@@ -368,8 +368,8 @@ def test_shards_behind_a_url_are_fetched_once_an_epoch_into_a_bounded_cache(tmp_
     url, index = remote
     largest = max(shard.bytes for shard in index.shards)
     room = 5 * largest
-    cache = tmp_path / "cache"
-    source = Shards(url, window=2, cache_folder=str(cache), cache_gb=room / 2**30)
+    kept = tmp_path / "cache"
+    source = Shards(url, window=2, cache_folder=str(kept), cache_gb=room / 2**30)
     module = Data(source, batch_size=4)
     most, ended = 0, threading.Event()
 
@@ -377,7 +377,7 @@ def test_shards_behind_a_url_are_fetched_once_an_epoch_into_a_bounded_cache(tmp_
         nonlocal most
         while not ended.is_set():
             sizes = []
-            for path in cache.iterdir() if cache.is_dir() else ():
+            for path in kept.iterdir() if kept.is_dir() else ():
                 try:
                     sizes.append(path.stat().st_size if path.suffix != ".lock" else 0)
                 except FileNotFoundError:
@@ -398,16 +398,16 @@ def test_shards_behind_a_url_are_fetched_once_an_epoch_into_a_bounded_cache(tmp_
     asked = [Flaky.asked[shard.file] for shard in index.parts["train"]]
     assert sum(asked) <= 2 * len(asked) + 1  # the first sample is looked at before
     with pytest.raises(ShardError, match="`cache_gb` must be at least"):
-        Shards(url, window=8, cache_folder=str(cache), cache_gb=room / 2**30).index  # noqa: B018
+        Shards(url, window=8, cache_folder=str(kept), cache_gb=room / 2**30).index  # noqa: B018
 
 
 def test_what_fails_on_the_way_is_tried_again_and_then_told(tmp_path, remote):
     url, index = remote
     shard = index.parts["train"][0]
-    cache = tmp_path / "cache"
+    kept = tmp_path / "cache"
 
     def fresh():
-        return Shards(url, cache_folder=str(cache)).store
+        return Shards(url, cache_folder=str(kept)).store
 
     Flaky.fails = 3
     assert fresh().index().text() == index.text()
@@ -417,8 +417,8 @@ def test_what_fails_on_the_way_is_tried_again_and_then_told(tmp_path, remote):
     Flaky.damages = 99
     with pytest.raises(ShardError, match=f"{shard.file} cannot be fetched, after 5 tries: its checksum"):
         fresh().path(shard)
-    assert not list(cache.glob("*.tar"))
-    assert not list(cache.glob("*.part"))
+    assert not list(kept.glob("*.tar"))
+    assert not list(kept.glob("*.part"))
     Flaky.damages, Flaky.fails = 0, 99
     with pytest.raises(ShardError, match="after 5 tries: the network went away"):
         fresh().path(shard)
@@ -427,9 +427,9 @@ def test_what_fails_on_the_way_is_tried_again_and_then_told(tmp_path, remote):
     with pytest.raises(ShardError, match=f"There is no shard {url}/{shard.file}"):
         fresh().path(shard)
     with pytest.raises(ShardError, match="There is no index"):
-        Shards("flaky://bucket/none", cache_folder=str(cache)).index  # noqa: B018
+        Shards("flaky://bucket/none", cache_folder=str(kept)).index  # noqa: B018
     with pytest.raises(ShardError, match="fsspec can read"):
-        Shards("nosuch://bucket", cache_folder=str(cache)).index  # noqa: B018
+        Shards("nosuch://bucket", cache_folder=str(kept)).index  # noqa: B018
 
 
 def tar(path, *members):

@@ -101,7 +101,11 @@ def _indexed(folder: Path, words: list[str], content: str) -> Index:
     module = data_of("shard", [*words, f"--data.shards={folder}"])
     with progress("Indexing shards") as moved:
         return index_folder(
-            folder, module.item, module.pack, lambda done, total, what: moved(done, total, f"Indexing {what}"), content
+            folder,
+            module.item,
+            module.shard_content,
+            lambda done, total, what: moved(done, total, f"Indexing {what}"),
+            content,
         )
 
 

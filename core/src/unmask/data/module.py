@@ -23,7 +23,7 @@ from unmask import agreements, seeds
 from unmask.data.shards.index import ShardError
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import Packed, packed
-from unmask.data.shards.writing import Plan
+from unmask.data.shards.plan import Plan
 from unmask.support.checks import at_least
 from unmask.support.remembered import Remembered
 
@@ -169,7 +169,7 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         """
         raise ShardError(f"{type(self).__name__} makes samples that `unmask shard` cannot write.")
 
-    def pack(self, content: Any, number: int) -> Packed:
+    def shard_content(self, content: Any, number: int) -> Packed:
         """The content of an item as a shard holds it, and what must be known of it before it is read.
 
         Args:

@@ -16,8 +16,8 @@ from unmask.data.module import MaskedDataModule, Sample, Splits, held_out
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import Packed
+from unmask.data.shards.plan import Entry, Plan, fingerprint
 from unmask.data.shards.source import Shards
-from unmask.data.shards.writing import Entry, Plan, fingerprint
 from unmask.data.sources import Item, Source
 from unmask.support.checks import inside
 from unmask.support.progress import track
@@ -237,7 +237,7 @@ class SourceDataModule(MaskedDataModule):
 
 
 def _packed(module: SourceDataModule, item: Item, number: int) -> Packed:
-    return module.pack(item.read(), number)
+    return module.shard_content(item.read(), number)
 
 
 def _has_label(kept: Any, place: int) -> bool:

@@ -4,9 +4,10 @@ from unmask.data.shards.foreign import index_folder
 from unmask.data.shards.index import INDEX, Index, Shard, ShardError, read_index
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import Packed, packed
+from unmask.data.shards.plan import Entry, Plan, fingerprint
 from unmask.data.shards.source import Shards, Stored
 from unmask.data.shards.store import ShardStore
-from unmask.data.shards.writing import Entry, Plan, fingerprint, write_shards
+from unmask.data.shards.writing import write_shards
 
 __all__ = [
     "INDEX",

@@ -7,7 +7,6 @@ disk. Links, devices, sparse files and names that lead elsewhere are refused, th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from unmask.data.findings import Findings
 from unmask.data.report import UNREADABLE
 from unmask.data.shards.index import INDEX, Index, Shard, ShardError, read_index
 from unmask.data.shards.packing import Packed, unpacked
+from unmask.data.shards.writing import digest_of
 from unmask.data.sources import Unreadable
 from unmask.support.atomic import written_whole
 
@@ -71,9 +71,7 @@ def index_folder(folder: Path, of: str, pack: Pack, moved: Callable[[int, int, s
 
 
 def _looked_through(path: Path, pack: Pack, content: str, left_out: Findings, before: int) -> Shard:
-    shard = Shard(path.name, path.stat().st_size)
-    with path.open("rb") as file:
-        shard.digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    shard = Shard(path.name, path.stat().st_size, digest_of(path))
     try:
         with tarfile.open(path, "r:") as tar:
             for key, members in _samples(tar, path):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -20,72 +19,12 @@ from unmask.data.findings import Findings
 from unmask.data.report import UNREADABLE
 from unmask.data.shards.index import INDEX, Index, Shard, ShardError, read_index, shard_of
 from unmask.data.shards.packing import Packed
-from unmask.data.sources import Item, Unreadable
+from unmask.data.shards.plan import Entry, Plan
+from unmask.data.sources import Unreadable
 from unmask.support.atomic import remove_parts, written_whole
-from unmask.support.remembered import as_config
 
 PLAN, LOCK = ".plan.json", ".lock"
 Moved = Callable[[int, int, str], None]
-
-
-class Entry(NamedTuple):
-    """A sample to be written.
-
-    Args:
-        name: what a report calls it.
-        pack: gives its content, or raises `Unreadable` or OSError: then it is left out, and named.
-        label: as an `Item` has it.
-        groups: likewise.
-    """
-
-    name: str
-    pack: Callable[[], Packed]
-    label: Any = None
-    groups: Mapping[str, str] = {}
-
-
-@dataclass
-class Plan:
-    """What is to be written.
-
-    Args:
-        of: what a sample is, in the words of its data module.
-        parts: by name, the samples from the n-th on; and how many there are, 0 where that is not known.
-        fingerprint: of all that they are made of: shards of another one are not mixed with these.
-        classes: names of labels.
-        about: a sentence on the labels.
-        options: what a data module must know to read them.
-        told: what to say of the data once all of it is read.
-    """
-
-    of: str
-    parts: dict[str, tuple[Callable[[int], Iterator[Entry]], int]]
-    fingerprint: str
-    classes: Sequence[str] = ()
-    about: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    told: Callable[[], str] = str
-
-
-def fingerprint(module: Any, shuffle: bool, parts: Sequence[Sequence[Item]] = (), *others: Any) -> str:
-    """Of a data module's options, and of all items: their names, and sizes and times of files.
-
-    Args:
-        module: the data module.
-        shuffle: whether samples are written in a random order.
-        parts: all items.
-        others: what else decides, as JSON has it.
-    """
-    options = re.sub(r" at 0x[0-9a-f]+", "", json.dumps([as_config(module), shuffle, *others], default=repr))
-    made_of = hashlib.blake2b(options.encode(), digest_size=16)
-    for items in parts:
-        for item in items:
-            file = item.content if isinstance(item.content, Path) else None
-            state = file.stat() if file is not None and file.is_file() else None
-            told = [item.name, repr(item.label), state and [state.st_size, state.st_mtime_ns]]
-            made_of.update(json.dumps(told).encode())
-        made_of.update(b"\n")
-    return made_of.hexdigest()
 
 
 def write_shards(folder: Path, plan: Plan, shard_bytes: int, moved: Moved) -> Index | None:
@@ -193,10 +132,8 @@ def _written(
 ) -> tuple[Shard, int, bool]:  # fmt: skip
     """One shard, how many samples are done then, and whether there are no more."""
     shard = Shard(file)
-    digest = hashlib.blake2b(digest_size=16)
     ended = True
-    with part.open("wb") as raw, tarfile.open(fileobj=_Hashed(raw, digest), mode="w|", format=tarfile.USTAR_FORMAT,
-                                              bufsize=2**16) as tar:  # fmt: skip
+    with tarfile.open(part, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for entry in entries:
             done += 1
             moved(done, total, what)
@@ -212,8 +149,14 @@ def _written(
             if tar.offset >= shard_bytes:
                 ended = False
                 break
-    shard.bytes, shard.digest = part.stat().st_size, digest.hexdigest()
+    shard.bytes, shard.digest = part.stat().st_size, digest_of(part)
     return shard, done, ended
+
+
+def digest_of(path: Path) -> str:
+    """Of all of a shard, as its index has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _added(tar: tarfile.TarFile, name: str, content: bytes) -> int:
@@ -251,14 +194,3 @@ def _plain(label: Any) -> Any:
     if isinstance(label, np.ndarray):
         return [None if one != one else one for one in label.tolist()]
     return label.item() if isinstance(label, np.generic) else label
-
-
-class _Hashed:
-    """A file whose bytes are hashed as they are written."""
-
-    def __init__(self, file: Any, digest: Any) -> None:
-        self.file, self.digest = file, digest
-
-    def write(self, piece: bytes) -> int:
-        self.digest.update(piece)
-        return int(self.file.write(piece))

@@ -86,10 +86,10 @@ class AudioData(SourceDataModule):
         self.report.longer += sum(clips.spare(place) > 0 for place in range(len(clips)))
         return clips
 
-    def pack(self, content: Any, number: int) -> Packed:
+    def shard_content(self, content: Any, number: int) -> Packed:
         header = read_header(lambda: content)
         read_wave(lambda: content, header, header.sample_rate)  # damage is met here
-        made = super().pack(as_wav(content) if isinstance(content, Made | Segment) else content, number)
+        made = super().shard_content(as_wav(content) if isinstance(content, Made | Segment) else content, number)
         made = made._replace(ending="wav") if isinstance(content, Made | Segment) else made
         return made._replace(facts=header._asdict())
 

@@ -114,7 +114,7 @@ class GraphData(MaskedDataModule):
         def entries(start: int) -> Iterator[Entry]:
             for number, graph in enumerate(given.graphs[start:], start):
                 masks = given.masks if number == 0 else {}
-                yield Entry(graph.title or graph.name, partial(self.pack, arrays_of(graph, masks), number))
+                yield Entry(graph.title or graph.name, partial(self.shard_content, arrays_of(graph, masks), number))
 
         made_of = fingerprint(self, False, (), [graph.title or graph.name for graph in given.graphs])
         return Plan(

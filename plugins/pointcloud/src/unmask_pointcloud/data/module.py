@@ -114,14 +114,14 @@ class PointCloudData(SourceDataModule):
     def collect(self, items: Iterable[Item]) -> Clouds:
         return collect(items, self.width, self.normalize, self.num_points, self.stored_points, self.report, self.read)
 
-    def pack(self, content: Any, number: int) -> Packed:
+    def shard_content(self, content: Any, number: int) -> Packed:
         cloud = self.read(content) if isinstance(content, Path) else content
         if not isinstance(cloud, Cloud):
             raise ShardError(f"{type(self).__name__} has a {type(content).__name__} for each cloud, no points.")
         clean, _ = finite(cloud, self.width)
         normalized(clean.points, self.normalize)  # what cannot be used is met here
         known = {} if clean.part is None else {"part": clean.part}
-        made = super().pack({"points": clean.points, **known}, number)
+        made = super().shard_content({"points": clean.points, **known}, number)
         classes = None if clean.part is None else np.unique(clean.part).tolist()
         return made._replace(facts={"num_points": len(clean.points), "number": number, "parts": classes})
 

@@ -257,8 +257,8 @@ class TextData(MaskedDataModule):
             told.append(f"  {len(val):,} {NONE_HELD_OUT.format('piece')}.")
         return "\n".join(told)
 
-    def pack(self, content: Any, number: int) -> Packed:
-        made = super().pack(content, number)
+    def shard_content(self, content: Any, number: int) -> Packed:
+        made = super().shard_content(content, number)
         try:
             made.content.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -244,7 +244,7 @@ class ImageData(SourceDataModule):
             )
         return Kept([item for number, item in enumerate(every) if number not in bad], odd)
 
-    def pack(self, content: Any, number: int) -> Packed:
+    def shard_content(self, content: Any, number: int) -> Packed:
         if self.frames == "all":
             raise ShardError("`frames` must be 'first' where images are written to shards, but is 'all'.")
         image = self.read(content, around=None) if self.channels is not None else None  # damage is met here
