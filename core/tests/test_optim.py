@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, default_collate
 from unmask.losses import MSELoss
 from unmask.masks.random import RandomMask
 from unmask.model import MaskedModel
-from unmask.optim import Optimization, parameter_groups
+from unmask.optim import Optimization, keeps_its_options, parameter_groups
 from unmask.parts import Corruption, Encoder, Tokenizer
 from unmask.predictors import LinearPredictor
 from unmask.schedules import Linear
@@ -320,3 +320,19 @@ def test_the_fused_step_equals_the_plain_one_and_may_be_clipped(precision, monke
         assert bool(trainer.optimizers[0].param_groups[0]["fused"]) == bool(kinds)
         ends.append(torch.cat([p.detach().flatten() for p in model.encoder.parameters()]))
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("odd", [3, None, torch.ones(5), torch.ones(2, 3, dtype=torch.long), torch.tensor(1.0)])
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "step"])
+def test_moments_of_another_kind_are_refused_by_name(name, odd):
+    if name == "step" and isinstance(odd, torch.Tensor) and odd.ndim == 0:
+        return  # that is what a step looks like
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = torch.optim.AdamW([weight])
+    keeps_its_options(optimizer)
+    weight.sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0][name] = odd
+    with pytest.raises(ValueError, match=f"its optimiser's `{name}` is "):
+        optimizer.load_state_dict(state)

@@ -29,6 +29,9 @@ def test_the_limit_is_a_size_or_a_ratio_whichever_is_more():
 def test_gzip_is_counted_as_it_is_read(tmp_path: Path):
     packed = tmp_path / "a.csv.gz"
     packed.write_bytes(gzip.compress(b"x" * 2**20))
+    with pytest.raises(ValueError, match="must unpack to at most"):
+        open_gzip(packed, "a.csv.gz")  # its end says it
+    packed.write_bytes(packed.read_bytes()[:-4] + bytes(4))
     with open_gzip(packed, "a.csv.gz") as file, pytest.raises(ValueError, match="must unpack to at most"):
         file.read()
     packed.write_bytes(gzip.compress(b"a,b\n1,2\n"))

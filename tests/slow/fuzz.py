@@ -300,8 +300,12 @@ def _cpu(process: int) -> float:
 def _stack(process: int, file: Path) -> str:
     """What a process is doing, from `faulthandler`."""
     os.kill(process, signal.SIGUSR1)
-    time.sleep(0.5)
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines: list[str] = []
+    for _ in range(20):
+        time.sleep(0.5)
+        lines = file.read_text().splitlines() if file.is_file() else []
+        if lines:
+            break
     calls = [line.strip().replace('File "', "").replace('", line ', ":") for line in lines if "File" in line]
     calls = [Path(call.partition(":")[0]).name + ":" + call.partition(":")[2] for call in calls]
     return f", at {' < '.join(calls[:6])}" if calls else ""

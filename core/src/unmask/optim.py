@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -147,6 +148,9 @@ def _with_own_options(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[
         raise ValueError("its optimiser's parameters are in other groups")
     ids = [index for group in theirs for index in group["params"]]
     for index, parameter in zip(ids, (p for group in own for p in group["params"]), strict=True):
+        if isinstance(optimizer, Adam) and state_dict["state"].get(index):
+            for name, shape in (("step", ()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape)):
+                _must_be(state_dict["state"][index].get(name), name, torch.Size(shape), parameter)
         for name, value in state_dict["state"].get(index, {}).items():
             if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
                 raise ValueError(
@@ -154,6 +158,13 @@ def _with_own_options(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[
                 )
     groups = [mine | {"params": group["params"]} for mine, group in zip(own, theirs, strict=True)]
     return {**state_dict, "param_groups": groups}
+
+
+def _must_be(value: Any, name: str, shape: torch.Size, parameter: Tensor) -> None:
+    """Refuses a moment of Adam's that its kernels would stumble over."""
+    if not isinstance(value, Tensor) or value.shape != shape or not value.is_floating_point():
+        found = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"its optimiser's `{name}` is {found} for a weight {list(parameter.shape)}")
 
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:

@@ -307,3 +307,9 @@ def test_a_matrix_of_more_nodes_than_its_file_can_mean_is_refused(tmp_path: Path
     path.write_text("%%MatrixMarket matrix coordinate real general\n999999999999 999999999999 1\n1 1 1.0\n")
     with pytest.raises(ValueError, match="must unpack to at most 256 MB"):
         GraphFilesData(str(path)).setup("fit")
+
+
+def test_quantised_features_are_refused(tmp_path: Path) -> None:
+    x = torch.quantize_per_tensor(torch.rand(3, 2), 0.1, 0, torch.qint8)
+    with pytest.raises(ValueError, match=r"`x` of .* must be plain numbers, but is quantised"):
+        saved(tmp_path, {"x": x, "edge_index": torch.tensor([[0, 1], [1, 2]])}).setup("fit")

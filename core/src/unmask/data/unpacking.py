@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -68,7 +70,7 @@ def open_gzip(file: IO[bytes] | Path, name: str) -> io.BufferedReader:
         name: of the file, in messages.
 
     Raises:
-        ValueError: while it is read, as `check_unpacked`.
+        ValueError: as `check_unpacked`: at once where its end says so, else while it is read.
     """
     return io.BufferedReader(cast(Any, _Counted(file, name)), 2**16)
 
@@ -81,8 +83,20 @@ class _Counted(io.RawIOBase):
         self._packed: IO[bytes] = self._own or cast("IO[bytes]", file)
         begin = self._packed.tell()
         self._size = self._packed.seek(0, io.SEEK_END)
+        self._name = name
+        self._packed.seek(max(self._size - 4, 0))
+        if int.from_bytes(self._packed.read(4), "little") > max(MOST, RATIO * self._size):  # what its end says
+            self._look_through(begin)
         self._packed.seek(begin)
-        self._stream, self._name = gzip.GzipFile(fileobj=cast(Any, self._packed)), name
+        self._stream = gzip.GzipFile(fileobj=cast(Any, self._packed))
+
+    def _look_through(self, begin: int) -> None:
+        """Refuses a bomb before anybody works on its first half; what is damaged is found out by who reads it."""
+        self._packed.seek(begin)
+        stream = gzip.GzipFile(fileobj=cast(Any, self._packed))
+        with suppress(EOFError, gzip.BadGzipFile, zlib.error):
+            while stream.read(2**20):
+                check_unpacked(stream.tell(), self._size, self._name)
 
     def readable(self) -> bool:
         return True

@@ -52,7 +52,7 @@ def _encoded(path: Path, most: int) -> tuple[str, bytes, tuple[int, int], str]:
     from PIL import Image
 
     data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as opened:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "GIF", "WEBP")) as opened:  # none that starts a program
         opened.load()  # finds out whether the file is whole
         size = opened.size
         if len(data) <= most and opened.format == "PNG":

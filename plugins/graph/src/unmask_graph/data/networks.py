@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -95,11 +96,15 @@ def _are_names(table: Table) -> bool:
 def _matrix_market(path: Path) -> Table:
     """Rows and columns are nodes, entries edges, with a value where the file has such."""
     try:
-        with _opened(path) as file:
-            rows, columns, num_entries, _, kind, _ = scipy.io.mminfo(file)
+        source: Path | bytes = (
+            path  # scipy's reader aborts where Python's raises, so nothing may go wrong in a file that it is given
+        )
+        if path.suffix.lower() == ".gz":
+            with _opened(path) as file:
+                source = file.read()
+        rows, columns, num_entries, _, kind, _ = scipy.io.mminfo(_again(source))
         check_unpacked(max(NODE * rows, 8 * num_entries), path.stat().st_size, path.name)
-        with _opened(path) as file:
-            matrix = scipy.sparse.coo_matrix(scipy.io.mmread(file))
+        matrix = scipy.sparse.coo_matrix(scipy.io.mmread(_again(source)))
     except Exception as error:  # scipy's reader raises kinds of its own
         told = str(error).rstrip(".")
         raise ValueError(f"{path.name!r} must be Matrix Market, but cannot be read: {told}.") from error
@@ -114,6 +119,10 @@ def _matrix_market(path: Path) -> Table:
 
 def _opened(path: Path) -> IO[bytes]:
     return open_gzip(path, path.name) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _again(source: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
 def _columns(rows: list[dict[str, Any]]) -> Columns:

@@ -100,6 +100,8 @@ def _checked(given: Any, name: str) -> Data:
                 raise ValueError(f"`{key}` of {name} must be numbers, but is not: {error}.") from error
         elif value is not None and not isinstance(value, Tensor):
             raise ValueError(f"`{key}` of {name} must be a tensor, but is a {type(value).__name__}.")
+        elif value is not None and value.is_quantized:
+            raise ValueError(f"`{key}` of {name} must be plain numbers, but is quantised ({value.dtype}).")
         if value is not None and data[key].ndim == 0:
             data[key] = data[key][None]
     if data.edge_index is None:

@@ -97,7 +97,7 @@ class ArraySource(Source):
         key = _chosen(held, self.label_key, "label_key", file, _LABEL_KEYS, lambda shape: len(shape) in (1, 2))
         values = np.asarray(held[key][:])
         values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-        if len(values) != count or values.ndim not in (1, 2):
+        if values.ndim not in (1, 2) or len(values) != count:
             raise ValueError(
                 f"Labels must be as many as images, {count:,}, but {_named(file, key)} has the shape {values.shape}."
             )

@@ -167,9 +167,9 @@ class VisibleFolder(ImageFolder):
 
 def _load(path: str) -> Image.Image:
     """As torchvision's own, which would cut what is finer than 8 bits."""
+    if check_image(Path(path)).fine:  # also refuses what Pillow should not open
+        raise ValueError(f"{path} is finer than 8 bits, which `ImageFolder` cannot read; take `vision.folder`.")
     with Image.open(path) as image:
-        if check_image(Path(path)).fine:
-            raise ValueError(f"{path} is finer than 8 bits, which `ImageFolder` cannot read; take `vision.folder`.")
         return image.convert("RGB")
 
 
