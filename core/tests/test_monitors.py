@@ -441,7 +441,7 @@ class Breaks(MaskedModel):
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     made = model()
     made.__class__ = Breaks
-    with pytest.raises(Diverged, match=r"Step 6: the gradient is not finite.*Its batch: samples"):
+    with pytest.raises(Diverged, match=r"Step 6: the loss is not finite.*Its batch: samples"):
         fit(tmp_path, [CollapseMonitor()], made, max_epochs=8)
 
 

@@ -274,6 +274,23 @@ def test_an_index_that_lies_is_refused_in_one_line(tmp_path, lie):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("fact", [True, -1, "4", {}, [], None, 2**70])
+def test_facts_of_another_kind_are_refused(tmp_path, fact):
+    written(tmp_path / "s")
+    file = tmp_path / "s" / INDEX
+    plain = json.loads(file.read_text())
+    for shard in (one for part in plain["parts"].values() for one in part):
+        shard["facts"] = {"rows": [4] * len(shard["names"])}
+    file.write_text(json.dumps(plain))
+    assert Shards(str(tmp_path / "s"), facts={"rows": (int,)}).index.shards
+    with pytest.raises(ShardError, match=r"has the facts \['rows'\] instead of \['columns'\]"):
+        Shards(str(tmp_path / "s"), facts={"columns": (int,)}).index  # noqa: B018
+    plain["parts"]["val"][0]["facts"]["rows"][0] = fact
+    file.write_text(json.dumps(plain))
+    with pytest.raises(ShardError, match=r"`rows` of 'square \d+' must be int, but is "):
+        Shards(str(tmp_path / "s"), facts={"rows": (int,)}).index  # noqa: B018
+
+
 def refused(text):
     """What an index is refused with; None: it is not."""
     try:

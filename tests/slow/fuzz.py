@@ -14,7 +14,7 @@ an error that is the user's in at most two plain lines. It fails by
 - a process started, a connection, code of a file that runs (a canary in pickles and archives);
 - anything written outside of its work folder, and input that is changed.
 
-Cases run in forks of one process that has imported everything. Kinds that wait for their readers are in `OFF`.
+Cases run in forks of one process that has imported everything.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.dont_write_bytecode = True
 
-from fuzzing import clouds, configs, graphs, images, plugins, runs, sounds, tables, texts  # noqa: E402
+from fuzzing import clouds, configs, graphs, images, plugins, runs, shards, sounds, tables, texts  # noqa: E402
 from fuzzing.case import Case, Read  # noqa: E402
 from fuzzing.judge import Judge, limit_memory  # noqa: E402
 
 KINDS: dict[str, Callable[[Case], Read]] = {
     name: kind
-    for module in (images, sounds, texts, graphs, clouds, configs, runs, plugins)
+    for module in (images, sounds, texts, graphs, clouds, configs, runs, plugins, shards)
     for name, kind in module.KINDS.items()
 }
 WEIGHTS = {
@@ -61,10 +61,9 @@ WEIGHTS = {
     "run folders": 3,
     "plugin metadata": 2,
     "weights": 2,
+    "shards": 2,
 }
 """How often a kind comes, where not once."""
-OFF = {"shards": "no reader of shards yet", "sharded checkpoints": "no reader of checkpoint folders yet"}
-"""Kinds that are not run, and why: each is a module with `KINDS` to add above."""
 SECONDS, WAITING = 10.0, 30.0
 BATCH = 40
 """Cases that one process runs before it is replaced."""
@@ -130,6 +129,7 @@ def _prepare(shared: Path) -> None:
         code = 1
         try:
             runs.make(shared)
+            shards.make(shared)
             code = 0
         finally:
             os._exit(code)
@@ -325,8 +325,6 @@ def _report(results: list[dict[str, Any]], num_left: int) -> int:
         own = [one for one in results if kind in ("all", one["kind"])]
         counts = Counter(one["verdict"] for one in own)
         print(f"{kind:20}" + "".join(f"{number:12,}" for number in (len(own), *(counts[word] for word in verdicts))))
-    for kind, why in OFF.items():
-        print(f"{kind:20} not run: {why}")
     if num_left:
         print(f"{num_left:,} cases are left.")
     failed = [one for one in results if one["verdict"] not in ("read", "refused")]

@@ -19,23 +19,19 @@ from fuzzing.configs import spoilt_tree
 from fuzzing.graphs import Payload
 
 SMALL = {"embed_dim": 12, "depth": 1, "num_heads": 1}
+WORDS = ["--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--trainer.check_val_every_n_epoch", "1"]
+WORDS += [f"--model.encoder.options={json.dumps(SMALL)}", "--model.predictor.encoder_width", "12"]
+WORDS += ["--model.predictor.width", "12", "--model.predictor.depth", "1", "--model.predictor.num_heads", "1"]
+WORDS += ["--trainer.limit_val_batches", "1"]
+"""Of a run of a tiny model."""
 
 
 def make(shared: Path) -> None:
     """A trained run of a tiny model, once for all cases."""
     from unmask.cli import main
 
-    words = ["--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--trainer.check_val_every_n_epoch", "1"]
-    words += [
-        f"--model.encoder.options={json.dumps(SMALL)}",
-        "--model.predictor.encoder_width",
-        "12",
-        "--model.predictor.width",
-        "12",
-    ]
-    words += ["--model.predictor.depth", "1", "--model.predictor.num_heads", "1", "--trainer.limit_val_batches", "1"]
     with contextlib.redirect_stdout(io.StringIO()):
-        code = main(["fit", "--config", "vision/mae-digits", *words, "--out", str(shared / "run")])
+        code = main(["fit", "--config", "vision/mae-digits", *WORDS, "--out", str(shared / "run")])
     assert code == 0, f"the run that cases are made from ended with {code}"
 
 

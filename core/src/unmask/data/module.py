@@ -10,7 +10,7 @@ import inspect
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -92,6 +92,8 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     """What the samples are called in a progress bar."""
     item: ClassVar[str] = "item"
     """One thing that it reads, in messages and in shards."""
+    facts: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    """What the index of shards says of an item before it is read: kinds by name. An int is one from 0."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_BYTES = 2**63 - 1
@@ -94,6 +94,29 @@ def wrong_shard(shard: Any) -> Iterator[str]:
         or not all(one is None or isinstance(one, list) for one in shard["labels"])
     ):
         yield f"shard {file} has labels that are no arrays of {str(shard['dtype'])[:20]}"
+
+
+def wrong_facts(shard: Any, kinds: Mapping[str, tuple[type, ...]]) -> str | None:
+    """What the facts of a checked `Shard` cannot be; None: nothing. A shard may have none of them.
+
+    Args:
+        shard: the shard.
+        kinds: of each fact, by name. An ``int`` is a whole number from 0, a ``list`` one of whole numbers.
+    """
+    if shard.facts and set(shard.facts) != set(kinds):
+        return f"shard {shard.file} has the facts {sorted(shard.facts)} instead of {sorted(kinds)}"
+    for name, column in shard.facts.items():
+        for place, value in enumerate(column):
+            if not any(_is(value, kind) for kind in kinds[name]):
+                wanted = " or ".join(kind.__name__ for kind in kinds[name])
+                return f"`{name}` of {shard.names[place]!r:.80} must be {wanted}, but is {value!r:.50}"
+    return None
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is int:
+        return _whole(value)
+    return isinstance(value, kind) and (kind is not list or all(type(one) is int for one in value))
 
 
 def _whole(value: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from unmask.data.findings import Findings
+from unmask.data.shards.doubts import wrong_facts
 from unmask.data.shards.index import Index, Shard, ShardError
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import unpacked
@@ -59,6 +60,7 @@ class Shards(Source):
             the order is as if samples lay in a folder.
         cache_folder: for shards that are fetched; None: ``unmask/shards`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
         cache_gb: of fetched shards that are kept, at least twice ``window`` of them; in 2^30 bytes.
+        facts: kinds of what the index says of samples, by name, see `MaskedDataModule.facts`.
 
     Raises:
         ValueError: a value outside its range; in `read`, no shards, or such that cannot be right.
@@ -69,6 +71,7 @@ class Shards(Source):
     window: int = 8
     cache_folder: str | None = None
     cache_gb: float = 20.0
+    facts: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at_least(1, window=self.window)
@@ -88,6 +91,9 @@ class Shards(Source):
             index = self.store.index()
             if self.of is not None and index.of != self.of:
                 raise ShardError(f"`shards` must hold {self.of}s, but {self.shards} holds {index.of}s.")
+            wrong = (wrong_facts(shard, self.facts) for shard in index.shards)
+            if found := next((one for one in wrong if one), None):
+                raise ShardError(f"The index of {self.shards} cannot be right: {found}.")
             self.store.check_room(index, self.window)
             self._index = index
         return self._index

@@ -49,6 +49,7 @@ class AudioData(SourceDataModule):
 
     sample_name: ClassVar[str] = "windows"
     item: ClassVar[str] = "sound"
+    facts = {"num_samples": (int,), "sample_rate": (int,), "channels": (int,), "cut": (bool,)}
     item_name: ClassVar[str] = "sound"
     keys: ClassVar[tuple[str, ...]] = ("wave", "length", "label", "name", "piece", "index", "place")
     left_out: ClassVar[tuple[str, ...]] = (UNREADABLE, SHORT)

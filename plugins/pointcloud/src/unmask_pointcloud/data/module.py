@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,6 +67,7 @@ class PointCloudData(SourceDataModule):
 
     sample_name: ClassVar[str] = "clouds"
     item: ClassVar[str] = "cloud"
+    facts = {"num_points": (int,), "number": (int,), "parts": (list, NoneType)}
     item_name: ClassVar[str] = "point cloud"
     keys: ClassVar[tuple[str, ...]] = ("points", "part", "valid", "label", "name", "index")
     report: PointCloudReport

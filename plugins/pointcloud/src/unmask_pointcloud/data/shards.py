@@ -36,4 +36,4 @@ class PointCloudShardsData(PointCloudData):
         cache_gb: float = 20.0,
         **shared: Any,
     ) -> None:
-        super().__init__(source=Shards(shards, self.item, window, cache_folder, cache_gb), **shared)
+        super().__init__(source=Shards(shards, self.item, window, cache_folder, cache_gb, self.facts), **shared)

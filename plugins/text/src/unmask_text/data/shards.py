@@ -48,7 +48,7 @@ class TextShardsSource(TextSource):
     cache_gb: float = 20.0
 
     def __post_init__(self) -> None:
-        self._shards = Shards(self.shards, TextData.item, 1, self.shard_cache_folder, self.cache_gb)
+        self._shards = Shards(self.shards, TextData.item, 1, self.shard_cache_folder, self.cache_gb, TextData.facts)
 
     @property
     def index(self) -> Index:

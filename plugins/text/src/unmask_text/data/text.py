@@ -103,6 +103,7 @@ class TextData(MaskedDataModule):
 
     sample_name: ClassVar[str] = "documents"
     item: ClassVar[str] = "text"
+    facts = {"first": (bool,), "file": (str,), "row": (int,)}
 
     def __init__(
         self,

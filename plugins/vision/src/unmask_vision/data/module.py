@@ -79,6 +79,7 @@ class ImageData(SourceDataModule):
 
     sample_name: ClassVar[str] = "images"
     item: ClassVar[str] = "image"
+    facts = {"height": (int,), "width": (int,), "fine": (bool,)}
     item_name: ClassVar[str] = "single image"
     keys: ClassVar[tuple[str, ...]] = ("image", "label", "index", "name")
     report: Looks

@@ -39,6 +39,6 @@ class ImageShardsData(ImageData):
         cache_gb: float = 20.0,
         **shared: Any,
     ) -> None:
-        source = Shards(shards, self.item, window, cache_folder, cache_gb)
+        source = Shards(shards, self.item, window, cache_folder, cache_gb, self.facts)
         super().__init__(source=source, image_size=image_size, channels=channels, crop_scale=crop_scale, **shared)
         self.around = None if image_size is None else shorter_side(image_size, crop_scale)
