@@ -35,6 +35,7 @@ from unmask.data.report import UNREADABLE, Report
 from unmask.data.shards import (
     Entry,
     Index,
+    LitChunks,
     Nearby,
     Packed,
     Plan,
@@ -81,6 +82,7 @@ __all__ = [
     "KeyedSampler",
     "Index",
     "Labels",
+    "LitChunks",
     "MaskedDataModule",
     "Nearby",
     "Origin",

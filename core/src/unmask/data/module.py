@@ -32,7 +32,16 @@ Sample = dict[str, Any]
 
 PLACES = ("folder", "paths", "path", "images", "shards")
 """Options that say where data lies."""
-OF_PARTS = ("val_folder", "val_paths", "probe_paths", "probe_test_paths", "val_images", "val_labels", "val_table")
+OF_PARTS = (
+    "val_folder",
+    "val_path",
+    "val_paths",
+    "probe_paths",
+    "probe_test_paths",
+    "val_images",
+    "val_labels",
+    "val_table",
+)
 OF_LABELS = ("labels", "pattern", "label_kind", "label_separator", "label_key", "id_key")
 OF_TABLES = (
     "table",

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from unmask.data.findings import Findings
 from unmask.data.labels import ordered
 from unmask.support.remembered import Remembered
+
+if TYPE_CHECKING:  # shards are sources
+    from unmask.data.shards.order import Nearby
 
 
 class Unreadable(ValueError):  # noqa: N818 (says what the item is)
@@ -121,3 +124,11 @@ class Source(Origin, ABC):
         Raises:
             ValueError: there is no such data.
         """
+
+    def nearby(self, contents: Sequence[Any]) -> Nearby | None:
+        """Which samples lie together, so that an epoch's order keeps them near; None: it does not matter.
+
+        Args:
+            contents: of the samples' items ``[n]``.
+        """
+        return None

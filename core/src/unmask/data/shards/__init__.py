@@ -1,5 +1,6 @@
 """Data in shards: tar files of WebDataset's kind with an index beside them, in a folder or behind a URL."""
 
+from unmask.data.shards.chunk_source import LitChunks
 from unmask.data.shards.foreign import index_folder
 from unmask.data.shards.index import INDEX, Index, Shard, ShardError, read_index
 from unmask.data.shards.order import Nearby
@@ -13,6 +14,7 @@ __all__ = [
     "INDEX",
     "Entry",
     "Index",
+    "LitChunks",
     "Nearby",
     "Packed",
     "Plan",

@@ -21,6 +21,8 @@ TRIES = 5
 WAIT_S = 0.5
 """Before the second try; each further one waits twice as long."""
 PIECE = 2**20
+ENDINGS = (".tar", ".bin")
+"""Of what is kept: shards, and chunks of LitData."""
 STALE_S = 600
 """A file that nobody has written to for so long is what a killed process left."""
 
@@ -32,10 +34,14 @@ class ShardCache:
         root: a URL that fsspec knows.
         folder: of the cache; is made.
         most_bytes: of all shards in it; those that were used last are kept.
+
+    Attributes:
+        mark: tells shards without a digest apart from others of their name.
     """
 
     def __init__(self, root: str, folder: Path, most_bytes: int) -> None:
         self.root, self.folder, self.most_bytes = root, folder, most_bytes
+        self.mark = ""
         self._begin()
 
     def _begin(self) -> None:
@@ -46,19 +52,22 @@ class ShardCache:
         self._wanted: queue.SimpleQueue[list[Shard]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("root", "folder", "most_bytes")}
+        return {name: getattr(self, name) for name in ("root", "folder", "most_bytes", "mark")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._begin()
 
-    def index(self) -> bytes:
+    def index(self, file: str = INDEX) -> bytes:
         """The text of the index.
+
+        Args:
+            file: its name.
 
         Raises:
             ShardError: there is none, or it cannot be fetched.
         """
-        return self._tried(INDEX, self._text)
+        return self._tried(file, lambda: self._text(file))
 
     def path(self, shard: Shard) -> Path:
         """Where a shard lies on this machine, fetched if need be.
@@ -66,7 +75,7 @@ class ShardCache:
         Raises:
             ShardError: it is missing, damaged, or cannot be fetched.
         """
-        key = hashlib.blake2b(f"{self.root} {shard.digest}".encode(), digest_size=8).hexdigest()
+        key = hashlib.blake2b(f"{self.root} {shard.digest or self.mark}".encode(), digest_size=8).hexdigest()
         path = self.folder / f"{key}-{shard.file}"
         with suppress(FileNotFoundError):
             os.utime(path)  # the cache keeps what was used last
@@ -106,19 +115,21 @@ class ShardCache:
             try:
                 self._system = fsspec.core.url_to_fs(self.root, skip_instance_cache=True)
             except (ImportError, ValueError) as error:
-                raise ShardError(f"`shards` must be a URL that fsspec can read, but {self.root}: {error}") from error
+                raise ShardError(
+                    f"Shards must lie behind a URL that fsspec can read, but {self.root}: {error}"
+                ) from error
         system, base = self._system
         return system.open(f"{base.rstrip('/')}/{file}", "rb")
 
-    def _text(self) -> bytes:
-        with self._open(INDEX) as file:
+    def _text(self, name: str) -> bytes:
+        with self._open(name) as file:
             text = file.read(MOST_INDEX + 1)
         if len(text) > MOST_INDEX:
-            raise ShardError(f"The index {self.root}/{INDEX} must have at most {MOST_INDEX:,} bytes.")
+            raise ShardError(f"The index {self.root}/{name} must have at most {MOST_INDEX:,} bytes.")
         return text
 
     def _fetch(self, shard: Shard, path: Path) -> None:
-        """A shard into the cache, compared with its digest."""
+        """A shard into the cache, compared with its size and digest, if it has one."""
         with written_whole(path, sync=False) as part:
             with FileLock(self.folder / ".lock"):
                 self._make_room(shard.bytes)
@@ -132,7 +143,9 @@ class ShardCache:
                         break
                     digest.update(piece)
                     own.write(piece)
-            if left or digest.hexdigest() != shard.digest:
+            if left:
+                raise _Damaged("its size is another one than the index says")
+            if shard.digest and digest.hexdigest() != shard.digest:
                 raise _Damaged("its checksum is another one than the index says")
 
     def _make_room(self, wanted: int) -> None:
@@ -144,13 +157,13 @@ class ShardCache:
                 stale = path.name.endswith(PART) and time.time() - status.st_mtime > STALE_S
                 if stale:
                     path.unlink()
-                elif path.suffix in (".tar", PART):
+                elif path.suffix in (*ENDINGS, PART):
                     held.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in held)
         for _, size, path in sorted(held):
             if total + wanted <= self.most_bytes:
                 return
-            if path.suffix == ".tar":
+            if path.suffix in ENDINGS:
                 path.unlink(missing_ok=True)
                 Path(f"{path}.lock").unlink(missing_ok=True)
                 total -= size
@@ -164,7 +177,7 @@ class ShardCache:
             except ShardError:
                 raise
             except FileNotFoundError as error:
-                what = "There is no index" if file == INDEX else "There is no shard"
+                what = "There is no index" if file.endswith(".json") else "There is no shard"
                 raise ShardError(f"{what} {where}.") from error
             except PermissionError as error:
                 raise ShardError(f"{where} may not be read: {error}.") from error

@@ -94,7 +94,7 @@ class Shards(Source):
             wrong = (wrong_facts(shard, self.facts) for shard in index.shards)
             if found := next((one for one in wrong if one), None):
                 raise ShardError(f"The index of {self.shards} cannot be right: {found}.")
-            self.store.check_room(index, self.window)
+            self.store.check_room(index.shards, self.window)
             self._index = index
         return self._index
 
@@ -116,7 +116,16 @@ class Shards(Source):
         ]
 
     def nearby(self, contents: Sequence[Any]) -> Nearby:
-        """Where samples lie, by the contents of their items `[n]`."""
-        shards = torch.tensor([content.number for content in contents])
-        part = {content.number: content.shard for content in contents}
-        return Nearby(shards, self.window, lambda numbers: self.store.fetch_ahead([part[number] for number in numbers]))
+        return lie_together(contents, self.window)
+
+
+def lie_together(contents: Sequence[Any], window: int) -> Nearby:
+    """Which samples lie in the same shard, and how shards are fetched.
+
+    Args:
+        contents: of the samples' items `[n]`, at least one: with ``store``, ``shard`` and its ``number``.
+        window: shards whose samples are mixed, at least 1.
+    """
+    store, shards = contents[0].store, torch.tensor([content.number for content in contents])
+    part = {content.number: content.shard for content in contents}
+    return Nearby(shards, window, lambda numbers: store.fetch_ahead([part[number] for number in numbers]))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -71,8 +73,17 @@ class ShardStore:
         if (folder / INDEX).stat().st_size > MOST_INDEX:
             raise ShardError(f"The index {where} must have at most {MOST_INDEX:,} bytes.")
         index = read_index((folder / INDEX).read_bytes(), where)
-        for shard in index.shards:
-            path = folder / shard.file
+        self.check_sizes(index.shards)
+        return index
+
+    def check_sizes(self, shards: Sequence[Shard]) -> None:
+        """Refuses a folder whose shards are not as the index says.
+
+        Raises:
+            ShardError: a shard is missing or of another size.
+        """
+        for shard in shards:
+            path = Path(self.root, shard.file)
             if not path.is_file():
                 raise ShardError(f"Shard {path} is missing.")
             if path.stat().st_size != shard.bytes:
@@ -80,15 +91,14 @@ class ShardStore:
                     f"Shard {path} must have {shard.bytes:,} bytes, but has {path.stat().st_size:,}: it is damaged, or "
                     "the index is of another one."
                 )
-        return index
 
-    def check_room(self, index: Index, window: int) -> None:
+    def check_room(self, shards: Sequence[Shard], window: int) -> None:
         """Refuses a cache that does not hold two windows of the largest shards: each read would fetch one again.
 
         Raises:
             ShardError: it is so small.
         """
-        sizes = sorted((shard.bytes for shard in index.shards), reverse=True)
+        sizes = sorted((shard.bytes for shard in shards), reverse=True)
         least = sum(sizes[: 2 * window])
         if self.cache is not None and self.cache.most_bytes < least:
             raise ShardError(
@@ -109,6 +119,14 @@ class ShardStore:
                 raise ShardError(f"Shard {self.root}/{shard.file} ends before byte {offset + size:,}: it is damaged.")
             content += more
         return content
+
+    def mapped(self, shard: Shard) -> mmap:
+        """All of a shard, read from the disk where it is asked for.
+
+        Raises:
+            ShardError: the shard is missing.
+        """
+        return mmap(self._opened(shard), 0, access=ACCESS_READ)
 
     def checked(self, shard: Shard, place: int) -> bytes | None:
         """The content of a sample; None: it is damaged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from typing import Any, ClassVar
 
 import torch
@@ -88,8 +89,13 @@ class AudioData(SourceDataModule):
         return clips
 
     def shard_content(self, content: Any, number: int) -> Packed:
-        header = read_header(lambda: content)
-        read_wave(lambda: content, header, header.sample_rate)  # damage is met here
+        def begun() -> Any:
+            if isinstance(content, BytesIO):
+                content.seek(0)  # whoever read it before has left it somewhere else
+            return content
+
+        header = read_header(begun)
+        read_wave(begun, header, header.sample_rate)  # damage is met here
         made = super().shard_content(as_wav(content) if isinstance(content, Made | Segment) else content, number)
         made = made._replace(ending="wav") if isinstance(content, Made | Segment) else made
         return made._replace(facts=header._asdict())

@@ -5,10 +5,11 @@ from unmask_vision.data.augment import NestedCrops
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
+from unmask_vision.data.lit_chunks import LitImagesData
 from unmask_vision.data.shards import ImageShardsData
 from unmask_vision.data.torchvision_sets import TorchvisionData
 
 __all__ = [
-    "ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "ImageShardsData", "NestedCrops",
-    "TorchvisionData",
+    "ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "ImageShardsData", "LitImagesData",
+    "NestedCrops", "TorchvisionData",
 ]  # fmt: skip
