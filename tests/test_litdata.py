@@ -73,6 +73,12 @@ def test_rows_of_arrow_are_those_that_were_written(rows, tmp_path):
     for number, array in enumerate(arrays()):
         assert torch.equal(train[number]["image"], torch.from_numpy(array).permute(2, 0, 1))
         assert train[number]["label"] == number % 2
+    some = written(
+        tmp_path / "some", [{"file": png(arrays()[n]), "label": n / 2 if n % 2 else None} for n in range(1, 9)]
+    )
+    labels = [item.label for item in data(some, val_ratio=0).source.read(Findings()).train]
+    assert labels[::2] == [0.5, 1.5, 2.5, 3.5]
+    assert np.isnan(labels[1::2]).all()
     path = tmp_path / "rows" / "chunk-0-0.bin"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ShardError, match="no rows of Arrow follow"):

@@ -47,7 +47,7 @@ from unmask.data.shards import (
     packed,
 )
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
-from unmask.data.sources import Found, Item, Origin, Source, Unreadable
+from unmask.data.sources import Found, Item, Origin, Source, Stream, Unreadable
 from unmask.data.tables import LINE_ENDS, LONGEST, RAGGED, STRAY, Table, TableFormat, lines_of, open_table, read_table
 from unmask.data.unpacking import check_archive, check_parquet, check_unpacked, open_gzip
 from unmask.data.values import FILLED, fill_not_finite
@@ -99,6 +99,7 @@ __all__ = [
     "SourceDataModule",
     "Splits",
     "Stored",
+    "Stream",
     "Table",
     "TableFormat",
     "Unreadable",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -11,8 +11,9 @@ from typing import Any
 
 from unmask.data.findings import Findings
 from unmask.data.hub import chosen_splits, open_splits
+from unmask.data.hub_stream import hub_stream
 from unmask.data.labels import check_single, one_label
-from unmask.data.sources import Found, Item, Source, Unreadable
+from unmask.data.sources import Found, Item, Source, Stream, Unreadable
 from unmask.support.nearest import nearest
 
 NO_LABEL = "columns are called like labels but hold no single one, and are not read"
@@ -40,6 +41,7 @@ class HubSource(Source):
             ``audio_column``, ``image_column``.
         item: what a row is, in a message.
         needed_by: the registered name of the data module, in a message.
+        streaming: read rows as they are asked for, without storing a copy: for ``unmask shard`` alone.
 
     Raises:
         ValueError: in `read`, no such data set, split or column, a column of several labels for each row or of no
@@ -56,13 +58,20 @@ class HubSource(Source):
     feature: str = "Audio"
     item: str = "sound"
     needed_by: str = "unmask.data.HubSource"
+    streaming: bool = False
 
     def read(self, findings: Findings) -> Found:
+        if self.streaming:
+            raise ValueError(
+                f"`streaming` must be left out of `{self.needed_by}` except for `unmask shard`, since a stream gives "
+                "no sample by its number, so that neither its order nor resuming nor each process's share is exact: "
+                f"write it to shards first, by `unmask shard --data {self.needed_by} --data.streaming true`."
+            )
         splits = open_splits(self.name, self.config, self.needed_by)
         parts = [splits[name] for name in chosen_splits(splits, self.split, self.val_split) if name is not None]
-        column, label, group = self._columns(parts[0].features)
+        column, label, group = self.columns(parts[0].features)
         for rows in parts[1:]:
-            _check_alike(parts[0], rows, [name for name in (column, label, group) if name is not None])
+            self.check_alike(parts[0], rows, [name for name in (column, label, group) if name is not None])
         for name in ("label", "labels"):
             findings.note(NO_LABEL, name, int(label is None and name in parts[0].features))
         labels, classes, about = self.labels(parts, label, findings)
@@ -90,11 +99,21 @@ class HubSource(Source):
         check_single(classes, f"`label_column` {column!r}", findings, self.item)
         return labels, classes, ""
 
+    def stream(self, findings: Findings) -> Stream | None:
+        return hub_stream(self, findings) if self.streaming else None
+
+    def label_reader(self, features: Any, column: str | None) -> tuple[Callable[[Any], Any], Sequence[str]]:
+        """What makes a label of a cell of a stream, and names of classes, as `labels` does of all cells at once."""
+        names = None if column is None else getattr(features[column], "names", None)
+        if names is None:
+            return self._word, []
+        return lambda cell: None if cell is None or cell < 0 else cell, names
+
     def opened(self, held: dict[str, Any], feature: Any) -> Any:
         """What the modality reads of a file: its path, or its contents."""
         return Path(held["path"]) if held["bytes"] is None else BytesIO(held["bytes"])
 
-    def _columns(self, features: Any) -> tuple[str, str | None, str | None]:
+    def columns(self, features: Any) -> tuple[str, str | None, str | None]:
         """Names of the columns of files, labels and groups."""
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
         own = f"{self.feature.lower()}_column"
@@ -119,6 +138,22 @@ class HubSource(Source):
                 f"{features[label]}{'; nearest: ' + ', '.join(labels) if labels else ''}."
             )
         return column or likely[0], label or (labels[0] if labels else None), group
+
+    @staticmethod
+    def check_alike(train: Any, val: Any, columns: list[str]) -> None:
+        """Refuses a part to validate on that lacks a column, or whose classes are others.
+
+        Raises:
+            ValueError: it does.
+        """
+        for name in columns:
+            if name not in val.features:
+                raise ValueError(f"`val_split` must have the columns of `split`, but has no {name!r}.")
+            own, other = (getattr(rows.features[name], "names", None) for rows in (train, val))
+            if own != other:
+                raise ValueError(
+                    f"`val_split` must have the classes of `split` in column {name!r}, but has {other} and not {own}."
+                )
 
     def _holds_files(self, feature: Any) -> bool:
         """Whether a column is of the feature, or of files as `datasets` writes them: contents and paths, or paths."""
@@ -145,19 +180,3 @@ class HubSource(Source):
 
     def _word(self, value: Any) -> str | None:
         return one_label(value, "`label_column`", self.item)
-
-
-def _check_alike(train: Any, val: Any, columns: list[str]) -> None:
-    """Refuses a part to validate on that lacks a column, or whose classes are others.
-
-    Raises:
-        ValueError: it does.
-    """
-    for name in columns:
-        if name not in val.features:
-            raise ValueError(f"`val_split` must have the columns of `split`, but has no {name!r}.")
-        own, other = (getattr(rows.features[name], "names", None) for rows in (train, val))
-        if own != other:
-            raise ValueError(
-                f"`val_split` must have the classes of `split` in column {name!r}, but has {other} and not {own}."
-            )

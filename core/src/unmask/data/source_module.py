@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -99,6 +99,11 @@ class SourceDataModule(MaskedDataModule):
 
     def shard_plan(self, shuffle: bool) -> Plan:
         self.prepare_data()
+        stream = self.source.stream(self.report.findings)
+        if stream is not None:
+            streamed = {name: (partial(self._streamed, items), 0) for name, items in stream.parts.items()}
+            same = fingerprint(self, False, (), stream.same)
+            return Plan(self.item, streamed, same, stream.classes, told=lambda: stream.told)
         found = self.source.read(self.report.findings).numbered()
         numbers = {"train": list(range(len(found.train)))}
         if found.val is None and self.val_ratio and len(found.train) > 1:  # the same as are held out of a folder
@@ -118,6 +123,10 @@ class SourceDataModule(MaskedDataModule):
     def _entries(self, items: Sequence[Item], own: Sequence[int], start: int) -> Iterator[Entry]:
         for number in own[start:]:
             item = items[number]
+            yield Entry(item.name, partial(_packed, self, item, number), item.label, item.groups)
+
+    def _streamed(self, items: Callable[[int], Iterator[Item]], start: int) -> Iterator[Entry]:
+        for number, item in enumerate(items(start), start):
             yield Entry(item.name, partial(_packed, self, item, number), item.label, item.groups)
 
     def prepare_data(self) -> None:

@@ -7,7 +7,7 @@ what is held out, labels of the parts, batches, their order, resuming, and the r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -94,6 +94,22 @@ class Found(NamedTuple):
         return Found.of(parts, classes, self.about)._replace(probe=None if self.probe is None else probe)
 
 
+class Stream(NamedTuple):
+    """Items as they come: they can be written to shards, but not trained on, for no place in them can be asked for.
+
+    Args:
+        parts: by name, items from the n-th on, each time in the same order.
+        classes: names of labels 0, 1, 2, ...; empty: labels are words or numbers.
+        same: tells this data from other data, as JSON has it.
+        told: what to say once they are written.
+    """
+
+    parts: Mapping[str, Callable[[int], Iterator[Item]]]
+    classes: Sequence[str]
+    same: Any
+    told: str
+
+
 class Origin(Remembered):
     """Where data comes from, whatever a data module reads of it: items, running text, graphs.
 
@@ -124,6 +140,17 @@ class Source(Origin, ABC):
         Raises:
             ValueError: there is no such data.
         """
+
+    def stream(self, findings: Findings) -> Stream | None:
+        """Items as they come, where `read` cannot say how many there are; None: it can.
+
+        Args:
+            findings: is told of what is odd.
+
+        Raises:
+            ValueError: there is no such data.
+        """
+        return None
 
     def nearby(self, contents: Sequence[Any]) -> Nearby | None:
         """Which samples lie together, so that an epoch's order keeps them near; None: it does not matter.

@@ -184,9 +184,8 @@ class LitChunks(Source):
         if name is None:
             return [None] * sum(map(len, chunks.shards))
         column = _column(store, chunks, name)
-        told: Callable[[Any], Any] = _number if _kind(column.format) in NUMBERS else _array
-        if _kind(column.format) in WORDS:
-            told = _word
+        kind = _kind(column.format)
+        told: Callable[[Any], Any] = _word if kind in WORDS else _number if kind in NUMBERS else _array
         try:
             values = [told(column.read(shard, place)) for shard in chunks.shards for place in range(len(shard))]
         except Unreadable as error:
@@ -233,7 +232,7 @@ def _word(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float:
-    return float(value)
+    return float("nan") if value is None else float(value)
 
 
 def _array(value: Any) -> np.ndarray:

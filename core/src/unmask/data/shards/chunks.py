@@ -87,8 +87,10 @@ class Column:
         content = self._content(shard, item)
         if content is None:
             content = arrow_value(self.store.mapped(shard), self.name, item)
-            if not isinstance(content, bytes):
+            if kind not in FILES:
                 return content
+            if not isinstance(content, bytes):
+                raise Unreadable("it holds no bytes")
         if kind in FILES:
             return Contents(content, f".{more.lower()}" if more.isalnum() else "")
         if self._values is None:

@@ -22,6 +22,8 @@ class HubAudioData(AudioData):
         label_column: a column of class labels, numbers or words, one for each sound; None: the first of class labels,
             or one of numbers or words named ``label`` or ``labels``; none at all when there is no such column.
         group_column: a column that becomes a key of the samples, for ``unmask probe --groups``; None: none does.
+        streaming: read rows as they come, without storing a copy: for ``unmask shard`` alone, which writes shards that
+            can be trained on.
 
     Raises:
         ValueError: in `setup`, no such data set, split or column, a column of several labels for each sound or of no
@@ -39,10 +41,11 @@ class HubAudioData(AudioData):
         audio_column: str | None = None,
         label_column: str | None = None,
         group_column: str | None = None,
+        streaming: bool = False,
         **shared: Any,
     ) -> None:
         source = HubSource(
             name, config, split, val_split, column=audio_column, label_column=label_column, group_column=group_column,
-            feature="Audio", item="sound", needed_by="audio.datasets",
+            feature="Audio", item="sound", needed_by="audio.datasets", streaming=streaming,
         )  # fmt: skip
         super().__init__(source=source, **shared)

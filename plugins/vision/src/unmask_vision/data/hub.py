@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.data import Findings, HubSource
+from unmask.api import IGNORED
+from unmask.data import Findings, HubSource, label_of
 from unmask_vision.data.augment import Size
 from unmask_vision.data.hub_labels import read_labels
 from unmask_vision.data.module import ImageData
@@ -26,6 +27,8 @@ class HubImagesData(ImageData):
         label_column: what it may hold, `unmask_vision.data.hub_labels` says; None: the first column
             of class labels, or one named ``label`` or ``labels``; none at all when there is no such
             column.
+        streaming: read rows as they come, without storing a copy: for ``unmask shard`` alone, which writes shards that
+            can be trained on.
 
     Raises:
         ValueError: in `setup`, no such data set, split or column, labels of no such kind, or `datasets` is not
@@ -44,11 +47,14 @@ class HubImagesData(ImageData):
         val_split: str | None = None,
         image_column: str | None = None,
         label_column: str | None = None,
+        streaming: bool = False,
         **shared: Any,
     ) -> None:
         if channels not in (1, 2, 3, 4):
             raise ValueError(f"`channels` must be 1, 2, 3 or 4, but is {channels}.")
-        source = HubImages(name, config, split, val_split, column=image_column, label_column=label_column)
+        source = HubImages(
+            name, config, split, val_split, column=image_column, label_column=label_column, streaming=streaming
+        )
         super().__init__(source=source, image_size=image_size, channels=channels, **shared)
 
 
@@ -79,6 +85,24 @@ class HubImages(HubSource):
                     raise
                 about = f"No labels: {error}"  # nobody has asked for this column
         return [[None] * len(rows) for rows in parts], [], about
+
+    def label_reader(self, features: Any, column: str | None) -> Any:
+        feature = None if column is None else features[column]
+        names, dtype = getattr(feature, "names", None), str(getattr(feature, "dtype", ""))
+        if names is not None:
+            return lambda cell: IGNORED if cell is None or cell < 0 else cell, names
+        if feature is None or dtype == "string":
+            return label_of, []
+        if dtype.startswith(("int", "uint", "bool")):
+            return lambda cell: IGNORED if cell is None else int(cell), []
+        if dtype.startswith("float"):
+            return lambda cell: float("nan") if cell is None else float(cell), []
+        if self.label_column is None:  # nobody has asked for this column
+            return lambda cell: None, []
+        raise ValueError(
+            f"`label_column` of a stream must hold one class, number or word for each image, but {column!r} is a "
+            f"column of {feature}."
+        )
 
     def opened(self, held: dict[str, Any], feature: Any) -> Any:
         mode = getattr(feature, "mode", None)
