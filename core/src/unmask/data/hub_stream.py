@@ -6,23 +6,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unmask.data.findings import Findings
 from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.sources import Item, Stream, Unreadable
 
-if TYPE_CHECKING:
-    from unmask.data.hub_source import HubSource
-
 IN_ORDER = "Rows are written in the order of the stream, which cannot be shuffled; an epoch mixes shards of a window."
 
 
-def hub_stream(source: HubSource, findings: Findings) -> Stream:
+def hub_stream(source: Any, findings: Findings) -> Stream:
     """What ``unmask shard`` writes of a source with ``streaming``.
 
     Args:
-        source: the rows.
+        source: the rows, a `HubSource`.
         findings: is told of what is odd.
 
     Raises:
@@ -52,7 +49,7 @@ def hub_stream(source: HubSource, findings: Findings) -> Stream:
 
 
 def _items(
-    source: HubSource, rows: Any, column: str, label: str | None, read: Callable[[Any], Any], group: str | None,
+    source: Any, rows: Any, column: str, label: str | None, read: Callable[[Any], Any], group: str | None,
     start: int,
 ) -> Iterator[Item]:  # fmt: skip
     """Items from the ``start``-th row on; one of them is held at a time."""
@@ -67,7 +64,7 @@ def _items(
         yield Item(f"row {number}", content, None if label is None else read(row[label]), groups)
 
 
-def _content(source: HubSource, held: dict[str, Any] | None, feature: Any) -> Any:
+def _content(source: Any, held: dict[str, Any] | None, feature: Any) -> Any:
     if held is None or (held["bytes"] is None and held["path"] is None):
         raise Unreadable(f"the row has no {source.item}")
     if held["bytes"] is None and not Path(held["path"]).is_file():  # of a folder behind a URL
