@@ -14,7 +14,6 @@ import torch
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
-from unmask.data import unpacking
 from unmask.masks import RandomMask
 from unmask_graph.data import GraphFilesData, PlanetoidData, TUData
 from unmask_graph.data.graphs import RawGraph, clean
@@ -291,7 +290,7 @@ def test_settings_outside_their_range(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".csv", ".graphml", ".net", ".mtx", ".gml"])
 def test_a_packed_graph_that_is_a_bomb_is_refused(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "MOST", 2**16)
+    monkeypatch.setattr("unmask.data.unpacking.MOST", 2**16)
     path = tmp_path / f"a{ending}.gz"
     path.write_bytes(
         gzip.compress(

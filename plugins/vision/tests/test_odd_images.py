@@ -16,7 +16,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from unmask.data import Findings, unpacking
+from unmask.data import Findings
 from unmask_vision.data import module, pixels
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
@@ -339,7 +339,7 @@ class TestValues:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF"])
 def test_a_small_file_that_unpacks_to_too_much_is_refused(kind: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(unpacking, "MOST", 2**16)
+    monkeypatch.setattr("unmask.data.unpacking.MOST", 2**16)
     path = tmp_path / f"a.{kind.lower()}"
     options = {"compression": "tiff_adobe_deflate"} if kind == "TIFF" else {}
     Image.new("L", (600, 600)).save(path, format=kind, **options)
