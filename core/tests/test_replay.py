@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ class Root(Late):
 
 def put(monkeypatch: pytest.MonkeyPatch, layer: type[nn.Module]) -> None:
     """A layer behind the encoder's blocks."""
-    import toy_modality
+    toy_modality = import_module("toy_modality")
 
     init, forward = toy_modality.Mixer.__init__, toy_modality.Mixer.forward
 

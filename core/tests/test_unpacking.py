@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unmask.data import Findings, check_archive, check_parquet, open_gzip, open_table, tables, unpacking
-from unmask.data.unpacking import check_unpacked
+from unmask.data.unpacking import check_unpacked, read_npz
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +84,14 @@ def test_gzip_that_is_damaged_inside_is_refused(tmp_path: Path):
     (tmp_path / "a.csv.gz").write_bytes(bytes(content))
     with pytest.raises(ValueError, match="must be packed by gzip"), open_table(tmp_path / "a.csv.gz", Findings()) as t:
         list(t.rows)
+
+
+def test_what_is_no_array_in_an_archive_is_refused(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez(file, points=np.ones(3))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("label", b"no array")
+    arrays, names = read_npz(file, ("points",))
+    assert (list(arrays), names) == (["points"], ["points", "label"])
+    with pytest.raises(ValueError, match="`label` is no array"):
+        read_npz(file)

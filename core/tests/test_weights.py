@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from unmask.runs.checkpoints import read_checkpoint
 from unmask.runs.weights import read_weights
 from unmask.support.errors import UserError
 
@@ -88,3 +89,10 @@ def test_a_checkpoint_that_names_code_is_refused_in_a_line(name, tmp_path, monke
     path = saved(content, tmp_path / "x.pth", monkeypatch)
     with pytest.raises(UserError, match=r"is refused, none of its code was run: it asks for `[^\n]*$"):
         read_weights(path)
+
+
+def test_what_agreements_have_kept_is_by_name(tmp_path):
+    file = tmp_path / "a.ckpt"
+    torch.save({"state_dict": {"a": torch.ones(1)}, "seed": 0, "global_step": 1, "agreed": 0.5}, file)
+    with pytest.raises(UserError, match="must hold what agreements keep under `agreed`, by name"):
+        read_checkpoint(file)

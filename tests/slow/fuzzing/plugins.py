@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from fuzzing import mutations
 from fuzzing.case import Case, Read
 from fuzzing.configs import recipes
 
@@ -62,9 +61,8 @@ def metadata(case: Case) -> Read:
     content = case.spoilt(entries.encode(), is_text=True) if case.chance(0.7) else entries.encode()
     (info / "entry_points.txt").write_bytes(content)
     (info / "METADATA").write_bytes(case.spoilt(about, is_text=True) if case.chance(0.6) else about)
-    if case.chance(0.05):
+    if case.chance(0.05):  # a wheel holds regular files alone, so there are no pipes, links or devices
         (info / "entry_points.txt").unlink()
-        mutations.obstacle(case.rng, info / "entry_points.txt")
     words = case.rng.choice(
         (
             ["list"],

@@ -49,7 +49,7 @@ from unmask.data.shards import (
 from unmask.data.source_module import NONE_HELD_OUT, SEEN_RATIO, SourceDataModule
 from unmask.data.sources import Found, Item, Origin, Source, Stream, Unreadable
 from unmask.data.tables import LINE_ENDS, LONGEST, RAGGED, STRAY, Table, TableFormat, lines_of, open_table, read_table
-from unmask.data.unpacking import check_archive, check_parquet, check_unpacked, open_gzip
+from unmask.data.unpacking import check_archive, check_parquet, check_unpacked, open_gzip, read_npz
 from unmask.data.values import FILLED, fill_not_finite
 
 __all__ = [
@@ -128,6 +128,7 @@ __all__ = [
     "open_splits",
     "open_table",
     "packed",
+    "read_npz",
     "read_pickle",
     "read_table",
     "read_torch",

@@ -10,9 +10,12 @@ import gzip
 import io
 import zipfile
 import zlib
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
+
+import numpy as np
 
 MOST = 2**28
 """Bytes that any file may unpack to."""
@@ -49,6 +52,27 @@ def check_archive(path: Path) -> None:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             check_unpacked(sum(record.file_size for record in archive.infolist()), path.stat().st_size, path.name)
+
+
+def read_npz(path: Path, names: Collection[str] | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Arrays of an archive of NumPy's, and the names of all that it holds.
+
+    Args:
+        path: of the archive.
+        names: which to read, as far as they are there; None: all.
+
+    Raises:
+        ValueError: it is no such archive, unpacks to too much, or one of them is no array.
+    """
+    check_archive(path)
+    with np.load(path, allow_pickle=False) as archive:
+        if not hasattr(archive, "files"):
+            raise ValueError("it is a single array")
+        found = list(archive.files)
+        arrays = {name: archive[name] for name in found if names is None or name in names}
+    if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise ValueError(f"`{odd[0]}` is no array")  # NumPy gives the bytes of what it does not know
+    return arrays, found
 
 
 def check_parquet(file: Any, path: Path) -> None:

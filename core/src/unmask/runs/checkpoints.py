@@ -127,6 +127,8 @@ def _must_have(path: Path, checkpoint: Any, keys: Sequence[str]) -> None:
             f"`{path}` must be a checkpoint of `unmask fit`, but has no {quoted(lacking)}; `unmask import` reads bare "
             "weights."
         )
+    if not isinstance(checkpoint.get("agreed", {}), dict):
+        raise UserError(f"`{path}` must hold what agreements keep under `agreed`, by name, but does not.")
     if not isinstance(checkpoint["state_dict"], dict):
         raise UserError(f"`{path}` must hold weights by name under `state_dict`, but does not.")
     finite = torch.isfinite if "seed" in keys else _is_number  # models of others may have infinite constants

@@ -116,7 +116,7 @@ def wrong_facts(shard: Any, kinds: Mapping[str, tuple[type, ...]]) -> str | None
 def _is(value: Any, kind: type) -> bool:
     if kind is int:
         return _whole(value)
-    return isinstance(value, kind) and (kind is not list or all(type(one) is int for one in value))
+    return isinstance(value, kind) and (not isinstance(value, list) or all(type(one) is int for one in value))
 
 
 def _whole(value: Any) -> bool:

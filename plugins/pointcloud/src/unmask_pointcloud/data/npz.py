@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unmask.api import quoted
-from unmask.data import Findings, Found, Item, Source, check_archive
+from unmask.data import Findings, Found, Item, Source, read_npz
 from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
 from unmask_pointcloud.data.columns import of_rows
 from unmask_pointcloud.data.module import PointCloudData, numbered
@@ -115,18 +115,13 @@ def _opened(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     if not path.is_file():
         raise ValueError(f"`paths` must be .npz files, but there is no {str(path)!r}.")
     try:
-        check_archive(path)
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise ValueError("it is a single array")
-            found = set(archive.files)
-            arrays = {name: archive[name] for name in READ if name in found}
+        arrays, found = read_npz(path, READ)
     except Exception as error:  # NumPy's reader raises nearly anything on a damaged header
         told = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(f"`paths` must be .npz files that can be read, but {path} is not: {told}.") from error
     if "points" not in arrays:
         raise ValueError(f"{path} must have an array `points`, but has {quoted(sorted(found)) or 'none'}.")
-    return arrays, sorted(found - set(READ))
+    return arrays, sorted(set(found) - set(READ))
 
 
 def _cloud(points: np.ndarray, part: np.ndarray | None, channels: Sequence[str]) -> Cloud:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unmask.data import Unreadable, check_archive
+from unmask.data import Unreadable, read_npz
 from unmask_pointcloud.data.clouds import CHANNELS, Cloud
 from unmask_pointcloud.data.columns import AXES, cloud_of, of_columns, of_rows
 
@@ -85,14 +85,11 @@ def read_binary(path: Path, channels: Sequence[str], columns: Sequence[str]) -> 
 
 def read_archive(path: Path, channels: Sequence[str], columns: Sequence[str]) -> Cloud:
     """An array ``points``, or the only one; channels and classes of points in it or in arrays of their names."""
-    check_archive(path)
-    with np.load(path, allow_pickle=False) as archive:
-        files = list(archive.files)
-        arrays = {name: archive[name] for name in files if name in ("points", LABEL, *CHANNELS)}
-        if "points" not in arrays:
-            if len(files) != 1:
-                raise Unreadable(f"it has no array `points`, but {', '.join(files) or 'none'}")
-            arrays = {"points": archive[files[0]]}
+    arrays, files = read_npz(path, ("points", LABEL, *CHANNELS))
+    if "points" not in arrays:
+        if len(files) != 1:
+            raise Unreadable(f"it has no array `points`, but {', '.join(files) or 'none'}")
+        arrays = {"points": read_npz(path)[0][files[0]]}
     points, label = arrays.pop("points"), arrays.pop(LABEL, None)
     if label is not None and label.shape != points.shape[:1]:  # the cloud's, perhaps
         label = None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from unmask.api import nearest, quoted
-from unmask.data import Findings, Found, Item, Source, check_archive, label_of, open_gzip
+from unmask.data import Findings, Found, Item, Source, label_of, open_gzip, read_npz
 from unmask_vision.data.array_table import NO_TABLE, ArrayTable
 from unmask_vision.data.arrays import check_dtype
 
@@ -181,9 +181,7 @@ def _arrays(path: Path, option: str) -> Mapping[str, Any]:
             array = mapped()
             return {"": _InFile(mapped, array.shape, array.dtype)}
         if ending == ".npz":
-            check_archive(path)
-            with np.load(path, allow_pickle=False) as held:
-                return {name: held[name] for name in held.files}
+            return dict(read_npz(path)[0])
         if ending in HDF5:
             return _hdf5(path)
         return {"": _idx(path)}
