@@ -52,7 +52,9 @@ def test_settings_of_a_training_checkpoint_are_read_as_data(tmp_path, monkeypatc
         "curve": np.arange(3.0), "cfg": _Named("omegaconf.dictconfig.DictConfig", "x"), "epoch": 3,
         "task": _Named("fairseq.data.dictionary.Dictionary"), "config": _Named("yacs.config.CfgNode"),
     }  # fmt: skip
-    read = read_weights(saved(content, tmp_path / "x.pth", monkeypatch))
+    with torch.serialization.safe_globals([defaultdict]):  # as another library may have it
+        read = read_weights(saved(content, tmp_path / "x.pth", monkeypatch))
+        assert torch.serialization.get_safe_globals().count(defaultdict) == 1
     assert list(read.tensors) == ["model.weight"]
     assert read.settings["args.norm_pix_loss"] is True
     assert read.settings["args.nested.lr"] == 1e-3
