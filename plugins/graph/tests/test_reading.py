@@ -433,6 +433,14 @@ def test_tables_beside_the_files_are_no_graphs(tmp_path: Path) -> None:
     assert [(one["name"], one["label"]) for one in data.graphs.samples] == [("a.graphml", 0), ("b.graphml", 1)]
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", ""])
+def test_matrix_market_with_any_end_of_a_line(end: str, tmp_path: Path) -> None:
+    lines = ["%%MatrixMarket matrix coordinate real general", "3 3 2", "1 2 1.0", "3 1 0.5"]
+    (tmp_path / "a.mtx").write_bytes((end or "\n").join(lines).encode() + end.encode())
+    data = GraphFilesData(str(tmp_path / "a.mtx"), directed=True)
+    assert data.graphs.samples[0]["edges"].T.tolist() == [[0, 1], [2, 0]]
+
+
 def test_matrix_market(tmp_path: Path) -> None:
     matrix = scipy.sparse.coo_matrix(([2.0, 3.0], ([0, 1], [1, 3])), shape=(4, 4))
     scipy.io.mmwrite(tmp_path / "a.mtx", matrix)

@@ -120,6 +120,9 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
         assert str(error.value).splitlines() == [str(error.value)], name
     with pytest.raises(Unreadable, match=r"64 x 64 pixels are more than `max_pixels` = 100"):
         read_image(tmp_path / "whole.jpg", 3, max_pixels=100)
+    Image.new("1", (2**20 + 1, 1)).save(tmp_path / "long.png")
+    with pytest.raises(Unreadable, match=r"1048577 x 1 pixels are more than 1,048,576 along a side"):
+        read_image(tmp_path / "long.png", 1)
     limit = Image.MAX_IMAGE_PIXELS
     assert limit is not None
 

@@ -96,15 +96,13 @@ def _are_names(table: Table) -> bool:
 def _matrix_market(path: Path) -> Table:
     """Rows and columns are nodes, entries edges, with a value where the file has such."""
     try:
-        source: Path | bytes = (
-            path  # scipy's reader aborts where Python's raises, so nothing may go wrong in a file that it is given
-        )
-        if path.suffix.lower() == ".gz":
-            with _opened(path) as file:
-                source = file.read()
-        rows, columns, num_entries, _, kind, _ = scipy.io.mminfo(_again(source))
+        # scipy's reader aborts where Python's raises, so nothing may go wrong in a file that it is given; and it reads
+        # beyond the end of a file that ends in a carriage return.
+        with _opened(path) as file:
+            source = file.read().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        rows, columns, num_entries, _, kind, _ = scipy.io.mminfo(io.BytesIO(source))
         check_unpacked(max(NODE * rows, 8 * num_entries), path.stat().st_size, path.name)
-        matrix = scipy.sparse.coo_matrix(scipy.io.mmread(_again(source)))
+        matrix = scipy.sparse.coo_matrix(scipy.io.mmread(io.BytesIO(source)))
     except Exception as error:  # scipy's reader raises kinds of its own
         told = str(error).rstrip(".")
         raise ValueError(f"{path.name!r} must be Matrix Market, but cannot be read: {told}.") from error
@@ -119,10 +117,6 @@ def _matrix_market(path: Path) -> Table:
 
 def _opened(path: Path) -> IO[bytes]:
     return open_gzip(path, path.name) if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def _again(source: Path | bytes) -> Path | io.BytesIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
 def _columns(rows: list[dict[str, Any]]) -> Columns:

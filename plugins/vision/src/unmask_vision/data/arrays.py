@@ -18,6 +18,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else damaged 
 NEEDS_CODECS = "needs the package imagecodecs: pip install 'unmask-vision[tiff]'"
 NODATA = 42113
 """GDAL's tag of a TIFF: the number that stands for no data, as text."""
+MOST_SIDE = 2**20
+"""Pixels along a side of an image."""
 _ORIENTATION = 0x0112
 
 
@@ -155,7 +157,7 @@ def num_pages(source: Path | BinaryIO) -> int:
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Refuses images of more pixels than asked for, or of none.
+    """Refuses images of more pixels than asked for, of none, or longer than any camera or scanner makes them.
 
     Raises:
         Unreadable: it is such an image.
@@ -164,6 +166,8 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise Unreadable(f"{width} x {height} pixels are more than `max_pixels` = {max_pixels}")
     if width * height == 0:
         raise Unreadable(f"{width} x {height} pixels")
+    if max(width, height) > MOST_SIDE:  # which takes minutes to read, strip by strip
+        raise Unreadable(f"{width} x {height} pixels are more than {MOST_SIDE:,} along a side")
 
 
 def size_of(source: Path | BinaryIO) -> int:
