@@ -1,5 +1,7 @@
 """`unmask.pretrain`, `unmask.load` and ``unmask pretrain``: what is taken for what, and that a call is a ``fit``."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,14 @@ def test_files_that_one_kind_alone_has_count_first(photos):
         (photos / f"{name}.txt").touch()
     assert guess(str(photos)).recipe == "vision/mae-folder"
     assert guess(str(photos), "text.mlm").recipe == "text/mlm-files"
+
+
+def test_several_places_are_a_list_whatever_they_are_called(tmp_path):
+    for name in ("a, b", "c]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.md").touch()
+    found = guess([str(tmp_path / "a, b"), str(tmp_path / "c]")])
+    assert json.loads(found.words[0].partition("=")[2]) == [str(tmp_path / "a, b"), str(tmp_path / "c]")]
 
 
 def test_what_can_be_several_things_is_asked_for(tmp_path):

@@ -5,9 +5,9 @@ What a folder holds is told by the endings of its files, which plugins declare (
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,6 @@ from unmask.support.nearest import nearest, quoted
 from unmask.support.yaml_files import read_yaml
 
 OWN_FILES, METHODS, DATA = "unmask.own_files", "unmask.methods", "unmask.data"
-LOOKED_AT = 10_000
-"""Files of a folder that a guess is made of."""
 
 
 class Guess(NamedTuple):
@@ -57,7 +55,7 @@ def guess(data: str | Sequence[str], method: str | None = None, recipe: str | No
         return _of_named(named, known, recipe)
     own, told = _own_files(places, known, recipe)
     chosen = recipe or _with_method(own, known)
-    place = f"[{','.join(places)}]" if own.several and len(places) > 1 else places[0]
+    place = json.dumps(places) if own.several and len(places) > 1 else places[0]
     if len(places) > 1 and not own.several:
         raise UserError(f"`{own.option}` of {chosen} must be one place, but {len(places)} are given: {quoted(places)}.")
     return Guess(chosen, [*_swapped(chosen, known), f"--data.{own.option}={place}"], f"{told}; recipe: {chosen}")
@@ -141,7 +139,7 @@ def _endings(places: list[str]) -> Counter[str]:
             files = find_files(place, [""], Findings(), option="data") if place.is_dir() else [place]
         except ValueError as error:
             raise UserError(str(error)) from error
-        found.update(Path(file.name.lower().removesuffix(".gz")).suffix for file in islice(files, LOOKED_AT))
+        found.update(Path(file.name.lower().removesuffix(".gz")).suffix for file in files)
     return found
 
 

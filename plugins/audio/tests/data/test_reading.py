@@ -161,3 +161,14 @@ def test_other_kinds_are_left_to_torchcodec(tmp_path, monkeypatch):
     assert read_header(lambda: path) == (16000, 32000, 2, False)
     assert np.allclose(_read(path, 32000, start=10, num_samples=50).samples, tone.mean(0)[10:60], atol=1e-6)
     assert len(_read(path).samples) == 8000
+
+
+def test_a_header_that_claims_years_of_sound_is_refused():
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(1000), 16000, format="FLAC")
+    content = bytearray(file.getvalue())
+    assert read_header(lambda: io.BytesIO(bytes(content))).num_samples == 1000
+    content[21] |= 0x0F
+    content[22:26] = b"\xff" * 4  # 36 bits of samples, all set
+    with pytest.raises(Unreadable, match="must unpack to at most 256 MB"):
+        read_header(lambda: io.BytesIO(bytes(content)))

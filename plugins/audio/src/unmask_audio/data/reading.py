@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from unmask.data import Unreadable, fill_not_finite
+from unmask.data import Unreadable, check_unpacked, fill_not_finite
 
 EXTENSIONS = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".sph",
@@ -109,7 +109,9 @@ def read_header(opened: Opened) -> Header:
             samples, rate = _decoded(file)
             header = Header(samples.shape[1], rate, samples.shape[0], False)
         else:
+            packed = file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
             with soundfile.SoundFile(file) as sound:
+                check_unpacked(2 * sound.frames * sound.channels, packed)  # a header may say any length
                 cut = "should be" in sound.extra_info  # libsndfile's note where a chunk is longer than the file
                 header = Header(sound.frames, sound.samplerate, sound.channels, cut)
         least, greatest = RATES
