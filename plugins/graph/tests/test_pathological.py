@@ -121,6 +121,11 @@ def test_what_cannot_be_mended_is_refused(tmp_path: Path, wrong: dict[str, Any],
         saved(tmp_path, graph(), graph(**wrong)).splits  # noqa: B018
 
 
+def test_a_class_number_may_not_fill_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`y` must hold class numbers below 100,000, but goes up to 9,000,000,000\."):
+        saved(tmp_path, graph(y=torch.tensor([0])), graph(y=torch.tensor([9 * 10**9]))).splits  # noqa: B018
+
+
 def test_values_of_edges_must_be_finite_and_as_many() -> None:
     for values, told in (
         ([1.0, np.nan], "Edge values of The graph must be finite"),

@@ -34,7 +34,7 @@ def encode(tokenizer_file: str, texts: list[str]) -> dict:
     for index, text in enumerate(texts):
         one = named.tokenizer.encode(text)
         ids = np.asarray(one.ids)
-        begins = torch.from_numpy(word_begins(ids, one.word_ids, named).astype(np.int64))
+        begins = torch.from_numpy(word_begins(ids, [one.word_ids], named).astype(np.int64))
         samples.append({"ids": torch.from_numpy(ids), "word": begins.cumsum(0) - 1, "index": index})
     return {form: Collate(form == "packed", tokenizer_file)(samples) for form in ("packed", "dense")}
 

@@ -93,7 +93,7 @@ def graph_files(case: Case) -> Read:
     if packed:
         content = case.rng.choice((gzip.compress(content), bombs.gzip(64), case.spoilt(gzip.compress(content))))
     path = case.write(name + ".gz" * packed, content)
-    return lambda: batches(GraphFilesData(str(path), batch_size=2))
+    return lambda: batches(GraphFilesData(str(path), batch_size=1))
 
 
 def graph_tables(case: Case) -> Read:
@@ -112,7 +112,7 @@ def graph_tables(case: Case) -> Read:
     path = case.write("edges" + case.rng.choice((".csv", ".tsv", ".txt", ".edges")) + ".gz" * packed, edges)
     options: dict[str, Any] = {"nodes": str(case.write("nodes.csv", nodes))} if case.chance(0.7) else {}
     options |= {"header": case.rng.choice((None, None, True, False))}
-    return lambda: batches(GraphFilesData(str(path), batch_size=2, **options))
+    return lambda: batches(GraphFilesData(str(path), batch_size=1, **options))
 
 
 def pt_files(case: Case) -> Read:
@@ -169,7 +169,7 @@ def pt_files(case: Case) -> Read:
     torch.save(content, file, _use_new_zipfile_serialization=case.chance(0.8))
     path = case.write("a.pt", case.spoilt(file.getvalue()) if choice >= 5 or case.chance(0.1) else file.getvalue())
     options = {"categories": [0]} if case.chance(0.1) else {}
-    return lambda: batches(GraphFilesData(str(path), batch_size=2, **options))
+    return lambda: batches(GraphFilesData(str(path), batch_size=1, **options))
 
 
 def planetoid(case: Case) -> Read:

@@ -9,6 +9,7 @@ from unmask.data.hub import chosen_splits, open_splits
 from unmask.data.hub_source import HubSource, Labels
 from unmask.data.labels import (
     CLASS,
+    MOST_CLASSES,
     MULTI_LABEL,
     NUMBER,
     NUMBERS,
@@ -58,6 +59,7 @@ __all__ = [
     "HIDDEN",
     "LINE_ENDS",
     "LONGEST",
+    "MOST_CLASSES",
     "MULTI_LABEL",
     "NONE_HELD_OUT",
     "NUMBER",

@@ -26,6 +26,8 @@ from torch import Tensor
 from unmask.data.findings import Findings
 from unmask.support.nearest import nearest, quoted
 
+MOST_CLASSES = 100_000
+"""Class numbers in files are below this one: memory grows with the greatest."""
 CLASS, MULTI_LABEL, NUMBER, NUMBERS = LABEL_KINDS = ("class", "multi-label", "number", "numbers")
 """What labels are taken for."""
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")

@@ -245,7 +245,8 @@ def _parquet(path: Path) -> Iterator[Any]:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
     except ArrowException as error:
-        raise ValueError(f"`{path.name}` must be a Parquet file, but is not: {str(error).splitlines()[0]}.") from error
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"`{path.name}` must be a Parquet file, but is not: {why}.") from error
 
 
 def _records(records: Iterator[Any], name: str, findings: Findings) -> Table:

@@ -75,6 +75,7 @@ def test_damaged_pcd_files(tmp_path):
         (b"FIELDS x y z\n", "header does not end"),
         (b"FIELDS x y z\nDATA ascii\n", "header has no SIZE"),
         (whole[:-1], r"has 1,519 bytes instead of 1,520"),
+        (whole.replace(b"COUNT 1", b"COUNT 2147483648"), r"has 2,147,483,\d+ values, but the file only 1,\d+ bytes"),
         (whole.replace(b"DATA binary", b"DATA zipped"), "ascii, binary or binary_compressed, but is 'zipped'"),
         (_pcd("ascii")[:-20], "."),
         (_pcd("binary_compressed")[:-3], "bytes instead of"),

@@ -14,7 +14,7 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage, NodeStorage
 
 from unmask.api import quoted
-from unmask.data import Findings
+from unmask.data import MOST_CLASSES, Findings
 from unmask_graph.data.categories import Categories, Label, as_list, asked, check_columns, kinds_of_numbers
 from unmask_graph.data.graphs import RawGraph, RawGraphs
 from unmask_graph.data.values import table_of
@@ -239,6 +239,8 @@ def _classes(raw: list[RawGraph]) -> list[str]:
         return []
     several = isinstance(given[0], tuple) or labels[0].ndim > 1
     num_classes = labels[0].shape[-1] if several else max(int(label.max()) for label in labels) + 1
+    if num_classes > MOST_CLASSES:
+        raise ValueError(f"`y` must hold class numbers below {MOST_CLASSES:,}, but goes up to {num_classes - 1:,}.")
     return [str(number) for number in range(num_classes)]
 
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from unmask import seeds
 from unmask.api import IGNORED
-from unmask.data import UNREADABLE, Item, Unreadable, unknown_like
+from unmask.data import MOST_CLASSES, UNREADABLE, Item, Unreadable, unknown_like
 from unmask_pointcloud.data.report import HOLED, PARTLESS, REPEATED, SMALL, THINNED, PointCloudReport
 
 CHANNELS = {"normals": 3, "rgb": 3, "intensity": 1}
@@ -27,8 +27,6 @@ CHANNELS = {"normals": 3, "rgb": 3, "intensity": 1}
 NORMALIZE = ("sphere", "centre", "none")
 FINEST = 1e-3
 """Share of a cloud's size that single precision may round off."""
-MOST_CLASSES = 100_000
-"""Classes are numbers below this one: memory grows with the greatest."""
 LOOKED_AT = 1024
 """Points of a cloud among which repeated ones are looked for."""
 

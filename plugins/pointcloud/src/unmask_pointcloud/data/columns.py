@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from unmask.api import IGNORED, quoted
-from unmask.data import Unreadable
-from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
+from unmask.data import MOST_CLASSES, Unreadable
+from unmask_pointcloud.data.clouds import CHANNELS, Cloud
 
 AXES = ("x", "y", "z")
 NAMES: dict[str, tuple[tuple[str, ...], ...]] = {

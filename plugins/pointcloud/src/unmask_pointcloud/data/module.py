@@ -13,11 +13,10 @@ import torch
 from torch.utils.data import Dataset
 
 from unmask.api import at_least, nearest, quoted
-from unmask.data import Item, Packed, Sample, ShardError, Source, SourceDataModule, Splits
+from unmask.data import MOST_CLASSES, Item, Packed, Sample, ShardError, Source, SourceDataModule, Splits
 from unmask_pointcloud.data.augment import Augment, Composed, Name, augmentation
 from unmask_pointcloud.data.clouds import (
     CHANNELS,
-    MOST_CLASSES,
     NORMALIZE,
     Cloud,
     Clouds,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from unmask.api import quoted
-from unmask.data import Findings, Found, Item, Source, read_npz
-from unmask_pointcloud.data.clouds import CHANNELS, MOST_CLASSES, Cloud
+from unmask.data import MOST_CLASSES, Findings, Found, Item, Source, read_npz
+from unmask_pointcloud.data.clouds import CHANNELS, Cloud
 from unmask_pointcloud.data.columns import of_rows
 from unmask_pointcloud.data.module import PointCloudData, numbered
 from unmask_pointcloud.data.rows import ARRAYS

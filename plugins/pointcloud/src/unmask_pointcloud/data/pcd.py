@@ -27,6 +27,8 @@ def read_pcd(path: Path) -> dict[str, np.ndarray]:
     head, start = _header(content)
     names = head["FIELDS"]
     counts = [int(word) for word in head.get("COUNT", ["1"] * len(names))]
+    if min(counts) < 0 or sum(counts) > len(content):
+        raise Unreadable(f"a point of it has {sum(counts):,} values, but the file only {len(content):,} bytes")
     kinds = [np.dtype(f"<{KINDS[kind]}{size}") for kind, size in zip(head["TYPE"], head["SIZE"], strict=True)]
     fields = [
         (name.lower() if count == 1 else f"{name.lower()}_{number}", kind)

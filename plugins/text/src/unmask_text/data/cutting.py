@@ -118,7 +118,7 @@ class _Writer:
             self.seen = True
         if not len(ids):
             return
-        ends = list(_ends(begins, limit))
+        ends = [len(ids)] if len(ids) <= limit else list(_ends(begins, limit))
         starts = [0, *ends[:-1]]
         words = np.add.reduceat(begins, starts, dtype=np.int32)
         self._write("ids", ids)
@@ -192,11 +192,15 @@ def _tokens(
     for batch in _batches(segments):
         # not the faster `encode_batch_fast`, which does not say where words begin
         encoded = named.tokenizer.encode_batch([segment.text for segment in batch], add_special_tokens=False)
-        for segment, one in zip(batch, encoded, strict=True):
-            ids = np.asarray(one.ids, dtype=np.int64)
-            if unknown is not None:
-                report.num_unknown_tokens += int((ids == unknown).sum())
-            yield segment, ids, word_begins(ids, one.word_ids, named)
+        # of all of them at once: most documents of some corpora are a few words long
+        lengths = [len(one) for one in encoded]
+        every = np.fromiter(chain.from_iterable(one.ids for one in encoded), np.int64, sum(lengths))
+        if unknown is not None:
+            report.num_unknown_tokens += int((every == unknown).sum())
+        begins = word_begins(every, [one.word_ids for one in encoded], named)
+        ends = np.cumsum(lengths).tolist()
+        for segment, length, end in zip(batch, lengths, ends, strict=True):
+            yield segment, every[end - length : end], begins[end - length : end]
 
 
 def _batches(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
@@ -211,10 +215,20 @@ def _batches(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
             size += len(segment.text) + 64
 
 
-def word_begins(ids: np.ndarray, word_ids: list[int | None], named: Vocabulary) -> np.ndarray:
-    """1 where a token begins a word, uint8; a word has at most `LONGEST_WORD` tokens."""
-    word = np.asarray([-1 if one is None else one for one in word_ids], dtype=np.int64)
-    begins = np.diff(word, prepend=-2) != 0
+def word_begins(ids: np.ndarray, word_ids: list[list[int | None]], named: Vocabulary) -> np.ndarray:
+    """1 where a token begins a word, uint8; a word has at most `LONGEST_WORD` tokens, and lies in one text.
+
+    Args:
+        ids: tokens of texts, one behind the other.
+        word_ids: which word each is of, by text.
+        named: the vocabulary.
+    """
+    words = chain.from_iterable(word_ids)
+    word = np.fromiter((-1 if one is None else one for one in words), np.int64, len(ids))
+    begins = np.ones(len(ids), bool)
+    begins[1:] = word[1:] != word[:-1]
+    starts = np.cumsum([0, *map(len, word_ids)][:-1])
+    begins[starts[starts < len(ids)]] = True
     begins |= named.spaced[ids]  # for vocabularies that cut no words before they cut tokens
     places = np.arange(len(ids))
     start = np.maximum.accumulate(np.where(begins, places, 0))
