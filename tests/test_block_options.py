@@ -16,6 +16,7 @@ from timm.layers import DropPath
 from torch import nn
 
 from unmask.cli.building import built
+from unmask.runs.weights import read_torch
 from unmask.seeds import mix
 from unmask.training.activations import checkpoint_activations
 from unmask.training.compile_report import Counts, start_counting
@@ -131,16 +132,17 @@ def test_compiled_blocks_give_the_same_losses(method):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_without(tmp_path):
-    """DDP, to the same weights, both options given; the run then goes on without them, and other commands read it."""
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_train_as_without(strategy, tmp_path):
+    """To the same weights, both options given; the run then goes on without them, and other commands read it."""
     common = [
         "--config", "vision/mae-digits", "--trainer.max_steps", "6", "--trainer.devices", "2", "--trainer.strategy",
-        "ddp", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.enable_progress_bar",
+        strategy, "--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.enable_progress_bar",
         "false", "--trainer.limit_val_batches", "1",
     ]  # fmt: skip
     _unmask(tmp_path, ["fit", *common, "--out", "plain"])
     _unmask(tmp_path, ["fit", *common, "--out", "other", *OPTIONS])
-    plain, other = (torch.load(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("plain", "other"))
+    plain, other = (read_torch(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("plain", "other"))
     assert list(plain["state_dict"]) == list(other["state_dict"])
     assert all(torch.equal(other["state_dict"][name], value) for name, value in plain["state_dict"].items())
     _unmask(tmp_path, ["fit", *common, "--out", "other", "--ckpt_path", "last", "--trainer.max_steps", "8"])
