@@ -13,6 +13,7 @@ import components
 import imports
 import own_data
 import reference
+import rows
 
 DOCS = Path(__file__).parent
 FOLDERS = ("api", "components", "recipes")
@@ -21,9 +22,9 @@ FOLDERS = ("api", "components", "recipes")
 
 def generated() -> dict[Path, str]:
     """Every generated file with its text."""
-    pages = (
-        components.pages() | cards.pages() | commands.pages() | reference.pages() | imports.pages() | own_data.pages()
-    )
+    pages: dict[str, str] = {}
+    for maker in (components, cards, rows, commands, reference, imports, own_data):
+        pages |= maker.pages()
     made = {DOCS / name: text.rstrip("\n") + "\n" for name, text in pages.items()}
     return made | {components.README: components.written(components.README.read_text(encoding="utf-8"))}
 

@@ -355,6 +355,23 @@ def test_list_names_component_class_and_distribution(capsys):
 
 
 @pytest.mark.parametrize(
+    ("first", "paper"),
+    [
+        ('"""Rows: hide rows of apples (Cox 2020, arXiv:2001.00001)."""', "Cox 2020, arXiv:2001.00001"),
+        ('"""Rows: a long line (BERT, Cox\n2020,\narXiv:2001.00001),\nof ours."""', "BERT, Cox 2020, arXiv:2001.00001"),
+        ('"""Rows.\n\nAs (Cox 2020, arXiv:2001.00001)."""', ""),
+        ("import torch", ""),
+    ],
+)  # fmt: skip
+def test_the_paper_of_a_method_is_read_and_nothing_is_imported(tmp_path, monkeypatch, first, paper):
+    (tmp_path / "toy_paper").mkdir()
+    (tmp_path / "toy_paper" / "rows.py").write_text(f"{first}\nraise RuntimeError")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.Component("unmask.methods", "toy.rows", "toy_paper.rows:Rows", "unmask-toy").paper() == paper
+    assert registry.Component("unmask.methods", "toy.rows", "toy_paper.gone:Rows", "unmask-toy").paper() == ""
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["va"], ["validate"]),

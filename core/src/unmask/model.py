@@ -16,7 +16,7 @@ from unmask import agreements, seeds
 from unmask.draws import Draws
 from unmask.embedder import Embedder
 from unmask.joint import encoded
-from unmask.objectives import Objective, Question, asking
+from unmask.objectives import Objective, Question, asking, check_asked
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, Schedule, at
@@ -134,7 +134,8 @@ class MaskedModel(L.LightningModule):
         mine = self.predictor, self.target, self.loss
         return {
             name: Question(
-                asking(mask, own[name].ask, name), *(part or other for part, other in zip(one, mine, strict=True))
+                check_asked(asking(mask, own[name].ask, name), self.mask, own[name].ask),
+                *(part or other for part, other in zip(one, mine, strict=True)),
             )
             for name, one in parts.items()
         }

@@ -85,6 +85,21 @@ def check_ask(ask: str | float) -> None:
         inside("(0, 1)", ask=ask)
 
 
+def check_asked(mask: Mask, sampler: Any, ask: str | float) -> Mask:
+    """The mask, where it asks for any answer as far as is known without counting.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not mask.asks:
+        verb, where = ("show", "visible") if ask == "visible" else ("hide", "hidden")
+        raise ValueError(
+            f"`mask` must {verb} something, for answers are asked at {where} places, but {type(sampler).__name__} "
+            f"{verb}s nothing; nearest: random."
+        )
+    return mask
+
+
 def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
     """The mask with the places where answers are asked, and with streams of random numbers of that name.
 
@@ -99,9 +114,11 @@ def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
     known = mask.num_hidden if mask.valid is None and mask.hidden.ndim == 2 else None
     if ask == "all":
-        return replace(mask, predict=real, num_predict=mask.hidden.shape[1] if mask.valid is None and known else None)
+        return replace(mask, predict=real, num_predict=None if known is None else mask.hidden.shape[1])
     if ask == "visible":
-        return replace(mask, predict=~mask.hidden & real, num_predict=known and mask.hidden.shape[1] - known)
+        return replace(
+            mask, predict=~mask.hidden & real, num_predict=None if known is None else mask.hidden.shape[1] - known
+        )
     if ask == "sample":
         if mask.hidden.ndim == 1:
             raise ValueError("`ask` must not be 'sample' for packed tokens; use a dense batch.")

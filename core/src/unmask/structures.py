@@ -261,6 +261,8 @@ class Mask:
     @property
     def asks(self) -> bool:
         """Whether any answer is asked for, as far as is known without counting."""
+        if self.parts is not None:
+            return any(part.asks for part in self.parts.values())
         return (self.num_hidden if self.predict is None else self.num_predict) != 0
 
     def streams(self) -> Draws:

@@ -1,4 +1,4 @@
-"""``unmask list``: what is installed, read from package metadata alone."""
+"""``unmask list``: what is installed, read from package metadata, and of methods from the first line of their file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from unmask.support.nearest import nearest, quoted
 
 
 def run(command: str, arguments: list[str]) -> int:
-    """Print one line per component: its name, where it is, and who brings it."""
-    parser = Arguments(command, "What is installed. Nothing is imported.")
+    """Print one line per component: its name, where it is, who brings it, and the paper of a method."""
+    parser = Arguments(command, "What is installed, and from which paper a method is. Nothing is imported.")
     parser.add_argument("group", nargs="?", help="methods, masks, encoders, data, recipes, ...; default: all")
     chosen = parser.parse_args(arguments).group
 
@@ -23,7 +23,8 @@ def run(command: str, arguments: list[str]) -> int:
             print(("" if last is None else "\n") + c.family)
             last = c.group
         note = "  (claimed by several, see `unmask doctor`)" if c in clashing else ""
-        print(f"  {c.name:{width}}  {c.value}  [{c.distribution}]{note}")
+        paper = c.paper() if c.group == "unmask.methods" else ""
+        print(f"  {c.name:{width}}  {c.value}  [{c.distribution}]{note}{f'  {paper}' if paper else ''}")
     return 0
 
 

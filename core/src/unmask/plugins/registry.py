@@ -7,6 +7,7 @@ is imported when it is used, and no other.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from unmask.support.nearest import nearest, quoted
 RECIPES = "unmask.recipes"
 MOST_NAMED = 50
 """Names that an error lists."""
+READ_OF_A_FILE = 1000
+"""Characters of a file in which its first line is looked for."""
 
 FAMILIES = {
     "unmask.methods": "lightning.pytorch.core.module.LightningModule",
@@ -118,6 +121,23 @@ class Component:
             if (path := Path(folder, file.strip())).is_file():
                 return path
         raise self._broken("cannot be found: no file.")
+
+    def paper(self) -> str:
+        """Authors, year and number of its paper, from the first line of its file; empty where it names none.
+
+        Nothing is imported: the file is looked for in the package's folder, and its beginning is read as text.
+        """
+        package, *inner = self.value.partition(":")[0].strip().split(".")
+        try:
+            folders = util.find_spec(package).submodule_search_locations or []  # type: ignore[union-attr]
+            file = next(p for folder in folders if (p := Path(folder, *inner).with_suffix(".py")).is_file())
+            with file.open(encoding="utf-8") as opened:
+                start = opened.read(READ_OF_A_FILE)
+        except Exception:  # a package may lie anywhere and hold anything
+            return ""
+        first = re.match(r'[rR]?"""(.*?)(?:\n\n|""")', start, re.DOTALL)
+        found = re.search(r"\(([^()]*?arXiv:[\d.]*\d)", " ".join(first[1].split())) if first else None
+        return found[1] if found else ""
 
     def _broken(self, what: str, error: BaseException | None = None) -> BrokenPluginError:
         cause = f": {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}" if error else ""
