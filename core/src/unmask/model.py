@@ -16,7 +16,7 @@ from unmask import agreements, seeds
 from unmask.draws import Draws
 from unmask.embedder import Embedder
 from unmask.joint import encoded
-from unmask.objectives import Objective, Question, asking, check_asked
+from unmask.objectives import Objective, Question, asking, check_ask, check_asked
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, Schedule, at
@@ -84,6 +84,7 @@ class MaskedModel(L.LightningModule):
         optim: Optimization = Optimization(),
     ) -> None:
         super().__init__()
+        check_ask(self.ask)
         if not (predictor and target and loss) and (predictor or target or loss or not terms):
             raise ValueError("`predictor`, `target` and `loss` must be given, or none of them and at least one term.")
         self.tokenizer = tokenizer

@@ -280,6 +280,8 @@ class Encoder(Part):
     """D, the width of its codes."""
     num_layers: int
     """How many layers have codes of their own."""
+    keeps_layers: bool = False
+    """Whether codes come with those of all layers, see `Latent`: a predictor that reads them sets it."""
 
     @abstractmethod
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:

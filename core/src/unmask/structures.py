@@ -301,6 +301,8 @@ class Latent:
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
+        layers: ``[B, P + K, D]`` each, prefix first: the tokens as they enter the first layer, then the output of every
+            layer but the last, where the encoder `keeps_layers`; None: it does not.
     """
 
     values: Tensor
@@ -309,6 +311,7 @@ class Latent:
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
     places: Tokens | None = None
+    layers: tuple[Tensor, ...] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Latent]) -> Latent:

@@ -1,18 +1,24 @@
 """Building blocks that encoders and predictors of any modality share."""
 
 from unmask.nn.attention import attend, plain_is_quicker
+from unmask.nn.cross import CrossBlock, LayerMixture
 from unmask.nn.gathered import of_all_devices
 from unmask.nn.positions import sincos
+from unmask.nn.rotary import rotary, turned
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 
 __all__ = [
     "Attention",
     "Block",
+    "CrossBlock",
+    "LayerMixture",
     "Mlp",
     "Transformer",
     "attend",
     "of_all_devices",
     "plain_is_quicker",
+    "rotary",
     "sincos",
+    "turned",
     "xavier",
 ]

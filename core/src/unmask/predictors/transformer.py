@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unmask.nn import Transformer, sincos
 from unmask.nn.transformer import xavier
 from unmask.parts import Predictor
 from unmask.structures import Latent, Mask, Places, Prediction, Tokens
+from unmask.support.checks import at_least
 
 
 class TransformerPredictor(Predictor):
@@ -25,9 +27,12 @@ class TransformerPredictor(Predictor):
         depth: blocks of the trunk.
         num_heads: attention heads of the trunk; must divide ``width``.
         use_prefix: whether the encoder's class and register tokens take part, as in MAE.
+        position_noise: sigma of stochastic positions, at least 0 (StoP, Bar et al. 2023, arXiv:2308.00566): in
+            training a mask token gets ``A n`` with ``n ~ N(0, sigma I)``, besides its position. A is the weight that
+            codes enter by, so noise cannot be unlearned without unlearning codes.
 
     Raises:
-        ValueError: packed tokens, which have no rows to put side by side.
+        ValueError: a sigma below 0; packed tokens, which have no rows to put side by side.
     """
 
     def __init__(
@@ -38,9 +43,12 @@ class TransformerPredictor(Predictor):
         depth: int = 8,
         num_heads: int = 16,
         use_prefix: bool = True,
+        position_noise: float = 0.0,
     ) -> None:
         super().__init__()
+        at_least(0, position_noise=position_noise)
         self.width = width
+        self.position_noise = position_noise
         self.use_prefix = use_prefix
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -66,6 +74,8 @@ class TransformerPredictor(Predictor):
 
         # A mask token for each asked place; groups become samples of their own.
         queries = self.mask_token.to(codes.dtype) + asked.gather(positions)  # [B, (G,) M, W]
+        if self.training and self.position_noise:
+            queries = queries + self.noise(mask).to(queries.dtype)
         groups = asked.index.shape[1] if asked.index.ndim == 3 else 1
         queries = queries.reshape(-1, *queries.shape[-2:])  # [B * G, M, W]
         codes = codes.repeat_interleave(groups, dim=0)
@@ -74,6 +84,11 @@ class TransformerPredictor(Predictor):
         x = self.trunk(torch.cat([codes, queries], dim=1), _joint(valid, asked, groups, codes.shape[1]))
         answers = self.head(x[:, -queries.shape[1] :])
         return Prediction(answers.reshape(*asked.index.shape, -1), asked)
+
+    def noise(self, mask: Mask) -> Tensor:
+        """What is added to the positions of mask tokens ``[B, (G,) M, W]``."""
+        normal = mask.streams().named("positions").normal(*mask.asked.index.shape[1:], self.embed.in_features)
+        return F.linear(normal * self.position_noise**0.5, self.embed.weight)
 
     def _positions(self, mask: Mask, places: Tokens) -> Tensor:
         batch, num_tokens = mask.hidden.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence as Several
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -57,8 +58,8 @@ class PredictorContract(PartContract):
         for corruption in self.corruptions:
             predictor, latent, places, mask = self._given(corruption)
             codes = latent.values.clone().requires_grad_()
-            first = predictor(Latent(codes, latent.seen, latent.prefix), places, mask).values
-            other = predictor(Latent(codes.detach() * -3 + 7, latent.seen, latent.prefix), places, mask).values
+            first = predictor(replace(latent, values=codes), places, mask).values
+            other = predictor(replace(latent, values=codes.detach() * -3 + 7), places, mask).values
             assert not torch.equal(first, other), corruption
             first.square().mean().backward()
             assert codes.grad is not None, corruption

@@ -102,32 +102,43 @@ class PatchTokenizer(Tokenizer):
 
 
 class CropTokenizer(Tokenizer):
-    """Two views of an image by one tokenizer: parts ``whole``, the image, and ``local``, a crop of it.
+    """Several views of an image by one tokenizer, each a part of its own name.
 
     Args:
         patches: cuts each of them.
-        share: of a side that is cropped in the middle where a batch has no ``local`` of its own, in (0, 1).
+        share: of a side that is cropped in the middle where a batch lacks a view, in (0, 1), as validation data does.
+        views: what of the batch each part is, by the part's name. CropMAE's: ``whole``, the image, and ``local``, a
+            crop of it.
 
     Raises:
-        ValueError: ``share`` outside its range.
+        ValueError: ``share`` outside its range, no view, or none that is the image.
     """
 
-    def __init__(self, patches: PatchTokenizer, share: float = 0.67) -> None:
+    def __init__(self, patches: PatchTokenizer, share: float = 0.67, views: dict[str, str] | None = None) -> None:
         super().__init__()
         inside("(0, 1)", share=share)
         self.patches = patches
         self.share = share
+        self.views = dict(views or {"whole": "image", "local": "local"})
+        if "image" not in self.views.values():
+            raise ValueError(f"`views` must name a part for 'image', but are {self.views}.")
 
     def forward(self, batch: Any) -> Tokens:
-        whole = batch["image"]  # [B, C, H, W]
-        local = batch.get("local")
-        if local is None:
-            sides = [max(round(side * self.share), 1) for side in whole.shape[-2:]]
-            local = F.resize(F.center_crop(whole, sides), list(whole.shape[-2:]), antialias=True)
-        parts = {"whole": whole, "local": local}
-        return Tokens.join({name: self.patches({"image": image}) for name, image in parts.items()})
+        return Tokens.join({part: self.patches({"image": self._view(batch, key)}) for part, key in self.views.items()})
+
+    def _view(self, batch: Any, key: str) -> Tensor:
+        image: Tensor = batch["image"]  # [B, C, H, W]
+        if key in batch:
+            return batch[key]  # type: ignore[no-any-return]
+        sides = [max(round(side * self.share), 1) for side in image.shape[-2:]]
+        middle: Tensor = F.resize(F.center_crop(image, sides), list(image.shape[-2:]), antialias=True)
+        return middle
 
     def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
-        """The crops."""
-        local = tokens.part("local")
-        return self.patches.render(local, None if hidden is None else hidden[:, -local.num_tokens :])
+        """The view of which something is hidden, or else the last one."""
+        if tokens.parts is None:
+            return self.patches.render(tokens, hidden)
+        sizes = [part.num_tokens for part in tokens.parts.values()]
+        pieces = [None] * len(sizes) if hidden is None else list(hidden.split(sizes, dim=1))
+        chosen = max(range(len(sizes)), key=lambda at: (pieces[at] is not None and bool(pieces[at].any()), at))
+        return self.patches.render(list(tokens.parts.values())[chosen], pieces[chosen])

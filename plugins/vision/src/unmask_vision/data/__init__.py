@@ -1,7 +1,7 @@
 """Where images come from: one data module per kind of source, each in a module of its own."""
 
 from unmask_vision.data.array_data import ArraysData
-from unmask_vision.data.augment import NestedCrops
+from unmask_vision.data.augment import NestedCrops, TwoViews
 from unmask_vision.data.digits import DigitsData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
@@ -11,5 +11,5 @@ from unmask_vision.data.torchvision_sets import TorchvisionData
 
 __all__ = [
     "ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "ImageShardsData", "LitImagesData",
-    "NestedCrops", "TorchvisionData",
+    "NestedCrops", "TorchvisionData", "TwoViews",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
+from unmask.api import inside
+
 Sample = dict[str, Any]
 Augment = Callable[[Sample], Sample]
 Size = int | tuple[int, int]
@@ -82,6 +84,48 @@ class NestedCrops:
     def __call__(self, sample: Sample) -> Sample:
         whole = self.whole(sample)
         return {**whole, "local": self.local(whole)["image"]}
+
+
+class TwoViews:
+    """Two random parts of one image, each changed by itself: ``image`` and ``second`` (iBOT, Zhou et al. 2021; CroCo,
+    Weinzaepfel et al. 2022, where two photographs of a scene are not at hand).
+
+    Args:
+        size: of both in pixels: the side of a square, or (height, width); None: the image's own.
+        scale: smallest and largest share of the image's area that each covers, in (0, 1].
+        flip: mirror each left and right with probability 1/2, by itself.
+        jitter: strength of changes in brightness and contrast, in [0, 1]: each is multiplied by a number drawn evenly
+            from ``1 - jitter`` to ``1 + jitter``.
+
+    Raises:
+        ValueError: as `RandomResizedCropFlip`; ``jitter`` outside its range.
+
+    Differs from the papers in that hues are not changed, and nothing is blurred or solarised.
+    """
+
+    def __init__(
+        self,
+        size: Size | None = 224,
+        scale: tuple[float, float] = (0.4, 1.0),
+        flip: bool = True,
+        jitter: float = 0.4,
+    ) -> None:
+        inside("[0, 1]", jitter=jitter)
+        self.crop = RandomResizedCropFlip(size, scale, flip)
+        self.jitter = jitter
+
+    def __call__(self, sample: Sample) -> Sample:
+        first, second = (self._changed(self.crop(sample)["image"]) for _ in range(2))
+        return {**sample, "image": first, "second": second}
+
+    def _changed(self, image: Tensor) -> Tensor:
+        if not self.jitter:
+            return image
+        bright, contrast = (1 + self.jitter * (2 * torch.rand(2) - 1)).tolist()
+        most = 1.0 if image.is_floating_point() else 255.0
+        values = image.float() * bright
+        values = ((values - values.mean()) * contrast + values.mean()).clamp(0, most)
+        return values if image.is_floating_point() else values.round().to(image.dtype)
 
 
 class CenterCrop:

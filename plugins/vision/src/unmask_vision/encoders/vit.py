@@ -112,9 +112,11 @@ class ViTEncoder(Encoder):
         if prefix:
             x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
-        x = self._blocks(x, grid, seen, layer)
+        layers: list[Tensor] | None = [] if self.keeps_layers and mask is not None and layer is None else None
+        x = self._blocks(x, grid, seen, layer, layers)
         num_prefix = x.shape[1] - values.shape[1]
-        return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None)
+        kept = None if layers is None else tuple(layers)
+        return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None, layers=kept)
 
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         return refit(name, tensor, self.state_dict()[name], self.grid)
@@ -130,9 +132,18 @@ class ViTEncoder(Encoder):
         num_places = grid[0] * grid[1]
         return (table[:, :-num_places] if table.shape[1] > num_places else 0.0), table[:, -num_places:]
 
-    def _blocks(self, x: Tensor, grid: tuple[int, int], seen: Places | None, layer: int | None) -> Tensor:
-        """timm's blocks, given the positions that attention needs for the places seen."""
+    def _blocks(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        seen: Places | None,
+        layer: int | None,
+        layers: list[Tensor] | None = None,
+    ) -> Tensor:
+        """timm's blocks, given the positions that attention needs for the places seen; what enters each goes into
+        ``layers``."""
         vit: Any = self.vit
+        keep = (lambda x: None) if layers is None else layers.append
         num_prefix = vit.num_prefix_tokens
         real = None  # [B, 1, 1, P + K], where short rows were filled up
         if seen is not None and seen.valid is not None:
@@ -158,11 +169,13 @@ class ViTEncoder(Encoder):
                 bias = _pairs(bias, seen, num_prefix)
                 bias = bias if real is None else bias.masked_fill(~real, float("-inf"))
             for block in vit.blocks[: self.depth(layer)]:
+                keep(x)
                 x = block(x, shared_rel_pos=bias)
         elif isinstance(self.vit, Eva):
             x = vit.norm_pre(x)
             rope = rotary_of(vit.rope, grid) if vit.rope is not None else None
             for number, block in enumerate(vit.blocks[: self.depth(layer)]):
+                keep(x)
                 turn = rope[number] if rope is not None and vit.rope_mixed else rope  # [(H,) N, R]
                 if turn is not None and seen is not None:
                     turn = turn[..., seen.index, :]  # [(H,) B, K, R]
@@ -171,6 +184,7 @@ class ViTEncoder(Encoder):
         else:
             x = vit.norm_pre(x)
             for block in vit.blocks[: self.depth(layer)]:
+                keep(x)
                 x = block(x, attn_mask=real)
         return vit.norm(x) if layer is None else x
 

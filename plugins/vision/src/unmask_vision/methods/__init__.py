@@ -1,10 +1,13 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
+from unmask_vision.methods.croco import CroCo
+from unmask_vision.methods.croco_v2 import CroCoV2
 from unmask_vision.methods.crop_mae import CropMAE
+from unmask_vision.methods.cross_mae import CrossMAE
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
-__all__ = ["HPM", "IJEPA", "MAE", "MRMAE", "CropMAE", "SimMIM"]
+__all__ = ["HPM", "IJEPA", "MAE", "MRMAE", "CroCo", "CroCoV2", "CropMAE", "CrossMAE", "SimMIM"]

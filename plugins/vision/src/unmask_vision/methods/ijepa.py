@@ -13,6 +13,7 @@ from unmask import (
     Optimization,
     Target,
     chosen,
+    left_to,
 )
 from unmask.losses import SmoothL1Loss
 from unmask.masks import MultiBlockMask
@@ -43,6 +44,8 @@ class IJEPA(Method):
         image_size: of the images in pixels: the side of squares, or (height, width); None: 224.
         patch_size: side of a patch in pixels; None: 16, or 14 for ``huge``.
         channels: colour channels of the images.
+        position_noise: sigma of stochastic positions, at least 0 (StoP, Bar et al. 2023, arXiv:2308.00566; its best:
+            0.25): mask tokens are told where they lie with noise that is drawn in training. None: 0, as in I-JEPA.
         mask: one context and four target blocks (section 3 and appendix A.1).
         encoder: None: timm's ViT of that size without class token, with fixed sine-cosine positions.
         predictor: None: the predictor of that size.
@@ -57,13 +60,14 @@ class IJEPA(Method):
     MAE's Xavier-uniform (there truncated normal, with output layers scaled down by depth).
 
     Raises:
-        ValueError: an unknown size, or one beside an encoder, which has its own.
+        ValueError: an unknown size, or one beside an encoder, which has its own; noise beside a predictor, likewise.
     """
 
     size: Literal["tiny", "small", "base", "large", "huge"] | None = None
     image_size: int | tuple[int, int] | None = None
     patch_size: int | None = None
     channels: int = 3
+    position_noise: float | None = None
     mask: MaskSampler = MultiBlockMask()
     target: Target = EMATeacher()
     loss: Loss = SmoothL1Loss()
@@ -89,8 +93,12 @@ class IJEPA(Method):
             positions="sincos",
             options={"class_token": False, "global_pool": "avg", "fc_norm": False},
         )
+        if self.predictor is not None:
+            left_to("predictor", position_noise=self.position_noise)
         width = self.encoder.width
-        self.predictor = self.predictor or TransformerPredictor(width, width, PREDICTOR_WIDTH, depth, num_heads)
+        self.predictor = self.predictor or TransformerPredictor(
+            width, width, PREDICTOR_WIDTH, depth, num_heads, position_noise=self.position_noise or 0.0
+        )
 
     @property
     def embedder(self) -> Embedder:
