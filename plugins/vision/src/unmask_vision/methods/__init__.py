@@ -4,7 +4,8 @@ from unmask_vision.methods.crop_mae import CropMAE
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
-__all__ = ["HPM", "IJEPA", "MAE", "MRMAE", "CropMAE", "SimMIM"]
+__all__ = ["HPM", "IJEPA", "MAE", "MRMAE", "CropMAE", "MaskFeat", "SimMIM"]
