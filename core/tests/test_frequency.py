@@ -8,7 +8,7 @@ from focal_frequency_loss import FocalFrequencyLoss as Theirs
 
 from unmask import Given, Grid, Mask, Places, Prediction, Shown, Tokens
 from unmask.losses import FocalFrequencyLoss, FrequencyLoss
-from unmask.nn import cut
+from unmask.nn import assembled, cut
 from unmask.testing import LossContract
 
 LAYOUT = Grid((3, 2))
@@ -95,20 +95,18 @@ def test_visible_answers_count_in_part_and_without_gradient():
 
 
 def _back(cells):
-    from unmask.nn import assembled
-
     return assembled(cells, LAYOUT, 3)
 
 
 def test_a_width_that_is_no_cell_is_refused():
-    with pytest.raises(ValueError, match="`channels` must divide the 48 values .* but is 5; nearest: 3"):
+    with pytest.raises(ValueError, match=r"`channels` must divide the 48 values .* but is 5; nearest: 3"):
         compared(FrequencyLoss(5), pair())
     with pytest.raises(ValueError, match="`exponent` must be at least 1"):
         FrequencyLoss(exponent=0.5)
     grouped = torch.zeros(1, 2, 1, dtype=torch.long)
+    mask = Mask(torch.ones(1, 6, dtype=torch.bool))
+    given = Given({}, Shown(Tokens(torch.zeros(1, 6, 48), LAYOUT), mask))
     with pytest.raises(ValueError, match="without groups"):
-        mask = Mask(torch.ones(1, 6, dtype=torch.bool))
-        given = Given({}, Shown(Tokens(torch.zeros(1, 6, 48), LAYOUT), mask))
         FrequencyLoss(3)(Prediction(torch.zeros(1, 2, 1, 48), Places(grouped)), torch.zeros(1, 2, 1, 48), given)
 
 

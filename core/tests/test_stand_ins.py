@@ -124,7 +124,7 @@ def test_cells_and_fields_are_each_others_inverse():
 
 
 def test_low_and_high_frequencies_sum_to_the_field():
-    raw, tokens = field()
+    _, tokens = field()
     parts = [
         FrequencyFilter(2, chance, channels=2, mean=[0.3, 0.1], std=[2.0, 3.0], bounds=None)(tokens, every(tokens))
         for chance in (1.0, 0.0)

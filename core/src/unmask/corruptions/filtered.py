@@ -20,7 +20,7 @@ class FrequencyFilter(Corruption):
     """A ball around frequency 0 is kept, or all but it, drawn for each sample; all of a sample's places are shown so.
 
     Tokens are cells of a field, see `unmask.nn.assembled`. The field is brought back to raw units, filtered, bound, and
-    scaled again. What is hidden, ``Shown.made["hidden_frequencies"]`` ``[B, *sides]``, is what `FrequencyLoss` asks for.
+    scaled again. What is hidden, ``Shown.made["hidden_frequencies"]`` ``[B, *sides]``, `FrequencyLoss` asks for.
 
     Args:
         radius: of the ball, above 0, in cycles per sample. Section 4.1: 16 for images of 224 pixels.

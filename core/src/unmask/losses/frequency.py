@@ -87,7 +87,7 @@ class FrequencyLoss(Loss):
 
 
 class FocalFrequencyLoss(FrequencyLoss):
-    """``mean over frequencies of w |F(p - t)|^2``, where ``w = |F(p - t)|^alpha`` over its largest: hard ones count more.
+    """``mean over frequencies of w |F(p - t)|^2``, ``w = |F(p - t)|^alpha`` over its largest: hard ones count more.
 
     Args:
         channels: C of the field.

@@ -1,6 +1,7 @@
 """Masks by geometry: each works on any modality whose tokens lie that way."""
 
 from unmask.masks.block import BlockMask
+from unmask.masks.boxes import BoxMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
@@ -15,6 +16,7 @@ from unmask.masks.tube import TubeMask
 
 __all__ = [
     "BlockMask",
+    "BoxMask",
     "ColorNoiseMask",
     "DiffusionMask",
     "EveryMask",

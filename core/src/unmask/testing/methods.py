@@ -146,7 +146,8 @@ class MethodContract(Contract):
 
 def _shown_otherwise(first: Step, other: Step) -> bool:
     """Whether a step shows other values of the same places, as a method does that hides a part of each."""
-    assert first.given is not None and other.given is not None
+    assert first.given is not None
+    assert other.given is not None
     one, another = first.given.shown.tokens.values, other.given.shown.tokens.values
     return one.shape == another.shape and not torch.equal(one, another)
 

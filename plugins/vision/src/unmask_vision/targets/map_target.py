@@ -13,7 +13,7 @@ from unmask.nn import assembled, cell_side, cut
 
 
 class MapTarget(Target):
-    """``map(image)`` at the asked patches, ``[B, M, T]``; the map sees the whole clean image, as the tokenizer scaled it.
+    """``map(image)`` at the asked patches, ``[B, M, T]``; the map sees the whole clean image, scaled by the tokenizer.
 
     A subclass is one map: from pixels ``[B, C, H, W]`` to as many numbers for each cell of a grid as it likes, with as
     many cells in each patch: ``[B, C', H / k, W / k]``. T is the number of those in a patch.
