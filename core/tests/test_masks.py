@@ -9,6 +9,7 @@ import torch
 from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, seeds
 from unmask.masks import (
     BlockMask,
+    BoxMask,
     ColorNoiseMask,
     GridMask,
     MultiBlockMask,
@@ -17,7 +18,7 @@ from unmask.masks import (
     TubeMask,
 )
 from unmask.parts import num_to_hide
-from unmask.schedules import at
+from unmask.schedules import Uniform, at
 from unmask.testing.contract import streams
 from unmask.testing.masks import MaskContract
 
@@ -453,3 +454,30 @@ def test_tokens_must_fill_their_grid():
 def test_arguments_out_of_range_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestBoxMask(MaskContract):
+    layouts = [Sequence(), Grid((14, 14)), Grid((4, 6, 8))]
+    refused = [Set()]
+    ragged = (Sequence, Grid)
+
+    def make(self, **options):
+        return BoxMask(**{"ratio": 0.6, **options})
+
+
+def test_boxes_have_bounded_sides():
+    """Two places of one box are near each other; only after boxes of a single place, 1 in 16, are they not."""
+    tokens = Tokens(torch.zeros(1000, 196, 1), Grid((14, 14)))
+    hidden = BoxMask(ratio=0.01, max_side=0.3)(tokens, draws=streams(tokens)).hidden
+    pairs = hidden.nonzero()[:, 1].view(-1, 2)  # [B, 2]
+    apart = torch.maximum((pairs // 14).diff(dim=1).abs(), (pairs % 14).diff(dim=1).abs())
+    near = float((apart <= 3).float().mean())
+    assert 0.92 < near < 0.97
+    assert float((apart == 3).float().mean()) > 0.04
+
+
+def test_box_shares_drawn_by_sample_lie_in_their_range():
+    tokens = Tokens(torch.zeros(1000, 196, 1), Grid((14, 14)))
+    shares = BoxMask(ratio=Uniform(0.5, 0.75))(tokens, draws=streams(tokens)).hidden.float().mean(1)
+    assert 0.49 < float(shares.min()) < 0.52 and 0.73 < float(shares.max()) < 0.76
+    assert abs(float(shares.mean()) - 0.6275) < 0.01  # counts are rounded up by half a place

@@ -25,6 +25,7 @@ _HOMES = {
     "CosineSpread": "schedules",
     "Draws": "draws",
     "Encoder": "parts",
+    "FILLED": "structures",
     "Given": "step",
     "Grid": "structures",
     "Joint": "structures",
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
         Step,
     )
     from unmask.structures import (
+        FILLED,
         KEPT,
         RANDOM,
         TOKEN,

@@ -2,9 +2,9 @@
 
 The plugin API is what these modules list under ``__all__``, and the entry-point groups:
 
-`unmask`, `unmask.api`, `unmask.callbacks`, `unmask.data`, `unmask.losses`, `unmask.masks`, `unmask.nn`,
-`unmask.predictors`, `unmask.targets`, `unmask.testing`; and the modules `unmask.agreements`, `unmask.decode`,
-`unmask.noise` and `unmask.seeds`.
+`unmask`, `unmask.api`, `unmask.callbacks`, `unmask.corruptions`, `unmask.data`, `unmask.losses`, `unmask.masks`,
+`unmask.nn`, `unmask.predictors`, `unmask.targets`, `unmask.testing`; and the modules `unmask.agreements`,
+`unmask.decode`, `unmask.noise` and `unmask.seeds`.
 
 Everything else in core may change with any release. `unmask.plugins.api_version` says what the version number
 promises. Names below are imported on first use, so that a command's ``--help`` answers at once.
@@ -21,6 +21,7 @@ MODULES = (
     "unmask.agreements",
     "unmask.api",
     "unmask.callbacks",
+    "unmask.corruptions",
     "unmask.data",
     "unmask.decode",
     "unmask.losses",

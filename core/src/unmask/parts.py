@@ -362,13 +362,21 @@ class Loss(Part):
 
         ``given`` is what the target was given, for losses that read or draw.
         """
+        self.check(prediction, target)
+        valid = prediction.asked.valid
+        return self.averaged(self.per_token(prediction.values, target, valid), valid, prediction.weights)
+
+    def check(self, prediction: Prediction, target: Tensor) -> None:
+        """Refuses answers of another width than the target's.
+
+        Raises:
+            ValueError: they are.
+        """
         if target.shape not in (prediction.values.shape, prediction.values.shape[:-1]):
             raise ValueError(
                 f"`target_width` of the predictor must be {target.shape[-1]}, the width of the target "
                 f"{tuple(target.shape)}, but its answers are {tuple(prediction.values.shape)}."
             )
-        valid = prediction.asked.valid
-        return self.averaged(self.per_token(prediction.values, target, valid), valid, prediction.weights)
 
     def averaged(self, per_token: Tensor, valid: Tensor | None, weights: Tensor | None = None) -> LossValue:
         """The mean over real asked places of one number for each ``[B, M]``, or their sum with these weights."""

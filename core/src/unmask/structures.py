@@ -204,7 +204,7 @@ class Places:
         return out[:, :-1] if self.valid is not None else out
 
 
-DROPPED, TOKEN, RANDOM, KEPT = range(4)
+DROPPED, TOKEN, RANDOM, KEPT, FILLED = range(5)
 """How a hidden place is shown to the encoder: see `unmask.parts.Corruption`."""
 
 
@@ -219,7 +219,8 @@ class Mask:
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         num_hidden: hidden places per sample, when all samples have as many.
         num_predict: asked places per row of ``predict``, when all rows have as many.
-        show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT at hidden places; None: all are dropped.
+        show: ``[B, N]`` of DROPPED, TOKEN, RANDOM, KEPT, FILLED at hidden places; None: all are dropped. Of FILLED ones
+            the shown tokens have other values already.
         donor: ``[B, N]`` int64, what stands in where ``show`` is RANDOM: for tokens with values, those of this
             visible place of the same sample; for tokens that are ids, this id. None when nothing is.
         weight: ``[B, N]`` (packed ``[T]``) float32, how much the loss of each place counts: the total is then the

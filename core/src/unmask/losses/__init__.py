@@ -2,12 +2,15 @@
 
 from unmask.losses.cosine import CosineLoss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
+from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
 from unmask.losses.info_nce import InfoNCELoss
 from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
     "CosineLoss",
     "CrossEntropyLoss",
+    "FocalFrequencyLoss",
+    "FrequencyLoss",
     "InfoNCELoss",
     "L1Loss",
     "MSELoss",

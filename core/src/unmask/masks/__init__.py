@@ -1,9 +1,11 @@
 """Masks by geometry: each works on any modality whose tokens lie that way."""
 
 from unmask.masks.block import BlockMask
+from unmask.masks.boxes import BoxMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
+from unmask.masks.every import EveryMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
@@ -14,8 +16,10 @@ from unmask.masks.tube import TubeMask
 
 __all__ = [
     "BlockMask",
+    "BoxMask",
     "ColorNoiseMask",
     "DiffusionMask",
+    "EveryMask",
     "GridMask",
     "HardMask",
     "MaskByPart",

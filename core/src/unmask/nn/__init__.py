@@ -3,6 +3,7 @@
 from unmask.nn.attention import attend, plain_is_quicker
 from unmask.nn.cross import CrossBlock, LayerMixture
 from unmask.nn.gathered import of_all_devices
+from unmask.nn.grids import assembled, cell_side, cut
 from unmask.nn.positions import sincos
 from unmask.nn.rotary import rotary, turned
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
@@ -14,7 +15,10 @@ __all__ = [
     "LayerMixture",
     "Mlp",
     "Transformer",
+    "assembled",
     "attend",
+    "cell_side",
+    "cut",
     "of_all_devices",
     "plain_is_quicker",
     "rotary",

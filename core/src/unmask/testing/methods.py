@@ -69,7 +69,7 @@ class MethodContract(Contract):
         model = self._ready()
         first, again, other = (self._step(model, seed) for seed in (0, 0, 1))
         assert torch.equal(first.loss.total, again.loss.total)
-        assert not torch.equal(first.mask.hidden, other.mask.hidden)
+        assert not torch.equal(first.mask.hidden, other.mask.hidden) or _shown_otherwise(first, other)
 
     def test_no_hidden_value_reaches_the_answers(self) -> None:
         """Bit for bit, through encoder and predictor; where a value is kept in sight, it is not hidden. Of a method
@@ -142,6 +142,14 @@ class MethodContract(Contract):
         batch = self._fixed()
         torch.manual_seed(2)  # dropout's, where there is any
         return model.step(batch, seeds.mix("contract", seed))
+
+
+def _shown_otherwise(first: Step, other: Step) -> bool:
+    """Whether a step shows other values of the same places, as a method does that hides a part of each."""
+    assert first.given is not None
+    assert other.given is not None
+    one, another = first.given.shown.tokens.values, other.given.shown.tokens.values
+    return one.shape == another.shape and not torch.equal(one, another)
 
 
 def _by_part(given: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from torch import Tensor
 from unmask import KEPT, RANDOM, TOKEN, Corruption, Mask, Tokens
 from unmask.api import inside
 
-SWAPPED = 4
-"""A hidden place that changes its token with another one of its document; follows core's `KEPT`."""
+SWAPPED = 5
+"""A hidden place that changes its token with another one of its document; follows core's `FILLED`."""
 
 
 class VocabularyCorruption(Corruption):

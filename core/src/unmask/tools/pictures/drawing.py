@@ -86,6 +86,9 @@ def views(model: MaskedModel, step: Step) -> list[View]:
     """
     tokens, mask, values = step.tokens, step.mask, step.tokens.values  # [B, N, V] or ids [B, N]
     seen, covered = values, mask.hidden
+    shown_tokens = step.given.shown.tokens if step.given is not None else tokens
+    if shown_tokens.parts is None and isinstance(shown_tokens.values, torch.Tensor):
+        seen = shown_tokens.values if shown_tokens.values.shape == values.shape else values  # as a corruption left them
     if mask.show is not None:
         covered = mask.hidden & (mask.show == TOKEN)
         if mask.donor is not None:
@@ -94,7 +97,7 @@ def views(model: MaskedModel, step: Step) -> list[View]:
             swapped = mask.hidden & (mask.show == RANDOM)
             # donors of values are places; those of ids are ids themselves
             stand_in = values[place] if values.is_floating_point() else mask.donor
-            seen = torch.where(_as_wide(swapped, values), stand_in, values)
+            seen = torch.where(_as_wide(swapped, values), stand_in, seen)
     shown = [View("input", tokens, None), View("seen by encoder", replace(tokens, values=seen), covered)]
 
     restored = model.target.restore(step.prediction, tokens, mask)  # [B, (G,) M, V], packed [M, V]; or ids

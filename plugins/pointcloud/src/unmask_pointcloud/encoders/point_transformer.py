@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unmask import KEPT, RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
+from unmask import FILLED, KEPT, RANDOM, TOKEN, Encoder, Latent, Mask, Tokens
 from unmask.api import at_least, inside
 from unmask_pointcloud.nn.patch_net import PatchNet
 from unmask_pointcloud.nn.positioned import PositionedTransformer, centre_embedding
@@ -114,7 +114,7 @@ class PointTransformer(Encoder):
             raise ValueError(
                 "`mask_token` of the encoder must be true for a corruption that shows tokens, but is false."
             )
-        shown = ~mask.hidden | (mask.show == KEPT)
+        shown = ~mask.hidden | (mask.show == KEPT) | (mask.show == FILLED)
         x = self.embed(self.patch_net(values, shown if valid is None else shown & valid))
         x = x.where(~(mask.hidden & (mask.show == TOKEN))[..., None], self.mask_token.to(x.dtype))
         if mask.donor is not None:

@@ -35,6 +35,8 @@ def replace_hidden(x: Tensor, mask: Mask, mask_token: Tensor | None) -> Tensor:
     """
     assert mask.show is not None
     if mask_token is None:
+        if not bool((mask.hidden & ((mask.show == TOKEN) | (mask.show == RANDOM))).any()):
+            return x  # values stand in, or are kept
         raise ValueError("`mask_token` of the encoder must be true for a corruption that shows tokens, but is false.")
     shown = x.where(~(mask.hidden & (mask.show == TOKEN))[..., None], mask_token.to(x.dtype))
     if mask.donor is not None:

@@ -4,10 +4,26 @@ from unmask_vision.methods.croco import CroCo
 from unmask_vision.methods.croco_v2 import CroCoV2
 from unmask_vision.methods.crop_mae import CropMAE
 from unmask_vision.methods.cross_mae import CrossMAE
+from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.maskfeat import MaskFeat
+from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
-__all__ = ["HPM", "IJEPA", "MAE", "MRMAE", "CroCo", "CroCoV2", "CropMAE", "CrossMAE", "SimMIM"]
+__all__ = [
+    "CroCo",
+    "CroCoV2",
+    "CropMAE",
+    "CrossMAE",
+    "GMML",
+    "HPM",
+    "IJEPA",
+    "MAE",
+    "MFM",
+    "MRMAE",
+    "MaskFeat",
+    "SimMIM",
+]

@@ -1,0 +1,8 @@
+"""Corruptions: what the encoder is shown, beyond mask tokens; targets are always of clean values."""
+
+from unmask.corruptions.filtered import FrequencyFilter
+from unmask.corruptions.noisy import NoisyValues
+from unmask.corruptions.quantised import RandomQuantisation
+from unmask.corruptions.stand_ins import StandIns
+
+__all__ = ["FrequencyFilter", "NoisyValues", "RandomQuantisation", "StandIns"]

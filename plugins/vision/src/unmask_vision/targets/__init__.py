@@ -1,0 +1,7 @@
+"""Targets that only images have."""
+
+from unmask_vision.targets.gradients import GradientTarget, sobel
+from unmask_vision.targets.hog import HOGTarget
+from unmask_vision.targets.map_target import MapTarget
+
+__all__ = ["GradientTarget", "HOGTarget", "MapTarget", "sobel"]
