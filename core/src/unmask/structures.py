@@ -10,6 +10,7 @@ M places where an answer is asked, G groups of such places, D width, V value wid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Several
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -299,6 +300,8 @@ class Latent:
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
+        pyramid: ``[B, C, rows, columns]`` maps at several scales, the finest first, 0 where nothing was seen; None:
+            the encoder has one scale.
     """
 
     values: Tensor
@@ -307,6 +310,7 @@ class Latent:
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
     places: Tokens | None = None
+    pyramid: Several[Tensor] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Latent]) -> Latent:
