@@ -10,6 +10,7 @@ M places where an answer is asked, G groups of such places, D width, V value wid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Several
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -304,6 +305,8 @@ class Latent:
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
         layers: ``[B, P + K, D]`` each, prefix first: the tokens as they enter the first layer, then the output of every
             layer but the last, where the encoder `keeps_layers`; None: it does not.
+        pyramid: ``[B, C, rows, columns]`` maps at several scales, the finest first, 0 where nothing was seen; None:
+            the encoder has one scale.
     """
 
     values: Tensor
@@ -313,6 +316,7 @@ class Latent:
     parts: Mapping[str, Latent] | None = None
     places: Tokens | None = None
     layers: tuple[Tensor, ...] | None = None
+    pyramid: Several[Tensor] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Latent]) -> Latent:

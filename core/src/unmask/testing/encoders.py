@@ -85,6 +85,8 @@ class EncoderContract(PartContract):
             assert torch.equal(first, second), f"{corruption}: a hidden value reaches the codes"
             if codes.prefix is not None and again.prefix is not None:
                 assert torch.equal(codes.prefix, again.prefix), f"{corruption}: a hidden value reaches the prefix"
+            for scale, level in zip(codes.pyramid or (), again.pyramid or (), strict=True):
+                assert torch.equal(scale, level), f"{corruption}: a hidden value reaches the pyramid"
             other = self._codes(encoder, disturbed(tokens, ~mask.hidden), mask)
             assert not torch.equal(first, self._real(other)), f"{corruption}: visible values do not reach the codes"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -85,7 +87,8 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def synchronise(model: nn.Module, kind: str) -> int:
-    """Replaces each BatchNorm in ``model``, in place, by one over all processes; their names and weights stay.
+    """Replaces each BatchNorm in ``model``, in place, by one over all processes; names, weights and hooks stay, and so
+    do layers within a norm, which are taken to follow it in their order.
 
     Args:
         model: before it is wrapped or sharded.
@@ -111,7 +114,19 @@ def _synchronised(norm: _BatchNorm, cls: type[_BatchNorm]) -> _BatchNorm:
         new.weight, new.bias = norm.weight, norm.bias
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         setattr(new, name, getattr(norm, name))
+    for name, child in norm.named_children():  # what some batch norms do to their own outputs, such as an activation
+        new.add_module(name, child)
+    if new._modules:
+        new.register_forward_hook(_then_children)
+    for hooks in ("_forward_pre_hooks", "_forward_hooks"):
+        getattr(new, hooks).update(getattr(norm, hooks))
     return new.train(norm.training)
+
+
+def _then_children(norm: nn.Module, _: tuple[Any, ...], out: Tensor) -> Tensor:
+    for child in norm.children():
+        out = child(out)
+    return out
 
 
 def _over(numbers: Tensor, x: Tensor) -> Tensor:

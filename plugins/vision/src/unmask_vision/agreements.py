@@ -12,6 +12,7 @@ from unmask.agreements import Agreement
 from unmask_vision.data.augment import sides
 from unmask_vision.data.module import ImageData
 from unmask_vision.data.scale import Scale
+from unmask_vision.encoders.maps import MapEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.vit import ViTEncoder
 from unmask_vision.tokenizer import PatchTokenizer
@@ -31,9 +32,15 @@ class SamePatches(Agreement):
 
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
         embed = _embed(model)
+        tokenizer = _tokenizer(model)
+        if isinstance(tokenizer, PatchTokenizer) and isinstance(encoder := getattr(model, "encoder", None), MapEncoder):
+            if encoder.channels != tokenizer.channels:
+                raise ValueError(
+                    f"`model.channels` must be {encoder.channels}, the `channels` of the encoder, but is "
+                    f"{tokenizer.channels}."
+                )
         if embed is None:
             return None
-        tokenizer = _tokenizer(model)
         theirs = {"patch_size": embed.patch_size[0], "channels": embed.proj.in_channels}
         for name, value in theirs.items():
             if getattr(tokenizer, name) != value:

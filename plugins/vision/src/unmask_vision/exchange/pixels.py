@@ -14,9 +14,10 @@ from unmask_vision.tokenizer import PatchTokenizer
 
 def random_images(model: MaskedModel, num_samples: int = 2) -> Tensor:
     """``[B, C, H, W]`` float32 in [0, 1], of the size that the encoder takes; the same each time."""
-    rows, columns = cast(Any, model.embedder.encoder).grid
+    encoder = cast(Any, model.embedder.encoder)
     tokenizer = cast(PatchTokenizer, model.embedder.tokenizer)
-    shape = (num_samples, tokenizer.channels, rows * tokenizer.patch_size, columns * tokenizer.patch_size)
+    cell = getattr(encoder, "stride", tokenizer.patch_size)  # of the encoder's grid
+    shape = (num_samples, tokenizer.channels, *(side * cell for side in encoder.grid))
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 

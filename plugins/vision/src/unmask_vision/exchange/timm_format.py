@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmask import MaskedModel
 from unmask.api import Export, Format, State
-from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
+from unmask_vision.encoders import CNNEncoder, SwinV2Encoder, ViTEncoder
 from unmask_vision.exchange.pixels import caution, codes, normalized, preprocessing, random_images
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -31,11 +31,14 @@ class Timm(Format):
 
     def refusal(self, model: MaskedModel) -> str | None:
         embedder = model.embedder
-        ours = isinstance(embedder.encoder, ViTEncoder | SwinV2Encoder)
+        encoder = embedder.encoder
+        ours = isinstance(encoder, ViTEncoder | SwinV2Encoder | CNNEncoder)
+        if isinstance(encoder, CNNEncoder) and not encoder.whole:
+            return "timm's layout is for whole models, but here `stride` cuts one off; nearest: `safetensors`."
         if ours and isinstance(embedder.tokenizer, PatchTokenizer):
             return None
         return (
-            "timm's layout is for ViTEncoder and SwinV2Encoder on PatchTokenizer, but here is "
+            "timm's layout is for ViTEncoder, SwinV2Encoder and CNNEncoder on PatchTokenizer, but here is "
             f"{type(embedder.tokenizer if ours else embedder.encoder).__name__}; nearest: `safetensors`."
         )
 
@@ -45,7 +48,8 @@ class Timm(Format):
         trunk, (name, arguments) = _trunk(encoder), encoder.timm_model
         mean, std = preprocessing(model)
         about = {
-            "input_size": list(random_images(model).shape[1:]), "fixed_input_size": True, "num_classes": 0,
+            "input_size": list(random_images(model).shape[1:]), "num_classes": 0,
+            "fixed_input_size": not isinstance(encoder, CNNEncoder),
             "mean": mean, "std": std, "crop_pct": 1.0, "interpolation": "bicubic",
         }  # fmt: skip
         save_for_hf(
@@ -60,6 +64,8 @@ class Timm(Format):
         with torch.no_grad():
             before, after = _features(trunk, pixels), _features(read, pixels)
             own = codes(model, images)
+        if isinstance(encoder, CNNEncoder):
+            before, after = (encoder.codes_of(one) for one in (before, after))
         if not torch.equal(before, after):
             raise ValueError(f"timm's {name} made anew must equal the trunk bit for bit, but differs.")
         difference = ((after.reshape(own.shape) - own).abs().max() / own.abs().max()).item()
@@ -78,7 +84,7 @@ class Timm(Format):
 
     def load(self, weights: State, model: MaskedModel) -> State:
         own = model.encoder.state_dict()
-        prefix = "swin." if isinstance(model.encoder, SwinV2Encoder) else "vit."
+        prefix = f"{_names(model.encoder)}."
         return {f"encoder.{prefix}{n}" if prefix + n in own else n: tensor for n, tensor in weights.items()}
 
     def unheld(self, model: MaskedModel) -> set[str]:
@@ -105,7 +111,12 @@ class Timm(Format):
 
 
 def _trunk(encoder: Any) -> Any:
-    return encoder.swin if isinstance(encoder, SwinV2Encoder) else encoder.vit
+    return getattr(encoder, _names(encoder))
+
+
+def _names(encoder: Any) -> str:
+    """What the encoder calls timm's module."""
+    return "swin" if isinstance(encoder, SwinV2Encoder) else "net" if isinstance(encoder, CNNEncoder) else "vit"
 
 
 def _heads(trunk: Any) -> list[int]:

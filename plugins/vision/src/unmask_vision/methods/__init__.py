@@ -12,18 +12,6 @@ from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
+from unmask_vision.methods.spark import SparK
 
-__all__ = [
-    "CroCo",
-    "CroCoV2",
-    "CropMAE",
-    "CrossMAE",
-    "GMML",
-    "HPM",
-    "IJEPA",
-    "MAE",
-    "MFM",
-    "MRMAE",
-    "MaskFeat",
-    "SimMIM",
-]
+__all__ = ["CroCo", "CroCoV2", "CropMAE", "CrossMAE", "GMML", "HPM", "IJEPA", "MAE", "MFM", "MRMAE", "MaskFeat", "SimMIM", "SparK"]
