@@ -7,7 +7,8 @@ from unmask_vision.methods.cross_mae import CrossMAE
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
-__all__ = ["HPM", "IJEPA", "MAE", "MRMAE", "CroCo", "CroCoV2", "CropMAE", "CrossMAE", "SimMIM"]
+__all__ = ["HPM", "IJEPA", "MAE", "MP3", "MRMAE", "CroCo", "CroCoV2", "CropMAE", "CrossMAE", "SimMIM"]
