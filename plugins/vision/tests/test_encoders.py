@@ -92,7 +92,7 @@ def test_no_parameter_is_left_without_gradient():
     [
         ({"name": "vit_tinny_patch16_224"}, "nearest: vit_tiny_patch16_224"),
         ({"positions": "sincos", "name": "vit_srelpos_small_patch16_224"}, "no position table"),
-        ({"positions": "sin"}, "`positions` must be 'timm' or 'sincos', but is 'sin'"),
+        ({"positions": "sin"}, "`positions` must be 'timm', 'sincos' or 'none', but is 'sin'"),
         ({"options": {"embed_dimm": 3}}, "`options` do not fit"),
     ],
 )

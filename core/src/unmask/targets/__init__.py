@@ -2,6 +2,7 @@
 
 from unmask.targets.ema_teacher import EMATeacher
 from unmask.targets.frozen_teacher import FrozenTeacher
+from unmask.targets.place_ids import PlaceIds
 from unmask.targets.values import ValueTarget
 
-__all__ = ["EMATeacher", "FrozenTeacher", "ValueTarget"]
+__all__ = ["EMATeacher", "FrozenTeacher", "PlaceIds", "ValueTarget"]

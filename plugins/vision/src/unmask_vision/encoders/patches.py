@@ -34,11 +34,10 @@ def replace_hidden(x: Tensor, mask: Mask, mask_token: Tensor | None) -> Tensor:
         ValueError: the encoder has no mask token, and one is asked for.
     """
     assert mask.show is not None
-    if mask_token is None:
-        if not bool((mask.hidden & ((mask.show == TOKEN) | (mask.show == RANDOM))).any()):
-            return x  # values stand in, or are kept
+    covered = mask.hidden & (mask.show == TOKEN)  # [B, N]
+    if mask_token is None and bool(covered.any()):
         raise ValueError("`mask_token` of the encoder must be true for a corruption that shows tokens, but is false.")
-    shown = x.where(~(mask.hidden & (mask.show == TOKEN))[..., None], mask_token.to(x.dtype))
+    shown = x if mask_token is None else x.where(~covered[..., None], mask_token.to(x.dtype))
     if mask.donor is not None:
         stand_in = x.gather(1, mask.donor[..., None].expand(-1, -1, x.shape[-1]))
         shown = shown.where(~(mask.hidden & (mask.show == RANDOM))[..., None], stand_in)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
+import torch.nn.functional as F
 from timm.layers import PatchEmbed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -38,11 +39,13 @@ class ViTEncoder(Encoder):
         patch_size: side of a patch in pixels; None: the model's own.
         channels: colour channels of the images.
         positions: ``timm``: the model's own (learned, rotary or relative); ``sincos``: fixed 2-D
-            sine-cosine, a class token's being zero (MAE); for models with a position table.
+            sine-cosine, a class token's being zero (MAE), or ``none``; both for models with a position table.
         mask_token: whether hidden places may be shown as a learned token, for corruptions that do
             not drop them.
         pretrained: load timm's pretrained weights, by its own mechanism.
         drop_path_ratio: stochastic depth, in [0, 1).
+        attend_to: ``all`` places that are shown, or the ``visible`` ones alone: then hidden places that are shown read
+            the visible ones, and nobody reads them (MP3).
         options: further arguments of `timm.create_model`, such as ``embed_dim`` or ``depth``.
 
     Raises:
@@ -62,8 +65,11 @@ class ViTEncoder(Encoder):
         pretrained: bool = False,
         drop_path_ratio: float = 0.0,
         options: dict[str, Any] | None = None,
+        attend_to: Literal["all", "visible"] = "all",
     ) -> None:
         super().__init__()
+        if attend_to not in ("all", "visible"):
+            raise ValueError(f"`attend_to` must be 'all' or 'visible', but is {attend_to!r}.")
         given = {"img_size": image_size, "patch_size": patch_size}
         given = {key: value for key, value in given.items() if value is not None}
         vit = _create(
@@ -84,12 +90,18 @@ class ViTEncoder(Encoder):
         self.num_layers = len(vit.blocks)
         self._fusable: list[Any] = [module for module in vit.modules() if getattr(module, "fused_attn", False)]
         self.grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
-        if positions not in ("timm", "sincos"):
-            raise ValueError(f"`positions` must be 'timm' or 'sincos', but is {positions!r}.")
+        if positions not in ("timm", "sincos", "none"):
+            raise ValueError(f"`positions` must be 'timm', 'sincos' or 'none', but is {positions!r}.")
+        if attend_to == "visible" and isinstance(vit, VisionTransformerRelPos):
+            raise ValueError(
+                f"`attend_to` must be 'all' for {name}, whose attention takes relative positions, but is 'visible'; "
+                "nearest: a model with a position table, such as vit_base_patch16_224."
+            )
+        self.attend_to = attend_to
         if not pretrained:
             init_like_mae(vit)
-        if positions == "sincos":
-            self._fix_positions(name)
+        if positions != "timm":
+            self._fix_positions(name, positions)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width)) if mask_token else None
         if self.mask_token is not None:
             nn.init.trunc_normal_(self.mask_token, std=0.02)
@@ -112,8 +124,9 @@ class ViTEncoder(Encoder):
         if prefix:
             x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
+        unread = mask.hidden if mask is not None and self.attend_to == "visible" and seen is None else None
         layers: list[Tensor] | None = [] if self.keeps_layers and mask is not None and layer is None else None
-        x = self._blocks(x, grid, seen, layer, layers)
+        x = self._blocks(x, grid, seen, layer, layers, unread)
         num_prefix = x.shape[1] - values.shape[1]
         kept = None if layers is None else tuple(layers)
         return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None, layers=kept)
@@ -139,13 +152,16 @@ class ViTEncoder(Encoder):
         seen: Places | None,
         layer: int | None,
         layers: list[Tensor] | None = None,
+        unread: Tensor | None = None,
     ) -> Tensor:
         """timm's blocks, given the positions that attention needs for the places seen; what enters each goes into
         ``layers``."""
         vit: Any = self.vit
         keep = (lambda x: None) if layers is None else layers.append
         num_prefix = vit.num_prefix_tokens
-        real = None  # [B, 1, 1, P + K], where short rows were filled up
+        real = None  # [B, 1, 1, P + K], where short rows were filled up or places are not read
+        if unread is not None:
+            real = F.pad(~unread, (num_prefix, 0), value=True)[:, None, None, :]
         if seen is not None and seen.valid is not None:
             ones = seen.valid.new_ones(len(x), num_prefix)
             real = torch.cat([ones, seen.valid], dim=1)[:, None, None, :]
@@ -188,13 +204,17 @@ class ViTEncoder(Encoder):
                 x = block(x, attn_mask=real)
         return vit.norm(x) if layer is None else x
 
-    def _fix_positions(self, name: str) -> None:
+    def _fix_positions(self, name: str, positions: str) -> None:
         table = getattr(self.vit, "pos_embed", None)
         if table is None:
-            raise ValueError(f"`positions` must be 'timm' for {name}, which has no position table, but is 'sincos'.")
-        codes = sincos(Grid(self.grid), self.grid[0] * self.grid[1], self.width)
+            raise ValueError(
+                f"`positions` must be 'timm' for {name}, which has no position table, but is {positions!r}."
+            )
         with torch.no_grad():
-            table.zero_()[:, -len(codes) :] = codes
+            table.zero_()
+            if positions == "sincos":
+                codes = sincos(Grid(self.grid), self.grid[0] * self.grid[1], self.width)
+                table[:, -len(codes) :] = codes
         table.requires_grad_(False)
 
 

@@ -10,8 +10,9 @@ from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
+from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
 
-__all__ = ["CroCo", "CroCoV2", "CropMAE", "CrossMAE", "GMML", "HPM", "IJEPA", "MAE", "MFM", "MRMAE", "MaskFeat", "SimMIM", "SparK"]
+__all__ = ["CroCo", "CroCoV2", "CropMAE", "CrossMAE", "GMML", "HPM", "IJEPA", "MAE", "MFM", "MP3", "MRMAE", "MaskFeat", "SimMIM", "SparK"]
