@@ -1,6 +1,8 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
+from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.crop_mae import CropMAE
+from unmask_vision.methods.dvae import DVAE, VQVAE
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
@@ -10,4 +12,4 @@ from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
-__all__ = ["GMML", "MFM", "HPM", "IJEPA", "MAE", "MRMAE", "CropMAE", "MaskFeat", "SimMIM"]
+__all__ = ["BEiT", "VQVAE", "DVAE", "GMML", "MFM", "HPM", "IJEPA", "MAE", "MRMAE", "CropMAE", "MaskFeat", "SimMIM"]
