@@ -2,6 +2,7 @@
 
 from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.crop_mae import CropMAE
+from unmask_vision.methods.dmjd import DMJD
 from unmask_vision.methods.dvae import DVAE, VQVAE
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
@@ -12,4 +13,18 @@ from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
-__all__ = ["BEiT", "VQVAE", "DVAE", "GMML", "MFM", "HPM", "IJEPA", "MAE", "MRMAE", "CropMAE", "MaskFeat", "SimMIM"]
+__all__ = [
+    "DMJD",
+    "BEiT",
+    "VQVAE",
+    "DVAE",
+    "GMML",
+    "MFM",
+    "HPM",
+    "IJEPA",
+    "MAE",
+    "MRMAE",
+    "CropMAE",
+    "MaskFeat",
+    "SimMIM",
+]
