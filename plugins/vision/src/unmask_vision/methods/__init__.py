@@ -1,5 +1,6 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
+from unmask_vision.methods.a2mim import A2MIM
 from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.crop_mae import CropMAE
 from unmask_vision.methods.dmjd import DMJD
@@ -14,6 +15,7 @@ from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
 __all__ = [
+    "A2MIM",
     "DMJD",
     "BEiT",
     "VQVAE",

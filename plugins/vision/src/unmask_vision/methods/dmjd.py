@@ -13,7 +13,7 @@ from unmask_vision.targets import HOGTarget
 class DMJD(MAE):
     """MAE on two masks of each image, whose codes of visible patches must also tell their features.
 
-    ``loss = mean over views of (decoder: MSE of HOG at hidden patches + visible_weight * MLP: smooth-L1 at visible ones)``
+    ``loss = mean over views of MSE(decoder, HOG at hidden patches) + visible_weight * smooth-L1(MLP, HOG at visible ones)``
 
     Arguments are those of `MAE`, but:
 
