@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask.draws import Draws
 from unmask.parts import Candidates, MaskSampler
 from unmask.schedules import Ratio
-from unmask.structures import Grid, Layout, Set
+from unmask.structures import Grid, Layout, Mask, Set
 from unmask.support.checks import at_least
 
 
@@ -59,7 +59,7 @@ class RandomMask(MaskSampler):
             )
         return super().count(num_tokens // unit_size, layout, ratio) * unit_size
 
-    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
         return self.drawn(among, draws)
 
     def drawn(self, among: Candidates, draws: Draws, later: Tensor | None = None) -> Tensor:

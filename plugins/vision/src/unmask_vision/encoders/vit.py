@@ -41,8 +41,8 @@ class ViTEncoder(Encoder):
             sine-cosine, a class token's being zero (MAE); for models with a position table.
         mask_token: whether hidden places may be shown as a learned token, for corruptions that do
             not drop them.
-        added_token: whether a learned token is added at hidden places that are shown with other values, before the first
-            block (A2MIM, Li et al. 2022, section 4.2).
+        added_token: whether a learned token is added at hidden places that have other values, before the first block
+            (A2MIM, Li et al. 2022, section 4.2).
         pretrained: load timm's pretrained weights, by its own mechanism.
         drop_path_ratio: stochastic depth, in [0, 1).
         options: further arguments of `timm.create_model`, such as ``embed_dim`` or ``depth``.

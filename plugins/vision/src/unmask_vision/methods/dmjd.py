@@ -13,7 +13,7 @@ from unmask_vision.targets import HOGTarget
 class DMJD(MAE):
     """MAE on two masks of each image, whose codes of visible patches must also tell their features.
 
-    ``loss = mean over views of MSE(decoder, HOG at hidden patches) + visible_weight * smooth-L1(MLP, HOG at visible ones)``
+    ``loss = mean over views of MSE(decoder, HOG of hidden patches) + visible_weight * smooth-L1(MLP, HOG of visible)``
 
     Arguments are those of `MAE`, but:
 
@@ -50,7 +50,7 @@ class DMJD(MAE):
         made = self.predictor
         if given is None and isinstance(made, TransformerPredictor) and made.head.out_features != width:
             blocks = made.trunk.blocks
-            num_heads: int = blocks[0].attn.num_heads  # type: ignore[union-attr, assignment]
+            num_heads: int = blocks[0].attn.num_heads
             self.predictor = TransformerPredictor(self.encoder.width, width, made.width, len(blocks), num_heads)
         projector = self.projector or MLPPredictor(self.encoder.width, width)
         visible = Objective("visible", projector, loss=SmoothL1Loss(beta=2.0), weight=self.visible_weight)
