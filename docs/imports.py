@@ -14,7 +14,7 @@ LAYERS = (
     ("runs",),
     ("configs",),
     ("method", "model", "optim", "training"),
-    ("masks", "losses", "terms", "targets", "predictors", "nn", "data"),
+    ("corruptions", "masks", "losses", "terms", "targets", "predictors", "nn", "data"),
     ("embedder", "objectives"),
     ("joint",),
     ("parts", "frozen", "decode"),

@@ -23,7 +23,7 @@ from unmask import (
 from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
-from unmask.predictors import LinearPredictor, TransformerPredictor
+from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor
 from unmask.targets import EMATeacher, ValueTarget
 from unmask.testing import (
     Contract,
@@ -136,6 +136,11 @@ class TestLinearPredictor(PredictorContract):
 
     def tokens(self):
         return rows()
+
+
+class TestMLPPredictor(TestLinearPredictor):
+    def make(self):
+        return MLPPredictor(8, 4, depth=2)
 
 
 class TestValueTarget(TargetContract):

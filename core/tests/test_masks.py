@@ -11,6 +11,7 @@ from unmask.masks import (
     BlockMask,
     BoxMask,
     ColorNoiseMask,
+    DisjointMask,
     GridMask,
     MultiBlockMask,
     RandomMask,
@@ -481,3 +482,16 @@ def test_box_shares_drawn_by_sample_lie_in_their_range():
     shares = BoxMask(ratio=Uniform(0.5, 0.75))(tokens, draws=streams(tokens)).hidden.float().mean(1)
     assert 0.49 < float(shares.min()) < 0.52 and 0.73 < float(shares.max()) < 0.76
     assert abs(float(shares.mean()) - 0.6275) < 0.01  # counts are rounded up by half a place
+
+
+def test_three_masks_hide_places_equally_often():
+    tokens = Tokens(torch.zeros(20, 12, 1), Sequence())
+    mask = DisjointMask(ratio=0.5, num_views=3)(tokens, draws=streams(tokens))
+    times = sum(part.hidden.long() for part in mask.parts.values())
+    assert int(times.max()) == 2 and int(times.min()) == 1
+    padded = Tokens(torch.zeros(2, 12, 1), Sequence(), valid=torch.arange(12) < torch.tensor([[12], [8]]))
+    mask = DisjointMask(ratio=0.5)(padded, draws=streams(padded))
+    assert [part.hidden.sum(1).tolist() for part in mask.parts.values()] == [[6, 4], [6, 4]]
+    assert not any((part.hidden & ~padded.valid).any() for part in mask.parts.values())
+    with pytest.raises(ValueError, match="packed; pad them"):
+        DisjointMask()(Tokens(torch.zeros(12, 1), Sequence(), offsets=torch.tensor([0, 5, 12])))

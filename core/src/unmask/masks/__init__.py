@@ -5,6 +5,7 @@ from unmask.masks.boxes import BoxMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
+from unmask.masks.disjoint import DisjointMask
 from unmask.masks.every import EveryMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
@@ -19,6 +20,7 @@ __all__ = [
     "BoxMask",
     "ColorNoiseMask",
     "DiffusionMask",
+    "DisjointMask",
     "EveryMask",
     "GridMask",
     "HardMask",

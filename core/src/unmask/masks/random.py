@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask.draws import Draws
 from unmask.parts import Candidates, MaskSampler
 from unmask.schedules import Ratio
-from unmask.structures import Grid, Layout, Set
+from unmask.structures import Grid, Layout, Mask, Set
 from unmask.support.checks import at_least
 
 
@@ -59,14 +59,21 @@ class RandomMask(MaskSampler):
             )
         return super().count(num_tokens // unit_size, layout, ratio) * unit_size
 
-    def sample(self, among: Candidates, draws: Draws) -> Tensor:
+    def sample(self, among: Candidates, draws: Draws) -> Tensor | Mask:
+        return self.drawn(among, draws)
+
+    def drawn(self, among: Candidates, draws: Draws, later: Tensor | None = None) -> Tensor:
+        """Which places are hidden ``[B, N]``: those of the least ``later`` ``[B, N]`` whole numbers first, if given."""
         valid = among.valid
         if self.unit == 1:
-            return lowest(draws.uniform(valid.shape[1]), among.counts, valid)
+            keys = draws.uniform(valid.shape[1])
+            return lowest(keys if later is None else keys + later, among.counts, valid)
         unit_of, corners = self._units(among.layout, valid.shape[1], valid.device)
         unit_size = self.unit ** len(_sides(among.layout, valid.shape[1]))
         unit_valid = valid[:, corners]  # [B, U]
-        return lowest(draws.uniform(len(corners)), among.counts // unit_size, unit_valid)[:, unit_of]
+        keys = draws.uniform(len(corners))
+        keys = keys if later is None else keys + later[:, corners]
+        return lowest(keys, among.counts // unit_size, unit_valid)[:, unit_of]
 
     def _check_divides(self, number: int, what: str) -> None:
         if number % self.unit:

@@ -2,6 +2,7 @@
 
 from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
+from unmask.predictors.mlp import MLPPredictor
 from unmask.predictors.transformer import TransformerPredictor
 
-__all__ = ["CrossAttentionPredictor", "LinearPredictor", "TransformerPredictor"]
+__all__ = ["CrossAttentionPredictor", "LinearPredictor", "MLPPredictor", "TransformerPredictor"]

@@ -79,14 +79,20 @@ class MethodContract(Contract):
             tokens = model.tokenizer(batch)
             hidden = model.mask(tokens, Progress(), streams(tokens))
             unknown = unseen(model.corruption(tokens, hidden).mask)
-            made: list[dict[str, Any]] = []
-            for given in (tokens, disturbed(tokens, unknown)):
-                shown = model.corruption(given, hidden)
-                latent = encoded(model.encoder, shown.tokens, shown.mask)
-                asked = asking(shown.mask, model.ask)
-                made.append(
-                    _by_part(answered(model.predictor, latent.codes, given.places, asked) if model.loss else latent)
-                )
+            if isinstance(unknown, dict) and tokens.parts is None:  # several masks of the same tokens, one at a time
+                others: list[tuple[str | None, Any]] = [(name, disturbed(tokens, unknown[name])) for name in unknown]
+            else:
+                others = [(None, disturbed(tokens, unknown))]
+            made: list[dict[str, Any]] = [{}, {}]
+            for name, other in others:
+                for found, given in zip(made, (tokens, other), strict=True):
+                    shown = model.corruption(given, hidden)
+                    latent = encoded(model.encoder, shown.tokens, shown.mask)
+                    asked = asking(shown.mask, model.ask)
+                    parts = _by_part(
+                        answered(model.predictor, latent.codes, given.places, asked) if model.loss else latent
+                    )
+                    found |= parts if name is None else {name: parts[name]}
         for first, again in zip(*(one.values() for one in made), strict=True):
             assert torch.equal(first.values, again.values), "a hidden value reaches the answers"
             prefix = getattr(first, "prefix", None)

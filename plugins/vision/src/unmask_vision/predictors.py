@@ -1,10 +1,11 @@
-"""Head that brings a Swin encoder's coarse codes back to its patches (SimMIM, Xie et al. 2021, section 3.4)."""
+"""Heads of images: of a Swin encoder's coarse codes (SimMIM, Xie et al. 2021, section 3.4), and convolutions."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from unmask import Grid, Latent, Mask, Prediction, Predictor, Tokens
+from unmask_vision.encoders.codebook import ConvolvedPatches
 
 
 class SwinPredictor(Predictor):
@@ -38,4 +39,28 @@ class SwinPredictor(Predictor):
             )
         answers = self.head(latent.values).view(-1, rows // k, columns // k, k, k, self.target_width)
         answers = answers.transpose(2, 3).flatten(1, 4)  # [B, N, T]
+        return Prediction(mask.asked.gather(answers), mask.asked)
+
+
+class ConvPredictor(Predictor):
+    """Residual convolutions over the grid of codes, all of which the encoder must have made: a tokenizer's decoder.
+
+    Args:
+        encoder_width: D, width of the codes.
+        target_width: T, values of a patch.
+        hidden_width: of the convolutions.
+        depth: residual blocks, of two 3 x 3 convolutions each.
+
+    Raises:
+        ValueError: when called, codes of some places only.
+    """
+
+    def __init__(self, encoder_width: int, target_width: int, hidden_width: int = 256, depth: int = 2) -> None:
+        super().__init__()
+        self.net = ConvolvedPatches(encoder_width, target_width, hidden_width, depth)
+
+    def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
+        if latent.seen is not None or latent.values.shape[:2] != mask.hidden.shape:
+            raise ValueError("ConvPredictor needs a code at every place; use a corruption with `drop` 0.")
+        answers = self.net(places, latent.values)  # [B, N, T]
         return Prediction(mask.asked.gather(answers), mask.asked)

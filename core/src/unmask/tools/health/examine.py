@@ -82,7 +82,8 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
     numbers["loss_hidden"] = hidden
     if loss_visible is not None:
         numbers["loss_visible"] = loss_visible
-    constant = constant_loss(model.loss, step.prediction, step.target, _num_places(step))
+    given = step.given if step.given is not None and step.given.shown.tokens.parts is None else None
+    constant = constant_loss(model.loss, step.prediction, step.target, _num_places(step), given)
     gain = 1 - hidden / constant if constant > 0 else None
     if gain is not None:
         numbers["gain"] = gain
@@ -105,6 +106,8 @@ def _beyond_the_step(model: MaskedModel, step: Step) -> tuple[Spread | None, flo
         spread = Spread.of(Latent(target.float(), seen).pool("mean", tokens.places))
 
     visible = _at_visible(step.mask)
+    if not visible.asked.index.numel():  # a part of every place is hidden
+        return spread, None
     try:
         prediction = model.predictor(step.latent, tokens.places, visible)
     except (ValueError, NotImplementedError):  # it answers elsewhere only

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unmask.parts import Loss
+from unmask.step import Given
 from unmask.structures import Prediction
 
 EPSILON = 1e-7
@@ -187,7 +188,9 @@ def stuck(course: Trend | None, gain: float | None) -> bool:
 
 
 @torch.no_grad()
-def constant_loss(loss: Loss, prediction: Prediction, target: Tensor, num_places: int | None) -> float:
+def constant_loss(
+    loss: Loss, prediction: Prediction, target: Tensor, num_places: int | None, given: Given | None = None
+) -> float:
     """The loss of the best answer that ignores its sample: the mean target of a place, or the classes' frequencies.
 
     The mean over the batch fits the batch too well, the mean over its other samples too badly; the middle of
@@ -198,13 +201,14 @@ def constant_loss(loss: Loss, prediction: Prediction, target: Tensor, num_places
         prediction: whose places and shape count.
         target: ``[B, M, T]`` or ids ``[B, M]``, in groups ``[B, G, M, ...]``.
         num_places: N when place i means the same in all samples; None: it does not, and one mean serves all places.
+        given: what the loss of the step was given.
     """
     asked = prediction.asked
     real = torch.ones_like(asked.index, dtype=torch.bool) if asked.valid is None else asked.valid
     if not target.is_floating_point():
         counts = torch.bincount(target[real], minlength=prediction.values.shape[-1]).double()
         scores = ((counts + 0.01) / (counts + 0.01).sum()).log().float()  # never -inf
-        return float(loss(Prediction(scores.expand(*target.shape, -1), asked), target).total)
+        return float(loss(Prediction(scores.expand(*target.shape, -1), asked), target, given).total)
 
     values = target.float().flatten(0, -2)  # [E, T]
     weight = real.flatten()[:, None].float()
@@ -214,7 +218,7 @@ def constant_loss(loss: Loss, prediction: Prediction, target: Tensor, num_places
     overall = (values * weight).sum(0) / weight.sum().clamp(min=1)
     others = torch.where(count > 1, (total - values) / (count - 1).clamp(min=1), overall)
     means = (total / count.clamp(min=1), others)
-    losses = [loss(Prediction(mean.view_as(target), asked), target).total for mean in means]
+    losses = [loss(Prediction(mean.view_as(target), asked), target, given).total for mean in means]
     return float(sum(losses) / 2)
 
 

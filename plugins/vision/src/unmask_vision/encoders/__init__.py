@@ -1,7 +1,17 @@
 """Image encoders: timm's models behind core's `Encoder`, and any other network that makes maps of features."""
 
+from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.vit import ViTEncoder
 
-__all__ = ["CNNEncoder", "MapEncoder", "ModuleEncoder", "SwinV2Encoder", "ViTEncoder"]
+__all__ = [
+    "CNNEncoder",
+    "CodeEncoder",
+    "DVAEEncoder",
+    "MapEncoder",
+    "ModuleEncoder",
+    "SwinV2Encoder",
+    "VQEncoder",
+    "ViTEncoder",
+]

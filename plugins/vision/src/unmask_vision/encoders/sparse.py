@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from timm.layers import EffectiveSEModule, SEModule
 from timm.layers.grn import GlobalResponseNorm
@@ -13,7 +12,6 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AvgPoolNd, _MaxPoolNd
-
 
 SQUEEZES = (SEModule, EffectiveSEModule, SqueezeExcite)
 """Layers that average a map over its cells before their first convolution."""

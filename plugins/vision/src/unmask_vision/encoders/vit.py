@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 
-from unmask import Encoder, Grid, Latent, Mask, Places, Tokens
+from unmask import FILLED, Encoder, Grid, Latent, Mask, Places, Tokens
 from unmask.api import nearest
 from unmask.nn import plain_is_quicker, sincos
 from unmask_vision.encoders.patches import embed_patches, init_like_mae, replace_hidden
@@ -42,6 +42,8 @@ class ViTEncoder(Encoder):
             sine-cosine, a class token's being zero (MAE), or ``none``; both for models with a position table.
         mask_token: whether hidden places may be shown as a learned token, for corruptions that do
             not drop them.
+        added_token: whether a learned token is added at hidden places that have other values, before the first block
+            (A2MIM, Li et al. 2022, section 4.2).
         pretrained: load timm's pretrained weights, by its own mechanism.
         drop_path_ratio: stochastic depth, in [0, 1).
         attend_to: ``all`` places that are shown, or the ``visible`` ones alone: then hidden places that are shown read
@@ -66,6 +68,7 @@ class ViTEncoder(Encoder):
         drop_path_ratio: float = 0.0,
         options: dict[str, Any] | None = None,
         attend_to: Literal["all", "visible"] = "all",
+        added_token: bool = False,
     ) -> None:
         super().__init__()
         if attend_to not in ("all", "visible"):
@@ -105,6 +108,7 @@ class ViTEncoder(Encoder):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.width)) if mask_token else None
         if self.mask_token is not None:
             nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.added_token = nn.Parameter(torch.zeros(1, 1, self.width)) if added_token else None
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         grid = grid_of(tokens)
@@ -117,6 +121,8 @@ class ViTEncoder(Encoder):
         x = embed_patches(vit.patch_embed, values)  # [B, K, D]
         if mask is not None and mask.show is not None:
             x = replace_hidden(x, mask, self.mask_token)
+            if self.added_token is not None:
+                x = x + (mask.hidden & (mask.show == FILLED))[..., None] * self.added_token.to(x.dtype)
         x = x + _at(positions, seen, x.shape[0])  # not `len`, which a traced program would fix
 
         # Class and register tokens go first.

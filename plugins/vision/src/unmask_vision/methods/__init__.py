@@ -1,9 +1,13 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
+from unmask_vision.methods.a2mim import A2MIM
+from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.croco import CroCo
 from unmask_vision.methods.croco_v2 import CroCoV2
 from unmask_vision.methods.crop_mae import CropMAE
 from unmask_vision.methods.cross_mae import CrossMAE
+from unmask_vision.methods.dmjd import DMJD
+from unmask_vision.methods.dvae import DVAE, VQVAE
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
@@ -15,4 +19,24 @@ from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
 
-__all__ = ["CroCo", "CroCoV2", "CropMAE", "CrossMAE", "GMML", "HPM", "IJEPA", "MAE", "MFM", "MP3", "MRMAE", "MaskFeat", "SimMIM", "SparK"]
+__all__ = [
+    "A2MIM",
+    "BEiT",
+    "CroCo",
+    "CroCoV2",
+    "CropMAE",
+    "CrossMAE",
+    "DMJD",
+    "DVAE",
+    "GMML",
+    "HPM",
+    "IJEPA",
+    "MAE",
+    "MFM",
+    "MP3",
+    "MRMAE",
+    "MaskFeat",
+    "SimMIM",
+    "SparK",
+    "VQVAE",
+]

@@ -1,7 +1,8 @@
 """Targets that only images have."""
 
+from unmask_vision.targets.codes import CodeTarget
 from unmask_vision.targets.gradients import GradientTarget, sobel
 from unmask_vision.targets.hog import HOGTarget
 from unmask_vision.targets.map_target import MapTarget
 
-__all__ = ["GradientTarget", "HOGTarget", "MapTarget", "sobel"]
+__all__ = ["CodeTarget", "GradientTarget", "HOGTarget", "MapTarget", "sobel"]
