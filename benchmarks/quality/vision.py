@@ -5,26 +5,29 @@ time; ours goes through Lightning and the data module, the peer through a bare l
 Learning rate, batch size, masks, target and precision are the same.
 
     python benchmarks/quality/vision.py FOLDER [--steps 10000] [--seed 0]
+    python benchmarks/quality/vision.py FOLDER --all [--seconds 300] [--seeds 0 1] [--methods vision.mae ...]
 
+``--all`` compares every registered method on images instead, and peers, at equal CPU seconds: see `vision_methods.py`.
 FOLDER holds the four ``*-ubyte.gz`` files of Fashion-MNIST (Xiao et al. 2017).
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
+import sys
 import time
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+import vision_methods
+from fashion import SIDE, FashionData, flat, pixel_values
+from torch.utils.data import DataLoader
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from unmask import MaskedDataModule, Optimization, seeds
+from unmask import Optimization, seeds
 from unmask.callbacks import ProgressBar
-from unmask.data import Splits
 from unmask.nn import sincos
 from unmask.predictors import TransformerPredictor
 from unmask.structures import Grid
@@ -34,11 +37,11 @@ from unmask.tools.probe.columns import probe_columns
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import MAE
 
-SIDE, PATCH, WIDTH, DEPTH, HEADS = 28, 4, 128, 4, 4
+PATCH, WIDTH, DEPTH, HEADS = 4, 128, 4, 4
 DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 64, 2, 4
 BATCH, RATE, WARMUP, DECAY, RATIO = 128, 1.5e-3, 200, 0.05, 0.75
-STORED, LABELS = 20_000, 5_000
-"""Training images that kNN stores, and of those the labels of the larger linear probe."""
+LABELS = 5_000
+"""Labels of the larger linear probe, of the images that kNN stores."""
 TURN_S = 5.0
 """Seconds that one of the two trains before it is the other's turn."""
 
@@ -49,7 +52,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="of ours; the peer has the same wall time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a JSON file for every figure")
-    arguments = parser.parse_args()
+    parser.add_argument("--all", action="store_true", help="every method at equal CPU seconds, see vision_methods.py")
+    arguments, words = parser.parse_known_args()
+    if arguments.all:
+        vision_methods.main([word for word in sys.argv[1:] if word != "--all"])
+        return
+    if words:
+        parser.error(f"there is no option {words[0]}")
 
     L.seed_everything(arguments.seed, verbose=False)
     data = FashionData(arguments.folder)
@@ -173,50 +182,6 @@ class Turns(L.Callback):
                 self.peer.step(trainer.global_step / trainer.max_steps)
                 self.peer_s += time.perf_counter() - began
         self._began = time.perf_counter()
-
-
-class Images(Dataset):
-    """Images ``[1, 28, 28]`` uint8 with labels."""
-
-    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> dict[str, object]:
-        return {"image": self.images[index], "label": int(self.labels[index])}
-
-
-class FashionData(MaskedDataModule):
-    """All 60,000 training images to pre-train on; 20,000 to fit probes on, the 10,000 test images to score on."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(batch_size=BATCH, num_workers=0, val_batch_size=500)
-        self.folder = folder
-
-    def load(self) -> Splits:
-        train, test = (
-            Images(*(self._read(f"{name}-{kind}") for kind in ("images-idx3", "labels-idx1")))
-            for name in ("train", "t10k")
-        )
-        chosen = torch.randperm(len(train), generator=seeds.generator("cpu", "stored"))[:STORED]
-        return Splits(train, test, Images(train.images[chosen], train.labels[chosen]), test)
-
-    def _read(self, name: str) -> torch.Tensor:
-        with gzip.open(self.folder / f"{name}-ubyte.gz") as file:
-            content = np.frombuffer(file.read(), np.uint8)
-        array = content[16:].reshape(-1, 1, SIDE, SIDE) if "images" in name else content[8:]
-        return torch.from_numpy(array.copy())
-
-
-def pixel_values(images: torch.Tensor) -> torch.Tensor:
-    """As ours sees them: mean 0.5, deviation 0.5."""
-    return (images.float() / 255 - 0.5) / 0.5
-
-
-def flat(dataset: Images) -> np.ndarray:
-    return dataset.images.flatten(1).float().numpy() / 255
 
 
 @torch.no_grad()
