@@ -191,7 +191,7 @@ def test_the_loss_is_the_released_formula():
 
 
 def test_the_decoder_fills_in_its_tokens_by_hand():
-    """One map of one scale, patches of one pixel: visible rows normed, hidden ones the token, then 1 x 1 convolutions."""
+    """One map, patches of one pixel: visible rows normed, hidden ones the token, then 1 x 1 convolutions."""
     torch.manual_seed(0)
     decoder = shaken(UNetPredictor([3], 2, patch_size=1, width=3, norm="layer")).eval()
     level = torch.rand(1, 3, 1, 2)

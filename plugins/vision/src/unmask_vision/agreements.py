@@ -33,12 +33,13 @@ class SamePatches(Agreement):
     def check(self, model: L.LightningModule, data: L.LightningDataModule) -> str | None:
         embed = _embed(model)
         tokenizer = _tokenizer(model)
-        if isinstance(tokenizer, PatchTokenizer) and isinstance(encoder := getattr(model, "encoder", None), MapEncoder):
-            if encoder.channels != tokenizer.channels:
-                raise ValueError(
-                    f"`model.channels` must be {encoder.channels}, the `channels` of the encoder, but is "
-                    f"{tokenizer.channels}."
-                )
+        encoder = getattr(model, "encoder", None)
+        is_mapped = isinstance(encoder, MapEncoder) and isinstance(tokenizer, PatchTokenizer)
+        if is_mapped and encoder.channels != tokenizer.channels:
+            raise ValueError(
+                f"`model.channels` must be {encoder.channels}, the `channels` of the encoder, but is "
+                f"{tokenizer.channels}."
+            )
         if embed is None:
             return None
         theirs = {"patch_size": embed.patch_size[0], "channels": embed.proj.in_channels}

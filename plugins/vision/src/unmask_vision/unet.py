@@ -1,8 +1,9 @@
-"""Light U-Net: maps of several scales, their hidden cells filled in, back to pixels (SparK, Tian et al. 2023, section 3.2)."""
+"""Light U-Net: maps of several scales, their hidden cells filled in, back to pixels (SparK, Tian et al. 2023)."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -16,9 +17,9 @@ from unmask_vision.encoders.sparse import resized
 class UNetPredictor(Predictor):
     """Goes from the coarsest map to pixels, twice as fine a block, and adds each map where it is as fine.
 
-    A map is normed over its visible cells, its hidden ones become a learned token of its scale, and a convolution (1 x 1
-    at the coarsest, 3 x 3 at others) gives it the decoder's width there, which halves with each block: a transposed
-    convolution 4 x 4 of stride 2, then convolution, BatchNorm, ReLU6, convolution, BatchNorm. A 1 x 1 convolution
+    A map is normed over its visible cells, its hidden ones become a learned token of its scale, and a convolution
+    (1 x 1 at the coarsest, 3 x 3 at others) gives it the decoder's width there, which halves with each block: a
+    transposed convolution 4 x 4 of stride 2, then convolution, BatchNorm, ReLU6, convolution, BatchNorm. A 1 x 1 convolution
     answers with all pixels of a patch.
 
     Args:
@@ -76,7 +77,7 @@ class UNetPredictor(Predictor):
             else nn.Conv2d(c, own[number], 3 if number else 1, padding="same")
             for number, c in enumerate(coarsest_first)
         )
-        self.blocks = nn.ModuleList(_Up(*pair) for pair in zip(own, own[1:], strict=False))
+        self.blocks = nn.ModuleList(_Up(*pair) for pair in pairwise(own))
         self.head = nn.Conv2d(own[-1], target_width // patch_size**2, 1)
         self.apply(_initialise)
         for token in self.mask_tokens:
@@ -108,8 +109,8 @@ class UNetPredictor(Predictor):
         needed = [(c, grid[0] * 2**number, grid[1] * 2**number) for number, c in enumerate(widths)]
         if found != needed:
             raise ValueError(
-                f"Maps of the encoder must be {needed[::-1]} (width, rows, columns), as `encoder_widths` and patches of "
-                f"{self.patch_size} pixels say, but are {found[::-1]}."
+                f"Maps of the encoder must be {needed[::-1]} (width, rows, columns), as `encoder_widths` and patches "
+                f"of {self.patch_size} pixels say, but are {found[::-1]}."
             )
         return maps
 

@@ -1,4 +1,4 @@
-"""Networks that make maps of features, convolutional ones above all, as encoders: timm's, torchvision's, or your own."""
+"""Networks that make maps of features, mostly convolutional ones, as encoders: timm's, torchvision's, or your own."""
 
 from __future__ import annotations
 

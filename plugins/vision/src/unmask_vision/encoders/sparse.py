@@ -1,4 +1,4 @@
-"""Sparse convolution by masks: a convolutional network that computes on visible cells alone (SparK, Tian et al. 2023)."""
+"""Sparse convolution by masks: a convolutional network sees visible cells alone (SparK, Tian et al. 2023)."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Sparse:
             module.compilable = False  # type: ignore[assignment]  # how many rows are visible changes with each batch
 
     def show(self, seen: Tensor | None) -> None:
-        """From here on, these cells of a grid over the image are visible ``[B, rows, columns]`` bool; None: all, and the
-        network runs as if there were no hooks."""
+        """From here on, these cells of a grid over the image are visible ``[B, rows, columns]`` bool; None: all, and
+        the network runs as if there were no hooks."""
         self.seen, self._sizes = seen, {}
 
     def check(self, name: str) -> None:

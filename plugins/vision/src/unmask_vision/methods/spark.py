@@ -1,4 +1,4 @@
-"""SparK: a convolutional network sees visible patches only, by sparse convolution (Tian et al. 2023, arXiv:2301.03580)."""
+"""SparK: a convolutional network sees visible patches only (Tian et al. 2023, arXiv:2301.03580)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SparK(Method):
         predictor: None: the light U-Net (section 3.2), which norms maps as the backbone does.
         target: pixels normalised per patch (section 3.3).
         loss: squared error (section 3.3).
-        tokenizer: None: patches as large as the encoder's stride, 32 pixels (section 3.1), normalised by ImageNet's mean
-            and standard deviation when in colour.
+        tokenizer: None: patches as large as the encoder's stride, 32 pixels (section 3.1), normalised by ImageNet's
+            mean and standard deviation when in colour.
         optim: base rate 2e-4, decay 0.04 to 0.2, 40 warm-up epochs, betas (0.9, 0.95) (released code, for ResNet; the
             second is 0.999 for ConvNeXt).
 
