@@ -19,8 +19,8 @@ class UNetPredictor(Predictor):
 
     A map is normed over its visible cells, its hidden ones become a learned token of its scale, and a convolution
     (1 x 1 at the coarsest, 3 x 3 at others) gives it the decoder's width there, which halves with each block: a
-    transposed convolution 4 x 4 of stride 2, then convolution, BatchNorm, ReLU6, convolution, BatchNorm. A 1 x 1 convolution
-    answers with all pixels of a patch.
+    transposed convolution 4 x 4 of stride 2, then convolution, BatchNorm, ReLU6, convolution, BatchNorm. A 1 x 1
+    convolution answers with all pixels of a patch.
 
     Args:
         encoder_widths: C of each map, the finest first, as ``widths`` of the encoder; the coarsest is as fine as the
