@@ -24,7 +24,7 @@ from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
 from unmask.predictors import LinearPredictor, TransformerPredictor
-from unmask.targets import EMATeacher, ValueTarget
+from unmask.targets import EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
 from unmask.testing import (
     Contract,
     DataContract,
@@ -155,6 +155,25 @@ class TestEMATeacher(TargetContract):
 
     def encoder(self):
         return Mixer()
+
+
+class TestStagedTeacher(TargetContract):
+    def make(self):
+        return StagedTeacher(top=2)
+
+    def tokens(self):
+        return rows()
+
+    def encoder(self):
+        return Mixer()
+
+
+class TestFrozenTeacher(TargetContract):
+    def make(self):
+        return FrozenTeacher(Mixer(), layer=[1, 2], normalize="length")
+
+    def tokens(self):
+        return rows()
 
 
 class TestMSE(LossContract):

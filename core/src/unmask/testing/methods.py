@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from unmask import seeds
-from unmask.joint import answered, encoded
+from unmask.joint import answered
 from unmask.model import MaskedModel, Step
 from unmask.objectives import asking
 from unmask.schedules import Progress
@@ -82,7 +82,7 @@ class MethodContract(Contract):
             made: list[dict[str, Any]] = []
             for given in (tokens, disturbed(tokens, unknown)):
                 shown = model.corruption(given, hidden)
-                latent = encoded(model.encoder, shown.tokens, shown.mask)
+                latent = model.encoded(shown)
                 asked = asking(shown.mask, model.ask)
                 made.append(
                     _by_part(answered(model.predictor, latent.codes, given.places, asked) if model.loss else latent)
