@@ -191,6 +191,11 @@ class TestSmoothL1(LossContract):
         return losses.SmoothL1Loss()
 
 
+class TestDirectionL1(LossContract):
+    def make(self):
+        return losses.DirectionL1Loss()
+
+
 class TestCosine(LossContract):
     def make(self):
         return losses.CosineLoss()

@@ -244,6 +244,25 @@ def test_a_run_resumed_at_the_end_of_a_stage_equals_one_never_stopped(tmp_path: 
         assert torch.equal(resumed.state_dict()[name], tensor), name
 
 
+def test_a_frozen_teacher_is_left_out_of_checkpoints_and_compared_when_one_is_loaded() -> None:
+    def taught(seed: int) -> MaskedModel:
+        torch.manual_seed(seed)
+        return small(target=FrozenTeacher(Stack()))
+
+    model, other = taught(1), taught(1)
+    state = model.state_dict()
+    assert [name for name in state if name.startswith("target.")] == ["target.teacher.fingerprint"]
+    with torch.no_grad():
+        other.encoder.enter.weight.zero_()
+    assert not any(other.load_state_dict(copy.deepcopy(state)))
+    assert torch.equal(other.encoder.enter.weight, model.encoder.enter.weight)
+    with pytest.raises(RuntimeError, match="`target.teacher` must have the weights that the checkpoint was trained"):
+        taught(2).load_state_dict(state)
+    del state["target.teacher.fingerprint"]
+    with pytest.raises(RuntimeError, match='Missing key.*"target.teacher.fingerprint"'):
+        other.load_state_dict(state)
+
+
 def test_an_objective_may_read_an_inner_layer() -> None:
     """Its codes come from the one pass; a layer that is not there is refused when the model is made."""
     torch.manual_seed(0)

@@ -40,7 +40,7 @@ def encoded_with_layers(encoder: Encoder, tokens: Tokens, mask: Mask | None, lay
             {name: encoded_with_layers(encoder, tokens.part(name), mask and mask.part(name), layers) for name in names}
         )
     last, *further = encoder.codes_of(tokens, mask, [None, *layers])
-    return replace(last, layers=dict(zip(layers, further, strict=True)))
+    return replace(last, inner=dict(zip(layers, further, strict=True)))
 
 
 def wanted(target: Target, tokens: Tokens, mask: Mask, given: Given) -> Tensor | dict[str, Tensor]:

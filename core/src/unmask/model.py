@@ -159,7 +159,7 @@ class MaskedModel(L.LightningModule):
         )
         values = {name: answer.loss.total for name, answer in answers.items()}
         values |= {name: term(step, self) for name, term in self.terms.items()}
-        if not values:
+        if not values and self.loss_weight == 1:
             return step
         weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
         total = at(self.loss_weight, self.progress) * step.loss.total + sum(

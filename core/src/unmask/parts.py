@@ -31,7 +31,7 @@ class Part(Remembered, nn.Module, ABC):
     joint: ClassVar[bool] = False
     """Whether this part takes joint hand-offs as they are; one that does not is called for each of their parts."""
     reads: abc.Sequence[int] = ()
-    """Layers of the encoder, in [1, num_layers], whose codes this part finds in `Latent.layers`."""
+    """Layers of the encoder, in [1, num_layers], whose codes this part finds in `Latent.inner`."""
 
     def start(self, model: Any) -> None:
         """Called once by the model, which has its parts by then: layers of its sizes and copies are made here."""

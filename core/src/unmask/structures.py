@@ -299,7 +299,7 @@ class Latent:
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
-        layers: codes of further layers by their numbers, where a part reads them (`Part.reads`); None: no part does.
+        inner: codes of further layers by their numbers, where a part reads them (`Part.reads`); None: no part does.
     """
 
     values: Tensor
@@ -308,7 +308,7 @@ class Latent:
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
     places: Tokens | None = None
-    layers: Mapping[int, Latent] | None = None
+    inner: Mapping[int, Latent] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Latent]) -> Latent:
@@ -321,8 +321,8 @@ class Latent:
         parts = self.parts and {name: part.codes for name, part in self.parts.items()}
         if self.features is None and parts is None:
             return self
-        layers = self.layers and {number: latent.codes for number, latent in self.layers.items()}
-        return replace(self, features=None, parts=parts, layers=layers)
+        inner = self.inner and {number: latent.codes for number, latent in self.inner.items()}
+        return replace(self, features=None, parts=parts, inner=inner)
 
     def part(self, name: str) -> Latent:
         """The part of this name; codes of one part are every part."""
@@ -334,8 +334,8 @@ class Latent:
             return self
         if self.parts is not None:
             return Latent.join({name: part.layer(number) for name, part in self.parts.items()})
-        assert self.layers is not None, f"no part says that it reads layer {number}"
-        return self.layers[number]
+        assert self.inner is not None, f"no part says that it reads layer {number}"
+        return self.inner[number]
 
     def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.

@@ -44,7 +44,7 @@ class TestData2Vec(MethodContract):
 
 
 def as_theirs(model):
-    """Weights of an encoder as ``Data2VecVisionModel`` has them: keys without a bias, which softmax would not notice."""
+    """Weights of an encoder as ``Data2VecVisionModel`` has them: keys have no bias there, which softmax drops."""
     names = [
         ("vit.patch_embed.proj.", "embeddings.patch_embeddings.projection."),
         ("vit.cls_token", "embeddings.cls_token"),

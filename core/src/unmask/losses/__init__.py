@@ -1,6 +1,6 @@
 """Losses: how far answers are from targets, per asked place."""
 
-from unmask.losses.cosine import CosineLoss, ScaledCosineLoss
+from unmask.losses.cosine import CosineLoss, DirectionL1Loss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.info_nce import InfoNCELoss
 from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
@@ -8,6 +8,7 @@ from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 __all__ = [
     "CosineLoss",
     "CrossEntropyLoss",
+    "DirectionL1Loss",
     "InfoNCELoss",
     "L1Loss",
     "MSELoss",

@@ -69,21 +69,27 @@ class Data2Vec(Method):
     encoder_options = ("size", "image_size")
 
     def complete(self) -> None:
-        width, depth, num_heads, drop_path_ratio, scale = chosen("size", self.size or "base", SIZES)
         patch_size = self.patch_size or 16
         self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
-        options = {"embed_dim": width, "depth": depth, "num_heads": num_heads, "init_values": scale}
-        self.encoder = self.encoder or ViTEncoder(
-            "vit_relpos_base_patch16_cls_224",
-            self.image_size or 224,
-            patch_size,
-            self.channels,
-            mask_token=True,
-            drop_path_ratio=drop_path_ratio,
-            options={"rel_pos_type": "bias", "shared_rel_pos": True, "qkv_bias": True, **options},
-        )
+        self.encoder = self.encoder or beit_vit(self.size, self.image_size, patch_size, self.channels)
         self.predictor = self.predictor or LinearPredictor(self.encoder.width, self.encoder.width)
         if self.target is not None:
             left_to("target", top=self.top, momentum=self.momentum)
         top = min(6, self.encoder.num_layers) if self.top is None else self.top
         self.target = self.target or EMATeacher(0.9998 if self.momentum is None else self.momentum, top=top)
+
+
+def beit_vit(size: str | None, image_size: int | tuple[int, int] | None, patch_size: int, channels: int) -> ViTEncoder:
+    """A ViT of that size with a mask token, without position table, and with one relative position bias that its blocks
+    share, as BEiT's code pretrains it."""
+    width, depth, num_heads, drop_path_ratio, scale = chosen("size", size or "base", SIZES)
+    options = {"embed_dim": width, "depth": depth, "num_heads": num_heads, "init_values": scale}
+    return ViTEncoder(
+        "vit_relpos_base_patch16_cls_224",
+        image_size or 224,
+        patch_size,
+        channels,
+        mask_token=True,
+        drop_path_ratio=drop_path_ratio,
+        options={"rel_pos_type": "bias", "shared_rel_pos": True, "qkv_bias": True, **options},
+    )
