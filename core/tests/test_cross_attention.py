@@ -66,7 +66,9 @@ class TestLayers(_OnePart):
 
     def latent(self, tokens, mask):
         last = super().latent(tokens, mask)
-        return replace(last, layers=tuple(torch.randn(*last.values.shape) for _ in range(2)))
+        return replace(
+            last, inner={number: replace(last, values=torch.randn(*last.values.shape)) for number in range(2)}
+        )
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -175,7 +177,7 @@ def test_what_it_cannot_read_is_refused():
     tokens = Tokens(torch.randn(2, 12, 4), Grid((3, 4)))
     mask = Corruption(drop=1)(tokens, RandomMask(0.5)(tokens, None, Draws.of(0, torch.arange(2)))).mask
     latent = Latent(torch.randn(2, 6, 16), mask.seen)
-    with pytest.raises(ValueError, match="must be null for an encoder that does not keep its layers"):
+    with pytest.raises(ValueError, match="must be null where codes come without those of inner layers"):
         CrossAttentionPredictor(16, 4, **ONE, num_layers=2)(latent, tokens.places, mask)
     with pytest.raises(ValueError, match="must have parts `first` and `second`, but have none"):
         CrossAttentionPredictor(16, 4, **{**ONE, "part": "first", "memory": "second"})(latent, tokens.places, mask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import abc
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, ClassVar
@@ -29,6 +30,8 @@ class Part(Remembered, nn.Module, ABC):
 
     joint: ClassVar[bool] = False
     """Whether this part takes joint hand-offs as they are; one that does not is called for each of their parts."""
+    reads: abc.Sequence[int] = ()
+    """Layers of the encoder, in [0, num_layers], whose codes this part finds in `Latent.inner`; 0: see `Encoder`."""
 
     def start(self, model: Any) -> None:
         """Called once by the model, which has its parts by then: layers of its sizes and copies are made here."""
@@ -280,8 +283,6 @@ class Encoder(Part):
     """D, the width of its codes."""
     num_layers: int
     """How many layers have codes of their own."""
-    keeps_layers: bool = False
-    """Whether codes come with those of all layers, see `Latent`: a predictor that reads them sets it."""
 
     @abstractmethod
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
@@ -289,6 +290,13 @@ class Encoder(Part):
 
         ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed.
         """
+
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: abc.Sequence[int | None]) -> list[Latent]:
+        """Codes of several layers, each as `forward` has them. Encoders that make them all in one pass override it.
+
+        Layer 0 are the tokens as they enter the first one, where an encoder tells them.
+        """
+        return [self(tokens, mask) if layer is None else self(tokens, mask, layer) for layer in layers]
 
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         """A table of positions from weights for another grid, made to fit ``state_dict()[name]``; None: it is none.

@@ -18,10 +18,10 @@ def encoder():
     return ViTEncoder("vit_tiny_patch16_224", 16, 4, positions="sincos", options=options)
 
 
-def decoder(depth=2):
+def decoder(depth=2, num_layers=2):
     return CrossAttentionPredictor(
         32, 48, width=24, depth=depth, num_heads=3, mlp_width=40, dropout=0.0, part=None, memory=None, queries="asked",
-        self_attention="none", norm_first=True, num_layers=2, activation="gelu",
+        self_attention="none", norm_first=True, num_layers=num_layers, activation="gelu",
     )  # fmt: skip
 
 
@@ -76,7 +76,8 @@ def test_blocks_read_their_own_mixture_of_all_layers(batch):
     model = made()
     with torch.no_grad():
         step = model.step(batch, 0)
-        layers = [*step.latent.layers, torch.cat([step.latent.prefix, step.latent.values], 1)]
+        inner = [step.latent.inner[0], step.latent.inner[1], step.latent]
+        layers = [torch.cat([one.prefix, one.values], 1) for one in inner]
         mixture = model.predictor.mixture
         found = mixture(layers)
         for shares, norm, own in zip(mixture.shares, mixture.norms, found, strict=True):
@@ -129,8 +130,6 @@ def test_where_to_ask_is_checked(ask):
         made(ask=ask)
 
 
-def test_an_encoder_of_another_depth_is_refused(batch):
-    model = made()
-    model.predictor.mixture.shares = nn.Parameter(torch.zeros(2, 5))
-    with pytest.raises(ValueError, match="`num_layers` must be 2, the encoder's, but is 4"):
-        model.step(batch, 0)
+def test_an_encoder_of_another_depth_is_refused():
+    with pytest.raises(ValueError, match="`num_layers` must be 2, the encoder's, but is 1"):
+        CrossMAE(patch_size=4, encoder=encoder(), predictor=decoder(num_layers=1))

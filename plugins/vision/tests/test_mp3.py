@@ -55,6 +55,7 @@ def test_the_loss_equals_vit_pytorchs(depth, given_mask, batch):
     """On its weights, with the norms that it has around the embedding left out. Its context stays the embedded patches
     in all layers, where the paper's moves along with them: two layers are compared layer by layer."""
     from vit_pytorch import mp3
+
     torch.manual_seed(2)
     vit = mp3.ViT(num_classes=1, image_size=16, patch_size=4, dim=32, depth=depth, heads=2, mlp_dim=128, dim_head=16)
     vit.to_patch_embedding = nn.Sequential(vit.to_patch_embedding[0], nn.Linear(48, 32))

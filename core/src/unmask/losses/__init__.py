@@ -1,6 +1,6 @@
 """Losses: how far answers are from targets, per asked place."""
 
-from unmask.losses.cosine import CosineLoss, ScaledCosineLoss
+from unmask.losses.cosine import CosineLoss, DirectionL1Loss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
 from unmask.losses.info_nce import InfoNCELoss
@@ -11,6 +11,7 @@ __all__ = [
     "CrossEntropyLoss",
     "FocalFrequencyLoss",
     "FrequencyLoss",
+    "DirectionL1Loss",
     "InfoNCELoss",
     "L1Loss",
     "MSELoss",

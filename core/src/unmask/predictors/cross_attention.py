@@ -110,6 +110,7 @@ class CrossAttentionPredictor(Predictor):
             )
             for _ in range(depth)
         )
+        self.reads = range(num_layers or 0)
         self.mixture = None if num_layers is None else LayerMixture(encoder_width, num_layers + 1, depth)
         self.norm = nn.LayerNorm(width, eps=eps) if norm_first else nn.Identity()
         self.head = nn.Linear(width, target_width)
@@ -119,8 +120,10 @@ class CrossAttentionPredictor(Predictor):
                 module.apply(xavier)
 
     def start(self, model: Any) -> None:
-        if self.mixture is not None:
-            model.encoder.keeps_layers = True
+        if self.mixture is not None and len(self.reads) != model.encoder.num_layers:
+            raise ValueError(
+                f"`num_layers` must be {model.encoder.num_layers}, the encoder's, but is {len(self.reads)}."
+            )
 
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
         view, memory = (self._part(latent, name) for name in (self.part, self.memory or self.part))
@@ -197,10 +200,11 @@ class CrossAttentionPredictor(Predictor):
             if table is not None:
                 codes = codes + (table if memory.seen is None else memory.seen.gather(table)).to(codes.dtype)
             return [codes if memory.prefix is None else torch.cat([self.embed(memory.prefix), codes], dim=1)]
-        if memory.layers is None:
-            raise ValueError("`num_layers` must be null for an encoder that does not keep its layers, but is given.")
-        last = memory.values if memory.prefix is None else torch.cat([memory.prefix, memory.values], dim=1)
-        mixed: list[Tensor] = self.mixture([*memory.layers, last])
+        if memory.inner is None:
+            raise ValueError("`num_layers` must be null where codes come without those of inner layers, but is given.")
+        layers = [*(memory.inner[number] for number in self.reads), memory]
+        whole = [one.values if one.prefix is None else torch.cat([one.prefix, one.values], dim=1) for one in layers]
+        mixed: list[Tensor] = self.mixture(whole)
         return mixed
 
     @staticmethod

@@ -172,11 +172,11 @@ class CNNEncoder(MapEncoder):
         net: Any = self.net
         last, maps = net.forward_intermediates(image)
         coarse = maps[-1].shape[2:]
-        last = self.codes_of(last)[:, -coarse.numel() :].transpose(1, 2).unflatten(2, coarse)
+        last = self.as_codes(last)[:, -coarse.numel() :].transpose(1, 2).unflatten(2, coarse)
         scales = {one.shape[2:]: one for one in [*maps, last]}  # of several of one size, the last
         return list(scales.values())[-self._levels :]
 
-    def codes_of(self, features: Tensor) -> Tensor:
+    def as_codes(self, features: Tensor) -> Tensor:
         """What timm's ``forward_features`` gives, as codes ``[B, N, D]``."""
         if features.ndim == 3:  # tokens, those of a class first
             return features

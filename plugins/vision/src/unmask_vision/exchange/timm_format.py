@@ -65,7 +65,7 @@ class Timm(Format):
             before, after = _features(trunk, pixels), _features(read, pixels)
             own = codes(model, images)
         if isinstance(encoder, CNNEncoder):
-            before, after = (encoder.codes_of(one) for one in (before, after))
+            before, after = (encoder.as_codes(one) for one in (before, after))
         if not torch.equal(before, after):
             raise ValueError(f"timm's {name} made anew must equal the trunk bit for bit, but differs.")
         difference = ((after.reshape(own.shape) - own).abs().max() / own.abs().max()).item()

@@ -6,12 +6,16 @@ from unmask_vision.methods.croco import CroCo
 from unmask_vision.methods.croco_v2 import CroCoV2
 from unmask_vision.methods.crop_mae import CropMAE
 from unmask_vision.methods.cross_mae import CrossMAE
+from unmask_vision.methods.data2vec import Data2Vec
+from unmask_vision.methods.dbot import DBOT
+from unmask_vision.methods.dmae import DMAE
 from unmask_vision.methods.dmjd import DMJD
 from unmask_vision.methods.dvae import DVAE, VQVAE
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.mask_distill import MaskDistill
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mp3 import MP3
@@ -26,8 +30,11 @@ __all__ = [
     "CroCoV2",
     "CropMAE",
     "CrossMAE",
+    "DBOT",
+    "DMAE",
     "DMJD",
     "DVAE",
+    "Data2Vec",
     "GMML",
     "HPM",
     "IJEPA",
@@ -35,6 +42,7 @@ __all__ = [
     "MFM",
     "MP3",
     "MRMAE",
+    "MaskDistill",
     "MaskFeat",
     "SimMIM",
     "SparK",
