@@ -131,3 +131,35 @@ class CropTokenizer(Tokenizer):
         """The crops."""
         local = tokens.part("local")
         return self.patches.render(local, None if hidden is None else hidden[:, -local.num_tokens :])
+
+
+class MixTokenizer(Tokenizer):
+    """Each image of a batch with those that follow it, as parts ``source_0`` (itself), ``source_1`` and so on.
+
+    Args:
+        patches: cuts them.
+        num_sources: parts, at least 2. After the last image comes the first.
+
+    Raises:
+        ValueError: less than 2 parts.
+    """
+
+    def __init__(self, patches: PatchTokenizer, num_sources: int = 4) -> None:
+        super().__init__()
+        at_least(2, num_sources=num_sources)
+        self.patches = patches
+        self.num_sources = num_sources
+
+    def forward(self, batch: Any) -> Tokens:
+        tokens = self.patches(batch)
+        return Tokens.join(
+            {
+                f"source_{number}": Tokens(tokens.values.roll(-number, 0), tokens.layout)
+                for number in range(self.num_sources)
+            }
+        )
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """The images themselves."""
+        first = tokens.part("source_0")
+        return self.patches.render(first, None if hidden is None else hidden[:, : first.num_tokens])

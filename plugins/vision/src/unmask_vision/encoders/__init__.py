@@ -1,7 +1,8 @@
 """Image encoders: timm's models behind core's `Encoder`."""
 
 from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
+from unmask_vision.encoders.mixed import MixedEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.vit import ViTEncoder
 
-__all__ = ["CodeEncoder", "DVAEEncoder", "SwinV2Encoder", "VQEncoder", "ViTEncoder"]
+__all__ = ["CodeEncoder", "DVAEEncoder", "MixedEncoder", "SwinV2Encoder", "VQEncoder", "ViTEncoder"]

@@ -11,10 +11,12 @@ from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
+from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
 __all__ = [
+    "MixedAE",
     "A2MIM",
     "DMJD",
     "BEiT",
