@@ -24,7 +24,7 @@ from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
 from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor
-from unmask.targets import EMATeacher, ValueTarget
+from unmask.targets import EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
 from unmask.testing import (
     Contract,
     DataContract,
@@ -162,6 +162,25 @@ class TestEMATeacher(TargetContract):
         return Mixer()
 
 
+class TestStagedTeacher(TargetContract):
+    def make(self):
+        return StagedTeacher(top=2)
+
+    def tokens(self):
+        return rows()
+
+    def encoder(self):
+        return Mixer()
+
+
+class TestFrozenTeacher(TargetContract):
+    def make(self):
+        return FrozenTeacher(Mixer(), layer=[1, 2], normalize="length")
+
+    def tokens(self):
+        return rows()
+
+
 class TestMSE(LossContract):
     def make(self):
         return losses.MSELoss()
@@ -175,6 +194,11 @@ class TestL1(LossContract):
 class TestSmoothL1(LossContract):
     def make(self):
         return losses.SmoothL1Loss()
+
+
+class TestDirectionL1(LossContract):
+    def make(self):
+        return losses.DirectionL1Loss()
 
 
 class TestCosine(LossContract):

@@ -51,6 +51,7 @@ _HOMES = {
     "cli.probe": "check_comparable result_name watching",
     "runs.first_stage": "FirstStage",
     "runs.match": "load_weights",
+    "runs.teachers": "taught_by teacher_of",
     "runs.trained": "load_run",
     "runs.weights": "State read_weights",
     "tools.apply.table": "check_table written_table",
@@ -153,6 +154,8 @@ __all__ = [
     "result_name",
     "set_drop_path",
     "split_of",
+    "taught_by",
+    "teacher_of",
     "track",
     "vectors",
     "watching",
@@ -172,6 +175,7 @@ if TYPE_CHECKING:
     from unmask.plugins.registry import FAMILIES, RECIPES, Component, components, find
     from unmask.runs.first_stage import FirstStage
     from unmask.runs.match import load_weights
+    from unmask.runs.teachers import taught_by, teacher_of
     from unmask.runs.trained import load_run
     from unmask.runs.weights import State, read_weights
     from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable

@@ -26,6 +26,8 @@ class Frozen(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module.requires_grad_(False).eval()
+        self._prefix = ""
+        self.register_load_state_dict_post_hook(_lacks_nothing)
 
     def train(self, mode: bool = True) -> Frozen:
         return super().train(False)
@@ -58,6 +60,7 @@ class Frozen(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        self._prefix = prefix
         key = f"{prefix}fingerprint"
         if key not in state_dict:
             missing_keys.append(key)
@@ -66,3 +69,8 @@ class Frozen(nn.Module):
                 f"`{prefix.rstrip('.')}` must have the weights that the checkpoint was trained with, but has others; "
                 "nearest: name the same file or run in the config."
             )
+
+
+def _lacks_nothing(frozen: Frozen, keys: Any) -> None:
+    """Weights that no checkpoint has are not missing from one."""
+    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.startswith(f"{frozen._prefix}module.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,6 +28,19 @@ def encoded(encoder: Encoder, tokens: Tokens, mask: Mask | None = None, layer: i
         return encoder(tokens, mask, layer) if layer is not None else encoder(tokens, mask)
     parts = {name: encoded(encoder, tokens.part(name), mask and mask.part(name), layer) for name in names}
     return Latent.join(parts)
+
+
+def encoded_with_layers(encoder: Encoder, tokens: Tokens, mask: Mask | None, layers: Sequence[int]) -> Latent:
+    """As `encoded`, and the codes of further layers with it, in one pass where the encoder can."""
+    if not layers:
+        return encoded(encoder, tokens, mask)
+    names = () if encoder.joint else names_of(tokens, mask)
+    if names:
+        return Latent.join(
+            {name: encoded_with_layers(encoder, tokens.part(name), mask and mask.part(name), layers) for name in names}
+        )
+    last, *further = encoder.codes_of(tokens, mask, [None, *layers])
+    return replace(last, inner=dict(zip(layers, further, strict=True)))
 
 
 def wanted(target: Target, tokens: Tokens, mask: Mask, given: Given) -> Tensor | dict[str, Tensor]:

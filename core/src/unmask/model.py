@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from unmask import agreements, seeds
 from unmask.draws import Draws
 from unmask.embedder import Embedder
-from unmask.joint import encoded
+from unmask.joint import encoded_with_layers
 from unmask.objectives import Objective, Question, asking
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, Schedule, at
-from unmask.step import NOTHING, Answer, Given, Step
+from unmask.step import NOTHING, Answer, Given, Shown, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.training import sharding
 from unmask.training.batch_norm import BatchNormNote, synchronise
@@ -107,6 +107,8 @@ class MaskedModel(L.LightningModule):
         """Lets every part begin, teachers as copies of the encoder; again when the encoder gets other weights."""
         for _, part in sorted(self._parts(), key=lambda one: isinstance(one[1], MaskSampler)):
             part.start(self)  # masks last: they may look at a teacher
+        for layer in self._layers():
+            self.encoder.depth(layer)  # refuses one that is not there
 
     def step(self, batch: Any, seed: int | None = None) -> Step:
         """Hide, encode, predict. Samples draw from streams keyed by ``seed``; None: by torch's own generator."""
@@ -122,10 +124,18 @@ class MaskedModel(L.LightningModule):
             fixed = {name: question.fixed(tokens, given) for name, question in questions.items()}  # [B, M, T]
 
         # The encoder sees nothing that is hidden; a predictor knows only where hidden places lie.
-        latent = encoded(self.encoder, shown.tokens, shown.mask)  # values [B, K, D]
+        latent = self.encoded(shown)  # values [B, K, D]
         answers = {name: one.answered(latent, tokens, given, fixed[name]) for name, one in questions.items()}
 
         return self.summed(tokens, latent, given, answers)
+
+    def encoded(self, shown: Shown) -> Latent:
+        """Codes of what is shown, with those of further layers where a part reads them."""
+        return encoded_with_layers(self.encoder, shown.tokens, shown.mask, self._layers())
+
+    def _layers(self) -> list[int]:
+        readers = [self.predictor, *self.objectives.values(), *self.terms.values()]
+        return sorted({layer for part in readers if part is not None for layer in part.reads})
 
     def questions(self, mask: Mask) -> dict[str, Question]:
         """What is asked of the codes: by the model's own parts, under no name, and by each further objective."""
@@ -134,7 +144,9 @@ class MaskedModel(L.LightningModule):
         mine = self.predictor, self.target, self.loss
         return {
             name: Question(
-                asking(mask, own[name].ask, name), *(part or other for part, other in zip(one, mine, strict=True))
+                asking(mask, own[name].ask, name),
+                *(part or other for part, other in zip(one, mine, strict=True)),
+                layer=None if own[name] is self else own[name].layer,
             )
             for name, one in parts.items()
         }
@@ -147,7 +159,7 @@ class MaskedModel(L.LightningModule):
         )
         values = {name: answer.loss.total for name, answer in answers.items()}
         values |= {name: term(step, self) for name, term in self.terms.items()}
-        if not values:
+        if not values and self.loss_weight == 1:
             return step
         weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
         total = at(self.loss_weight, self.progress) * step.loss.total + sum(

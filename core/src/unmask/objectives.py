@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ class Objective(Part):
         target: the right answers; None: the model's own.
         loss: compares the two; None: the model's own.
         weight: of this summand, at least 0, or a schedule of it.
+        layer: of the encoder whose codes the predictor reads, in [1, num_layers]; None: the last one's, normed.
 
     Raises:
         ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0.
@@ -39,12 +41,20 @@ class Objective(Part):
         target: Target | None = None,
         loss: Loss | None = None,
         weight: float | Schedule = 1.0,
+        layer: int | None = None,
     ) -> None:
         super().__init__()
         check_ask(ask)
         check_weight(weight)
         self.ask, self.weight = ask, weight
         self.predictor, self.target, self.loss = predictor, target, loss
+        self.layer = layer
+
+    @property
+    def reads(self) -> Sequence[int]:  # type: ignore[override]
+        """Its own layer, and those of its predictor."""
+        own = () if self.layer is None else (self.layer,)
+        return (*own, *(self.predictor.reads if self.predictor is not None else ()))
 
     def forward(self, *args: Any) -> Any:
         """Not called: `MaskedModel.step` calls the parts."""
@@ -58,6 +68,7 @@ class Question(NamedTuple):
     predictor: Predictor
     target: Target
     loss: Loss
+    layer: int | None = None
 
     def fixed(self, tokens: Tokens, given: Given) -> Any:
         """The right answers, which nothing of the codes enters; None where they are learned with the codes."""
@@ -65,7 +76,7 @@ class Question(NamedTuple):
 
     def answered(self, latent: Latent, tokens: Tokens, given: Given, right: Any) -> Answer:
         """Answers from codes and places alone, and how far they are from the right ones."""
-        prediction = answered(self.predictor, latent.codes, tokens.places, self.mask)  # values [B, M, T]
+        prediction = answered(self.predictor, latent.codes.layer(self.layer), tokens.places, self.mask)  # [B, M, T]
         if right is None:
             given = given._replace(latent=latent)
             right = wanted(self.target, tokens, self.mask, given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import abc
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, ClassVar
@@ -29,6 +30,8 @@ class Part(Remembered, nn.Module, ABC):
 
     joint: ClassVar[bool] = False
     """Whether this part takes joint hand-offs as they are; one that does not is called for each of their parts."""
+    reads: abc.Sequence[int] = ()
+    """Layers of the encoder, in [1, num_layers], whose codes this part finds in `Latent.inner`."""
 
     def start(self, model: Any) -> None:
         """Called once by the model, which has its parts by then: layers of its sizes and copies are made here."""
@@ -287,6 +290,10 @@ class Encoder(Part):
 
         ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed.
         """
+
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: abc.Sequence[int | None]) -> list[Latent]:
+        """Codes of several layers, each as `forward` has them. Encoders that make them all in one pass override it."""
+        return [self(tokens, mask) if layer is None else self(tokens, mask, layer) for layer in layers]
 
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         """A table of positions from weights for another grid, made to fit ``state_dict()[name]``; None: it is none.

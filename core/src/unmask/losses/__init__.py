@@ -1,6 +1,6 @@
 """Losses: how far answers are from targets, per asked place."""
 
-from unmask.losses.cosine import CosineLoss, ScaledCosineLoss
+from unmask.losses.cosine import CosineLoss, DirectionL1Loss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
 from unmask.losses.info_nce import InfoNCELoss
@@ -9,6 +9,7 @@ from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 __all__ = [
     "CosineLoss",
     "CrossEntropyLoss",
+    "DirectionL1Loss",
     "FocalFrequencyLoss",
     "FrequencyLoss",
     "InfoNCELoss",

@@ -35,3 +35,13 @@ class ScaledCosineLoss(CosineLoss):
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         # Rounding can put 1 - cos a little below 0, where a fractional power is not a number.
         return super().per_token(prediction, target, valid).clamp(min=0) ** self.gamma
+
+
+class DirectionL1Loss(Loss):
+    """``mean(|p / |p| - t / |t||)`` over the values of a token: how far apart two directions are (DMAE, Bai et al. 2022,
+    section 3.2)."""
+
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        # Lengths are clamped at 1e-6: an all-zero answer has a finite gradient.
+        both = [F.normalize(one.float(), dim=-1, eps=1e-6) for one in (prediction, target)]
+        return (both[0] - both[1]).abs().mean(-1)

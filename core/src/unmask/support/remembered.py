@@ -24,9 +24,22 @@ Part = TypeVar("Part", bound=Remembered)
 
 
 def made_again(part: Part) -> Part:
-    """Another object that is made with the same arguments: of a part, one with weights of its own."""
+    """Another object that is made with the same arguments: of a part, one with weights of its own.
+
+    Arguments that are such objects themselves, alone or in a dict or list, are made again as well.
+    """
     args, kwargs = part._given
-    return type(part)(*args, **kwargs)
+    return type(part)(*(_again(one) for one in args), **{name: _again(one) for name, one in kwargs.items()})
+
+
+def _again(value: Any) -> Any:
+    if isinstance(value, Remembered):
+        return made_again(value)
+    if type(value) is dict:
+        return {name: _again(one) for name, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_again(one) for one in value)
+    return value
 
 
 def as_config(value: Any) -> Any:

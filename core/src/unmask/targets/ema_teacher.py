@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from unmask.parts import Encoder, Target
+from unmask.parts import Encoder, Tokenizer
 from unmask.schedules import Linear, Progress, Schedule, at
-from unmask.step import Given
-from unmask.structures import Mask, Tokens
+from unmask.targets.teacher import Normalize, Sees, Teacher
 
 
-class EMATeacher(Target):
-    """The teacher sees everything; its layer-normed codes at the asked places are the target.
+class EMATeacher(Teacher):
+    """Features of a copy of the encoder that follows it; by default it sees everything.
 
     After every optimiser step, ``teacher = m * teacher + (1 - m) * encoder``, with m the momentum
-    at that step; buffers are copied. The teacher is always in evaluation mode.
+    at that step; buffers are copied. The teacher is always in evaluation mode. Arguments are those of `Teacher`, and:
 
     Args:
         momentum: m in [0, 1], or a schedule of it. I-JEPA (appendix A.1): linear 0.996 to 1.
-        normalize: layer-norm the codes without learned scale and shift, as I-JEPA's code does.
+        normalize: as `Teacher`: layer norm, as I-JEPA's code does; True and False stand for ``layer`` and ``none``.
 
     Raises:
-        ValueError: a momentum outside [0, 1]; in `update`, weights in 16 bits, which round its small steps away.
+        ValueError: as `Teacher`; a momentum outside [0, 1]; in `start`, a layer that the encoder does not have; in
+            `update`, weights in 16 bits, which round its small steps away.
     """
 
     teacher: Encoder
@@ -34,25 +33,25 @@ class EMATeacher(Target):
     def __init__(
         self,
         momentum: float | Schedule = Linear(start=0.996, end=1.0),
-        normalize: bool = True,
+        normalize: bool | Normalize = "layer",
+        layer: int | list[int] | None = None,
+        top: int | None = None,
+        sees: Sees = "all",
+        tokenizer: Tokenizer | None = None,
+        pool: Literal["mean", "max", "cls"] | None = None,
     ) -> None:
-        super().__init__()
+        words: dict[Any, Normalize] = {True: "layer", False: "none"}
+        super().__init__(layer, top, words.get(normalize, normalize), sees, tokenizer, pool)  # type: ignore[arg-type]
         if not isinstance(momentum, Schedule) and not 0 <= momentum <= 1:
             raise ValueError(f"`momentum` must be in [0, 1], but is {momentum}.")
         self.momentum = momentum
-        self.normalize = normalize
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.teacher
 
     def start(self, model: Any) -> None:
-        self.teacher = copy.deepcopy(model.encoder).requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> EMATeacher:
-        return super().train(False)
-
-    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
-        codes = self.teacher(tokens).values  # [B, N, D]
-        if self.normalize:
-            codes = F.layer_norm(codes.float(), codes.shape[-1:])
-        return mask.asked.gather(codes)  # [B, M, D]
+        self.teacher = copy.deepcopy(self.check(model.encoder)).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, model: Any, progress: Progress) -> dict[str, float]:

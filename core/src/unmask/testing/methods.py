@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from unmask import seeds
-from unmask.joint import answered, encoded
+from unmask.joint import answered
 from unmask.model import MaskedModel, Step
 from unmask.objectives import asking
 from unmask.schedules import Progress
@@ -87,7 +87,7 @@ class MethodContract(Contract):
             for name, other in others:
                 for found, given in zip(made, (tokens, other), strict=True):
                     shown = model.corruption(given, hidden)
-                    latent = encoded(model.encoder, shown.tokens, shown.mask)
+                    latent = model.encoded(shown)
                     asked = asking(shown.mask, model.ask)
                     parts = _by_part(
                         answered(model.predictor, latent.codes, given.places, asked) if model.loss else latent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
@@ -99,6 +100,9 @@ class ViTEncoder(Encoder):
         self.added_token = nn.Parameter(torch.zeros(1, 1, self.width)) if added_token else None
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
+        return self.codes_of(tokens, mask, [layer])[0]
+
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence[int | None]) -> list[Latent]:
         grid = grid_of(tokens)
         vit: Any = self.vit
         seen = None if mask is None else mask.seen
@@ -118,9 +122,9 @@ class ViTEncoder(Encoder):
         if prefix:
             x = torch.cat([(torch.cat(prefix, 1) + prefix_position).expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
-        x = self._blocks(x, grid, seen, layer)
         num_prefix = x.shape[1] - values.shape[1]
-        return Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None)
+        states = self._blocks(x, grid, seen, layers)
+        return [Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None) for x in states]
 
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         return refit(name, tensor, self.state_dict()[name], self.grid)
@@ -136,8 +140,10 @@ class ViTEncoder(Encoder):
         num_places = grid[0] * grid[1]
         return (table[:, :-num_places] if table.shape[1] > num_places else 0.0), table[:, -num_places:]
 
-    def _blocks(self, x: Tensor, grid: tuple[int, int], seen: Places | None, layer: int | None) -> Tensor:
-        """timm's blocks, given the positions that attention needs for the places seen."""
+    def _blocks(
+        self, x: Tensor, grid: tuple[int, int], seen: Places | None, layers: Sequence[int | None]
+    ) -> list[Tensor]:
+        """What timm's blocks make, given the positions that attention needs for the places seen, at each layer."""
         vit: Any = self.vit
         num_prefix = vit.num_prefix_tokens
         real = None  # [B, 1, 1, P + K], where short rows were filled up
@@ -148,7 +154,25 @@ class ViTEncoder(Encoder):
         for module in self._fusable:
             module.fused_attn = not plain
 
-        if isinstance(self.vit, VisionTransformerRelPos):
+        depths = [self.depth(layer) for layer in layers]
+        states: dict[int, Tensor] = {}
+        given = self._given_to_blocks(x, grid, seen, real)
+        x = vit.norm_pre(x) if not isinstance(vit, VisionTransformerRelPos) else x
+        for number, block in enumerate(vit.blocks[: max(depths)], start=1):
+            x = block(x, **given(number))
+            if number in depths:
+                states[number] = x
+        return [
+            vit.norm(states[depth]) if layer is None else states[depth]
+            for layer, depth in zip(layers, depths, strict=True)
+        ]
+
+    def _given_to_blocks(
+        self, x: Tensor, grid: tuple[int, int], seen: Places | None, real: Tensor | None
+    ) -> Callable[[int], dict[str, Any]]:
+        """What each block takes besides the tokens, by its number."""
+        vit: Any = self.vit
+        if isinstance(vit, VisionTransformerRelPos):
             bias = bias_of(vit.shared_rel_pos, grid) if vit.shared_rel_pos is not None else None  # [1, H, N, N]
             if bias is None and grid != self.grid:
                 raise ValueError(
@@ -161,24 +185,21 @@ class ViTEncoder(Encoder):
                         "Hidden tokens cannot be dropped for a model with a position bias per block; "
                         "use a `vit_srelpos_*` model, whose bias is shared, or a corruption with `drop` 0."
                     )
-                bias = _pairs(bias, seen, num_prefix)
+                bias = _pairs(bias, seen, vit.num_prefix_tokens)
                 bias = bias if real is None else bias.masked_fill(~real, float("-inf"))
-            for block in vit.blocks[: self.depth(layer)]:
-                x = block(x, shared_rel_pos=bias)
-        elif isinstance(self.vit, Eva):
-            x = vit.norm_pre(x)
+            return lambda number: {"shared_rel_pos": bias}
+        if isinstance(vit, Eva):
             rope = rotary_of(vit.rope, grid) if vit.rope is not None else None
-            for number, block in enumerate(vit.blocks[: self.depth(layer)]):
-                turn = rope[number] if rope is not None and vit.rope_mixed else rope  # [(H,) N, R]
+
+            def turned(number: int) -> dict[str, Any]:
+                turn = rope[number - 1] if rope is not None and vit.rope_mixed else rope  # [(H,) N, R]
                 if turn is not None and seen is not None:
                     turn = turn[..., seen.index, :]  # [(H,) B, K, R]
                     turn = turn.transpose(0, 1) if turn.ndim == 4 else turn[:, None]  # [B, H or 1, K, R]
-                x = block(x, rope=turn, attn_mask=real)
-        else:
-            x = vit.norm_pre(x)
-            for block in vit.blocks[: self.depth(layer)]:
-                x = block(x, attn_mask=real)
-        return vit.norm(x) if layer is None else x
+                return {"rope": turn, "attn_mask": real}
+
+            return turned
+        return lambda number: {"attn_mask": real}
 
     def _fix_positions(self, name: str) -> None:
         table = getattr(self.vit, "pos_embed", None)

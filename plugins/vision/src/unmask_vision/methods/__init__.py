@@ -3,12 +3,16 @@
 from unmask_vision.methods.a2mim import A2MIM
 from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.crop_mae import CropMAE
+from unmask_vision.methods.data2vec import Data2Vec
+from unmask_vision.methods.dbot import DBOT
+from unmask_vision.methods.dmae import DMAE
 from unmask_vision.methods.dmjd import DMJD
 from unmask_vision.methods.dvae import DVAE, VQVAE
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.mask_distill import MaskDistill
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
@@ -16,19 +20,23 @@ from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
 __all__ = [
-    "MixedAE",
     "A2MIM",
-    "DMJD",
     "BEiT",
-    "VQVAE",
+    "CropMAE",
+    "DBOT",
+    "DMAE",
+    "DMJD",
     "DVAE",
+    "Data2Vec",
     "GMML",
-    "MFM",
     "HPM",
     "IJEPA",
     "MAE",
+    "MFM",
     "MRMAE",
-    "CropMAE",
+    "MaskDistill",
     "MaskFeat",
+    "MixedAE",
     "SimMIM",
+    "VQVAE",
 ]

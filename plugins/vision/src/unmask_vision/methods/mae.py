@@ -58,12 +58,21 @@ class MAE(Method):
     encoder_options = ("size", "image_size")
 
     def complete(self) -> None:
-        name, width, depth, num_heads = chosen("size", self.size or "base", SIZES)
-        patch_size = self.patch_size or (14 if self.size == "huge" else 16)
-        self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
-        self.encoder = self.encoder or ViTEncoder(
-            name, self.image_size or 224, patch_size, self.channels, positions="sincos"
-        )
-        self.predictor = self.predictor or TransformerPredictor(
-            self.encoder.width, patch_size**2 * self.channels, width, depth, num_heads
-        )
+        self.tokenizer = self.tokenizer or PatchTokenizer(self._patch_size, self.channels)
+        self.encoder = self.encoder or self.made_vit()
+        self.predictor = self.predictor or self.made_decoder(self._patch_size**2 * self.channels)
+
+    def made_vit(self, drop_path_ratio: float = 0.0) -> ViTEncoder:
+        """The encoder of the method's size, with fixed positions."""
+        name, *_ = chosen("size", self.size or "base", SIZES)
+        sides = self.image_size or 224, self._patch_size
+        return ViTEncoder(name, *sides, self.channels, positions="sincos", drop_path_ratio=drop_path_ratio)
+
+    def made_decoder(self, target_width: int) -> TransformerPredictor:
+        """The decoder of the method's size, for answers of this width."""
+        _, width, depth, num_heads = chosen("size", self.size or "base", SIZES)
+        return TransformerPredictor(self.encoder.width, target_width, width, depth, num_heads)
+
+    @property
+    def _patch_size(self) -> int:
+        return self.patch_size or (14 if self.size == "huge" else 16)

@@ -4,10 +4,9 @@ arXiv:2303.05475)."""
 from __future__ import annotations
 
 from unmask import MADE, Encoder, Objective, Target
-from unmask.api import load_run
+from unmask.api import taught_by
 from unmask.losses import MSELoss
 from unmask.predictors import LinearPredictor
-from unmask.targets import EMATeacher, FrozenTeacher
 from unmask_vision.methods.mae import MAE
 
 
@@ -41,12 +40,8 @@ class MRMAE(MAE):
 
     def complete(self) -> None:
         super().complete()
-        if self.teacher is not None and self.teacher_run is not None:
-            raise ValueError("`teacher_run` must be left out when `teacher` is given, which has its own weights.")
-        teacher = self.teacher or (load_run(self.teacher_run).model.encoder if self.teacher_run else None)
-        target = self.mimic_target or (EMATeacher() if teacher is None else FrozenTeacher(teacher))
-        width = self.encoder.width if teacher is None else teacher.width
+        target, width = taught_by(self.teacher, self.teacher_run, self.encoder)
         head = LinearPredictor(self.encoder.width, width)
-        mimic = Objective("visible", head, target, MSELoss(), self.mimic_weight)
+        mimic = Objective("visible", head, self.mimic_target or target, MSELoss(), self.mimic_weight)
         self.objectives = {"mimic": mimic, **self.objectives}
         self.teacher = self.mimic_target = MADE  # the objective has it
