@@ -141,15 +141,15 @@ class MaskedModel(L.LightningModule):
     def questions(self, mask: Mask) -> dict[str, Question]:
         """What is asked of the codes: by the model's own parts, under no name, and by each further objective."""
         own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
-        parts = {name: (one.predictor, one.target, one.loss) for name, one in own.items()}
-        mine = self.predictor, self.target, self.loss
         return {
             name: Question(
-                check_asked(asking(mask, own[name].ask, name), self.mask, own[name].ask),
-                *(part or other for part, other in zip(one, mine, strict=True)),
-                layer=None if own[name] is self else own[name].layer,
+                check_asked(asking(mask, one.ask, name), self.mask, one.ask),
+                one.predictor or self.predictor,
+                one.target or self.target,
+                one.loss or self.loss,
+                layer=None if one is self else one.layer,
             )
-            for name, one in parts.items()
+            for name, one in own.items()
         }
 
     def summed(self, tokens: Tokens, latent: Latent, given: Given, answers: dict[str, Answer]) -> Step:

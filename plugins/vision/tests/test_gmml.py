@@ -4,6 +4,7 @@ import torch
 
 from unmask import Corruption
 from unmask.corruptions import StandIns
+from unmask.predictors import LinearPredictor
 from unmask.testing import MethodContract
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import GMML, SimMIM
@@ -21,7 +22,11 @@ def images(count=4):
 
 
 def test_shown_as_a_token_it_is_simmim_bit_for_bit(given_mask, some_hidden):
-    parts = {"mask": given_mask(some_hidden(4, 16, 9)), "mask_token": True}
+    parts = {
+        "mask": given_mask(some_hidden(4, 16, 9)),
+        "mask_token": True,
+        "predictor": LinearPredictor(32, 48),
+    }
     ours, simmim = (made(kind, corruption=Corruption(token=1), **parts) for kind in (GMML, SimMIM))
     simmim.load_state_dict(ours.state_dict())
     assert torch.equal(ours.step(images(), 0).loss.total, simmim.step(images(), 0).loss.total)
@@ -31,16 +36,21 @@ def test_the_loss_by_hand(given_mask, some_hidden):
     """The encoder reads the next image's pixels where they are visible; errors are of the clean ones."""
     hidden = some_hidden(4, 16, 5)
     hidden[1] = ~hidden[0] & some_hidden(4, 16, 9)[1]  # none of the first image's hidden patches
-    model = made(mask=given_mask(hidden), corruption=StandIns(other=1))
+    model = made(mask=given_mask(hidden), corruption=StandIns(other=1), layers=[1])
     step = model.step(images(), 0)
     tokens = model.tokenizer(images()).values
     shown = step.given.shown.tokens.values
     assert torch.equal(shown[0], torch.where(hidden[0, :, None], tokens[1], tokens[0]))
     with torch.no_grad():
-        x = model.encoder(step.given.shown.tokens).values  # as if nothing were hidden
-        loss = (model.predictor.head(x) - tokens)[hidden].abs().mean()
-    # Rows of fewer hidden patches count by their number.
+        loss = 0.0
+        for layer, decoder in ((None, model.predictor), (1, model.objectives["block_1"].predictor)):
+            x = model.encoder(step.given.shown.tokens, None, layer).values  # as if nothing were hidden
+            # Rows of fewer hidden patches count by their number.
+            loss = loss + (decoder.net(step.tokens, x) - tokens)[hidden].abs().mean()
     torch.testing.assert_close(step.loss.total, loss)
+    first, second = model.predictor.parameters(), model.objectives["block_1"].predictor.parameters()
+    assert not any(one is other for one, other in zip(first, second, strict=True))
+    assert len(GMML(size="tiny", image_size=32).objectives) == 3  # blocks 6, 8 and 10
 
 
 def test_shares_of_the_default_mask_and_stand_ins():

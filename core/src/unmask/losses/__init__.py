@@ -9,9 +9,9 @@ from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 __all__ = [
     "CosineLoss",
     "CrossEntropyLoss",
+    "DirectionL1Loss",
     "FocalFrequencyLoss",
     "FrequencyLoss",
-    "DirectionL1Loss",
     "InfoNCELoss",
     "L1Loss",
     "MSELoss",

@@ -11,6 +11,7 @@ from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
+from unmask.masks.partition import PartitionMask
 from unmask.masks.random import RandomMask, lowest
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
@@ -27,6 +28,7 @@ __all__ = [
     "MaskByPart",
     "MultiBlockMask",
     "NoMask",
+    "PartitionMask",
     "RandomMask",
     "SpanMask",
     "TubeMask",

@@ -1,4 +1,4 @@
-"""Disjoint masks: several masks of one sample that hide different places (DMJD, Ma et al. 2022, arXiv:2212.07187)."""
+"""Disjoint masks: several masks of one sample that hide different places (DMJD, Ma et al. 2022, arXiv:2301.00230)."""
 
 from __future__ import annotations
 

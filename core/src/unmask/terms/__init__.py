@@ -2,7 +2,9 @@
 
 from unmask.terms.contrast import Contrast
 from unmask.terms.loss_order import LossOrder
+from unmask.terms.part_contrast import PartContrast
+from unmask.terms.singularity import Singularity
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
 
-__all__ = ["Contrast", "LossOrder", "Uniformity", "VarianceCovariance"]
+__all__ = ["Contrast", "LossOrder", "PartContrast", "Singularity", "Uniformity", "VarianceCovariance"]

@@ -34,11 +34,10 @@ class SamePatches(Agreement):
         embed = _embed(model)
         tokenizer = _tokenizer(model)
         encoder = getattr(model, "encoder", None)
-        is_mapped = isinstance(encoder, MapEncoder) and isinstance(tokenizer, PatchTokenizer)
-        if is_mapped and encoder.channels != tokenizer.channels:
+        maps = encoder.channels if isinstance(encoder, MapEncoder) else None
+        if maps is not None and isinstance(tokenizer, PatchTokenizer) and maps != tokenizer.channels:
             raise ValueError(
-                f"`model.channels` must be {encoder.channels}, the `channels` of the encoder, but is "
-                f"{tokenizer.channels}."
+                f"`model.channels` must be {maps}, the `channels` of the encoder, but is {tokenizer.channels}."
             )
         if embed is None:
             return None

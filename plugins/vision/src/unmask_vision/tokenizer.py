@@ -129,7 +129,8 @@ class CropTokenizer(Tokenizer):
     def _view(self, batch: Any, key: str) -> Tensor:
         image: Tensor = batch["image"]  # [B, C, H, W]
         if key in batch:
-            return batch[key]  # type: ignore[no-any-return]
+            view: Tensor = batch[key]
+            return view
         sides = [max(round(side * self.share), 1) for side in image.shape[-2:]]
         middle: Tensor = F.resize(F.center_crop(image, sides), list(image.shape[-2:]), antialias=True)
         return middle
@@ -139,6 +140,41 @@ class CropTokenizer(Tokenizer):
         if tokens.parts is None:
             return self.patches.render(tokens, hidden)
         sizes = [part.num_tokens for part in tokens.parts.values()]
-        pieces = [None] * len(sizes) if hidden is None else list(hidden.split(sizes, dim=1))
-        chosen = max(range(len(sizes)), key=lambda at: (pieces[at] is not None and bool(pieces[at].any()), at))
-        return self.patches.render(list(tokens.parts.values())[chosen], pieces[chosen])
+        parts = list(tokens.parts.values())
+        if hidden is None:
+            return self.patches.render(parts[-1])
+        pieces = hidden.split(sizes, dim=1)
+        chosen = max(range(len(sizes)), key=lambda at: (bool(pieces[at].any()), at))
+        return self.patches.render(parts[chosen], pieces[chosen])
+
+
+class MixTokenizer(Tokenizer):
+    """Each image of a batch with those that follow it, as parts ``source_0`` (itself), ``source_1`` and so on.
+
+    Args:
+        patches: cuts them.
+        num_sources: parts, at least 2. After the last image comes the first.
+
+    Raises:
+        ValueError: less than 2 parts.
+    """
+
+    def __init__(self, patches: PatchTokenizer, num_sources: int = 4) -> None:
+        super().__init__()
+        at_least(2, num_sources=num_sources)
+        self.patches = patches
+        self.num_sources = num_sources
+
+    def forward(self, batch: Any) -> Tokens:
+        tokens = self.patches(batch)
+        return Tokens.join(
+            {
+                f"source_{number}": Tokens(tokens.values.roll(-number, 0), tokens.layout)
+                for number in range(self.num_sources)
+            }
+        )
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """The images themselves."""
+        first = tokens.part("source_0")
+        return self.patches.render(first, None if hidden is None else hidden[:, : first.num_tokens])

@@ -2,6 +2,7 @@
 
 from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
+from unmask_vision.encoders.mixed import MixedEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.vit import ViTEncoder
 
@@ -10,6 +11,7 @@ __all__ = [
     "CodeEncoder",
     "DVAEEncoder",
     "MapEncoder",
+    "MixedEncoder",
     "ModuleEncoder",
     "SwinV2Encoder",
     "VQEncoder",

@@ -18,6 +18,7 @@ from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.mask_distill import MaskDistill
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
+from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
@@ -44,6 +45,7 @@ __all__ = [
     "MRMAE",
     "MaskDistill",
     "MaskFeat",
+    "MixedAE",
     "SimMIM",
     "SparK",
     "VQVAE",

@@ -1,4 +1,4 @@
-"""DMJD: two views that hide different patches, and answers at visible ones too (Ma et al. 2022, arXiv:2212.07187)."""
+"""DMJD: two views that hide different patches, and answers at visible ones too (Ma et al. 2022, arXiv:2301.00230)."""
 
 from __future__ import annotations
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from unmask import Corruption, Cosine, Loss, MaskSampler, Optimization, Target, Uniform, chosen
+from unmask import Corruption, Cosine, Loss, MaskSampler, Objective, Optimization, Target, Uniform, chosen
+from unmask.api import made_again
 from unmask.corruptions import StandIns
 from unmask.losses import L1Loss
 from unmask.masks import BoxMask
-from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods.mae import SIZES
 from unmask_vision.methods.maskfeat import MaskFeat
+from unmask_vision.predictors import ConvPredictor
 from unmask_vision.tokenizer import PatchTokenizer
 
 
 class GMML(MaskFeat):
-    """A ViT sees every patch, some with values that are not theirs; a linear layer predicts the pixels of those.
+    """A ViT sees every patch, some with values that are not theirs; light decoders predict the pixels of those.
 
-    ``loss = mean over hidden patches of mean(|W code + b - pixels|)``
+    ``loss = sum over decoders of mean over hidden patches of mean(|decoder(codes of its block) - pixels|)``
 
     Nothing tells the encoder which patches are hidden: it has to find what does not belong. Arguments are those of
     `MaskFeat`, but:
@@ -27,17 +28,21 @@ class GMML(MaskFeat):
         corruption: 0.7 of the hidden patches are noise, the rest those of the next image of the batch.
         target: pixels, normalised over the data set.
         loss: absolute error.
-        predictor: None: one linear layer.
+        layers: blocks whose codes have a decoder each, besides those of the last one; None: 6, 8 and 10 of an encoder
+            of 12 blocks, none of others.
+        predictor: decoder of the last block's codes; None: one residual block of convolutions. Other layers have
+            decoders of the same kind.
         optim: AdamW: base rate 5e-4, betas (0.9, 0.95), decay from 0.04 to 0.4, 10 warm-up epochs (ours). Released with
             gradients clipped at 3, the trainer's ``gradient_clip_val``.
 
-    Differs from the paper in the head (there light convolutional decoders of several blocks), in that each patch is
-    noise or another image by itself, not box by box, and in that another image shows visible patches alone.
+    Differs from the paper in that each patch is noise or another image by itself, not box by box, in that another image
+    shows visible patches alone, and in the decoders, whose sizes are ours.
 
     Raises:
         ValueError: as `MaskFeat`.
     """
 
+    layers: list[int] | None = None
     mask: MaskSampler = BoxMask(ratio=Uniform(0.5, 0.75))
     target: Target = ValueTarget()
     loss: Loss = L1Loss()
@@ -49,4 +54,11 @@ class GMML(MaskFeat):
         patch_size = self.patch_size or (14 if self.size == "huge" else 16)
         self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
         self.encoder = self.encoder or ViTEncoder(name, self.image_size or 224, patch_size, self.channels)
-        self.predictor = self.predictor or LinearPredictor(self.encoder.width, patch_size**2 * self.channels)
+        width = self.encoder.width
+        self.predictor = self.predictor or ConvPredictor(width, patch_size**2 * self.channels, depth=1)
+        known = [6, 8, 10] if self.encoder.num_layers == 12 else []
+        inner = {
+            f"block_{layer}": Objective(predictor=made_again(self.predictor), layer=layer)
+            for layer in (known if self.layers is None else self.layers)
+        }
+        self.objectives = {**inner, **self.objectives}
