@@ -67,6 +67,7 @@ _HOMES = {
     "tools.results": "Cell Measure Results Row over_runs",
     "tools.finetune": "FineTuning Settings finetune load",
     "tools.finetune.drop_path": "DropPath set_drop_path",
+    "tools.finetune.model": "trainable_embedder",
     "tools.finetune.objective": "Classification",
     "tools.exchange.exporting": "export",
     "tools.exchange.format": "Export Format",
@@ -157,6 +158,7 @@ __all__ = [
     "taught_by",
     "teacher_of",
     "track",
+    "trainable_embedder",
     "vectors",
     "watching",
     "whole_number",
@@ -197,6 +199,7 @@ if TYPE_CHECKING:
     from unmask.tools.features.vectors import evaluating, raw_vectors, vectors
     from unmask.tools.finetune import FineTuning, Settings, finetune, load
     from unmask.tools.finetune.drop_path import DropPath, set_drop_path
+    from unmask.tools.finetune.model import trainable_embedder
     from unmask.tools.finetune.objective import Classification
     from unmask.tools.output import write
     from unmask.tools.probe.columns import Watch, probe_columns

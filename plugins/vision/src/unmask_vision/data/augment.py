@@ -146,15 +146,19 @@ class CenterCrop:
 
     def __call__(self, sample: Sample) -> Sample:
         image = sample["image"]  # [C, H, W]
-        height, width = image.shape[-2:]
-        rows, columns = self.size
-        if height * columns <= width * rows:  # the image is wider than the result
-            kept = height, max(round(height * columns / rows), 1)
-        else:
-            kept = max(round(width * rows / columns), 1), width
-        top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
-        image = _resize(image[:, top : top + kept[0], left : left + kept[1]], list(self.size))
+        top, left, rows, columns = middle(image.shape[-2], image.shape[-1], self.size)
+        image = _resize(image[:, top : top + rows, left : left + columns], list(self.size))
         return {**sample, "image": image}
+
+
+def middle(height: int, width: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the largest part in the middle that has the shape of ``size``."""
+    rows, columns = size
+    if height * columns <= width * rows:  # the image is wider than the result
+        kept = height, max(round(height * columns / rows), 1)
+    else:
+        kept = max(round(width * rows / columns), 1), width
+    return (height - kept[0]) // 2, (width - kept[1]) // 2, *kept
 
 
 class Transformed(Dataset):
