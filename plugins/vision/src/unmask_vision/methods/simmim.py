@@ -41,7 +41,8 @@ class SimMIM(Method):
             makes maps, such as a CNN, which a patch must divide.
         channels: colour channels of the images.
         mask: None: 60% of 32-pixel units at random, rounded up (section 4.1.2, table 1).
-        encoder: None: that backbone; the ViT with stochastic depth 0.1. Any that is shown mask tokens: `CNNEncoder`, too.
+        encoder: None: that backbone; the ViT with stochastic depth 0.1. Any other that is shown mask tokens, such as a
+            `CNNEncoder`.
         predictor: None: the linear head that fits it (section 4.1.2, table 2).
         target: raw pixels, normalised over the data set (section 3.4).
         loss: absolute error (section 3.4, table 4).
