@@ -13,6 +13,7 @@ from unmask.masks import (
     ColorNoiseMask,
     DisjointMask,
     GridMask,
+    IrregularMask,
     MultiBlockMask,
     RandomMask,
     SpanMask,
@@ -448,6 +449,8 @@ def test_tokens_must_fill_their_grid():
         (lambda: MultiBlockMask(min_keep=0), "`min_keep` must be at least 1 place, but is 0"),
         (lambda: GridMask(stride=1), "`stride` must be at least 2, but is 1"),
         (lambda: ColorNoiseMask(color="pink"), "`color` must be one of red, blue, green, purple, but is 'pink'"),
+        (lambda: IrregularMask(width=(0.0, 0.2)), r"`width` must be \(least, greatest\), both in \(0, 1\]"),
+        (lambda: IrregularMask(turn=200.0), r"`turn` must be in \[0, 180\], but is 200"),
         (lambda: SpanMask(length=0), "`length` must be at least 1 place, but is 0"),
         (lambda: SpanMask(geometric=1.0), r"`geometric` must be in \(0, 1\), but is 1.0"),
     ],
@@ -455,6 +458,54 @@ def test_tokens_must_fill_their_grid():
 def test_arguments_out_of_range_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestIrregularMask(MaskContract):
+    layouts = [Grid((14, 14)), Grid((6, 9))]
+    refused = [Set(), Sequence(), Grid((4, 4, 4))]
+    ragged = (Grid,)
+
+    def make(self, **options):
+        return IrregularMask(**options)
+
+
+def test_strokes_are_joined_and_as_wide_as_their_brush():
+    """A single stroke, a straight line: what it hides touches, and lies within half its width of a line."""
+    tokens = Tokens(torch.zeros(200, 24 * 24, 1), Grid((24, 24)))
+    mask = IrregularMask(ratio=0.02, width=(0.1, 0.1), length=1.0, turn=0.0, num_strokes=1)
+    hidden = mask(tokens, draws=streams(tokens)).hidden.view(-1, 24, 24)
+    assert set(hidden.sum((1, 2)).tolist()) == {12}
+    spans = []
+    for one in hidden:
+        at = one.nonzero().float()
+        at = at - at.mean(0)
+        across = at @ torch.linalg.svd(at, full_matrices=False)[2][1]
+        spans.append(float(across.max() - across.min()))
+    spans = torch.tensor(spans)
+    assert float((spans < 3).float().mean()) > 0.75  # but where a stroke has left the grid
+    near = torch.nn.functional.max_pool2d(hidden[:, None].float(), 3, 1, 1)[:, 0] > 0
+    again = torch.stack([torch.roll(hidden, shift, (1, 2)) for shift in ((0, 1), (1, 0), (0, -1), (-1, 0))]).any(0)
+    assert float((hidden & again & near).sum() / hidden.sum()) > 0.9
+
+
+def test_wider_brushes_hide_with_less_border():
+    tokens = Tokens(torch.zeros(300, 24 * 24, 1), Grid((24, 24)))
+
+    def border(width):
+        mask = IrregularMask(ratio=0.3, width=(width, width))
+        hidden = mask(tokens, draws=streams(tokens)).hidden.view(-1, 24, 24).long()
+        return float((hidden.diff(dim=1).abs().sum() + hidden.diff(dim=2).abs().sum()) / hidden.sum())
+
+    alone = RandomMask(0.3)(tokens, draws=streams(tokens)).hidden.view(-1, 24, 24).long()
+    scattered = float((alone.diff(dim=1).abs().sum() + alone.diff(dim=2).abs().sum()) / alone.sum())
+    assert border(0.3) < 0.6 * border(0.05) < 0.6 * scattered
+
+
+def test_shares_of_strokes_drawn_by_sample_lie_in_their_range():
+    tokens = Tokens(torch.zeros(500, 196, 1), Grid((14, 14)))
+    shares = IrregularMask(ratio=Uniform(0.1, 0.6))(tokens, draws=streams(tokens)).hidden.float().mean(1)
+    assert 0.1 <= float(shares.min()) < 0.12 and 0.58 < float(shares.max()) <= 0.61
+    assert abs(float(shares.mean()) - 0.3525) < 0.02
 
 
 class TestBoxMask(MaskContract):

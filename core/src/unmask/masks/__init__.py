@@ -9,6 +9,7 @@ from unmask.masks.disjoint import DisjointMask
 from unmask.masks.every import EveryMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
+from unmask.masks.irregular import IrregularMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
 from unmask.masks.partition import PartitionMask
@@ -25,6 +26,7 @@ __all__ = [
     "EveryMask",
     "GridMask",
     "HardMask",
+    "IrregularMask",
     "MaskByPart",
     "MultiBlockMask",
     "NoMask",

@@ -59,7 +59,7 @@ class BlockMask(MaskSampler):
         valid, counts = among.valid, among.counts
         rows, columns = among.layout.shape if isinstance(among.layout, Grid) else (1, valid.shape[1])
         real = valid.reshape(-1, rows, columns)  # [B, R, C]
-        first, length = _extent(real)  # [2, B] each: rows, columns
+        first, length = extent(real)  # [2, B] each: rows, columns
         least = torch.clamp(counts // 2, 1, self.min_block)  # [B]
         low, high = (math.log(bound) for bound in self.aspect)
         tries = draws.uniform(_ATTEMPTS + 1, 4).permute(1, 2, 0)  # [tries, 4, B]
@@ -90,7 +90,7 @@ class BlockMask(MaskSampler):
         return lowest(key.flatten(1), counts, valid)
 
 
-def _extent(real: Tensor) -> tuple[Tensor, Tensor]:
+def extent(real: Tensor) -> tuple[Tensor, Tensor]:
     """First row and column with a real place, and number of those ``[2, B]``, of ``[B, R, C]``."""
     axes = [real.any(2).byte(), real.any(1).byte()]
     first = torch.stack([axis.argmax(1) for axis in axes])

@@ -23,13 +23,15 @@ class UNetPredictor(Predictor):
     convolution answers with all pixels of a patch.
 
     Args:
-        encoder_widths: C of each map, the finest first, as ``widths`` of the encoder; the coarsest is as fine as the
-            patches, and each other twice as fine as the next. Of an encoder of one scale, such as a ViT, D alone.
+        encoder_widths: C of each map, the finest first, as ``widths`` of the encoder; the coarsest has cells of
+            ``stride``, and each other is twice as fine as the next. Of an encoder of one scale, such as a ViT, D alone.
         target_width: T, values of a patch: patch_size^2 x channels.
-        patch_size: side of a patch in pixels, a power of two.
-        width: of the coarsest scale; a multiple of ``patch_size``. The released code has 768.
+        patch_size: side of a patch in pixels.
+        width: of the coarsest scale; a multiple of ``stride``. The released code has 768.
         norm: of maps over their visible cells: ``batch``, as for a ResNet, or ``layer``, as for a ConvNeXt (in the
             released code).
+        stride: pixels per cell of the coarsest map, on a side: a power of two, and a multiple of ``patch_size``; None:
+            ``patch_size``. Patches may be finer where they are shown as stand-ins, down to pixels.
 
     Raises:
         ValueError: sizes that do not fit together; an encoder that makes other maps, or none.
@@ -42,29 +44,35 @@ class UNetPredictor(Predictor):
         patch_size: int,
         width: int = 768,
         norm: Literal["batch", "layer"] = "batch",
+        stride: int | None = None,
     ) -> None:
         super().__init__()
         at_least(1, width=width, patch_size=patch_size)
-        num_blocks = round(math.log2(patch_size))
-        if 2**num_blocks != patch_size:
-            raise ValueError(f"`patch_size` must be a power of two, but is {patch_size}; nearest: {2**num_blocks}.")
+        name, stride = ("patch_size", patch_size) if stride is None else ("stride", stride)
+        at_least(1, stride=stride)
+        num_blocks = round(math.log2(stride))
+        if 2**num_blocks != stride:
+            raise ValueError(f"`{name}` must be a power of two, but is {stride}; nearest: {2**num_blocks}.")
+        if stride % patch_size:
+            raise ValueError(
+                f"`stride` must be a multiple of {patch_size}, the `patch_size`, but is {stride}; nearest: "
+                f"{patch_size * max(round(stride / patch_size), 1)}."
+            )
         if target_width % patch_size**2:
             raise ValueError(
                 f"`target_width` must be a multiple of {patch_size**2}, the pixels of a patch, but is {target_width}."
             )
-        if width % patch_size:
-            near = max(round(width / patch_size), 1) * patch_size
-            raise ValueError(
-                f"`width` must be a multiple of {patch_size}, the `patch_size`, but is {width}; nearest: {near}."
-            )
+        if width % stride:
+            near = max(round(width / stride), 1) * stride
+            raise ValueError(f"`width` must be a multiple of {stride}, the `{name}`, but is {width}; nearest: {near}.")
         if not 1 <= len(encoder_widths) <= num_blocks + 1:
             raise ValueError(
-                f"`encoder_widths` must name 1 to {num_blocks + 1} maps for patches of {patch_size} pixels, but names "
+                f"`encoder_widths` must name 1 to {num_blocks + 1} maps for cells of {stride} pixels, but names "
                 f"{len(encoder_widths)}."
             )
         if norm not in ("batch", "layer"):
             raise ValueError(f"`norm` must be 'batch' or 'layer', but is {norm!r}.")
-        self.patch_size = patch_size
+        self.patch_size, self.stride = patch_size, stride
         own = [width // 2**number for number in range(num_blocks + 1)]  # widths, the coarsest first
         coarsest_first = encoder_widths[::-1]
         self.norms = nn.ModuleList(
@@ -86,7 +94,8 @@ class UNetPredictor(Predictor):
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
         assert isinstance(places.layout, Grid)
         grid = places.layout.shape[0], places.layout.shape[1]
-        maps = self._checked(latent, grid)
+        p = self.patch_size
+        maps = self._checked(latent, (grid[0] * p // self.stride, grid[1] * p // self.stride))
         hidden = mask.hidden if mask.show is None else torch.zeros_like(mask.hidden)
         visible = ~hidden.view(-1, *grid)  # [B, rows, columns]
         x: Tensor | None = None
@@ -96,7 +105,6 @@ class UNetPredictor(Predictor):
                 x = level if x is None else x + level
             x = block(x)  # [B, W / 2, 2 rows, 2 columns]
         image = self.head(x)  # [B, C, H, W]
-        p = self.patch_size
         cells = image.unflatten(3, (grid[1], p)).unflatten(2, (grid[0], p))  # [B, C, rows, p, columns, p]
         answers = cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # [B, N, T]
         return Prediction(mask.asked.gather(answers), mask.asked)
@@ -109,8 +117,8 @@ class UNetPredictor(Predictor):
         needed = [(c, grid[0] * 2**number, grid[1] * 2**number) for number, c in enumerate(widths)]
         if found != needed:
             raise ValueError(
-                f"Maps of the encoder must be {needed[::-1]} (width, rows, columns), as `encoder_widths` and patches "
-                f"of {self.patch_size} pixels say, but are {found[::-1]}."
+                f"Maps of the encoder must be {needed[::-1]} (width, rows, columns), as `encoder_widths` and cells "
+                f"of {self.stride} pixels say, but are {found[::-1]}."
             )
         return maps
 
