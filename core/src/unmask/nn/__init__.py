@@ -1,6 +1,7 @@
 """Building blocks that encoders and predictors of any modality share."""
 
 from unmask.nn.attention import attend, plain_is_quicker
+from unmask.nn.crate import ISTA, CRATEBlock, CRATEDecoderBlock, SubspaceAttention
 from unmask.nn.cross import CrossBlock, LayerMixture
 from unmask.nn.gathered import of_all_devices
 from unmask.nn.grids import assembled, cell_side, cut
@@ -9,11 +10,15 @@ from unmask.nn.rotary import rotary, turned
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 
 __all__ = [
+    "CRATEBlock",
+    "CRATEDecoderBlock",
+    "ISTA",
     "Attention",
     "Block",
     "CrossBlock",
     "LayerMixture",
     "Mlp",
+    "SubspaceAttention",
     "Transformer",
     "assembled",
     "attend",

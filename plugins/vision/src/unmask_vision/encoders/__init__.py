@@ -1,6 +1,7 @@
 """Image encoders: timm's models behind core's `Encoder`, and any other network that makes maps of features."""
 
 from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
+from unmask_vision.encoders.crate import CRATEEncoder
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.mixed import MixedEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
@@ -8,6 +9,7 @@ from unmask_vision.encoders.vit import ViTEncoder
 
 __all__ = [
     "CNNEncoder",
+    "CRATEEncoder",
     "CodeEncoder",
     "DVAEEncoder",
     "MapEncoder",

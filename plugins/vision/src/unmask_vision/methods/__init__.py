@@ -2,6 +2,7 @@
 
 from unmask_vision.methods.a2mim import A2MIM
 from unmask_vision.methods.beit import BEiT
+from unmask_vision.methods.crate_mae import CRATEMAE
 from unmask_vision.methods.croco import CroCo
 from unmask_vision.methods.croco_v2 import CroCoV2
 from unmask_vision.methods.crop_mae import CropMAE
@@ -27,6 +28,7 @@ from unmask_vision.methods.spark import SparK
 __all__ = [
     "A2MIM",
     "BEiT",
+    "CRATEMAE",
     "CroCo",
     "CroCoV2",
     "CropMAE",
