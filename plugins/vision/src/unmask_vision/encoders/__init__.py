@@ -2,6 +2,7 @@
 
 from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
 from unmask_vision.encoders.crate import CRATEEncoder
+from unmask_vision.encoders.hiera import HieraEncoder
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.mixed import MixedEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
@@ -12,6 +13,7 @@ __all__ = [
     "CRATEEncoder",
     "CodeEncoder",
     "DVAEEncoder",
+    "HieraEncoder",
     "MapEncoder",
     "MixedEncoder",
     "ModuleEncoder",
