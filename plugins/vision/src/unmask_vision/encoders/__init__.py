@@ -3,6 +3,7 @@
 from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
 from unmask_vision.encoders.crate import CRATEEncoder
 from unmask_vision.encoders.hiera import HieraEncoder
+from unmask_vision.encoders.layer_masking import LayerMasked
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.mixed import MixedEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
@@ -14,6 +15,7 @@ __all__ = [
     "CodeEncoder",
     "DVAEEncoder",
     "HieraEncoder",
+    "LayerMasked",
     "MapEncoder",
     "MixedEncoder",
     "ModuleEncoder",

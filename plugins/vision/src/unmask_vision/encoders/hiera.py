@@ -98,7 +98,7 @@ class HieraEncoder(Encoder):
             x = x.unflatten(1, (net.mu_size, rows * columns))
             index = seen.index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
             x = x.gather(2, index).flatten(1, 2)
-        stages = []
+        stages: list[Tensor] = []
         for number, block in enumerate(net.blocks):
             x = block(x)
             if number in net.stage_ends:
