@@ -256,10 +256,10 @@ def test_a_frozen_teacher_is_left_out_of_checkpoints_and_compared_when_one_is_lo
         other.encoder.enter.weight.zero_()
     assert not any(other.load_state_dict(copy.deepcopy(state)))
     assert torch.equal(other.encoder.enter.weight, model.encoder.enter.weight)
-    with pytest.raises(RuntimeError, match="`target.teacher` must have the weights that the checkpoint was trained"):
+    with pytest.raises(RuntimeError, match=r"`target\.teacher` must have the weights that the checkpoint was trained"):
         taught(2).load_state_dict(state)
     del state["target.teacher.fingerprint"]
-    with pytest.raises(RuntimeError, match='Missing key.*"target.teacher.fingerprint"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"target\.teacher\.fingerprint"'):
         other.load_state_dict(state)
 
 

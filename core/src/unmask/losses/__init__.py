@@ -3,6 +3,7 @@
 from unmask.losses.cosine import CosineLoss, DirectionL1Loss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.info_nce import InfoNCELoss
+from unmask.losses.morphed import MorphedLoss
 from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "InfoNCELoss",
     "L1Loss",
     "MSELoss",
+    "MorphedLoss",
     "ScaledCosineLoss",
     "SmoothL1Loss",
 ]

@@ -38,7 +38,7 @@ class ScaledCosineLoss(CosineLoss):
 
 
 class DirectionL1Loss(Loss):
-    """``mean(|p / |p| - t / |t||)`` over the values of a token: how far apart two directions are (DMAE, Bai et al. 2022,
+    """``mean(|p / |p| - t / |t||)`` over the values of a token: how far apart directions are (DMAE, Bai et al. 2022,
     section 3.2)."""
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:

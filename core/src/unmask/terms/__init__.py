@@ -2,7 +2,9 @@
 
 from unmask.terms.contrast import Contrast
 from unmask.terms.loss_order import LossOrder
+from unmask.terms.relations import Relations
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_match import WholeMatch
 
-__all__ = ["Contrast", "LossOrder", "Uniformity", "VarianceCovariance"]
+__all__ = ["Contrast", "LossOrder", "Relations", "Uniformity", "VarianceCovariance", "WholeMatch"]

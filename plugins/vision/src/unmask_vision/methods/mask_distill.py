@@ -24,7 +24,7 @@ class MaskDistill(Method):
         image_size: of the images in pixels: the side of squares, or (height, width); None: 224.
         patch_size: side of a patch in pixels; None: 16.
         channels: colour channels of the images.
-        teacher: encoder with weights of its own, such as CLIP's or DINO's; it sees whole images, is frozen, and left out
+        teacher: encoder with weights of its own, such as CLIP's or DINO's; it sees whole images, is frozen and left out
             of checkpoints. None: that of ``teacher_run``.
         teacher_run: folder of a run whose encoder is the teacher. None of both: a slowly following copy of the encoder,
             momentum 0.996 to 1.
