@@ -2,6 +2,7 @@
 
 from unmask.nn.attention import attend, plain_is_quicker
 from unmask.nn.gathered import of_all_devices
+from unmask.nn.neighbours import Neighbourhood
 from unmask.nn.positions import sincos
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 
@@ -9,6 +10,7 @@ __all__ = [
     "Attention",
     "Block",
     "Mlp",
+    "Neighbourhood",
     "Transformer",
     "attend",
     "of_all_devices",

@@ -2,7 +2,16 @@
 
 from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
+from unmask.predictors.mixture import MixturePredictor
+from unmask.predictors.neighbour_predictor import NeighbourPredictor
 from unmask.predictors.transformer import TransformerPredictor
 from unmask.predictors.whole import WholePredictor
 
-__all__ = ["CrossAttentionPredictor", "LinearPredictor", "TransformerPredictor", "WholePredictor"]
+__all__ = [
+    "CrossAttentionPredictor",
+    "LinearPredictor",
+    "MixturePredictor",
+    "NeighbourPredictor",
+    "TransformerPredictor",
+    "WholePredictor",
+]

@@ -17,7 +17,7 @@ from unmask.structures import Mask, Tokens
 
 
 class DecoderTeacher(Target):
-    """States ``[B, M, W]`` of the asked places after some blocks of a trained decoder, which sees what the student does.
+    """States ``[B, M, W]`` of the asked places after some blocks of a trained decoder, which sees the same.
 
     Encoder and decoder stay frozen, and are left out of checkpoints, see `Frozen`.
 
