@@ -1,6 +1,7 @@
 """Core's own parts keep the contracts of `unmask.testing`; and each contract finds a part that breaks it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +26,9 @@ from unmask.masks import RandomMask
 from unmask.nn import Transformer
 from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor
 from unmask.targets import EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
+from unmask.predictors import LinearPredictor, TransformerPredictor, WholePredictor
+from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
+from unmask.terms import Relations, WholeMatch
 from unmask.testing import (
     Contract,
     DataContract,
@@ -33,6 +37,7 @@ from unmask.testing import (
     MethodContract,
     PredictorContract,
     TargetContract,
+    TermContract,
 )
 
 
@@ -176,6 +181,65 @@ class TestStagedTeacher(TargetContract):
 class TestFrozenTeacher(TargetContract):
     def make(self):
         return FrozenTeacher(Mixer(), layer=[1, 2], normalize="length")
+
+    def tokens(self):
+        return rows()
+
+
+class TestDecoderTeacher(TargetContract):
+    def make(self):
+        return DecoderTeacher(Mixer(), TransformerPredictor(8, 4, width=8, depth=2, num_heads=2), block=1)
+
+    def tokens(self):
+        return rows()
+
+
+class TestMorphed(LossContract):
+    def make(self):
+        return losses.MorphedLoss()
+
+
+class TestRelations(TermContract):
+    def make(self):
+        return Relations(ValueTarget(), num_heads=2)
+
+
+class Wide(Encoder):
+    """Codes as wide as the values of the contract's step."""
+
+    width, num_layers = 8, 1
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, tokens, mask=None, layer=None):
+        return Latent(self.layer(tokens.values))
+
+
+class TestWholeMatch(TermContract):
+    overrides = {"test_one_finite_number_whose_gradient_reaches_the_codes": "its codes are those of a second pass"}
+
+    def make(self):
+        return WholeMatch(ValueTarget())
+
+    def model(self):
+        return SimpleNamespace(encoder=Wide())
+
+    def test_one_finite_number_whose_gradient_reaches_the_codes(self):
+        term, model, step = self._started()
+        value = term(step, model)
+        expected = (model.encoder.layer(step.tokens.values) - step.tokens.values).square().mean()
+        torch.testing.assert_close(value, expected)
+        value.backward()
+        assert model.encoder.layer.weight.grad.any()
+
+
+class TestWholePredictor(PredictorContract):
+    encoder_width = 8
+
+    def make(self):
+        return WholePredictor(8, 4, width=8, depth=1, num_heads=2)
 
     def tokens(self):
         return rows()

@@ -4,6 +4,7 @@ from unmask.nn.attention import attend, plain_is_quicker
 from unmask.nn.cross import CrossBlock, LayerMixture
 from unmask.nn.gathered import of_all_devices
 from unmask.nn.grids import assembled, cell_side, cut
+from unmask.nn.neighbours import Neighbourhood
 from unmask.nn.positions import sincos
 from unmask.nn.rotary import rotary, turned
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
@@ -14,6 +15,7 @@ __all__ = [
     "CrossBlock",
     "LayerMixture",
     "Mlp",
+    "Neighbourhood",
     "Transformer",
     "assembled",
     "attend",

@@ -2,7 +2,18 @@
 
 from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
+from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
+from unmask.predictors.neighbour_predictor import NeighbourPredictor
 from unmask.predictors.transformer import TransformerPredictor
+from unmask.predictors.whole import WholePredictor
 
-__all__ = ["CrossAttentionPredictor", "LinearPredictor", "MLPPredictor", "TransformerPredictor"]
+__all__ = [
+    "CrossAttentionPredictor",
+    "LinearPredictor",
+    "MLPPredictor",
+    "MixturePredictor",
+    "NeighbourPredictor",
+    "TransformerPredictor",
+    "WholePredictor",
+]

@@ -3,8 +3,19 @@
 from unmask.terms.contrast import Contrast
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.part_contrast import PartContrast
+from unmask.terms.relations import Relations
 from unmask.terms.singularity import Singularity
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_match import WholeMatch
 
-__all__ = ["Contrast", "LossOrder", "PartContrast", "Singularity", "Uniformity", "VarianceCovariance"]
+__all__ = [
+    "Contrast",
+    "LossOrder",
+    "PartContrast",
+    "Relations",
+    "Singularity",
+    "Uniformity",
+    "VarianceCovariance",
+    "WholeMatch",
+]

@@ -10,17 +10,23 @@ from unmask_vision.methods.data2vec import Data2Vec
 from unmask_vision.methods.dbot import DBOT
 from unmask_vision.methods.dmae import DMAE
 from unmask_vision.methods.dmjd import DMJD
+from unmask_vision.methods.dmt_jepa import DMTJEPA
+from unmask_vision.methods.dtm import DTM
 from unmask_vision.methods.dvae import DVAE, VQVAE
+from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
+from unmask_vision.methods.hybrid_distill import HybridDistill
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.mask_align import MaskAlign
 from unmask_vision.methods.mask_distill import MaskDistill
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
 
@@ -34,18 +40,24 @@ __all__ = [
     "DBOT",
     "DMAE",
     "DMJD",
+    "DMTJEPA",
+    "DTM",
     "DVAE",
     "Data2Vec",
+    "G2SD",
     "GMML",
     "HPM",
+    "HybridDistill",
     "IJEPA",
     "MAE",
     "MFM",
     "MP3",
     "MRMAE",
+    "MaskAlign",
     "MaskDistill",
     "MaskFeat",
     "MixedAE",
+    "SelfDistill",
     "SimMIM",
     "SparK",
     "VQVAE",
