@@ -13,6 +13,7 @@ from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.mask_distill import MaskDistill
+from unmask_vision.methods.masked_denoising import MaskedDenoising
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
@@ -20,6 +21,7 @@ from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.simmim import SimMIM
 
 __all__ = [
+    "MaskedDenoising",
     "A2MIM",
     "BEiT",
     "CropMAE",
