@@ -42,8 +42,8 @@ class TwoLevels(Corruption):
         fewest = int(hidden.sum(1).min()) if mask.num_hidden is None else mask.num_hidden
         if fewest < count:
             raise ValueError(
-                f"`drop_ratio` must be at most the share that the mask hides, {fewest} of {hidden.shape[1]} tokens, but "
-                f"is {self.drop_ratio}; nearest: {math.floor(100 * fewest / hidden.shape[1]) / 100}."
+                f"`drop_ratio` must be at most the share that is hidden, {fewest} of {hidden.shape[1]} tokens, but is "
+                f"{self.drop_ratio}; nearest: {math.floor(100 * fewest / hidden.shape[1]) / 100}."
             )
         keys = mask.streams().named("dropped").uniform(hidden.shape[1])
         dropped = lowest(keys, torch.full((len(hidden),), count, device=hidden.device), hidden)

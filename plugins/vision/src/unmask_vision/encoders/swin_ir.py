@@ -57,7 +57,7 @@ class SwinIREncoder(Encoder):
         self.attention_mask_ratio = attention_mask_ratio
         self.embed = nn.Conv2d(patch_size**2 * channels, width, 3, padding=1)
         options: dict[str, Any] = {"window_size": window_size, "mlp_ratio": mlp_ratio, "always_partition": True}
-        self.groups = nn.ModuleList(
+        self.groups: Any = nn.ModuleList(
             nn.ModuleList(
                 SwinTransformerBlock(width, grid, num_heads, shift_size=i % 2 * (window_size // 2), **options)
                 for i in range(depth)
@@ -74,14 +74,14 @@ class SwinIREncoder(Encoder):
         grid = grid_of(tokens)
         if grid != self._laid_out:
             for group in self.groups:
-                for block in group:  # type: ignore[union-attr]
+                for block in group:
                     block.set_input_size(grid, self._window(block))
             self._laid_out = grid
         x = self.embed(tokens.values.mT.unflatten(2, grid)).movedim(1, -1)  # [B, rows, columns, D]
         draws = mask.streams().named("attention") if mask is not None and self.attention_mask_ratio else None
         for group, conv in zip(self.groups[: self.depth(layer)], self.convs, strict=False):
             y = x
-            for block in group:  # type: ignore[union-attr]
+            for block in group:
                 kept: Tensor | None = None
                 if draws is not None:
                     kept = draws.uniform(*grid)[..., None] >= self.attention_mask_ratio  # [B, rows, columns, 1]
@@ -92,7 +92,7 @@ class SwinIREncoder(Encoder):
 
     @staticmethod
     def _window(block: Any) -> tuple[int, int]:
-        window: tuple[int, int] = tuple(block.window_size)  # type: ignore[assignment]
+        window: tuple[int, int] = tuple(block.window_size)
         return window
 
 

@@ -20,8 +20,10 @@ from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.simmim import SimMIM
+from unmask_vision.methods.urfound import UrFound
 
 __all__ = [
+    "UrFound",
     "SeiTPlusPlus",
     "MaskedDenoising",
     "A2MIM",
