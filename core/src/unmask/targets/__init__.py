@@ -2,8 +2,9 @@
 
 from unmask.targets.ema_teacher import EMATeacher
 from unmask.targets.frozen_teacher import FrozenTeacher
+from unmask.targets.labels import LabelTarget
 from unmask.targets.staged_teacher import StagedTeacher
 from unmask.targets.teacher import Teacher
 from unmask.targets.values import ValueTarget
 
-__all__ = ["EMATeacher", "FrozenTeacher", "StagedTeacher", "Teacher", "ValueTarget"]
+__all__ = ["EMATeacher", "FrozenTeacher", "StagedTeacher", "Teacher", "LabelTarget", "ValueTarget"]

@@ -18,11 +18,13 @@ from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.urfound import UrFound
 
 __all__ = [
+    "NoiseMasks",
     "UrFound",
     "SeiTPlusPlus",
     "MaskedDenoising",
