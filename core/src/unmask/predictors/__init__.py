@@ -5,6 +5,7 @@ from unmask.predictors.linear import LinearPredictor
 from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
 from unmask.predictors.neighbour_predictor import NeighbourPredictor
+from unmask.predictors.pooled import PooledPredictor
 from unmask.predictors.transformer import TransformerPredictor
 from unmask.predictors.whole import WholePredictor
 
@@ -14,6 +15,7 @@ __all__ = [
     "MLPPredictor",
     "MixturePredictor",
     "NeighbourPredictor",
+    "PooledPredictor",
     "TransformerPredictor",
     "WholePredictor",
 ]

@@ -3,6 +3,7 @@
 from unmask.targets.decoder_teacher import DecoderTeacher
 from unmask.targets.ema_teacher import EMATeacher
 from unmask.targets.frozen_teacher import FrozenTeacher
+from unmask.targets.labels import LabelTarget
 from unmask.targets.neighbour_teacher import NeighbourTeacher
 from unmask.targets.place_ids import PlaceIds
 from unmask.targets.staged_teacher import StagedTeacher
@@ -13,6 +14,7 @@ __all__ = [
     "DecoderTeacher",
     "EMATeacher",
     "FrozenTeacher",
+    "LabelTarget",
     "NeighbourTeacher",
     "PlaceIds",
     "StagedTeacher",

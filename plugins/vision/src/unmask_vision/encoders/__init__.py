@@ -4,6 +4,7 @@ from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.mixed import MixedEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
+from unmask_vision.encoders.swin_ir import SwinIREncoder
 from unmask_vision.encoders.vit import ViTEncoder
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MapEncoder",
     "MixedEncoder",
     "ModuleEncoder",
+    "SwinIREncoder",
     "SwinV2Encoder",
     "VQEncoder",
     "ViTEncoder",

@@ -21,14 +21,18 @@ from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.mask_align import MaskAlign
 from unmask_vision.methods.mask_distill import MaskDistill
+from unmask_vision.methods.masked_denoising import MaskedDenoising
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.noise_masks import NoiseMasks
+from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
+from unmask_vision.methods.urfound import UrFound
 
 __all__ = [
     "A2MIM",
@@ -56,9 +60,13 @@ __all__ = [
     "MaskAlign",
     "MaskDistill",
     "MaskFeat",
+    "MaskedDenoising",
     "MixedAE",
+    "NoiseMasks",
+    "SeiTPlusPlus",
     "SelfDistill",
     "SimMIM",
     "SparK",
+    "UrFound",
     "VQVAE",
 ]
