@@ -120,6 +120,10 @@ def _lines(details: dict[str, Any]) -> list[str]:
         f"Budget: {budget}.",
         f"Batches of {settings['batch_size']}; the same data, order and seeds in all columns.",
     ]
+    if settings.get("masked_branch", "none") != "none":
+        lines.append(
+            f"A second pass with {settings['masked_ratio']:.0%} of the tokens hidden, by {settings['masked_branch']}."
+        )
     if not settings["freeze"] and both:
         lines.append(f"Layer-wise decay of the learning rate: {settings['layer_decay']:g} pretrained, 1 from scratch.")
     if groups or len(seeds) > 1:
