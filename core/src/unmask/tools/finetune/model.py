@@ -22,6 +22,7 @@ from unmask.tools.features.labels import Task, real_tokens
 from unmask.tools.features.samples import owners
 from unmask.tools.finetune.drop_path import set_drop_path
 from unmask.tools.finetune.heads import Head, pooled_width
+from unmask.tools.finetune.lora import adapt
 from unmask.tools.finetune.masked_branch import MaskedBranch
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
@@ -62,7 +63,7 @@ class FineTuning(L.LightningModule):
         seed: of the head, the mixing and dropout.
 
     Raises:
-        ValueError: stochastic depth for an encoder that has none, or a pooling that labels per token
+        ValueError: stochastic depth or LoRA for an encoder that has no blocks, or a pooling that labels per token
             or this encoder do not have.
     """
 
@@ -89,6 +90,9 @@ class FineTuning(L.LightningModule):
         if settings.freeze:
             for part in self._frozen():
                 part.requires_grad_(False)
+        if settings.lora_rank:
+            alpha = 2.0 * settings.lora_rank if settings.lora_alpha is None else settings.lora_alpha
+            adapt(self.encoder, settings.lora_rank, alpha, seed)
         self.train()
 
     def forward(self, batch: Any) -> Tensor:

@@ -65,6 +65,9 @@ class Settings:
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         monitor: the score of the held-out labels that the best epoch is chosen by, such as ``macro_f1`` or ``MAE``, or
             ``loss``; None: accuracy, mAP, or the loss of regression.
+        lora_rank: at least 1: the encoder is frozen, and its blocks' linear layers learn a change of that rank, see
+            `adapt`; it needs peft. 0: the weights themselves are trained.
+        lora_alpha: of that change, above 0; None: twice the rank. LoRA: a constant that goes with the rate.
         masked_branch: a second pass on each training sample, part of it hidden, as `MaskedBranch` says: by the whole
             sample's ``prediction`` (MaskSub) or by the ``labels`` (MaskSup, MSL); ``none``. A step takes about as long
             again.
@@ -105,6 +108,8 @@ class Settings:
     sampling: str = "uniform"
     focal_gamma: float = 0.0
     monitor: str | None = None
+    lora_rank: int = 0
+    lora_alpha: float | None = None
     masked_branch: str = "none"
     masked_ratio: float = 0.5
     masked_weight: float = 1.0
@@ -119,7 +124,7 @@ class Settings:
                 near = quoted(nearest(word, choices) or choices)
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, but is {word!r}; nearest: {near}.")
         at_least(1, epochs=self.epochs, max_steps=self.max_steps, batch_size=self.batch_size)
-        at_least(0, patience=self.patience)
+        at_least(0, patience=self.patience, lora_rank=self.lora_rank)
         for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio", "masked_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")
@@ -131,6 +136,11 @@ class Settings:
                 f"`masked_agreement` is of `masked_branch` 'labels' and must be left out with {self.masked_branch!r}, "
                 f"but is {self.masked_agreement:g}."
             )
+        if self.lora_alpha is not None and not (self.lora_rank and 0 < self.lora_alpha < float("inf")):
+            rule = "above 0" if self.lora_rank else "left out with `lora_rank` 0"
+            raise ValueError(f"`lora_alpha` must be {rule}, but is {self.lora_alpha:g}.")
+        if self.freeze and self.lora_rank:
+            raise ValueError(f"`lora_rank` must be 0 with `freeze`, which trains no block, but is {self.lora_rank}.")
         if not 0 < self.base_lr < float("inf"):
             raise ValueError(f"`lr` must be above 0, but is {self.base_lr:g}.")
         if not 0 < self.layer_decay <= 1:

@@ -110,6 +110,8 @@ def _lines(details: dict[str, Any]) -> list[str]:
     budget += f", at most {settings['max_steps']:,} steps" if settings["max_steps"] else ""
     budget += f", ended after {settings['patience']} validations without gain" if settings["patience"] else ""
     trained = "the head alone, the encoder frozen" if settings["freeze"] else "encoder and head"
+    if rank := settings.get("lora_rank"):
+        trained = f"the head and changes of rank {rank} of the frozen encoder"
     per = " per token" if task["per_token"] else ""
     lines = [
         details["about"],
