@@ -24,9 +24,7 @@ from unmask import (
 from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
-from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor
-from unmask.targets import EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
-from unmask.predictors import LinearPredictor, TransformerPredictor, WholePredictor
+from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor, WholePredictor
 from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
 from unmask.terms import Relations, WholeMatch
 from unmask.testing import (
