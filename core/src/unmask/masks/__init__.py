@@ -4,6 +4,7 @@ from unmask.masks.block import BlockMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
+from unmask.masks.disjoint import DisjointMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
@@ -16,6 +17,7 @@ __all__ = [
     "BlockMask",
     "ColorNoiseMask",
     "DiffusionMask",
+    "DisjointMask",
     "GridMask",
     "HardMask",
     "MaskByPart",

@@ -4,6 +4,7 @@ from unmask.nn.attention import attend, plain_is_quicker
 from unmask.nn.gathered import of_all_devices
 from unmask.nn.neighbours import Neighbourhood
 from unmask.nn.positions import sincos
+from unmask.nn.scan import Scan
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Block",
     "Mlp",
     "Neighbourhood",
+    "Scan",
     "Transformer",
     "attend",
     "of_all_devices",

@@ -1,10 +1,11 @@
 """Terms: further summands of the loss, made of the finished step."""
 
 from unmask.terms.contrast import Contrast
+from unmask.terms.crossed import CrossedCosine
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.relations import Relations
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
 from unmask.terms.whole_match import WholeMatch
 
-__all__ = ["Contrast", "LossOrder", "Relations", "Uniformity", "VarianceCovariance", "WholeMatch"]
+__all__ = ["Contrast", "CrossedCosine", "LossOrder", "Relations", "Uniformity", "VarianceCovariance", "WholeMatch"]

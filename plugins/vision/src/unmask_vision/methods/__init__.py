@@ -10,12 +10,14 @@ from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.hybrid_distill import HybridDistill
 from unmask_vision.methods.ijepa import IJEPA
+from unmask_vision.methods.lut import LUT
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.mask_align import MaskAlign
 from unmask_vision.methods.mask_distill import MaskDistill
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.simmim import SimMIM
+from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
     "CropMAE",
@@ -28,10 +30,12 @@ __all__ = [
     "HPM",
     "HybridDistill",
     "IJEPA",
+    "LUT",
     "MAE",
     "MRMAE",
     "MaskAlign",
     "MaskDistill",
     "SelfDistill",
     "SimMIM",
+    "ViTLinearizer",
 ]
