@@ -30,8 +30,6 @@ def made(**options):
 
 
 class TestMaskAlign(MethodContract):
-    unused = ("mask_token", "vit.norm.weight", "vit.norm.bias")  # layers are read before the last norm
-
     def make(self):
         return made(teacher=fixed(48, 3))
 

@@ -6,6 +6,7 @@ from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
 from unmask.masks.disjoint import DisjointMask
+from unmask.masks.disjoint_parts import DisjointParts
 from unmask.masks.every import EveryMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
@@ -22,6 +23,7 @@ __all__ = [
     "ColorNoiseMask",
     "DiffusionMask",
     "DisjointMask",
+    "DisjointParts",
     "EveryMask",
     "GridMask",
     "HardMask",

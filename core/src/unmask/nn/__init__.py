@@ -7,6 +7,7 @@ from unmask.nn.grids import assembled, cell_side, cut
 from unmask.nn.neighbours import Neighbourhood
 from unmask.nn.positions import sincos
 from unmask.nn.rotary import rotary, turned
+from unmask.nn.scan import Scan
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LayerMixture",
     "Mlp",
     "Neighbourhood",
+    "Scan",
     "Transformer",
     "assembled",
     "attend",

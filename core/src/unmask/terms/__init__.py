@@ -1,6 +1,7 @@
 """Terms: further summands of the loss, made of the finished step."""
 
 from unmask.terms.contrast import Contrast
+from unmask.terms.crossed import CrossedCosine
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.part_contrast import PartContrast
 from unmask.terms.relations import Relations
@@ -11,6 +12,7 @@ from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
     "Contrast",
+    "CrossedCosine",
     "LossOrder",
     "PartContrast",
     "Relations",

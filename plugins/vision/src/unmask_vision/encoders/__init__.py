@@ -3,6 +3,7 @@
 from unmask_vision.encoders.codebook import CodeEncoder, DVAEEncoder, VQEncoder
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.mixed import MixedEncoder
+from unmask_vision.encoders.scan import ScanEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.swin_ir import SwinIREncoder
 from unmask_vision.encoders.vit import ViTEncoder
@@ -14,6 +15,7 @@ __all__ = [
     "MapEncoder",
     "MixedEncoder",
     "ModuleEncoder",
+    "ScanEncoder",
     "SwinIREncoder",
     "SwinV2Encoder",
     "VQEncoder",

@@ -18,6 +18,7 @@ from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.hybrid_distill import HybridDistill
 from unmask_vision.methods.ijepa import IJEPA
+from unmask_vision.methods.lut import LUT
 from unmask_vision.methods.mae import MAE
 from unmask_vision.methods.mask_align import MaskAlign
 from unmask_vision.methods.mask_distill import MaskDistill
@@ -33,6 +34,7 @@ from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
 from unmask_vision.methods.urfound import UrFound
+from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
     "A2MIM",
@@ -53,6 +55,7 @@ __all__ = [
     "HPM",
     "HybridDistill",
     "IJEPA",
+    "LUT",
     "MAE",
     "MFM",
     "MP3",
@@ -69,4 +72,5 @@ __all__ = [
     "SparK",
     "UrFound",
     "VQVAE",
+    "ViTLinearizer",
 ]

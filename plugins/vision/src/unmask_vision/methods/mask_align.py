@@ -3,7 +3,7 @@ arXiv:2211.08887)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from torch import nn
 
 from unmask import MADE, Encoder, Loss, Optimization, Target, left_to
 from unmask.api import taught_by, teacher_of
@@ -58,4 +58,7 @@ class MaskAlign(MAE):
         begin: Literal["identity", "mean"] = "identity" if depth == len(depths) else "mean"
         self.predictor = self.predictor or MixturePredictor(self.encoder.width, taught.width, depth, len(depths), begin)
         super().complete()
+        last = getattr(getattr(self.encoder, "vit", None), "norm", None)
+        if isinstance(last, nn.Module) and isinstance(self.predictor, MixturePredictor):
+            last.requires_grad_(False)  # layers are read before it
         self.teacher = None  # the target has it
