@@ -1,4 +1,4 @@
-"""Disjoint parts: no two views of a sample show the same place (LUT, Kim et al. 2022)."""
+"""Disjoint parts: no two views of a sample show the same place (LUT, Kim et al. 2023)."""
 
 from __future__ import annotations
 

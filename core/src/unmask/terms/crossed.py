@@ -1,5 +1,5 @@
 """Crossed cosine: what one view shows of a sample tells what a slow copy makes of the other, whole view (BYOL, Grill et
-al. 2020, arXiv:2006.07733; LUT, Kim et al. 2022)."""
+al. 2020, arXiv:2006.07733; LUT, Kim et al. 2023)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two looks at one image: the same places in other colours (LUT, Kim et al. 2022)."""
+"""Two looks at one image: the same places in other colours (LUT, Kim et al. 2023)."""
 
 from __future__ import annotations
 
