@@ -21,9 +21,11 @@ from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.simmim import SimMIM
+from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
 
 __all__ = [
+    "Uni4Eye",
     "NoiseMasks",
     "UrFound",
     "SeiTPlusPlus",
