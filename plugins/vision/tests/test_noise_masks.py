@@ -96,7 +96,7 @@ def test_what_cannot_be_is_refused():
         made().step({"image": images()["image"]}, 0)
     with pytest.raises(ValueError, match="`strength` must be in"):
         NoisePolicy(strength=0)
-    with pytest.raises(ValueError, match="`reward` must be 'harder' or 'easier', but is 'best'"):
+    with pytest.raises(ValueError, match=r"`reward` must be 'harder' or 'easier', but is 'best'"):
         PolicyGradient(reward="best")
     with pytest.raises(ValueError, match=r"must be a `vision\.noise-policy`"):
         made(corruption=Corruption(keep=1), terms={"policy": PolicyGradient()}).step(images(), 0)

@@ -33,6 +33,7 @@ from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
+from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
@@ -70,6 +71,7 @@ __all__ = [
     "SelfDistill",
     "SimMIM",
     "SparK",
+    "Uni4Eye",
     "UrFound",
     "VQVAE",
     "ViTLinearizer",

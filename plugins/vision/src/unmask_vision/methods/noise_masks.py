@@ -41,8 +41,8 @@ class NoiseMasks(Method):
         tokenizer: None: patches, normalised by ImageNet's mean and standard deviation when in colour.
         optim: AdamW: base rate 1e-4, betas (0.9, 0.999), decay 0.05, 5 warm-up epochs; ours.
 
-    Differs from the paper in the distribution, Kumaraswamy's in place of Beta, which can be drawn from any generator;
-    in the classifier, a ViT here; the paper's bounds and rates were not known.
+    Differs from the paper in the distribution, Kumaraswamy's in place of Beta, which any generator can draw; in the
+    classifier, a ViT here; the paper's bounds and rates were not known.
 
     Raises:
         ValueError: a number or word out of range, or a size beside an encoder, which has its own.
