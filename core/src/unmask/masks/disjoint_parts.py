@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unmask.draws import Draws
 from unmask.parts import Candidates, MaskSampler, num_to_hide
 from unmask.schedules import Progress, Schedule, at
@@ -58,8 +60,9 @@ class DisjointParts(MaskSampler):
         for number, name in enumerate(parts):
             hidden = (rank < number * shown) | (rank >= (number + 1) * shown)
             asks = self.asked is None or name in self.asked
-            nowhere = {} if asks else {"predict": hidden & False, "num_predict": 0}
-            masks[name] = Mask(hidden, num_hidden=num_hidden, draws=draws.named(name), **nowhere)
+            masks[name] = Mask(hidden, num_hidden=num_hidden, draws=draws.named(name))
+            if not asks:
+                masks[name] = replace(masks[name], predict=hidden & False, num_predict=0)
         return Mask.join(masks)
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
