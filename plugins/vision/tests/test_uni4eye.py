@@ -97,7 +97,7 @@ def test_batches_of_either_kind_train_one_trunk_in_turn():
 def test_sides_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="Sides of volumes must be multiples of `patch_size` 4, but are 8x15x12"):
         made().step({"image": torch.rand(2, 3, 8, 15, 12)}, 0)
-    with pytest.raises(ValueError, match="`width` must be a multiple of 12 .* nearest: 24"):
+    with pytest.raises(ValueError, match=r"`width` must be a multiple of 12 .* nearest: 24"):
         UnifiedEncoder(width=26, num_heads=2)
 
 

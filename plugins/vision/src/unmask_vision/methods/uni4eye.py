@@ -12,7 +12,7 @@ from unmask_vision.unified import UnifiedEncoder, UnifiedTokenizer, decoders
 
 
 class Uni4Eye(Method):
-    """A transformer encodes visible patches of images or cubes of volumes; one decoder predicts the hidden ones, another
+    """A transformer encodes visible patches of images or cubes of volumes; a decoder predicts the hidden ones, another
     their gradients.
 
     ``loss = MSE of normalised pixels + gradient_weight * MSE of sqrt(gx^2 + gy^2 (+ gz^2))``, over hidden places
