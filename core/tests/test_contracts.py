@@ -10,13 +10,16 @@ from torch import nn
 from unmask import (
     Corruption,
     Encoder,
+    Given,
     Latent,
     LossValue,
+    Mask,
     MaskedDataModule,
     MaskedModel,
     Optimization,
     Prediction,
     Sequence,
+    Shown,
     Tokenizer,
     Tokens,
     losses,
@@ -27,6 +30,9 @@ from unmask.nn import Transformer
 from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor, WholePredictor
 from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
 from unmask.terms import Relations, WholeMatch
+from unmask.objectives import asking
+from unmask.predictors import LinearPredictor, MLPPredictor, PooledPredictor, TransformerPredictor
+from unmask.targets import EMATeacher, FrozenTeacher, LabelTarget, StagedTeacher, ValueTarget
 from unmask.testing import (
     Contract,
     DataContract,
@@ -144,6 +150,33 @@ class TestLinearPredictor(PredictorContract):
 class TestMLPPredictor(TestLinearPredictor):
     def make(self):
         return MLPPredictor(8, 4, depth=2)
+
+
+def sample_asked(count=3):
+    everywhere = torch.zeros(count, 12, dtype=torch.bool)
+    return asking(Mask(~everywhere, num_hidden=12), "sample")
+
+
+def test_pooled_answers_are_one_for_a_sample():
+    codes, mask = torch.randn(3, 12, 8), sample_asked()
+    predictor = PooledPredictor(8, 5)
+    answers = predictor(Latent(codes), rows().places, mask)
+    real = rows().valid[..., None]
+    mean = (codes * real).sum(1) / real.sum(1)
+    torch.testing.assert_close(answers.values, predictor.head(mean)[:, None])
+    with pytest.raises(ValueError, match="`ask` must be 'sample'"):
+        predictor(Latent(codes), rows().places, Mask(mask.hidden))
+
+
+def test_labels_are_read_from_the_batch():
+    mask = sample_asked()
+    given = Given({"label": torch.tensor([4, 0, 2], dtype=torch.int32)}, Shown(rows(), mask))
+    assert LabelTarget()(rows(), mask, given).tolist() == [[4], [0], [2]]
+    assert LabelTarget()(rows(), mask, given).dtype == torch.int64
+    with pytest.raises(ValueError, match="A batch must have `kind` for `labels`"):
+        LabelTarget("kind")(rows(), mask, given)
+    with pytest.raises(ValueError, match="`ask` must be 'sample'"):
+        LabelTarget()(rows(), Mask(mask.hidden), given)
 
 
 class TestValueTarget(TargetContract):

@@ -283,6 +283,8 @@ class Encoder(Part):
     """D, the width of its codes."""
     num_layers: int
     """How many layers have codes of their own."""
+    not_in_every_batch: ClassVar[tuple[str, ...]] = ()
+    """Ends of names of weights that only batches of some kind use; they have a gradient of 0 in others."""
 
     @abstractmethod
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:

@@ -102,8 +102,6 @@ def test_sides_that_do_not_fit_are_refused():
 
 
 class TestImages(MethodContract):
-    unused = ("embed.3.weight", "embed.3.bias")
-
     def make(self):
         return made()
 
@@ -112,8 +110,6 @@ class TestImages(MethodContract):
 
 
 class TestVolumes(MethodContract):
-    unused = ("embed.2.weight", "embed.2.bias")
-
     def make(self):
         return made()
 

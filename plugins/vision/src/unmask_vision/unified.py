@@ -69,6 +69,8 @@ class UnifiedEncoder(Encoder):
         ValueError: an unfit width; when called, tokens on another layout, or a corruption that shows tokens.
     """
 
+    not_in_every_batch = ("embed.2.weight", "embed.2.bias", "embed.3.weight", "embed.3.bias")
+
     def __init__(
         self, patch_size: int = 16, channels: int = 3, width: int = 768, depth: int = 12, num_heads: int = 12
     ) -> None:
