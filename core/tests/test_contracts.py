@@ -27,12 +27,10 @@ from unmask import (
 from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
-from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor, WholePredictor
-from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
-from unmask.terms import Relations, WholeMatch
 from unmask.objectives import asking
-from unmask.predictors import LinearPredictor, MLPPredictor, PooledPredictor, TransformerPredictor
-from unmask.targets import EMATeacher, FrozenTeacher, LabelTarget, StagedTeacher, ValueTarget
+from unmask.predictors import LinearPredictor, MLPPredictor, PooledPredictor, TransformerPredictor, WholePredictor
+from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, LabelTarget, StagedTeacher, ValueTarget
+from unmask.terms import Relations, WholeMatch
 from unmask.testing import (
     Contract,
     DataContract,

@@ -43,6 +43,7 @@ def test_what_is_left_to_learn_by_hand(vectors):
     np.testing.assert_allclose(found.left(halved, right), np.where(found.first(0.5), 0.25, 1), rtol=1e-6)
 
 
+@pytest.mark.slow  # a run and its probes
 def test_the_command_on_digits_tells_both_with_its_seed(tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["fit", "--config", "vision/mae-digits", "--trainer.max_steps", "30", "--out", str(run)]) == 0
