@@ -144,10 +144,8 @@ class MaskedModel(L.LightningModule):
         mine = self.predictor, self.target, self.loss
         return {
             name: Question(
-                asking(mask, own[name].ask, name),
-                *(part or other for part, other in zip(one, mine, strict=True)),
-                layer=None if own[name] is self else own[name].layer,
-            )
+                asking(mask, own[name].ask, name), *(part or other for part, other in zip(one, mine, strict=True))
+            )._replace(layer=None if own[name] is self else own[name].layer)
             for name, one in parts.items()
         }
 

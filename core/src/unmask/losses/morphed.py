@@ -58,8 +58,8 @@ class MorphedLoss(Loss):
         losses = []
         for number in range(self.num_morphings):
             owner = self._groups(target.float(), valid, streams.named(str(number)))  # [B, M]
-            means = (_averaged(one.float(), owner, valid) for one in (answers, target))
-            losses.append(self.loss.per_token(*means, valid))
+            mine, right = (_averaged(one.float(), owner, valid) for one in (answers, target))
+            losses.append(self.loss.per_token(mine, right, valid))
         return self.averaged(torch.stack(losses).mean(0), valid, prediction.weights)
 
     def _groups(self, target: Tensor, valid: Tensor | None, draws: Draws) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from unmask.draws import Draws
 from unmask.parts import Candidates, MaskSampler, num_to_hide
 from unmask.schedules import Progress, Schedule, at
@@ -58,8 +60,10 @@ class DisjointMask(MaskSampler):
         for number, name in enumerate(parts):
             hidden = (rank < number * shown) | (rank >= (number + 1) * shown)
             asks = self.asked is None or name in self.asked
-            nowhere = {} if asks else {"predict": hidden & False, "num_predict": 0}
-            masks[name] = Mask(hidden, num_hidden=num_hidden, draws=draws.named(name), **nowhere)
+            nowhere = None if asks else torch.zeros_like(hidden)
+            masks[name] = Mask(
+                hidden, nowhere, num_hidden=num_hidden, num_predict=None if asks else 0, draws=draws.named(name)
+            )
         return Mask.join(masks)
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:

@@ -3,6 +3,8 @@ arXiv:2211.08887)."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from unmask import MADE, Encoder, Loss, Optimization, Target, left_to
@@ -55,7 +57,7 @@ class MaskAlign(MAE):
         taught = teacher or self.encoder
         depth, depths = self.encoder.num_layers, list(range(1, taught.num_layers + 1))
         self.target = self.target or taught_by(teacher, None, self.encoder, layer=depths)[0]
-        begin = "identity" if depth == len(depths) else "mean"
+        begin: Literal["identity", "mean"] = "identity" if depth == len(depths) else "mean"
         self.predictor = self.predictor or MixturePredictor(self.encoder.width, taught.width, depth, len(depths), begin)
         super().complete()
         last = getattr(getattr(self.encoder, "vit", None), "norm", None)
