@@ -1,10 +1,10 @@
 """Masks by geometry: each works on any modality whose tokens lie that way."""
 
+from unmask.masks.apart import ApartMask
 from unmask.masks.block import BlockMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
-from unmask.masks.disjoint import DisjointMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
@@ -17,7 +17,7 @@ __all__ = [
     "BlockMask",
     "ColorNoiseMask",
     "DiffusionMask",
-    "DisjointMask",
+    "ApartMask",
     "GridMask",
     "HardMask",
     "MaskByPart",

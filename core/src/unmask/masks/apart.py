@@ -1,4 +1,4 @@
-"""Disjoint mask: no two views of a sample show the same place (LUT, Kim et al. 2022)."""
+"""Views apart: no two views of a sample show the same place (LUT, Kim et al. 2022)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unmask.schedules import Progress, Schedule, at
 from unmask.structures import Mask, Tokens
 
 
-class DisjointMask(MaskSampler):
+class ApartMask(MaskSampler):
     """One order of the places is drawn for each sample: the first part shows the first of them, the second the next.
 
     Args:
@@ -34,17 +34,17 @@ class DisjointMask(MaskSampler):
         """A mask for each part, all of one order."""
         parts = dict(tokens.parts or {})
         if len(parts) < 2:
-            raise ValueError("DisjointMask works on samples of at least two parts, but these have one.")
+            raise ValueError("ApartMask works on samples of at least two parts, but these have one.")
         for name in self.asked or []:
             if name not in parts:
                 raise ValueError(f"`asked` must be of parts {', '.join(parts)}, but one is {name!r}.")
         first = next(iter(parts.values()))
         if any(part.offsets is not None or part.valid is not None for part in parts.values()):
-            raise ValueError("DisjointMask works on dense tokens without padding, but these are packed or padded.")
+            raise ValueError("ApartMask works on dense tokens without padding, but these are packed or padded.")
         count = first.num_tokens
         if any(part.num_tokens != count for part in parts.values()):
             sizes = ", ".join(str(part.num_tokens) for part in parts.values())
-            raise ValueError(f"DisjointMask works on parts of as many tokens each, but these have {sizes}.")
+            raise ValueError(f"ApartMask works on parts of as many tokens each, but these have {sizes}.")
         ratio = at(self.share, progress or Progress())
         num_hidden = num_to_hide(count, ratio)
         shown = count - num_hidden
@@ -55,7 +55,7 @@ class DisjointMask(MaskSampler):
                 f"{ratio:g}."
             )
         draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
-        rank = draws.named("disjoint").uniform(count).argsort(1).argsort(1)  # [B, N]
+        rank = draws.named("apart").uniform(count).argsort(1).argsort(1)  # [B, N]
         masks = {}
         for number, name in enumerate(parts):
             hidden = (rank < number * shown) | (rank >= (number + 1) * shown)
