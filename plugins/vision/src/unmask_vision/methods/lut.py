@@ -1,5 +1,4 @@
-"""LUT: MAE on one view, and what each view shows tells of the other whole one (Kim et al. 2022; row 117 of the list of
-papers)."""
+"""LUT: MAE on one view, and what each view shows tells of the other, whole one (Kim et al. 2022)."""
 
 from __future__ import annotations
 
