@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
-from unmask import Grid, Tokens
+from unmask import Encoder, Grid, Latent, Mask, Sequence, Step, Tokens
 from unmask.nn.neighbours import Neighbourhood, nearest_around
-from unmask.predictors import NeighbourPredictor, TransformerPredictor
-from unmask.testing import PredictorContract
+from unmask.predictors import MixturePredictor, NeighbourPredictor, TransformerPredictor
+from unmask.terms import CrossedCosine
+from unmask.testing import PredictorContract, TermContract
 
 ANGLES = torch.tensor([0.0, 10, 80, 90, 12, 170, 11, 200, 13]).deg2rad()  # of a 3 x 3 grid
 CODES = torch.stack([ANGLES.cos(), ANGLES.sin()], -1)[None]
@@ -58,3 +62,47 @@ class TestNeighbourPredictor(PredictorContract):
 
     def tokens(self) -> Tokens:
         return Tokens(torch.randn(3, 12, 4), Grid((3, 4)))
+
+
+def test_a_mixture_reads_inner_layers_by_hand() -> None:
+    mixture = MixturePredictor(2, 3, num_layers=2, num_targets=1, begin="mean")
+    codes = torch.randn(2, 1, 4, 2)
+    inner = {n: Latent(codes[n - 1]) for n in (1, 2)}
+    asked = torch.tensor([[True, False, True, False]])
+    made = mixture(Latent(codes[1], inner=inner), Tokens(None, Grid((2, 2))), Mask(asked))
+    torch.testing.assert_close(made.values, mixture.heads[0](codes.mean(0)[asked][None]))
+    with pytest.raises(ValueError, match="`num_layers` must be at least 1, but is 0"):
+        MixturePredictor(2, 3, 0, 1)
+
+
+class Wide(Encoder):
+    """Codes as wide as the values of the contract's step."""
+
+    width, num_layers = 8, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
+        return Latent(self.layer(tokens.values))
+
+
+class TestCrossedCosine(TermContract):
+    def make(self) -> CrossedCosine:
+        return CrossedCosine(hidden_width=16, width=4)
+
+    def model(self) -> SimpleNamespace:
+        return SimpleNamespace(encoder=Wide())
+
+    def step(self) -> Step:
+        step = super().step()
+        names = ("first", "second")
+        codes = Latent.join({name: Latent(torch.randn(4, 3, 8).requires_grad_()) for name in names})
+        views = {name: Tokens(torch.randn(4, 6, 8), Sequence()) for name in names}
+        return step._replace(tokens=Tokens.join(views), latent=codes, mask=Mask.join(dict.fromkeys(names, step.mask)))
+
+    def test_views_of_other_names_are_refused(self) -> None:
+        term, model, _ = self._started()
+        with pytest.raises(ValueError, match="A step must have a view `first`, but has no views"):
+            term(super().step(), model)

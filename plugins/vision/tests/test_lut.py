@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask import Progress, Tokens
-from unmask.masks import DisjointParts
+from unmask.masks import ApartMask
 from unmask.predictors import TransformerPredictor
 from unmask.testing import MethodContract
 from unmask_vision.encoders import ViTEncoder
@@ -99,11 +99,11 @@ def test_what_cannot_be_disjoint_is_refused(batch):
     with pytest.raises(
         ValueError, match=r"`ratio` must be at least 0\.5 for 2 parts that show no place twice, but is 0\.25"
     ):
-        DisjointParts(0.25)(tokens)
+        ApartMask(0.25)(tokens)
     with pytest.raises(ValueError, match="`asked` must be of parts first, second, but one is 'third'"):
-        DisjointParts(asked=["third"])(tokens)
+        ApartMask(asked=["third"])(tokens)
     with pytest.raises(ValueError, match="at least two parts, but these have one"):
-        DisjointParts()(tokens.part("first"))
+        ApartMask()(tokens.part("first"))
     short = Tokens(tokens.part("first").values[:, :5], tokens.part("first").layout)
     with pytest.raises(ValueError, match="parts of as many tokens each, but these have 16, 5"):
-        DisjointParts()(Tokens.join({"first": tokens.part("first"), "second": short}))
+        ApartMask()(Tokens.join({"first": tokens.part("first"), "second": short}))

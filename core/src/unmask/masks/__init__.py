@@ -1,12 +1,12 @@
 """Masks by geometry: each works on any modality whose tokens lie that way."""
 
+from unmask.masks.apart import ApartMask
 from unmask.masks.block import BlockMask
 from unmask.masks.boxes import BoxMask
 from unmask.masks.by_part import MaskByPart
 from unmask.masks.color_noise import ColorNoiseMask
 from unmask.masks.diffusion import DiffusionMask
 from unmask.masks.disjoint import DisjointMask
-from unmask.masks.disjoint_parts import DisjointParts
 from unmask.masks.every import EveryMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
@@ -18,12 +18,12 @@ from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
 __all__ = [
+    "ApartMask",
     "BlockMask",
     "BoxMask",
     "ColorNoiseMask",
     "DiffusionMask",
     "DisjointMask",
-    "DisjointParts",
     "EveryMask",
     "GridMask",
     "HardMask",

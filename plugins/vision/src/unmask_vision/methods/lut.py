@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unmask import Embedder, MaskSampler, Schedule
-from unmask.masks import DisjointParts
+from unmask.masks import ApartMask
 from unmask.terms import CrossedCosine
 from unmask_vision.methods.mae import MAE
 from unmask_vision.tokenizer import PatchTokenizer
@@ -34,7 +34,7 @@ class LUT(MAE):
 
     crossed_weight: float | Schedule = 0.1
     hidden_width: int = 4096
-    mask: MaskSampler = DisjointParts(0.75, asked=["first"])
+    mask: MaskSampler = ApartMask(0.75, asked=["first"])
 
     def complete(self) -> None:
         self.tokenizer = self.tokenizer or TwoLooksTokenizer(PatchTokenizer(self._patch_size, self.channels))

@@ -1,8 +1,8 @@
-"""Disjoint parts: no two views of a sample show the same place (LUT, Kim et al. 2023)."""
+"""Views apart: no two views of a sample show the same place (LUT, Kim et al. 2023)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import torch
 
 from unmask.draws import Draws
 from unmask.parts import Candidates, MaskSampler, num_to_hide
@@ -10,7 +10,7 @@ from unmask.schedules import Progress, Schedule, at
 from unmask.structures import Mask, Tokens
 
 
-class DisjointParts(MaskSampler):
+class ApartMask(MaskSampler):
     """One order of the places is drawn for each sample: the first part shows the first of them, the second the next.
 
     Args:
@@ -34,17 +34,17 @@ class DisjointParts(MaskSampler):
         """A mask for each part, all of one order."""
         parts = dict(tokens.parts or {})
         if len(parts) < 2:
-            raise ValueError("DisjointParts works on samples of at least two parts, but these have one.")
+            raise ValueError("ApartMask works on samples of at least two parts, but these have one.")
         for name in self.asked or []:
             if name not in parts:
                 raise ValueError(f"`asked` must be of parts {', '.join(parts)}, but one is {name!r}.")
         first = next(iter(parts.values()))
         if any(part.offsets is not None or part.valid is not None for part in parts.values()):
-            raise ValueError("DisjointParts works on dense tokens without padding, but these are packed or padded.")
+            raise ValueError("ApartMask works on dense tokens without padding, but these are packed or padded.")
         count = first.num_tokens
         if any(part.num_tokens != count for part in parts.values()):
             sizes = ", ".join(str(part.num_tokens) for part in parts.values())
-            raise ValueError(f"DisjointParts works on parts of as many tokens each, but these have {sizes}.")
+            raise ValueError(f"ApartMask works on parts of as many tokens each, but these have {sizes}.")
         ratio = at(self.share, progress or Progress())
         num_hidden = num_to_hide(count, ratio)
         shown = count - num_hidden
@@ -55,14 +55,15 @@ class DisjointParts(MaskSampler):
                 f"{ratio:g}."
             )
         draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
-        rank = draws.named("disjoint").uniform(count).argsort(1).argsort(1)  # [B, N]
+        rank = draws.named("apart").uniform(count).argsort(1).argsort(1)  # [B, N]
         masks = {}
         for number, name in enumerate(parts):
             hidden = (rank < number * shown) | (rank >= (number + 1) * shown)
             asks = self.asked is None or name in self.asked
-            masks[name] = Mask(hidden, num_hidden=num_hidden, draws=draws.named(name))
-            if not asks:
-                masks[name] = replace(masks[name], predict=hidden & False, num_predict=0)
+            nowhere = None if asks else torch.zeros_like(hidden)
+            masks[name] = Mask(
+                hidden, nowhere, num_hidden=num_hidden, num_predict=None if asks else 0, draws=draws.named(name)
+            )
         return Mask.join(masks)
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
