@@ -53,8 +53,10 @@ class Relations(Term):
         self.num_heads = num_heads
 
     def forward(self, step: Step, model: Any) -> Tensor:
-        if step.tokens.parts is not None or step.tokens.offsets is not None:
-            raise ValueError("Relations works on dense samples of one part, but these are packed or have several.")
+        if step.mask.parts is not None or step.tokens.offsets is not None:
+            raise ValueError(
+                "Relations works on dense samples of one part and one mask, but these are packed or have several."
+            )
         latent = step.latent.layer(self.layer)
         mask = _asking_seen(step.mask, latent)
         with torch.no_grad():

@@ -38,10 +38,11 @@ class WholeMatch(Term):
         tokens = step.tokens
         if tokens.parts is not None:
             raise ValueError("WholeMatch works on samples of one part, but these have several.")
-        hidden = torch.zeros_like(step.mask.hidden)
-        real = ~hidden if step.mask.valid is None else step.mask.valid
-        known = None if step.mask.valid is not None or hidden.ndim == 1 else hidden.shape[1]
-        mask = Mask(hidden, predict=real, valid=step.mask.valid, num_hidden=0 if known else None, num_predict=known)
+        like = step.mask if step.mask.parts is None else next(iter(step.mask.parts.values()))  # of several, any
+        hidden = torch.zeros_like(like.hidden)
+        real = ~hidden if like.valid is None else like.valid
+        known = None if like.valid is not None or hidden.ndim == 1 else hidden.shape[1]
+        mask = Mask(hidden, predict=real, valid=like.valid, num_hidden=0 if known else None, num_predict=known)
         given = Given(None if step.given is None else step.given.batch, Shown(tokens, mask))
         with torch.no_grad():
             right = self.teacher(tokens, mask, given)

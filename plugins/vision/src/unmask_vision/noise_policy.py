@@ -56,6 +56,8 @@ class NoisePolicy(Corruption):
         return f"strength={self.strength:g}, per={self.per}"
 
     def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        if tokens.parts is not None or mask.parts is not None:
+            raise ValueError("NoisePolicy works on samples of one part and one mask, but these have several.")
         values = tokens.values
         shapes = F.softplus(self.net(tokens, values).float()) + 0.1  # [B, N, 2 * pixels], about 0.8 at first
         if self.per == "image":
