@@ -20,6 +20,7 @@ from sklearn.metrics import (
     mean_squared_error,
     r2_score,
     recall_score,
+    roc_auc_score,
     top_k_accuracy_score,
 )
 from torch import nn
@@ -456,6 +457,32 @@ def test_draws_are_exact_nested_and_keyed():
         labelled.draw(6, 0)
 
 
+def test_shares_of_labels_are_stratified_and_nested():
+    labelled = flat([0] * 200 + [1] * 90 + [2] * 5)
+    few, more, most = (labelled.draw(share, 3) for share in (0.01, 0.1, 0.5))
+    assert few.value.bincount().tolist() == [2, 1, 1]  # at least one of each
+    assert more.value.bincount().tolist() == [20, 9, 1]
+    assert set(few.sample) < set(more.sample) < set(most.sample)
+    assert set(few.sample) == set(labelled.draw(0.01, 3).sample) != set(labelled.draw(0.01, 4).sample)
+    assert len(labelled.draw(1.0, 0)) == 295
+    with pytest.raises(ValueError, match=r"`label_fractions` must be in \(0, 1\], but one is 1.5"):
+        labelled.draw(1.5, 0)
+
+
+def test_a_sweep_of_shares_has_a_row_for_each(data, tmp_path):
+    result = finetune(data, pretrained=model_of(), settings=QUICK, labels_per_class=[0.5, None], folder=tmp_path)
+    labels = [row.label() for row in result.rows]
+    assert "accuracy, 0.5 of labels" in labels and "accuracy, all labels" in labels
+    few, every = (next(one for one in result.details["trials"] if one.labels_per_class == n) for n in (0.5, None))
+    assert few.num_train + few.num_val == pytest.approx((every.num_train + every.num_val) / 2, abs=3)
+    assert (tmp_path / few.checkpoint).name == "pretrained-0.5-of-all-seed0.ckpt"
+
+
+def test_without_negative_labels_there_is_no_roc_curve():
+    label = torch.ones(4, 2).long()
+    assert tuple(MultiLabel(2).scores(torch.zeros(4, 2), label)) == ("mAP", "micro F1", "macro F1")
+
+
 def test_holding_out_keeps_shares_of_classes_and_one_of_each():
     train, val = flat([0] * 20 + [1] * 10 + [2] * 2 + [3]).hold_out(0.2, 0)
     assert train.value.bincount().tolist() == [16, 8, 1, 1]
@@ -641,6 +668,7 @@ def _several(rng):
     answer, there = outputs > 0, [0, 1, 3]
     expected = {
         "mAP": average_precision_score(label[:, there], outputs[:, there], average="macro"),
+        "AUROC": roc_auc_score(label[:, there], outputs[:, there], average="macro"),
         "micro F1": f1_score(label, answer, average="micro"),
         "macro F1": f1_score(label[:, there], answer[:, there], average="macro"),
     }

@@ -34,9 +34,9 @@ COMMON = {
 }
 
 
-def plain_pixels(patch_size: int) -> PatchTokenizer:
+def plain_pixels(patch_size: int, channels: int = 3) -> PatchTokenizer:
     """A tokenizer that leaves pixels as they are, as the other side's inputs are."""
-    return PatchTokenizer(patch_size, mean=[0.0] * 3, std=[1.0] * 3)
+    return PatchTokenizer(patch_size, channels, mean=[0.0] * channels, std=[1.0] * channels)
 
 
 def shake(model: torch.nn.Module) -> None:
@@ -138,7 +138,8 @@ def test_simmim_vit_equals_transformers(given_mask, some_hidden):
     assert_same_step(ours, step.loss.total, theirs, output.loss)
 
 
-def test_simmim_swinv2_equals_transformers(given_mask, some_hidden):
+@pytest.mark.parametrize("channels", [3, 14])
+def test_simmim_swinv2_equals_transformers(channels, given_mask, some_hidden):
     torch.manual_seed(0)
     side, patch, depths, heads = 64, 2, (2, 2, 2, 2), (1, 2, 2, 4)
     hidden = some_hidden(2, 32 * 32, 600)
@@ -146,12 +147,14 @@ def test_simmim_swinv2_equals_transformers(given_mask, some_hidden):
     ours = SimMIM(
         backbone="swinv2",
         patch_size=patch,
-        encoder=SwinV2Encoder("swinv2_tiny_window8_256", side, options=options),
+        channels=channels,
+        encoder=SwinV2Encoder("swinv2_tiny_window8_256", side, channels, options=options),
         mask=given_mask(hidden),
-        tokenizer=plain_pixels(patch),
+        tokenizer=plain_pixels(patch, channels),
     )
     shake(ours)
     config = Swinv2Config(
+        num_channels=channels,
         embed_dim=8,
         depths=list(depths),
         num_heads=list(heads),
@@ -164,7 +167,7 @@ def test_simmim_swinv2_equals_transformers(given_mask, some_hidden):
     )
     theirs = Swinv2ForMaskedImageModeling(config)
     theirs.load_state_dict(to_transformers(ours), strict=True)
-    image = torch.rand(2, 3, side, side)
+    image = torch.rand(2, channels, side, side)
     step = ours.step({"image": image})
     output = theirs(image, bool_masked_pos=hidden)
     assert_same_step(ours, step.loss.total, theirs, output.loss)

@@ -55,10 +55,7 @@ def run(command: str, arguments: list[str]) -> int:
     given = _parser(command).parse_args(arguments)
     settings = _settings(given)
     seeds = [whole_number("--seeds", word, least=0) for word in _words("--seeds", given.seeds)]
-    numbers = [
-        None if word == "all" else whole_number("--labels_per_class", word)
-        for word in _words("--labels_per_class", given.labels_per_class)
-    ]
+    numbers = _amounts(given.labels_per_class, given.label_fractions)
     if given.from_scratch and given.no_scratch:
         raise UserError("`--from_scratch` (only that) and `--no_scratch` (without) cannot both be given.")
     if (given.run is None) == (given.config is None):
@@ -117,7 +114,8 @@ def _parser(command: str) -> Arguments:
     parser.add_argument("--no_scratch", action="store_true", help="only the pretrained encoder")
     parser.add_argument("--config", help="a recipe or YAML file in place of a run, with --from_scratch")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2; default: 0")
-    parser.add_argument("--labels_per_class", default="all", help="such as 10,50,all; default: all")
+    parser.add_argument("--labels_per_class", help="such as 10,50,all; default: all")
+    parser.add_argument("--label_fractions", help="shares of each class instead, such as 0.01,0.1,1")
     parser.add_argument("--groups", help="a key of the samples, each value of which is left out once and tested on")
     parser.add_argument("--freeze", action="store_true", help="train the head alone, by SGD (linear probing)")
     parser.add_argument("--augment", action="store_true", default=None, help="the data's own; default: if it has one")
@@ -151,6 +149,20 @@ def _settings(given: Namespace) -> Settings:
         return Settings(**values)
     except ValueError as error:
         raise UserError(str(error).replace("`", "`--", 1)) from error
+
+
+def _amounts(per_class: str | None, fractions: str | None) -> list[int | float | None]:
+    """Numbers of labels of each class, or shares of them; None: all."""
+    if fractions is None:
+        words = _words("--labels_per_class", per_class or "all")
+        return [None if word == "all" else whole_number("--labels_per_class", word) for word in words]
+    if per_class is not None:
+        raise UserError("`--labels_per_class` and `--label_fractions` cannot both be given.")
+    shares = [float(number("--label_fractions", word)) for word in _words("--label_fractions", fractions)]
+    for share in shares:
+        if not 0 < share <= 1:
+            raise UserError(f"`--label_fractions` must be in (0, 1], but one is {share:g}.")
+    return [None if share == 1 else share for share in shares]
 
 
 def _words(option: str, given: str) -> list[str]:

@@ -92,7 +92,9 @@ class Row:
         if "labels_per_class" not in self.details:
             return name
         number = self.details["labels_per_class"]
-        return f"{name}, all labels" if number is None else f"{name}, {number} per class"
+        if number is None:
+            return f"{name}, all labels"
+        return f"{name}, {number:.3g} of labels" if isinstance(number, float) else f"{name}, {number} per class"
 
     def gain(self, column: str, over: str) -> tuple[float, float | None]:
         """How much better ``column`` is than ``over``, score by score: mean and standard error.

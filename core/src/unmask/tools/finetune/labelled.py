@@ -71,12 +71,17 @@ class Labelled:
         own = {name: getattr(self, name)[index] for name in ("value", "sample", "place", "whole")}
         return replace(self, **own)
 
-    def draw(self, per_class: int, *key: int) -> Labelled:
+    def draw(self, per_class: int | float, *key: int) -> Labelled:
         """The labels of ``per_class`` wholes of each class; of the same key, fewer are a part of more.
 
+        A float is a share of each class, at least one of it; of labels that are no classes, a share of all, at least
+        two.
+
         Raises:
-            ValueError: labels that are no classes, or a class that has too few.
+            ValueError: a number of labels that are no classes, or a class that has too few; a share outside (0, 1].
         """
+        if isinstance(per_class, float):
+            return self._share(per_class, *key)
         if self.task.kind != CLASSIFICATION:
             raise ValueError(f"`labels_per_class` needs classification, but the task is {self.task.kind}.")
         first = firsts(self.whole)
@@ -89,6 +94,19 @@ class Labelled:
             )
         order = np.random.default_rng(key).permutation(len(value))
         drawn = np.concatenate([order[value[order] == one][:per_class] for one in classes])
+        return self.take(np.isin(self.whole, self.whole[first[drawn]]))
+
+    def _share(self, share: float, *key: int) -> Labelled:
+        if not 0 < share <= 1:
+            raise ValueError(f"`label_fractions` must be in (0, 1], but one is {share:g}.")
+        first = firsts(self.whole)
+        value = self.value.numpy()[first]
+        order = np.random.default_rng(key).permutation(len(value))
+        if self.task.kind == CLASSIFICATION:
+            parts = [(order[value[order] == one], 1) for one in np.unique(value)]
+        else:
+            parts = [(order, 2)]
+        drawn = np.concatenate([own[: max(round(share * len(own)), least)] for own, least in parts])
         return self.take(np.isin(self.whole, self.whole[first[drawn]]))
 
     def hold_out(self, ratio: float, *key: int) -> tuple[Labelled, Labelled | None]:

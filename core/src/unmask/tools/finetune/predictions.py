@@ -47,7 +47,7 @@ class Predictions:
             self.part.unlink(missing_ok=True)
 
     def add(
-        self, encoder: str, number: int | None, group: Any, seed: int, answers: Answers, objective: Objective
+        self, encoder: str, number: int | float | None, group: Any, seed: int, answers: Answers, objective: Objective
     ) -> None:
         """The rows of one trial."""
         given, answered = answers.label, objective.answer(answers.outputs)

@@ -37,7 +37,7 @@ from unmask.tools.results import Results
 class Plan(NamedTuple):
     """The data of one trial, whichever the encoder."""
 
-    labels_per_class: int | None
+    labels_per_class: int | float | None
     group: Any
     seed: int
     train: Labelled
@@ -58,7 +58,7 @@ def finetune(
     scratch: Callable[[int], MaskedModel] | None = None,
     settings: Settings = Settings(),
     seeds: Sequence[int] = (0,),
-    labels_per_class: Sequence[int | None] = (None,),
+    labels_per_class: Sequence[int | float | None] = (None,),
     groups: str | None = None,
     device: torch.device | str = "cpu",
     folder: Path | str | None = None,
@@ -81,7 +81,8 @@ def finetune(
         scratch: gives a freshly initialised model for a seed. At least one of the two must be given.
         settings: schedule and everything else. What the labels are taken for is printed before training.
         seeds: of the trials, each at least 0.
-        labels_per_class: labels of each class to draw, with the held-out ones among them; None: all labels.
+        labels_per_class: labels of each class to draw, with the held-out ones among them; a float is a share of each
+            class, in (0, 1); None: all labels.
         groups: a key of the samples: every value of it is left out once and tested on, the rest trained on.
         device: one device.
         folder: where to write ``finetune.json``, ``finetune/predictions.csv`` and ``finetune/*.ckpt``, the
@@ -158,7 +159,7 @@ def _plans(
     test: Labelled,
     settings: Settings,
     seeds: Sequence[int],
-    labels_per_class: Sequence[int | None],
+    labels_per_class: Sequence[int | float | None],
 ) -> Iterator[Plan]:
     """Every trial's data, all of them checked before any training."""
     num_classes = 0
@@ -221,11 +222,15 @@ def _check_random(scratch: Callable[[int], MaskedModel], seed: int) -> None:
 
 
 def _title(name: str, plan: Plan, groups: str | None) -> str:
-    number = "all labels" if plan.labels_per_class is None else f"{plan.labels_per_class} labels per class"
+    amount = plan.labels_per_class
+    number = f"{amount:.3g} of all labels" if isinstance(amount, float) else f"{amount} labels per class"
+    number = "all labels" if amount is None else number
     without = f", without {groups} {plan.group}" if groups else ""
     return f"{name}, {number}{without}, seed {plan.seed}"
 
 
 def _file_name(name: str, plan: Plan) -> str:
-    number = "" if plan.labels_per_class is None else f"-{plan.labels_per_class}-per-class"
+    amount = plan.labels_per_class
+    number = f"-{amount:g}-of-all" if isinstance(amount, float) else f"-{amount}-per-class"
+    number = "" if amount is None else number
     return f"{'scratch' if name == SCRATCH else name}{number}-seed{plan.seed}"

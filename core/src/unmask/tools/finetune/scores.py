@@ -15,7 +15,7 @@ TOP = 5
 """Answers among which a class counts as found, where there are more classes."""
 OF_CLASSES = ("accuracy", "balanced accuracy", "macro F1")
 OF_MANY = (*OF_CLASSES, f"top-{TOP} accuracy")
-OF_SEVERAL = ("mAP", "micro F1", "macro F1")
+OF_SEVERAL = ("mAP", "AUROC", "micro F1", "macro F1")
 OF_NUMBERS = ("R2", "MAE", "RMSE", "Spearman")
 MOST_NUMBERS = 20
 """Numbers of a label that are scored one by one, too."""
@@ -58,9 +58,10 @@ def of_classes(outputs: Tensor, label: Tensor) -> dict[str, float]:
 
 
 def of_several(outputs: Tensor, label: Tensor) -> dict[str, float]:
-    """`OF_SEVERAL`: mean average precision, and F1 of classes with a probability above 0.5.
+    """`OF_SEVERAL`: mean average precision, mean area under the ROC curve, F1 of classes with a probability above 0.5.
 
-    Means over classes are over those that have a known positive label, and not a number where none has.
+    Means over classes are over those that have a known positive label, and not a number where none has. AUROC is over
+    those that have a known negative one, too, and missing where none has.
 
     Args:
         outputs: logits ``[n, C]``.
@@ -70,8 +71,12 @@ def of_several(outputs: Tensor, label: Tensor) -> dict[str, float]:
     each = [(shares[:, c], label[:, c]) for c in (label == 1).any(0).nonzero().flatten().tolist()]
     precisions = [M.classification.binary_average_precision(*own, ignore_index=IGNORED).item() for own in each]
     f1s = [M.classification.binary_f1_score(*own, ignore_index=IGNORED).item() for own in each]
+    areas = [
+        M.classification.binary_auroc(*own, ignore_index=IGNORED).item() for own in each if bool((own[1] == 0).any())
+    ]
     micro = M.classification.binary_f1_score(shares.flatten(), label.flatten(), ignore_index=IGNORED).item()
-    return dict(zip(OF_SEVERAL, (_mean(precisions), micro, _mean(f1s)), strict=True))
+    found = dict(zip(OF_SEVERAL, (_mean(precisions), _mean(areas), micro, _mean(f1s)), strict=True))
+    return found if areas else {name: number for name, number in found.items() if name != "AUROC"}
 
 
 def of_numbers(answer: Tensor, label: Tensor) -> dict[str, float]:

@@ -21,7 +21,7 @@ class Trial:
 
     Args:
         encoder: `SCRATCH` or `PRETRAINED`.
-        labels_per_class: of the draw; None: all labels.
+        labels_per_class: of the draw; a float: that share of each class; None: all labels.
         group: the group left out and tested on; None: no groups.
         seed: of the split, the head, the order, augmentation, mixing and dropout.
         scores: on the test labels, by name, and ``loss``.
@@ -38,7 +38,7 @@ class Trial:
     """
 
     encoder: str
-    labels_per_class: int | None
+    labels_per_class: int | float | None
     group: Any
     seed: int
     scores: dict[str, float]

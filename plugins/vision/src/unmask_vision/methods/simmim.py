@@ -18,7 +18,7 @@ from unmask.losses import L1Loss
 from unmask.masks import RandomMask
 from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
-from unmask_vision.encoders import SwinV2Encoder, ViTEncoder
+from unmask_vision.encoders import MapEncoder, SwinV2Encoder, ViTEncoder
 from unmask_vision.predictors import SwinPredictor
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -37,10 +37,12 @@ class SimMIM(Method):
             the released code; ``swinv2``: timm's SwinV2-B.
         image_size: of the images in pixels: the side of squares, or (height, width); None: 224 for ``vit``, 256
             for ``swinv2``.
-        patch_size: side of a patch in pixels; None: 16 for ``vit``, 4 for ``swinv2``.
+        patch_size: side of a patch in pixels; None: 16 for ``vit``, 4 for ``swinv2``, and the stride of an encoder that
+            makes maps, such as a CNN, which a patch must divide.
         channels: colour channels of the images.
         mask: None: 60% of 32-pixel units at random, rounded up (section 4.1.2, table 1).
-        encoder: None: that backbone; the ViT with stochastic depth 0.1.
+        encoder: None: that backbone; the ViT with stochastic depth 0.1. Any other that is shown mask tokens, such as a
+            `CNNEncoder`.
         predictor: None: the linear head that fits it (section 4.1.2, table 2).
         target: raw pixels, normalised over the data set (section 3.4).
         loss: absolute error (section 3.4, table 4).
@@ -54,7 +56,8 @@ class SimMIM(Method):
     here Xavier-uniform), and in the denominator, which it enlarges by 1e-5 of a pixel.
 
     Raises:
-        ValueError: an unknown backbone, or an image size beside an encoder, which has its own.
+        ValueError: an unknown backbone, an image size beside an encoder, which has its own, or patches that do not
+            divide the stride of an encoder that makes maps.
     """
 
     backbone: Literal["vit", "swinv2"] = "vit"
@@ -71,7 +74,13 @@ class SimMIM(Method):
 
     def complete(self) -> None:
         swin = chosen("backbone", self.backbone, {"vit": False, "swinv2": True})
-        patch_size = self.patch_size or (4 if swin else 16)
+        stride = self.encoder.stride if isinstance(self.encoder, MapEncoder) else None
+        patch_size = self.patch_size or stride or (4 if swin else 16)
+        if stride is not None and stride % patch_size:
+            near = max(size for size in range(1, stride + 1) if stride % size == 0 and size <= max(patch_size, 1))
+            raise ValueError(
+                f"`patch_size` must divide {stride}, the stride of the encoder, but is {patch_size}; nearest: {near}."
+            )
         self.tokenizer = self.tokenizer or PatchTokenizer(patch_size, self.channels)
         self.mask = self.mask or RandomMask(ratio=0.6, unit=max(MASK_UNIT // patch_size, 1))
         if self.encoder is None and swin:
@@ -86,5 +95,8 @@ class SimMIM(Method):
             drop_path_ratio=0.1,
             options={"rel_pos_type": "bias", "shared_rel_pos": True, "qkv_bias": True, "init_values": 0.1},
         )
+        widths = self.encoder.width, patch_size**2 * self.channels
+        if stride is not None:
+            self.predictor = self.predictor or SwinPredictor(*widths, downsampling=stride // patch_size)
         head = SwinPredictor if isinstance(self.encoder, SwinV2Encoder) else LinearPredictor
-        self.predictor = self.predictor or head(self.encoder.width, patch_size**2 * self.channels)
+        self.predictor = self.predictor or head(*widths)
