@@ -19,6 +19,7 @@ CORE = {
         ["unmask"],
     ),
     "masks": ("Masks", "Masks by geometry; each works on any modality whose tokens lie that way.", ["unmask.masks"]),
+    "corruptions": ("Corruptions", "How hidden places are shown, beyond mask tokens.", ["unmask.corruptions"]),
     "parts": (
         "Predictors, targets, losses",
         "Those that need to know no modality.",

@@ -45,9 +45,9 @@ def pages() -> dict[str, str]:
 
 
 def _plugin(entry: dict[str, Any]) -> str:
-    """Of the method, the recipe or the first part that has a plugin in its name."""
-    names = [entry["method"], entry["recipe"], *entry["parts"]]
-    found = (re.match(r"(\w+)[./]", name) for name in names if name)
+    """Of the method, the recipe, the first part or proof that has a plugin in its name."""
+    names = [entry["method"], entry["recipe"], *entry["parts"], *entry["proof"]]
+    found = (re.match(r"(?:plugins/)?(\w+)[./]", name) for name in names if name)
     return next((match[1] for match in found if match and match[1] in TITLES), "")
 
 

@@ -1,6 +1,7 @@
 """Core's own parts keep the contracts of `unmask.testing`; and each contract finds a part that breaks it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,13 +10,16 @@ from torch import nn
 from unmask import (
     Corruption,
     Encoder,
+    Given,
     Latent,
     LossValue,
+    Mask,
     MaskedDataModule,
     MaskedModel,
     Optimization,
     Prediction,
     Sequence,
+    Shown,
     Tokenizer,
     Tokens,
     losses,
@@ -23,8 +27,10 @@ from unmask import (
 from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
-from unmask.predictors import LinearPredictor, MLPPredictor, TransformerPredictor
-from unmask.targets import EMATeacher, FrozenTeacher, StagedTeacher, ValueTarget
+from unmask.objectives import asking
+from unmask.predictors import LinearPredictor, MLPPredictor, PooledPredictor, TransformerPredictor, WholePredictor
+from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, LabelTarget, StagedTeacher, ValueTarget
+from unmask.terms import Relations, WholeMatch
 from unmask.testing import (
     Contract,
     DataContract,
@@ -33,6 +39,7 @@ from unmask.testing import (
     MethodContract,
     PredictorContract,
     TargetContract,
+    TermContract,
 )
 
 
@@ -143,6 +150,33 @@ class TestMLPPredictor(TestLinearPredictor):
         return MLPPredictor(8, 4, depth=2)
 
 
+def sample_asked(count=3):
+    everywhere = torch.zeros(count, 12, dtype=torch.bool)
+    return asking(Mask(~everywhere, num_hidden=12), "sample")
+
+
+def test_pooled_answers_are_one_for_a_sample():
+    codes, mask = torch.randn(3, 12, 8), sample_asked()
+    predictor = PooledPredictor(8, 5)
+    answers = predictor(Latent(codes), rows().places, mask)
+    real = rows().valid[..., None]
+    mean = (codes * real).sum(1) / real.sum(1)
+    torch.testing.assert_close(answers.values, predictor.head(mean)[:, None])
+    with pytest.raises(ValueError, match="`ask` must be 'sample'"):
+        predictor(Latent(codes), rows().places, Mask(mask.hidden))
+
+
+def test_labels_are_read_from_the_batch():
+    mask = sample_asked()
+    given = Given({"label": torch.tensor([4, 0, 2], dtype=torch.int32)}, Shown(rows(), mask))
+    assert LabelTarget()(rows(), mask, given).tolist() == [[4], [0], [2]]
+    assert LabelTarget()(rows(), mask, given).dtype == torch.int64
+    with pytest.raises(ValueError, match="A batch must have `kind` for `labels`"):
+        LabelTarget("kind")(rows(), mask, given)
+    with pytest.raises(ValueError, match="`ask` must be 'sample'"):
+        LabelTarget()(rows(), Mask(mask.hidden), given)
+
+
 class TestValueTarget(TargetContract):
     def make(self):
         return ValueTarget(normalize=True)
@@ -176,6 +210,65 @@ class TestStagedTeacher(TargetContract):
 class TestFrozenTeacher(TargetContract):
     def make(self):
         return FrozenTeacher(Mixer(), layer=[1, 2], normalize="length")
+
+    def tokens(self):
+        return rows()
+
+
+class TestDecoderTeacher(TargetContract):
+    def make(self):
+        return DecoderTeacher(Mixer(), TransformerPredictor(8, 4, width=8, depth=2, num_heads=2), block=1)
+
+    def tokens(self):
+        return rows()
+
+
+class TestMorphed(LossContract):
+    def make(self):
+        return losses.MorphedLoss()
+
+
+class TestRelations(TermContract):
+    def make(self):
+        return Relations(ValueTarget(), num_heads=2)
+
+
+class Wide(Encoder):
+    """Codes as wide as the values of the contract's step."""
+
+    width, num_layers = 8, 1
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, tokens, mask=None, layer=None):
+        return Latent(self.layer(tokens.values))
+
+
+class TestWholeMatch(TermContract):
+    overrides = {"test_one_finite_number_whose_gradient_reaches_the_codes": "its codes are those of a second pass"}
+
+    def make(self):
+        return WholeMatch(ValueTarget())
+
+    def model(self):
+        return SimpleNamespace(encoder=Wide())
+
+    def test_one_finite_number_whose_gradient_reaches_the_codes(self):
+        term, model, step = self._started()
+        value = term(step, model)
+        expected = (model.encoder.layer(step.tokens.values) - step.tokens.values).square().mean()
+        torch.testing.assert_close(value, expected)
+        value.backward()
+        assert model.encoder.layer.weight.grad.any()
+
+
+class TestWholePredictor(PredictorContract):
+    encoder_width = 8
+
+    def make(self):
+        return WholePredictor(8, 4, width=8, depth=1, num_heads=2)
 
     def tokens(self):
         return rows()

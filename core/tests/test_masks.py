@@ -12,9 +12,11 @@ from unmask.masks import (
     BoxMask,
     ColorNoiseMask,
     DisjointMask,
+    EveryMask,
     GridMask,
     IrregularMask,
     MultiBlockMask,
+    PartitionMask,
     RandomMask,
     SpanMask,
     TubeMask,
@@ -546,3 +548,23 @@ def test_three_masks_hide_places_equally_often():
     assert not any((part.hidden & ~padded.valid).any() for part in mask.parts.values())
     with pytest.raises(ValueError, match="packed; pad them"):
         DisjointMask()(Tokens(torch.zeros(12, 1), Sequence(), offsets=torch.tensor([0, 5, 12])))
+
+
+def test_every_place_is_hidden_and_none_of_the_padding():
+    tokens = Tokens(torch.zeros(2, 6, 1), Sequence(), valid=torch.arange(6) < torch.tensor([[6], [4]]))
+    assert torch.equal(EveryMask()(tokens).hidden, tokens.valid)
+    whole = EveryMask()(Tokens(torch.zeros(2, 6, 1), Set()))
+    assert whole.num_hidden == 6 and whole.asked.index.tolist() == [list(range(6))] * 2
+
+
+def test_each_place_is_shown_of_one_part():
+    tokens = Tokens(torch.zeros(50, 10, 1), Sequence())
+    mask = PartitionMask()(Tokens.join({"a": tokens, "b": tokens, "c": tokens}), draws=streams(tokens))
+    shown = torch.stack([~part.hidden for part in mask.parts.values()])  # [3, B, N]
+    assert torch.equal(shown.sum(0), torch.ones(50, 10, dtype=torch.long))
+    assert shown.sum(2).T.tolist() == [[4, 3, 3]] * 50
+    assert [part.num_hidden for part in mask.parts.values()] == [6, 7, 7]
+    shares = shown[0].float().mean(0)  # each place is as likely to be the first part's
+    assert float(shares.min()) > 0.2 and float(shares.max()) < 0.62
+    with pytest.raises(ValueError, match="at least 2 parts, but they have 0"):
+        PartitionMask()(tokens)

@@ -16,7 +16,7 @@ from unmask import agreements, seeds
 from unmask.draws import Draws
 from unmask.embedder import Embedder
 from unmask.joint import encoded_with_layers
-from unmask.objectives import Objective, Question, asking, check_ask, check_asked
+from unmask.objectives import Objective, Question, asking, check_ask, check_asked, check_visible
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, Schedule, at
@@ -117,6 +117,7 @@ class MaskedModel(L.LightningModule):
         tokens = self.tokenizer(batch)  # values [B, N, V]
         hidden = self.mask(tokens, self.progress, streams_of(batch, tokens, seed))  # hidden [B, N]
         shown = self.corruption(tokens, hidden)
+        check_visible(shown.mask, self.mask)
 
         # What should be predicted is fixed before anything is encoded.
         given = Given(batch, shown, self.progress)

@@ -111,6 +111,25 @@ def check_asked(mask: Mask, sampler: Any, ask: str | float) -> Mask:
     return mask
 
 
+def check_visible(mask: Mask, sampler: Any) -> Mask:
+    """The mask that a corruption has made, where the encoder is given anything, as far as is known without counting.
+
+    Raises:
+        ValueError: every place is hidden, and hidden ones are dropped.
+    """
+    if all(map(_leaves_nothing, [mask] if mask.parts is None else mask.parts.values())):
+        raise ValueError(
+            "`mask` must leave something visible to a corruption that drops hidden places, but "
+            f"{type(sampler).__name__} hides all; nearest: random, or a corruption that shows something of them."
+        )
+    return mask
+
+
+def _leaves_nothing(mask: Mask) -> bool:
+    whole = mask.show is None and mask.valid is None and mask.hidden.ndim == 2
+    return whole and mask.num_hidden == mask.hidden.shape[1]
+
+
 def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
     """The mask with the places where answers are asked, and with streams of random numbers of that name.
 

@@ -139,7 +139,13 @@ class MaskSampler(Part):
         """A mask for ``tokens``, dense, packed or joint, drawn from ``draws``; None: from torch's own generator."""
         if tokens.parts is not None and not self.joint:
             draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
-            return Mask.join({name: self(part, progress, draws.named(name)) for name, part in tokens.parts.items()})
+            made = {name: self(part, progress, draws.named(name)) for name, part in tokens.parts.items()}
+            if any(mask.parts is not None for mask in made.values()):
+                raise ValueError(
+                    f"`mask` must make one mask of each part where samples have several, but {type(self).__name__} "
+                    "makes several; nearest: random."
+                )
+            return Mask.join(made)
         valid = _dense_valid(tokens)  # [B, N]
         ragged = tokens.valid is not None or tokens.offsets is not None
         self.check(tokens.layout, valid.shape[1], valid if ragged else None)
@@ -283,6 +289,8 @@ class Encoder(Part):
     """D, the width of its codes."""
     num_layers: int
     """How many layers have codes of their own."""
+    not_in_every_batch: ClassVar[tuple[str, ...]] = ()
+    """Ends of names of weights that only batches of some kind use; they have a gradient of 0 in others."""
 
     @abstractmethod
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:

@@ -228,6 +228,7 @@ class Mask:
             weighted sum over asked places. None: the mean over them.
         draws: the samples' streams of random numbers, for whoever comes after the mask.
         parts: masks of each part by its name, where it is joint: of joint tokens, or several of the same tokens.
+        num_dropped: hidden places per sample that are dropped where others are shown; None: all are, or none.
     """
 
     hidden: Tensor
@@ -240,6 +241,7 @@ class Mask:
     weight: Tensor | None = None
     draws: Draws | None = None
     parts: Mapping[str, Mask] | None = None
+    num_dropped: int | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Mask]) -> Mask:
@@ -287,9 +289,21 @@ class Mask:
 
     @cached_property
     def seen(self) -> Places | None:
-        """Places that the encoder is given: the visible ones when the hidden are dropped, else
-        None for all of them."""
-        return self.visible if self.show is None else None
+        """Places that the encoder is given: the visible ones when the hidden are dropped, all but the dropped ones
+        when some are, else None for all of them."""
+        if self.show is None:
+            return self.visible
+        if self.num_dropped is None:
+            return None
+        kept = ~(self.hidden & (self.show == DROPPED))
+        if self.valid is not None:
+            return Places.of(kept & self.valid)
+        return Places.of(kept, kept.shape[-1] - self.num_dropped)
+
+    def at(self, places: Places) -> Mask:
+        """What is hidden of these places, and how it is shown: ``[B, K]``."""
+        show = None if self.show is None else places.gather(self.show)
+        return Mask(places.gather(self.hidden), show=show, valid=places.valid, draws=self.draws)
 
 
 @dataclass(frozen=True, eq=False)

@@ -162,23 +162,6 @@ def test_squeeze_and_excitation_is_a_mean_over_visible_cells():
     torch.testing.assert_close(codes, visible * visible.mean(1, keepdim=True))
 
 
-def test_statistics_over_processes_stay_those_of_visible_cells():
-    """What takes the place of BatchNorm where there are several processes keeps hooks and activations."""
-    from unmask.training.batch_norm import SyncBatchNorm, synchronise
-
-    tokens = PatchTokenizer(32)(images())
-    mask = masked(tokens, RandomMask(0.5), Corruption(drop=1))
-    for kind in ("resnet", "efficientnet"):
-        plain, ours = made(kind).train(), made(kind).train()
-        assert synchronise(ours, "cpu") > 0
-        assert any(isinstance(one, SyncBatchNorm) for one in ours.modules())
-        assert list(ours.state_dict()) == list(plain.state_dict())
-        first, second = plain(tokens, mask), ours(tokens, mask)
-        torch.testing.assert_close(second.values, first.values, rtol=1e-3, atol=1e-3 * first.values.abs().max().item())
-        for a, b in zip(plain.buffers(), ours.buffers(), strict=True):
-            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
-
-
 def test_the_loss_is_the_released_formula():
     """Normalised patches by their unbiased deviation, squared error, mean over hidden ones (released code)."""
     model = spark().eval()
@@ -269,22 +252,6 @@ def test_an_export_is_timms_model(tmp_path):
         codes = model.embed({"image": images()}).values
         assert torch.equal(read.forward_features(pixels).flatten(2).transpose(1, 2), codes)
     assert "cuts one off" in Timm().refusal(spark())
-
-
-def test_two_masks_before_one_backward_pass():
-    """Blocks that are computed again take the mask of their own forward pass."""
-    from unmask.training.activations import checkpoint_activations
-
-    tokens = PatchTokenizer(32)(images())
-    masks = [masked(tokens, RandomMask(0.5), Corruption(drop=1), seed) for seed in (0, 1)]
-    assert not torch.equal(masks[0].hidden, masks[1].hidden)
-    found = []
-    for again in (False, True):
-        encoder = made("resnet").train()
-        assert not again or checkpoint_activations(encoder) > 0
-        sum(encoder(tokens, mask).values.square().sum() for mask in masks).backward()
-        found.append({name: p.grad for name, p in encoder.named_parameters()})
-    assert all(torch.equal(found[1][name], gradient) for name, gradient in found[0].items())
 
 
 def test_a_config_makes_the_model_again():

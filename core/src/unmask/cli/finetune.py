@@ -37,6 +37,14 @@ OPTIONS = {
     "class_weights": "balanced: by how rare a class is; or none",
     "sampling": "balanced: samples of each class as often; or uniform",
     "focal_gamma": "of the focal loss; the paper: 2",
+    "lora_rank": "of a change that the frozen encoder's linear layers learn (LoRA, by peft); 0: none, weights learn",
+    "lora_alpha": "of that change; default: twice the rank",
+    "masked_branch": "a second, masked pass in training: by the whole sample's prediction (MaskSub), by labels "
+    "(MaskSup, MSL), or none",
+    "masked_ratio": "share of the tokens hidden in it",
+    "masked_weight": "of its loss",
+    "masked_agreement": "of labels: weight of the difference of both passes' answers; default: 1",
+    "masked_as": "drop: hidden tokens are not shown; zero: as zeros, which labels per token need",
     "precision": "32-true, bf16-mixed or 16-mixed",
 }
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}

@@ -44,9 +44,15 @@ class NoisyValues(Corruption):
 
     def forward(self, tokens: Tokens, mask: Mask) -> Shown:
         values = tokens.values
-        if tokens.parts is not None or not values.is_floating_point() or values.shape[-1] % self.channels:
+        if (
+            tokens.parts is not None
+            or mask.parts is not None
+            or not values.is_floating_point()
+            or values.shape[-1] % self.channels
+        ):
             raise ValueError(
-                f"NoisyValues works on values of one part, a multiple of {self.channels} `channels` of each token."
+                f"NoisyValues works on values of one part and one mask of them, a multiple of {self.channels} "
+                "`channels` of each token."
             )
         streams = mask.streams().named("noisy")
         draws = streams.over(tokens)

@@ -4,6 +4,7 @@ from unmask.losses.cosine import CosineLoss, DirectionL1Loss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
 from unmask.losses.info_nce import InfoNCELoss
+from unmask.losses.morphed import MorphedLoss
 from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "InfoNCELoss",
     "L1Loss",
     "MSELoss",
+    "MorphedLoss",
     "ScaledCosineLoss",
     "SmoothL1Loss",
 ]

@@ -1,5 +1,6 @@
 """Masks by geometry: each works on any modality whose tokens lie that way."""
 
+from unmask.masks.apart import ApartMask
 from unmask.masks.block import BlockMask
 from unmask.masks.boxes import BoxMask
 from unmask.masks.by_part import MaskByPart
@@ -18,6 +19,7 @@ from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
 __all__ = [
+    "ApartMask",
     "BlockMask",
     "BoxMask",
     "ColorNoiseMask",

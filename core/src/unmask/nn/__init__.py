@@ -5,8 +5,10 @@ from unmask.nn.crate import ISTA, CRATEBlock, CRATEDecoderBlock, SubspaceAttenti
 from unmask.nn.cross import CrossBlock, LayerMixture
 from unmask.nn.gathered import of_all_devices
 from unmask.nn.grids import assembled, cell_side, cut
+from unmask.nn.neighbours import Neighbourhood
 from unmask.nn.positions import sincos
 from unmask.nn.rotary import rotary, turned
+from unmask.nn.scan import Scan
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "LayerMixture",
     "Mlp",
     "SubspaceAttention",
+    "Neighbourhood",
+    "Scan",
     "Transformer",
     "assembled",
     "attend",

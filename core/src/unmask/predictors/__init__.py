@@ -3,7 +3,21 @@
 from unmask.predictors.crate import CRATEPredictor
 from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
+from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
+from unmask.predictors.neighbour_predictor import NeighbourPredictor
+from unmask.predictors.pooled import PooledPredictor
 from unmask.predictors.transformer import TransformerPredictor
+from unmask.predictors.whole import WholePredictor
 
-__all__ = ["CRATEPredictor", "CrossAttentionPredictor", "LinearPredictor", "MLPPredictor", "TransformerPredictor"]
+__all__ = [
+    "CRATEPredictor",
+    "CrossAttentionPredictor",
+    "LinearPredictor",
+    "MLPPredictor",
+    "MixturePredictor",
+    "NeighbourPredictor",
+    "PooledPredictor",
+    "TransformerPredictor",
+    "WholePredictor",
+]

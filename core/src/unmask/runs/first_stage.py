@@ -78,7 +78,8 @@ class FirstStage:
             return None
         self._compared = True
         first, its_data = build(self.run / "config.yaml", 0)
-        if odd := difference(first.tokenizer, model.tokenizer):
+        own = getattr(model.tokenizer, "patches", model.tokenizer)  # one that builds on a first stage has it inside
+        if odd := difference(first.tokenizer, own):
             raise ValueError(
                 f"`{self.run_option}` must be a run with this run's tokenizer, but {self.run} has {odd}; give another "
                 "folder, or delete it."

@@ -1,10 +1,23 @@
 """Targets: what should be predicted."""
 
+from unmask.targets.decoder_teacher import DecoderTeacher
 from unmask.targets.ema_teacher import EMATeacher
 from unmask.targets.frozen_teacher import FrozenTeacher
+from unmask.targets.labels import LabelTarget
+from unmask.targets.neighbour_teacher import NeighbourTeacher
 from unmask.targets.place_ids import PlaceIds
 from unmask.targets.staged_teacher import StagedTeacher
 from unmask.targets.teacher import Teacher
 from unmask.targets.values import ValueTarget
 
-__all__ = ["EMATeacher", "FrozenTeacher", "PlaceIds", "StagedTeacher", "Teacher", "ValueTarget"]
+__all__ = [
+    "DecoderTeacher",
+    "EMATeacher",
+    "FrozenTeacher",
+    "LabelTarget",
+    "NeighbourTeacher",
+    "PlaceIds",
+    "StagedTeacher",
+    "Teacher",
+    "ValueTarget",
+]

@@ -1,10 +1,23 @@
 """Terms: further summands of the loss, made of the finished step."""
 
 from unmask.terms.contrast import Contrast
+from unmask.terms.crossed import CrossedCosine
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.part_contrast import PartContrast
+from unmask.terms.relations import Relations
 from unmask.terms.singularity import Singularity
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_match import WholeMatch
 
-__all__ = ["Contrast", "LossOrder", "PartContrast", "Singularity", "Uniformity", "VarianceCovariance"]
+__all__ = [
+    "Contrast",
+    "CrossedCosine",
+    "LossOrder",
+    "PartContrast",
+    "Relations",
+    "Singularity",
+    "Uniformity",
+    "VarianceCovariance",
+    "WholeMatch",
+]

@@ -138,6 +138,8 @@ def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Compon
         if tokens.parts is not None:  # parts that know no joint tokens are tried on the first of them
             tokens, mask = next(iter(tokens.parts.values())), RandomMask(ratio=0.5)
         whole = None if model.encoder.joint else copy.deepcopy(model.encoder).eval()(tokens)
+    if step.mask.parts is not None and step.tokens.parts is None:  # several masks of the same tokens
+        mask = RandomMask(ratio=0.5)
     common = {"tokens": lambda self: tokens, "mask": lambda self: copy.deepcopy(mask)}
     corruptions = {"corruptions": [model.corruption]}
 
@@ -160,6 +162,7 @@ def _parts(model: MaskedModel, datamodule: Any, batch: Any) -> list[tuple[Compon
             found.append((_component(predictor), PredictorContract, members))
         if target is not None and not target.joint:
             members = {"make": _again(target), "encoder": lambda self: copy.deepcopy(model.encoder), **common}
+            members["given"] = lambda self: step.given
             found.append((_component(target), TargetContract, members))
     if model.loss is not None and isinstance(step.target, Tensor):
         ids = not step.target.is_floating_point()

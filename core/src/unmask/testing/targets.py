@@ -9,6 +9,7 @@ import torch
 
 from unmask.parts import Corruption, Encoder, Target
 from unmask.schedules import Progress
+from unmask.step import Given
 from unmask.structures import Mask, Prediction, Tokens
 from unmask.testing.contract import PartContract, masked
 
@@ -38,11 +39,15 @@ class TargetContract(PartContract):
         """What the target follows; None: it follows none."""
         return None
 
+    def given(self) -> Given | None:
+        """What else a step gives the target; None: it reads tokens and mask alone."""
+        return None
+
     # What follows are the tests.
 
     def test_one_answer_per_asked_place_and_none_has_a_gradient(self) -> None:
         target, tokens, mask = self._given()
-        answers = target(tokens, mask)
+        answers = target(tokens, mask, self.given())
         assert answers.shape[: mask.asked.index.ndim] == mask.asked.index.shape
         assert answers.ndim - mask.asked.index.ndim in (0, 1)
         assert not answers.requires_grad
@@ -51,14 +56,14 @@ class TargetContract(PartContract):
     def test_the_same_tokens_have_the_same_answers_and_stay_as_they_are(self) -> None:
         target, tokens, mask = self._given()
         before = tokens.values.clone()
-        first, again = target(tokens, mask), target(tokens, mask)
+        first, again = target(tokens, mask, self.given()), target(tokens, mask, self.given())
         assert torch.equal(first, again)
         assert torch.equal(tokens.values, before)
 
     def test_training_mode_changes_no_answer(self) -> None:
         """A teacher stays in evaluation mode."""
         target, tokens, mask = self._given()
-        assert torch.equal(target.eval()(tokens, mask), target.train()(tokens, mask))
+        assert torch.equal(target.eval()(tokens, mask, self.given()), target.train()(tokens, mask, self.given()))
 
     def test_an_update_gives_numbers_and_trains_nothing(self) -> None:
         target, *_ = self._given()
@@ -72,7 +77,7 @@ class TargetContract(PartContract):
     def test_answers_restore_to_values_if_they_can(self) -> None:
         """Predicting the target itself gives back the values that are hidden."""
         target, tokens, mask = self._given()
-        restored = target.restore(Prediction(target(tokens, mask).float(), mask.asked), tokens, mask)
+        restored = target.restore(Prediction(target(tokens, mask, self.given()).float(), mask.asked), tokens, mask)
         if restored is None:
             return
         torch.testing.assert_close(restored, mask.asked.gather(tokens.values).float(), rtol=1e-3, atol=1e-3)

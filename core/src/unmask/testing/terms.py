@@ -53,7 +53,9 @@ class TermContract(Contract):
         assert (value.shape, value.dtype) == ((), torch.float32)
         assert torch.isfinite(value)
         parts = list(step.latent.parts.values()) if step.latent.parts is not None else [step.latent]
-        codes = [codes for part in parts for codes in (part.values, part.prefix) if codes is not None]
+        codes = [codes for part in parts for codes in (part.values, part.prefix, part.features) if codes is not None]
+        made = step.given.shown.made.values() if step.given is not None else ()  # by a corruption that learns
+        codes = [one for one in [*codes, *made] if isinstance(one, Tensor) and one.requires_grad]
         reached = [grad for grad in torch.autograd.grad(value, codes, allow_unused=True) if grad is not None]
         assert all(torch.isfinite(grad).all() for grad in reached)
         assert sum(grad.abs().sum() for grad in reached) > 0

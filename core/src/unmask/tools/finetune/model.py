@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from unmask import seeds
 from unmask.embedder import Embedder
 from unmask.joint import encoded
-from unmask.model import MaskedModel
+from unmask.model import MaskedModel, streams_of
 from unmask.optim import Optimization
-from unmask.structures import Tokens
+from unmask.structures import Mask, Tokens
 from unmask.tools.features.labels import Task, real_tokens
 from unmask.tools.features.samples import owners
 from unmask.tools.finetune.drop_path import set_drop_path
 from unmask.tools.finetune.heads import Head, pooled_width
+from unmask.tools.finetune.lora import adapt
+from unmask.tools.finetune.masked_branch import MaskedBranch
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
 from unmask.tools.finetune.settings import Settings
@@ -61,7 +63,7 @@ class FineTuning(L.LightningModule):
         seed: of the head, the mixing and dropout.
 
     Raises:
-        ValueError: stochastic depth for an encoder that has none, or a pooling that labels per token
+        ValueError: stochastic depth or LoRA for an encoder that has no blocks, or a pooling that labels per token
             or this encoder do not have.
     """
 
@@ -77,6 +79,7 @@ class FineTuning(L.LightningModule):
         self.task, self.settings, self.seed = task, settings, seed
         self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
         self.mixing = Mixing(settings.mixup, settings.cutmix)
+        self.masked = MaskedBranch.of(settings)
         self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of
         set_drop_path(self.encoder, settings.drop_path)
         if settings.checkpoint_activations and not blocks_of(self.encoder):
@@ -87,6 +90,9 @@ class FineTuning(L.LightningModule):
         if settings.freeze:
             for part in self._frozen():
                 part.requires_grad_(False)
+        if settings.lora_rank:
+            alpha = 2.0 * settings.lora_rank if settings.lora_alpha is None else settings.lora_alpha
+            adapt(self.encoder, settings.lora_rank, alpha, seed)
         self.train()
 
     def forward(self, batch: Any) -> Tensor:
@@ -116,7 +122,15 @@ class FineTuning(L.LightningModule):
         real = self._rows(tokens)
         target, known = self.objective.target(batch["label"][real])  # [n, C], [n] or [n, C]
         tokens, target, known = self.mixing(tokens, target, known, *key)
-        loss = self.objective.loss(self.head(self._codes(tokens)[real]).float(), target, known)
+        outputs = self.head(self._codes(tokens)[real]).float()
+        if self.masked is None:
+            loss = self.objective.loss(outputs, target, known)
+        else:
+            draws = streams_of(batch, tokens, seeds.mix(self.seed, "finetune", self.current_epoch, "masked"))
+            masked = self.head(self._codes(*self.masked.hide(tokens, draws))[real]).float()
+            loss, parts = self.masked.total(self.objective, outputs, masked, target, known)
+            named = {f"train/{name}": value.detach() for name, value in parts.items()}
+            self.log_dict(named, on_step=False, on_epoch=True, batch_size=tokens.num_samples)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=tokens.num_samples)
         return loss
 
@@ -201,12 +215,12 @@ class FineTuning(L.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _codes(self, tokens: Tokens) -> Tensor:
+    def _codes(self, tokens: Tokens, mask: Mask | None = None) -> Tensor:
         """``[B, D]``; per token ``[B, N, D]``, packed ``[T, D]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.freeze):
-            latent = encoded(self.encoder, tokens)
+            latent = encoded(self.encoder, tokens, mask)
         if not self.task.per_token:
-            return latent.pool(self.settings.pool, tokens.places)
+            return latent.pool(self.settings.pool, tokens.places if mask is None else None)
         real = real_tokens(tokens)
         if latent.values.shape[: real.ndim] != real.shape:
             raise ValueError(

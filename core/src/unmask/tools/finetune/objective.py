@@ -84,6 +84,14 @@ class Objective(nn.Module, ABC):
     def answer(self, outputs: Tensor) -> Tensor:
         """Outputs ``[..., C]`` as a user wants them."""
 
+    def soft(self, outputs: Tensor) -> Tensor:
+        """What outputs ``[n, C]`` say as a target would: probabilities; of regression, standardised numbers."""
+        return self.shares(outputs)
+
+    def distilled(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """How far outputs are from `soft` ones of another pass, shaped as `losses`."""
+        return self.losses(outputs, target)
+
     def shares(self, outputs: Tensor) -> Tensor:
         """The probability of each class ``[..., C]``; of regression, each number in the labels' own units."""
         return self.answer(outputs)
@@ -150,6 +158,9 @@ class Classification(Objective):
         log_share = outputs.log_softmax(-1)
         return -(target * (1 - log_share.exp()) ** self.gamma * log_share).sum(-1)
 
+    def distilled(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, target, reduction="none")  # nothing is smoothed twice
+
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.argmax(-1)
 
@@ -199,6 +210,9 @@ class MultiLabel(Objective):
         share = outputs.sigmoid()
         return losses * (target * (1 - share) + (1 - target) * share) ** self.gamma
 
+    def distilled(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, target, reduction="none")
+
     def answer(self, outputs: Tensor) -> Tensor:
         return outputs.sigmoid()
 
@@ -245,6 +259,9 @@ class Regression(Objective):
 
     def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
         return (F.l1_loss if self.kind == "l1" else F.mse_loss)(outputs, target, reduction="none")
+
+    def soft(self, outputs: Tensor) -> Tensor:
+        return outputs
 
     def answer(self, outputs: Tensor) -> Tensor:
         answer = self.shares(outputs)

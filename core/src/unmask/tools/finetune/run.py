@@ -22,6 +22,7 @@ from unmask.tools.features.labels import CLASSIFICATION
 from unmask.tools.features.samples import batches, split_of
 from unmask.tools.finetune.labelled import Labelled, describe, read_labels
 from unmask.tools.finetune.loop import Outcome, train
+from unmask.tools.finetune.masked_branch import MaskedBranch
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.model import FineTuning, trainable_embedder
 from unmask.tools.finetune.objective import Objective, objective_of
@@ -120,6 +121,8 @@ def finetune(
     task = train_labels.task
     print(describe(train_labels, test_labels), flush=True)
     Mixing(settings.mixup, settings.cutmix).check(first.embedder.tokenizer(few), task)
+    if (masked := MaskedBranch.of(settings)) is not None:
+        masked.check(first.embedder.tokenizer(few), task)
     plans = list(_plans(train_labels, test_labels, settings, seeds, labels_per_class))
 
     trials: list[Trial] = []

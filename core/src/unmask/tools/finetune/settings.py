@@ -16,6 +16,8 @@ CHOICES = {
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
     "class_weights": ("none", "balanced"),
     "sampling": ("uniform", "balanced"),
+    "masked_branch": ("none", "prediction", "labels"),
+    "masked_as": ("drop", "zero"),
 }
 LR, FREEZE_LR = 1e-3, 0.1
 EPOCHS, LEAST_STEPS = 50, 1000
@@ -63,6 +65,18 @@ class Settings:
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         monitor: the score of the held-out labels that the best epoch is chosen by, such as ``macro_f1`` or ``MAE``, or
             ``loss``; None: accuracy, mAP, or the loss of regression.
+        lora_rank: at least 1: the encoder is frozen, and its blocks' linear layers learn a change of that rank, see
+            `adapt`; it needs peft. 0: the weights themselves are trained.
+        lora_alpha: of that change, above 0; None: twice the rank. LoRA: a constant that goes with the rate.
+        masked_branch: a second pass on each training sample, part of it hidden, as `MaskedBranch` says: by the whole
+            sample's ``prediction`` (MaskSub) or by the ``labels`` (MaskSup, MSL); ``none``. A step takes about as long
+            again.
+        masked_ratio: share of the tokens hidden in it, in [0, 1). MaskSub: 0.5.
+        masked_weight: of its loss, at least 0; of ``prediction``, 1 is half and half.
+        masked_agreement: of ``labels``: weight of the squared difference of both passes' answers, at least 0; None: 1
+            with ``labels``, as in the papers.
+        masked_as: how hidden tokens are shown: not at all (``drop``) or as zeros (``zero``, which labels per token
+            need).
         checkpoint_activations: whether the encoder's blocks keep their inputs alone for the backward pass, which
             computes the rest again: less memory, slower steps, the same results.
 
@@ -94,6 +108,13 @@ class Settings:
     sampling: str = "uniform"
     focal_gamma: float = 0.0
     monitor: str | None = None
+    lora_rank: int = 0
+    lora_alpha: float | None = None
+    masked_branch: str = "none"
+    masked_ratio: float = 0.5
+    masked_weight: float = 1.0
+    masked_agreement: float | None = None
+    masked_as: str = "drop"
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
@@ -103,13 +124,23 @@ class Settings:
                 near = quoted(nearest(word, choices) or choices)
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, but is {word!r}; nearest: {near}.")
         at_least(1, epochs=self.epochs, max_steps=self.max_steps, batch_size=self.batch_size)
-        at_least(0, patience=self.patience)
-        for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio"):
+        at_least(0, patience=self.patience, lora_rank=self.lora_rank)
+        for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio", "masked_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")
-        for name in ("weight_decay", "mixup", "cutmix", "focal_gamma"):
-            if not 0 <= getattr(self, name) < float("inf"):
+        for name in ("weight_decay", "mixup", "cutmix", "focal_gamma", "masked_weight", "masked_agreement"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` must be at least 0, but is {getattr(self, name):g}.")
+        if self.masked_agreement is not None and self.masked_branch != "labels":
+            raise ValueError(
+                f"`masked_agreement` is of `masked_branch` 'labels' and must be left out with {self.masked_branch!r}, "
+                f"but is {self.masked_agreement:g}."
+            )
+        if self.lora_alpha is not None and not (self.lora_rank and 0 < self.lora_alpha < float("inf")):
+            rule = "above 0" if self.lora_rank else "left out with `lora_rank` 0"
+            raise ValueError(f"`lora_alpha` must be {rule}, but is {self.lora_alpha:g}.")
+        if self.freeze and self.lora_rank:
+            raise ValueError(f"`lora_rank` must be 0 with `freeze`, which trains no block, but is {self.lora_rank}.")
         if not 0 < self.base_lr < float("inf"):
             raise ValueError(f"`lr` must be above 0, but is {self.base_lr:g}.")
         if not 0 < self.layer_decay <= 1:

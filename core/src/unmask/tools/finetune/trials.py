@@ -110,6 +110,8 @@ def _lines(details: dict[str, Any]) -> list[str]:
     budget += f", at most {settings['max_steps']:,} steps" if settings["max_steps"] else ""
     budget += f", ended after {settings['patience']} validations without gain" if settings["patience"] else ""
     trained = "the head alone, the encoder frozen" if settings["freeze"] else "encoder and head"
+    if rank := settings.get("lora_rank"):
+        trained = f"the head and changes of rank {rank} of the frozen encoder"
     per = " per token" if task["per_token"] else ""
     lines = [
         details["about"],
@@ -120,6 +122,10 @@ def _lines(details: dict[str, Any]) -> list[str]:
         f"Budget: {budget}.",
         f"Batches of {settings['batch_size']}; the same data, order and seeds in all columns.",
     ]
+    if settings.get("masked_branch", "none") != "none":
+        lines.append(
+            f"A second pass with {settings['masked_ratio']:.0%} of the tokens hidden, by {settings['masked_branch']}."
+        )
     if not settings["freeze"] and both:
         lines.append(f"Layer-wise decay of the learning rate: {settings['layer_decay']:g} pretrained, 1 from scratch.")
     if groups or len(seeds) > 1:

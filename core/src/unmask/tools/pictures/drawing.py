@@ -87,8 +87,8 @@ def views(model: MaskedModel, step: Step) -> list[View]:
     tokens, mask, values = step.tokens, step.mask, step.tokens.values  # [B, N, V] or ids [B, N]
     seen, covered = values, mask.hidden
     shown_tokens = step.given.shown.tokens if step.given is not None else tokens
-    if shown_tokens.parts is None and isinstance(shown_tokens.values, torch.Tensor):
-        seen = shown_tokens.values if shown_tokens.values.shape == values.shape else values  # as a corruption left them
+    if shown_tokens.parts is None and shown_tokens.values.shape == values.shape:
+        seen = shown_tokens.values.to(values.dtype)  # as a corruption left them
     if mask.show is not None:
         covered = mask.hidden & (mask.show == TOKEN)
         if mask.donor is not None:

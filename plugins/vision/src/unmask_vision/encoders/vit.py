@@ -125,9 +125,10 @@ class ViTEncoder(Encoder):
         values = tokens.values if seen is None else seen.gather(tokens.values)
         x = embed_patches(vit.patch_embed, values)  # [B, K, D]
         if mask is not None and mask.show is not None:
-            x = replace_hidden(x, mask, self.mask_token)
+            here = mask if seen is None else mask.at(seen)
+            x = replace_hidden(x, here, self.mask_token)
             if self.added_token is not None:
-                x = x + (mask.hidden & (mask.show == FILLED))[..., None] * self.added_token.to(x.dtype)
+                x = x + (here.hidden & (here.show == FILLED))[..., None] * self.added_token.to(x.dtype)
         x = x + _at(positions, seen, x.shape[0])  # not `len`, which a traced program would fix
 
         # Class and register tokens go first.

@@ -11,19 +11,32 @@ from unmask_vision.methods.data2vec import Data2Vec
 from unmask_vision.methods.dbot import DBOT
 from unmask_vision.methods.dmae import DMAE
 from unmask_vision.methods.dmjd import DMJD
+from unmask_vision.methods.dmt_jepa import DMTJEPA
+from unmask_vision.methods.dtm import DTM
 from unmask_vision.methods.dvae import DVAE, VQVAE
+from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
+from unmask_vision.methods.hybrid_distill import HybridDistill
 from unmask_vision.methods.ijepa import IJEPA
+from unmask_vision.methods.lut import LUT
 from unmask_vision.methods.mae import MAE
+from unmask_vision.methods.mask_align import MaskAlign
 from unmask_vision.methods.mask_distill import MaskDistill
+from unmask_vision.methods.masked_denoising import MaskedDenoising
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.noise_masks import NoiseMasks
+from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
+from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
+from unmask_vision.methods.uni4eye import Uni4Eye
+from unmask_vision.methods.urfound import UrFound
+from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
     "A2MIM",
@@ -36,19 +49,32 @@ __all__ = [
     "DBOT",
     "DMAE",
     "DMJD",
+    "DMTJEPA",
+    "DTM",
     "DVAE",
     "Data2Vec",
+    "G2SD",
     "GMML",
     "HPM",
+    "HybridDistill",
     "IJEPA",
+    "LUT",
     "MAE",
     "MFM",
     "MP3",
     "MRMAE",
+    "MaskAlign",
     "MaskDistill",
     "MaskFeat",
+    "MaskedDenoising",
     "MixedAE",
+    "NoiseMasks",
+    "SeiTPlusPlus",
+    "SelfDistill",
     "SimMIM",
     "SparK",
+    "Uni4Eye",
+    "UrFound",
     "VQVAE",
+    "ViTLinearizer",
 ]

@@ -40,6 +40,7 @@ def run(command: str, arguments: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--head", default="linear", help="linear (default) or mlp")
     parser.add_argument("--freeze", action="store_true", help="train the head alone")
+    parser.add_argument("--masked", action="store_true", help="a second pass with half of the cells hidden (MaskSup)")
     parser.add_argument("--no_flip", action="store_true", help="mirror no training image")
     parser.add_argument("--knn", action="store_true", help="train nothing: the class of the nearest patches' codes")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2; default: 0")
@@ -59,6 +60,7 @@ def run(command: str, arguments: list[str]) -> int:
         if getattr(given, name) is not None
     }
     rate = {} if given.lr is None else {"lr": number("--lr", given.lr)}
+    branch = {"masked_branch": "labels", "masked_as": "zero"} if given.masked else {}
     head = one_of("--head", given.head, ("linear", "mlp"))
     scales: Any = one_of("--scales", given.scales, ("one", "several"))
     precision = one_of("--precision", given.precision, ("32-true", "bf16-mixed", "16-mixed"))
@@ -93,7 +95,7 @@ def run(command: str, arguments: list[str]) -> int:
             labels,
             pretrained=Cellwise(trained.model, stride, scales),
             scratch=None if given.no_scratch else lambda seed: Cellwise(build(config, seed)[0], stride, scales),
-            settings=Settings(head=head, freeze=given.freeze, precision=precision, **numbers, **rate),  # type: ignore[arg-type]
+            settings=Settings(head=head, freeze=given.freeze, precision=precision, **numbers, **rate, **branch),  # type: ignore[arg-type]
             seeds=seeds, device=device, folder=folder, about=trained.about, progress=sys.stdout.isatty(),
         )  # fmt: skip
     except ValueError as error:

@@ -24,9 +24,25 @@ def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
 class GradientTarget(MapTarget):
     """``sqrt(gx^2 + gy^2)`` of each pixel and channel: Sobel's, in units of the tokens' values per 8 pixels.
 
-    Arguments are those of `MapTarget`; T is that of pixels, ``patch_size ** 2 * channels``.
+    Of volumes, ``sqrt(gx^2 + gy^2 + gz^2)`` by Sobel's kernels of three sides, in the same units: a volume of one slice
+    repeated has the gradients of that slice.
+
+    Arguments are those of `MapTarget`; T is that of pixels, as many as a token has values.
     """
 
     def map(self, image: Tensor, patch_size: int) -> Tensor:
-        across, down = sobel(image)
-        return torch.hypot(across, down)
+        if image.ndim == 4:
+            return torch.hypot(*sobel(image))
+        squares = torch.zeros_like(image)
+        for axis in range(3):
+            squares = squares + _derivative(image, axis).square()
+        return squares.sqrt()
+
+
+def _derivative(volume: Tensor, axis: int) -> Tensor:
+    """Of ``[B, C, depth, H, W]`` along one axis, smoothed along the others: of as many units as an image's."""
+    x = F.pad(volume, (1, 1, 1, 1, 1, 1), mode="reflect")
+    for other in range(3):
+        first, middle, last = (x.narrow(2 + other, i, volume.shape[2 + other]) for i in range(3))
+        x = first - last if other == axis else first + 2 * middle + last
+    return x / 4

@@ -38,5 +38,6 @@ class MapTarget(Target):
     def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Tensor:
         with torch.autocast(tokens.device.type, enabled=False):
             image = assembled(tokens.values.float(), tokens.layout, self.channels)
-            mapped = self.map(image, cell_side(tokens.values.shape[-1], 2, self.channels))
+            sides = image.ndim - 2
+            mapped = self.map(image, cell_side(tokens.values.shape[-1], sides, self.channels))
         return mask.asked.gather(cut(mapped, tokens.layout, tokens.num_tokens))

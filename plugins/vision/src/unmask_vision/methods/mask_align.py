@@ -1,0 +1,66 @@
+"""MaskAlign: no reconstruction; layers of visible patches are aligned with a teacher's (Xue et al. 2022,
+arXiv:2211.08887)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from unmask import MADE, Encoder, Loss, Optimization, Target, left_to
+from unmask.api import taught_by, teacher_of
+from unmask.losses import SmoothL1Loss
+from unmask.predictors import MixturePredictor
+from unmask_vision.methods.mae import MAE
+
+
+class MaskAlign(MAE):
+    """A ViT that sees the visible patches alone tells, from mixtures of its layers, what each layer of a teacher makes
+    of them in the whole image.
+
+    ``loss = 2 * mean over layers i and visible patches of smooth-L1(W_i sum_j m_ij code_j, layer-norm(feature_i))``
+
+    Arguments are those of `MAE`, but:
+
+    Args:
+        teacher: encoder with weights of its own, on the same patches, such as CLIP's; it sees whole images, is frozen
+            and left out of checkpoints. None: that of ``teacher_run``.
+        teacher_run: folder of a run whose encoder is the teacher. None of both: a slowly following copy of the encoder,
+            momentum 0.996 to 1.
+        mask: 75% of the patches at random, as in the released code (the paper: 70%, from memory).
+        predictor: None: a mixture of all layers and one linear head for each layer of the teacher.
+        target: None: codes of all layers of the teacher, before its final norm.
+        loss: smooth L1, which counts twice, as in the released code.
+        optim: AdamW at rate 1e-3 for batch 256, 40 warm-up epochs.
+
+    Differs from the released code in that class tokens are not aligned, and in the mask: there a patch stays by the
+    teacher's attention to it.
+
+    Raises:
+        ValueError: as `MAE`; two teachers, or one beside a target.
+    """
+
+    ask = "visible"
+    loss_weight = 2.0
+
+    teacher: Encoder | None = None
+    teacher_run: str | None = None
+    target: Target = MADE
+    loss: Loss = SmoothL1Loss()
+    optim: Optimization = Optimization(base_lr=1e-3, warmup_epochs=40)
+
+    def complete(self) -> None:
+        self.encoder = self.encoder or self.made_vit()
+        if self.target is not None:
+            left_to("target", teacher_run=self.teacher_run, teacher=self.teacher)
+        teacher = teacher_of(self.teacher, self.teacher_run)
+        taught = teacher or self.encoder
+        depth, depths = self.encoder.num_layers, list(range(1, taught.num_layers + 1))
+        self.target = self.target or taught_by(teacher, None, self.encoder, layer=depths)[0]
+        begin: Literal["identity", "mean"] = "identity" if depth == len(depths) else "mean"
+        self.predictor = self.predictor or MixturePredictor(self.encoder.width, taught.width, depth, len(depths), begin)
+        super().complete()
+        last = getattr(getattr(self.encoder, "vit", None), "norm", None)
+        if isinstance(last, nn.Module) and isinstance(self.predictor, MixturePredictor):
+            last.requires_grad_(False)  # layers are read before it
+        self.teacher = None  # the target has it
