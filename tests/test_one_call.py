@@ -75,6 +75,8 @@ def test_what_can_be_several_things_is_asked_for(tmp_path):
 def test_a_recipe_has_the_method_and_the_data():
     assert guess("vision.digits", "vision.ijepa").recipe == "vision/ijepa-digits"
     assert guess("vision.digits", "vision.ijepa").words == []
+    assert guess("vision.digits", "vision.simmim").recipe == "vision/simmim-digits"
+    assert guess("vision.digits").recipe == guess("vision.digits", "vision.mae").recipe == "vision/mae-digits"
     with pytest.raises(UserError, match=r"No recipe trains on `vision\.torchvision`"):
         guess("vision.torchvision")
 

@@ -74,8 +74,10 @@ def _named_data(places: list[str]) -> registry.Component | None:
 
 
 def _of_named(data: registry.Component, method: registry.Component | None, recipe: str | None) -> Guess:
-    """A recipe with this data module; the first by its name where there are several."""
-    with_data = [one for one in _recipes() if _uses(one, "data", data)]
+    """A recipe with this data module; of several, one of the method that people's own files are trained with."""
+    with_data = _plain_first([one for one in _recipes() if _uses(one, "data", data)])
+    usual = [_class_of(registry.find(kind.recipe, registry.RECIPES), "model") for kind in _kinds(data)]
+    with_data.sort(key=lambda one: _class_of(one, "model") not in usual)
     with_both = [one for one in with_data if method is None or _uses(one, "model", method)]
     if recipe is None and not with_data:
         raise UserError(
@@ -151,13 +153,23 @@ def _recipes(distribution: str | None = None) -> list[registry.Component]:
     ]
 
 
+def _plain_first(recipes: list[registry.Component]) -> list[registry.Component]:
+    """Those named after their method before those that show an option of it."""
+
+    def is_other(recipe: registry.Component) -> bool:
+        method = _class_of(recipe, "model").rpartition(".")[2]
+        return not recipe.name.rpartition("/")[2].startswith(f"{method}-")
+
+    return sorted(recipes, key=lambda one: (is_other(one), one.name))
+
+
 def _with_method(own: type[OwnFiles], method: registry.Component | None) -> str:
     """A recipe with the same data and this method, or the plugin's own recipe."""
     if method is None:
         return own.recipe
     usual = registry.find(own.recipe, registry.RECIPES)
     data = _class_of(usual, "data")
-    for one in [usual, *_recipes(usual.distribution)]:
+    for one in [usual, *_plain_first(_recipes(usual.distribution))]:
         if _class_of(one, "data") == data and _uses(one, "model", method):
             return one.name
     return own.recipe
