@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from unmask import Corruption
+from unmask import Corruption, Uniform
 from unmask.losses import L1Loss
 from unmask.masks import IrregularMask, RandomMask
-from unmask.schedules import Uniform
 from unmask.testing import MethodContract, shaken
 from unmask_vision.encoders import CNNEncoder
 from unmask_vision.methods import SimMIM

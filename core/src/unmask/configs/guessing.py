@@ -160,7 +160,7 @@ def _plain_first(recipes: list[registry.Component]) -> list[registry.Component]:
         method = _class_of(recipe, "model").rpartition(".")[2]
         return not recipe.name.rpartition("/")[2].startswith(f"{method}-")
 
-    return sorted(recipes, key=lambda one: (is_other(one), one.name))
+    return sorted(recipes, key=lambda one: (is_other(one), len(one.name), one.name))
 
 
 def _with_method(own: type[OwnFiles], method: registry.Component | None) -> str:
