@@ -133,10 +133,7 @@ def test_of_several_partners_one_is_drawn_by_key_and_validation_takes_the_first(
     captions = Things([name for name in NAMES for _ in range(3)])  # 3 n, 3 n + 1 and 3 n + 2 are of image n
     data = _joined(Things(NAMES), captions)
     batches = [_epoch(data, epoch=epoch) for epoch in range(6)]
-    drawn = {
-        float(one): set()
-        for one in range(24)
-    }
+    drawn = {float(one): set() for one in range(24)}
     for epoch in batches:
         for batch in epoch:
             for one, two in zip(batch["one"]["x"][:, 0].tolist(), batch["two"]["x"][:, 0].tolist(), strict=True):
@@ -248,7 +245,9 @@ def test_what_is_refused(options, rule):
 
 
 def test_parts_that_share_nothing_are_refused():
-    with pytest.raises(ValueError, match="Parts must have samples of one name to train and to validate on, but 0 and 0"):
+    with pytest.raises(
+        ValueError, match="Parts must have samples of one name to train and to validate on, but 0 and 0"
+    ):
         _joined(Things(NAMES), Things([f"z{number}" for number in range(24)])).setup("fit")
     with pytest.raises(ValueError, match="`pair` must not be 'label' where samples have no label, but those of `two`"):
         _joined(Things(NAMES, ["x", "y"]), Things(NAMES), "label").setup("fit")

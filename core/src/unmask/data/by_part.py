@@ -121,7 +121,9 @@ class DataByPart(MaskedDataModule):
                 f"Parts must have samples of one {self.pair} to train and to validate on, but {len(train):,} and "
                 f"{len(held):,} are found; what is held out is said by `{first}`.{told}"
             )
-        whole = {one: Joined(self.pools, some, self.missing == "pad") for one, some in (("train", train), ("val", held))}
+        whole = {
+            one: Joined(self.pools, some, self.missing == "pad") for one, some in (("train", train), ("val", held))
+        }
         splits = Splits(whole["train"], whole["val"])
         return splits._replace(probe_train=whole["train"], probe_test=whole["val"]) if whole["val"].labelled else splits
 

@@ -249,9 +249,7 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
         elif is_table:
             rows = table_rows(text, path, options.text_column, report.findings, form)
         if rows is not None:
-            known = looked_at(
-                rows, options.text_column, label, report.findings, f"`{path}`", options.name_column
-            )
+            known = looked_at(rows, options.text_column, label, report.findings, f"`{path}`", options.name_column)
             yield from documents_of(known, options.label_kind, report, folder=folder)
         elif options.labels is not None and not by_folder:
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")
