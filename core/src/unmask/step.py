@@ -45,10 +45,14 @@ class Given(NamedTuple):
 
 
 class LossValue(NamedTuple):
-    """A scalar to minimise, and what each asked place contributed ``[B, M]`` (detached)."""
+    """A scalar to minimise, and what each asked place contributed ``[B, M]`` (detached).
+
+    Of a joint loss also what each part came to, without its weight.
+    """
 
     total: Tensor
     per_token: Tensor
+    parts: Mapping[str, Tensor] = {}
 
 
 class Answer(NamedTuple):
