@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.parts import Corruption, Encoder, Loss, Predictor, Target, Tokenizer, check_weight
-from unmask.step import Given, LossValue, Shown, Step
+from unmask.step import Given, JointLossValue, LossValue, Shown, Step
 from unmask.structures import Latent, Mask, Prediction, Tokens
 
 Made = TypeVar("Made")
@@ -305,7 +305,8 @@ class LossByPart(Loss):
             values = {name: self._by_sample(known[name], answers[name], target[name]) for name in values}
         parts = {name: value.total for name, value in values.items()}
         total = torch.stack([self.weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
-        return LossValue(total, torch.cat([value.per_token.flatten(1) for value in values.values()], dim=1), parts)
+        per_token = torch.cat([value.per_token.flatten(1) for value in values.values()], dim=1)
+        return JointLossValue.of(total, per_token, parts)
 
     @staticmethod
     def _by_sample(loss: Loss, prediction: Prediction, target: Tensor) -> LossValue:

@@ -20,7 +20,7 @@ from unmask.objectives import Objective, Question, asking, check_ask, check_aske
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, Schedule, at
-from unmask.step import NOTHING, Answer, Given, Shown, Step
+from unmask.step import NOTHING, Answer, Given, JointLossValue, Shown, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.training import sharding
 from unmask.training.batch_norm import BatchNormNote, synchronise
@@ -160,7 +160,8 @@ class MaskedModel(L.LightningModule):
             tokens, own.mask or given.shown.mask, own.target, latent, own.prediction, own.loss, {}, given, answers
         )
         values = {name: answer.loss.total for name, answer in answers.items()}
-        parts = {f"loss.{name}": value.detach() for name, value in own.loss.parts.items()}
+        of_parts = own.loss.parts if isinstance(own.loss, JointLossValue) else {}
+        parts = {f"loss.{name}": value.detach() for name, value in of_parts.items()}
         values |= {name: term(step, self) for name, term in self.terms.items()}
         if not values and self.loss_weight == 1:
             return step._replace(terms=parts)

@@ -45,14 +45,23 @@ class Given(NamedTuple):
 
 
 class LossValue(NamedTuple):
-    """A scalar to minimise, and what each asked place contributed ``[B, M]`` (detached).
-
-    Of a joint loss also what each part came to, without its weight.
-    """
+    """A scalar to minimise, and what each asked place contributed ``[B, M]`` (detached)."""
 
     total: Tensor
     per_token: Tensor
-    parts: Mapping[str, Tensor] = {}
+
+
+class JointLossValue(LossValue):
+    """The same, and what each part came to, without its weight."""
+
+    parts: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, total: Tensor, per_token: Tensor, parts: Mapping[str, Tensor]) -> JointLossValue:
+        """With what each part came to."""
+        made = cls(total, per_token)
+        made.parts = parts
+        return made
 
 
 class Answer(NamedTuple):
