@@ -224,9 +224,9 @@ def test_names_of_one_thing(name, others, found):
 
 
 def test_names_that_may_be_either_are_refused():
-    with pytest.raises(ValueError, match="`pair` must tell names apart, but '3.png' may be 'a/3.wav' or 'b/3.wav'"):
+    with pytest.raises(ValueError, match=r"`pair` must tell names apart, but '3\.png' may be 'a/3\.wav' or 'b/3\.wav'"):
         partners(["3.png"], ["a/3.wav", "b/3.wav"])
-    with pytest.raises(ValueError, match="'3.wav' may be 'a/3.png' or 'b/3.png'; write more of its path"):
+    with pytest.raises(ValueError, match=r"'3\.wav' may be 'a/3\.png' or 'b/3\.png'; write more of its path"):
         partners(["a/3.png", "b/3.png"], ["3.wav"])
 
 

@@ -249,6 +249,12 @@ class EncoderByPart(Encoder):
             {name: encoded(one, tokens.part(name), mask and mask.part(name), layer) for name, one in parts.items()}
         )
 
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence[int | None]) -> list[Latent]:
+        """Codes of several layers of each part's encoder, in one pass where it can."""
+        parts = _known("encoders", self.encoders, names_of(tokens, mask))
+        codes = {name: one.codes_of(tokens.part(name), mask and mask.part(name), layers) for name, one in parts.items()}
+        return [Latent.join({name: codes[name][place] for name in parts}) for place in range(len(layers))]
+
 
 class PredictorByPart(Predictor):
     """A predictor of its own for each part, which is given that part's codes.

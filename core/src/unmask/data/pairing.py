@@ -1,4 +1,4 @@
-"""Which names of one part are names of another: files that lie in several folders, rows of a table that tell of files."""
+"""Which names of one part are names of another: files in several folders, rows of a table that tell of files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def partners(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
             before = taken.setdefault(other, name)
             if before.rpartition("/")[0] != name.rpartition("/")[0]:
                 raise ValueError(
-                    f"`pair` must tell names apart, but {other!r} may be {before!r} or {name!r}; write more of its path."
+                    f"`pair` must tell names apart, but {other!r} may be {before!r} or {name!r}; write more of its "
+                    "path."
                 )
             found[name] = other
     return found
