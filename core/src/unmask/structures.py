@@ -173,7 +173,7 @@ class Places:
         longest = int(counts.max())
         index = order[..., :longest]
         valid = torch.arange(longest, device=chosen.device) < counts[..., None]
-        if bool(valid.all()):
+        if longest and bool(valid.all()):  # where nothing is chosen at all, a mean over it must know
             return cls(index)
         return cls(index.masked_fill(~valid, 0), valid)
 
