@@ -243,8 +243,8 @@ class CrossTrunk(Trunk):
             for _ in range(depth)
         )
         if shared:
-            for pair in self.layers:
-                pair[1].cross, pair[1].cross_norm = pair[0].cross, pair[0].cross_norm
+            for first, second in map(tuple, self.layers):  # type: ignore[arg-type]
+                second.cross, second.cross_norm = first.cross, first.cross_norm
         count = 1 if one_way else 2
         self.norms = nn.ModuleList(
             nn.LayerNorm(width, eps=norm_eps) if norm_first else nn.Identity() for _ in range(count)
@@ -260,6 +260,7 @@ class CrossTrunk(Trunk):
         masks = self._masks(list(streams.values()))
         there = [None if one.valid is None else one.valid.any(1)[:, None, None] for one in streams.values()]
         states = {0: rows}
+        pair: Any
         for number, pair in enumerate(self.layers, start=1):
             before = rows
             rows = [
@@ -279,10 +280,9 @@ class CrossTrunk(Trunk):
         for i in range(2):
             found.append([])
             for j in range(2):
-                valid = streams[j].valid
-                mask = None if valid is None else valid[:, None, None, :]
-                if valid is not None:
-                    mask = mask | ~valid.any(1)[:, None, None, None]  # what is not there is left out after it is read
+                valid, mask = streams[j].valid, None
+                if valid is not None:  # what is not there is left out after it is read
+                    mask = valid[:, None, None, :] | ~valid.any(1)[:, None, None, None]
                 if bias is not None:
                     own = bias[..., sum(lengths[:i]) :, sum(lengths[:j]) :][..., : lengths[i], : lengths[j]]
                     mask = own if mask is None else own.masked_fill(~mask, float("-inf"))
