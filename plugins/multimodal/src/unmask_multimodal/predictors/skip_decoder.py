@@ -83,7 +83,7 @@ class SkipDecoder(Predictor):
         own, other = (None if one is None else one[:, None, None, :] for one in (real, there))
         for skip, layer in zip(self.skips, reversed(self.reads), strict=True):
             x = skip(x, self._embedded(_normed(latent.layer(layer)), at), own, other)
-        return Prediction(self.head(self.norm(x[:, x.shape[1] - queries.shape[1] :])), asked)
+        return Prediction(self.head(self.norm(x[:, -queries.shape[1] :])), asked)
 
     def table(self, places: Tokens, num_tokens: int) -> Tensor:
         """Positions of all places: ``[1, N, W]``."""
