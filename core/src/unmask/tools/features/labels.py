@@ -131,9 +131,12 @@ def values_of(label: Tensor, numbers: Sequence[float]) -> Tensor:
 
 
 def real_tokens(tokens: Tokens) -> Tensor:
-    """Which rows are no padding: ``[B, N]`` bool, packed ``[T]``."""
+    """Which rows are no padding: ``[B, N]`` bool, packed ``[T]``; of joint tokens those of all parts."""
     if tokens.valid is not None:
         return tokens.valid
+    if tokens.parts is not None and tokens.values is None:
+        parts = [real_tokens(part) for part in tokens.parts.values()]
+        return torch.cat(parts, dim=1) if all(one.ndim == 2 for one in parts) else torch.cat([*map(torch.flatten, parts)])
     shape = tokens.values.shape[: 1 if tokens.offsets is not None else 2]
     return torch.ones(shape, dtype=torch.bool, device=tokens.values.device)
 
