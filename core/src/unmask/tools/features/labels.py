@@ -136,7 +136,9 @@ def real_tokens(tokens: Tokens) -> Tensor:
         return tokens.valid
     if tokens.parts is not None and tokens.values is None:
         parts = [real_tokens(part) for part in tokens.parts.values()]
-        return torch.cat(parts, dim=1) if all(one.ndim == 2 for one in parts) else torch.cat([*map(torch.flatten, parts)])
+        return (
+            torch.cat(parts, dim=1) if all(one.ndim == 2 for one in parts) else torch.cat([*map(torch.flatten, parts)])
+        )
     shape = tokens.values.shape[: 1 if tokens.offsets is not None else 2]
     return torch.ones(shape, dtype=torch.bool, device=tokens.values.device)
 
