@@ -6,10 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unmask import Draws, Grid, LossByPart, Mask, Prediction, Tokenizer, TokenizerByPart, Tokens
+from unmask import Draws, Grid, LossByPart, Mask, Places, Prediction, Tokenizer, TokenizerByPart, Tokens
 from unmask.api import UserError, load_run, main
 from unmask.losses import CrossEntropyLoss
-from unmask.structures import Places
 from unmask.testing import shaken
 from unmask_multimodal.encoders import JointEncoder, JointTrunk
 from unmask_multimodal.maps import CodesTokenizer, IdStem
