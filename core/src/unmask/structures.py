@@ -127,6 +127,8 @@ class Tokens:
         """N, padding included; of packed tokens, that of the longest sample."""
         if self.offsets is not None:
             return int(self.offsets.diff().max())
+        if self.parts is not None:
+            return sum(part.num_tokens for part in self.parts.values())
         return self.valid.shape[1] if self.valid is not None else self.values.shape[1]
 
     @property

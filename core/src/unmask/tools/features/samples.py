@@ -106,12 +106,12 @@ def some(
 
 def owners(tokens: Tokens) -> tuple[Tensor, Tensor]:
     """Which sample of the batch each token belongs to, and its number in it: ``[B, N]``, packed ``[T]``."""
-    device = tokens.values.device
+    device = tokens.device
     each = torch.arange(tokens.num_samples, device=device)
     if tokens.offsets is not None:
         sample = each.repeat_interleave(tokens.offsets.diff())  # [T]
         return sample, torch.arange(len(sample), device=device) - tokens.offsets[sample]
-    num_tokens = tokens.values.shape[1]
+    num_tokens = tokens.num_tokens
     place = torch.arange(num_tokens, device=device).expand(len(each), -1)
     return each[:, None].expand(-1, num_tokens), place
 
