@@ -50,6 +50,8 @@ COMMANDS = {
     "reconstruct": Command("unmask.cli.reconstruct", "input, what was hidden and the prediction, from a checkpoint"),
     "replay": Command("unmask.cli.replay", "take a step again that was not finite, and name the module"),
     "report": Command("unmask.cli.report", "one HTML file with curves, pictures, probes and config of one run or two"),
+    "sweep": Command("unmask.cli.sweep", "many runs of one recipe with other settings, and which is best"),
+    "runs": Command("unmask.cli.runs", "the runs below a folder: method, data, steps, state, figures"),
     "export": Command("unmask.cli.export", "write an encoder for other libraries: safetensors, timm, ONNX, ..."),
     "import": Command("unmask.cli.import_", "make a run folder of weights from another library"),
     "list": Command("unmask.cli.list_", "what is installed: methods, masks, data, recipes, ..."),
