@@ -313,7 +313,8 @@ class Latent:
     Args:
         values: ``[B, K, D]``, one code per place seen.
         seen: which places those are; None: all of them, in order (an encoder may make K fewer than N).
-        prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
+        prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none. Of joint codes
+            those that belong to no part.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
@@ -353,7 +354,7 @@ class Latent:
         """Codes of a layer that a part says it ``reads``; None: these."""
         if number is None:
             return self
-        if self.parts is not None:
+        if self.parts is not None and self.inner is None:
             return Latent.join({name: part.layer(number) for name, part in self.parts.items()})
         assert self.inner is not None, f"no part says that it reads layer {number}"
         return self.inner[number]
@@ -375,7 +376,7 @@ class Latent:
         if how not in ("cls", "mean", "max", "mean+max"):
             raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
         places = self.places if places is None else places
-        if self.parts is not None:  # every part counts as much
+        if self.parts is not None and (how != "cls" or self.prefix is None):  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
             return torch.stack(each).mean(0)
         if how == "cls":
