@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -113,14 +114,25 @@ def _answer(predictor: Predictor, name: str, latent: Latent, places: Tokens, mas
 
 def _part(given: Given, name: str) -> Given:
     shown = Shown(given.shown.tokens.part(name), given.shown.mask.part(name), given.shown.made)
-    return given._replace(shown=shown, latent=given.latent and given.latent.part(name))
+    return given._replace(
+        batch=batch_of(given.batch, name), shown=shown, latent=given.latent and given.latent.part(name)
+    )
+
+
+def batch_of(batch: Any, name: str) -> Any:
+    """A part's own batch where there is one under its name (`unmask.data.DataByPart`), else all of it."""
+    own = batch.get(name) if isinstance(batch, Mapping) else None
+    return own if isinstance(own, Mapping) else batch
 
 
 class TokenizerByPart(Tokenizer):
     """Joint tokens: each part of a batch by a tokenizer of its own.
 
+    A part that has a batch of its own under its name, as `unmask.data.DataByPart` makes them, is read from there. Of
+    samples that such a batch says are not ``present`` ``[B]``, all tokens are padding.
+
     Args:
-        tokenizers: by the names of parts; all of them read the same batch.
+        tokenizers: by the names of parts; the others read the same batch.
         inputs: what of the batch a tokenizer reads under another name: ``{part: {its key: the batch's}}``. A view
             ``local`` of images is ``{"local": {"image": "local"}}``.
 
@@ -139,9 +151,19 @@ class TokenizerByPart(Tokenizer):
         self.inputs = dict(inputs or {})
 
     def forward(self, batch: Any) -> Tokens:
-        return Tokens.join({name: one(self._read(name, batch)) for name, one in self.tokenizers.items()})
+        return Tokens.join({name: self.tokens_of(name, batch) for name in self.tokenizers})
+
+    def tokens_of(self, name: str, batch: Any) -> Tokens:
+        """Tokens of one part."""
+        own = self._read(name, batch)
+        return _present(self.tokenizers[name](own), own.get("present") if isinstance(own, Mapping) else None)
+
+    def one(self, name: str) -> Tokenizer:
+        """What cuts that part alone, of the same batches: for what is used of a part once training is done."""
+        return _OnePart(self, name)
 
     def _read(self, name: str, batch: Any) -> Any:
+        batch = batch_of(batch, name)
         keys = self.inputs.get(name)
         if not keys:
             return batch
@@ -149,6 +171,47 @@ class TokenizerByPart(Tokenizer):
             if key not in batch:
                 raise ValueError(f"A batch must have `{key}` for the part `{name}`, but has {', '.join(batch)}.")
         return {**batch, **{own: batch[key] for own, key in keys.items()}}
+
+
+class _OnePart(Tokenizer):
+    """One part of a `TokenizerByPart`, with the same weights."""
+
+    def __init__(self, whole: TokenizerByPart, name: str) -> None:
+        super().__init__()
+        self.whole, self.name = whole, name
+
+    def forward(self, batch: Any) -> Tokens:
+        return self.whole.tokens_of(self.name, batch)
+
+    @property
+    def _own(self) -> Tokenizer:
+        own: Tokenizer = self.whole.tokenizers[self.name]
+        return own
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        return self._own.render(tokens, hidden)
+
+    def files(
+        self, tokens: Tokens, hidden: Tensor | None = None, prediction: Prediction | None = None
+    ) -> dict[str, list[bytes]]:
+        return self._own.files(tokens, hidden, prediction)
+
+    def raw(self, tokens: Tokens) -> Tensor | None:
+        return self._own.raw(tokens)
+
+
+def _present(tokens: Tokens, present: Tensor | None) -> Tokens:
+    """The tokens, those of samples that are not there as padding.
+
+    Raises:
+        ValueError: packed tokens, which have no padding.
+    """
+    if present is None:
+        return tokens
+    if tokens.offsets is not None:
+        raise ValueError("Samples that lack a part need dense batches of it; set `pack` of its data to false.")
+    valid = torch.ones(len(present), tokens.num_tokens, dtype=torch.bool, device=present.device)
+    return replace(tokens, valid=(valid if tokens.valid is None else tokens.valid) & present[:, None])
 
 
 class EncoderByPart(Encoder):
@@ -185,6 +248,12 @@ class EncoderByPart(Encoder):
         return Latent.join(
             {name: encoded(one, tokens.part(name), mask and mask.part(name), layer) for name, one in parts.items()}
         )
+
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence[int | None]) -> list[Latent]:
+        """Codes of several layers of each part's encoder, in one pass where it can."""
+        parts = _known("encoders", self.encoders, names_of(tokens, mask))
+        codes = {name: one.codes_of(tokens.part(name), mask and mask.part(name), layers) for name, one in parts.items()}
+        return [Latent.join({name: codes[name][place] for name in parts}) for place in range(len(layers))]
 
 
 class PredictorByPart(Predictor):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from unmask import Tokens
 from unmask.api import GOOD, Arguments, UserError, checked_device
 
 
@@ -62,12 +64,23 @@ def codes(model: Any, batches: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Codes of images and of texts ``[B, W]``, and which of them belong together ``[B, B]``, with nothing hidden."""
     model.eval()
     both, texts = [], []
+    contrast = model.terms["contrast"]
     for batch in batches:
-        batch = {name: one.to(model.device) if isinstance(one, Tensor) else one for name, one in batch.items()}
-        tokens = model.tokenizer(batch)
+        tokens = model.tokenizer(model.transfer_batch_to_device(batch, model.device, 0))
         latent = model.encoder(tokens)
-        both.append(model.terms["contrast"].pooled(latent, tokens))
-        texts.append(batch["ids"])
-    ids = torch.cat(texts)
-    same = (ids[:, None] == ids[None]).all(-1)
-    return torch.cat([one for one, _ in both]), torch.cat([other for _, other in both]), same
+        both.append(contrast.pooled(latent, tokens))
+        texts += _texts(tokens.part(contrast.names[1]))
+    known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    ids = torch.tensor([known[text] for text in texts], device=model.device)
+    return torch.cat([one for one, _ in both]), torch.cat([other for _, other in both]), ids[:, None] == ids
+
+
+def _texts(tokens: Tokens) -> list[bytes]:
+    """What each sample of a part is made of, to know its twins by."""
+    if tokens.offsets is not None:
+        rows = [tokens.values[start:end] for start, end in pairwise(tokens.offsets.tolist())]
+    else:
+        rows = list(tokens.values)
+        if tokens.valid is not None:
+            rows = [row[valid] for row, valid in zip(rows, tokens.valid, strict=True)]
+    return [row.cpu().numpy().tobytes() for row in rows]
