@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import FlavaConfig, FlavaForPreTraining
 
-from unmask import CorruptionByPart, TokenizerByPart
+from unmask import RANDOM, TOKEN, Corruption, CorruptionByPart, TokenizerByPart
 from unmask.api import main
 from unmask.losses import CrossEntropyLoss
 from unmask.targets import GivenTarget
@@ -22,23 +22,23 @@ SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "layer_norm_eps": 1e-
 CONFIG = FlavaConfig(
     text_config=SIZES | {"hidden_size": 24, "intermediate_size": 96, "vocab_size": NUM_WORDS,
                          "max_position_embeddings": 20},
-    image_config=SIZES | {"hidden_size": 32, "intermediate_size": 128, "image_size": 8, "patch_size": 2,
+    image_config=SIZES | {"hidden_size": 24, "intermediate_size": 96, "image_size": 8, "patch_size": 2,
                           "num_channels": 1, "vocab_size": NUM_IMAGE_IDS},
-    multimodal_config=SIZES | {"hidden_size": 16, "intermediate_size": 64},
-    hidden_size=16, projection_dim=8, init_codebook=False, layer_norm_eps=1e-6,
+    multimodal_config=SIZES | {"hidden_size": 24, "intermediate_size": 96},
+    hidden_size=24, projection_dim=8, init_codebook=False, layer_norm_eps=1e-6,
 )  # fmt: skip
 
 
 def made(**options):
     image = ViTEncoder(
-        "vit_tiny_patch16_224", 8, 2, 1, mask_token=True, options={"embed_dim": 32, "depth": 2, "num_heads": 2}
+        "vit_tiny_patch16_224", 8, 2, 1, mask_token=True, options={"embed_dim": 24, "depth": 2, "num_heads": 2}
     )
     text = TransformersEncoder({
         "model_type": "roberta-prelayernorm", "vocab_size": NUM_WORDS, "hidden_size": 24, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 96, "max_position_embeddings": 22, "type_vocab_size": 2,
         "layer_norm_eps": 1e-6, "pad_token_id": 1, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     })  # fmt: skip
-    trunk = JointTrunk(16, 2, 2, num_global=1)
+    trunk = JointTrunk(24, 2, 2, num_global=1)
     words = VocabularyCorruption(token=0.8, random=0.1, keep=0.1, vocab_size=NUM_WORDS)
     given = {
         "tokenizer": TokenizerByPart({"image": PatchTokenizer(2, 1), "text": TextTokenizer()}),
@@ -46,7 +46,7 @@ def made(**options):
         "num_image_ids": NUM_IMAGE_IDS,
         "num_words": NUM_WORDS,
         "image_ids": GivenTarget("image_ids"),
-        "corruption": CorruptionByPart({"image": FLAVA_PATCHES, "text": words}),
+        "corruption": CorruptionByPart({"image": Corruption(token=1), "text": words}),
         "width": 8,
     }
     return FLAVA(**(given | options))
@@ -127,3 +127,86 @@ def taken(model, theirs):
     matching = model.terms["matching"]
     matching.poolers[0].load_state_dict({kind: state[f"itm_head.pooler.dense.{kind}"] for kind in ("weight", "bias")})
     matching.head.load_state_dict({kind: state[f"itm_head.seq_relationship.{kind}"] for kind in ("weight", "bias")})
+
+
+def between(ids, valid):
+    """Documents between class token and separator ``[B, N + 2]``, and which of those are real."""
+    rows, lengths = torch.zeros(len(ids), ids.shape[1] + 2, dtype=torch.long), valid.sum(1)
+    rows[:, 0], rows[:, 1:-1] = 2, ids
+    rows[torch.arange(len(ids)), lengths + 1] = 3
+    return rows, (torch.arange(rows.shape[1]) < lengths[:, None] + 2).long()
+
+
+def test_the_complete_loss_is_transformers():
+    torch.manual_seed(0)
+    theirs = FlavaForPreTraining(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model = made().eval()
+    taken(model, theirs)
+    batch = samples()
+    step = model.step(batch, 0)
+
+    text, hidden = step.given.shown.mask.part("text"), step.mask.part("image").hidden
+    shown = batch["ids"].masked_fill(text.hidden & (text.show == TOKEN), 4)
+    shown = torch.where(text.hidden & (text.show == RANDOM), text.donor, shown)
+    clean, there = between(batch["ids"], batch["valid"])
+    words = {
+        "input_ids": clean,
+        "input_ids_masked": between(shown, batch["valid"])[0],
+        "attention_mask": there,
+        "mlm_labels": torch.nn.functional.pad(batch["ids"].masked_fill(~text.hidden, -100), (1, 1), value=-100),
+    }
+    pixels = {"pixel_values": (batch["image"] - 0.5) / 0.5, "bool_masked_pos": hidden, "mim_labels": batch["image_ids"]}
+    partners = model.terms["matching"].partners(step, model, 1)[:, 0]
+    assert not (partners == torch.arange(4)).any()
+
+    def asked(**given):
+        given = {name: value.clone() for name, value in given.items()}  # which it writes to
+        with torch.no_grad():
+            return theirs(**given, return_loss=True).loss_info
+
+    pairs = asked(**words, **pixels, itm_labels=torch.ones(4, dtype=torch.long))
+    both = asked(
+        **{name: torch.cat([value, value[partners]]) for name, value in words.items()},
+        **{name: torch.cat([value, value]) for name, value in pixels.items()},
+        itm_labels=torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]),
+    )
+    expected = {
+        "loss.image": pairs.mmm_image, "loss.text": pairs.mmm_text, "contrast": pairs.global_contrastive,
+        "matching": both.itm, "image": asked(**pixels).mim, "text": asked(**words).mlm,
+    }  # fmt: skip
+    assert set(step.terms) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(step.terms[name], value, rtol=1e-5, atol=1e-6, msg=name)
+    torch.testing.assert_close(step.loss.total, sum(expected.values()), rtol=1e-5, atol=1e-6)
+
+
+def test_ids_of_patches_are_found_when_a_fit_begins(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    options = ["--trainer.max_steps", "2", "--trainer.check_val_every_n_epoch", "1", "--data.num_val", "60"]
+    assert main(["fit", "--config", "multimodal/flava-digits", *options, "--out", run]) == 0
+
+
+class TestFLAVA(MethodContract):
+    unused = ("mask_token", "pooler.dense.weight", "pooler.dense.bias", "token_type_embeddings.weight")
+
+    def make(self):
+        return made()
+
+    def batch(self):
+        return samples()
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"encoder": None}, "`encoder` must be given, with parts `image` and `text`, but is None"),
+        ({"width": 0}, "`width` must be at least 1, but is 0"),
+        ({"num_image_ids": 1, "image_ids": None}, r"`num_clusters` must be in \[2, 65536\], but is 1"),
+    ],
+)
+def test_what_is_refused(options, rule):
+    with pytest.raises(ValueError, match=rule):
+        made(**options)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from unmask import (
     MADE,
     Corruption,
@@ -51,6 +49,7 @@ class FLAVA(Method):
         width: that codes of whole images and texts are projected to. Paper: 768; released: 768.
         temperature: that the learned scale begins at the inverse of.
         alone: whether each part's own codes are asked as well.
+        hard: whether wrong pairs are likely ones by the contrast, as in ALBEF, instead of any.
         optim: AdamW: rate 1e-3 at batch 8,192, betas (0.9, 0.999), decay 0.1, 10,000 warm-up steps.
 
     Differs from the paper in that every batch holds pairs: there, batches of images alone and of texts alone come in
@@ -75,7 +74,7 @@ class FLAVA(Method):
     width: int = 768
     temperature: float = 0.07
     alone: bool = True
-    negatives: Literal["random", "hard"] = "random"
+    hard: bool = False
     optim: Optimization = Optimization(base_lr=3.125e-5, weight_decay=0.1, betas=(0.9, 0.999), warmup_steps=10_000)
 
     encoder_options = ()
@@ -102,4 +101,5 @@ class FLAVA(Method):
             }
             self.objectives = {**own, **self.objectives}
         contrast = Contrast("image", "text", self.width, ("cls", "cls"), self.temperature, whole=True, bias=True)
-        self.terms = {"contrast": contrast, "matching": Matching("image", "text"), **self.terms}
+        matching = Matching("image", "text", hides=True, pools="trunk", hard="contrast" if self.hard else None)
+        self.terms = {"contrast": contrast, "matching": matching, **self.terms}
