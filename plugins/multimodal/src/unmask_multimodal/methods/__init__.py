@@ -2,5 +2,7 @@
 
 from unmask_multimodal.methods.flava import FLAVA
 from unmask_multimodal.methods.flip import FLIP
+from unmask_multimodal.methods.layoutlmv3 import LayoutLMv3
+from unmask_multimodal.methods.multimae import MultiMAE
 
-__all__ = ["FLAVA", "FLIP"]
+__all__ = ["FLAVA", "FLIP", "LayoutLMv3", "MultiMAE"]
