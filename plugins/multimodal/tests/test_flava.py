@@ -6,7 +6,6 @@ from transformers import FlavaConfig, FlavaForPreTraining
 
 from unmask import RANDOM, TOKEN, Corruption, CorruptionByPart, TokenizerByPart
 from unmask.api import main
-from unmask.losses import CrossEntropyLoss
 from unmask.targets import GivenTarget
 from unmask.testing import MethodContract
 from unmask_multimodal.encoders import JointEncoder, JointTrunk
@@ -118,10 +117,14 @@ def taken(model, theirs):
         model.terms["contrast"].projects[i].load_state_dict(
             {kind: state[f"flava.{name}_projection.{kind}"] for kind in ("weight", "bias")}
         )
-        heads = ((model.predictor, f"mmm_{name}_head"), (model.objectives[name].predictor, f"m{name[0].replace('t', 'l')}m_head"))
+        heads = (
+            (model.predictor, f"mmm_{name}_head"),
+            (model.objectives[name].predictor, f"m{name[0].replace('t', 'l')}m_head"),
+        )
         for head, their in heads:
             head.predictors[name].load_state_dict(
-                linear(f"{their}.transform.dense", "dense") | linear(f"{their}.transform.LayerNorm", "norm")
+                linear(f"{their}.transform.dense", "dense")
+                | linear(f"{their}.transform.LayerNorm", "norm")
                 | {"head.weight": state[f"{their}.decoder.weight"], "head.bias": state[f"{their}.decoder.bias"]}
             )
     matching = model.terms["matching"]

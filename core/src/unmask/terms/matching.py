@@ -25,9 +25,9 @@ class Matching(Term):
 
     ``pairs``: ``(CE(head(right), 1) + mean over negatives of CE(head(wrong), 0)) / 2``; ``choice``: cross-entropy of
     the right one among all, of ``head / temperature``. The head reads both parts' pooled codes, each through a linear
-    layer and a tanh, or the trunk's own token through one. Wrong partners come from the device's own batch: at random, or hard ones, by the softmax of the
-    similarities of a `Contrast` of the same model. A batch of one sample gives 0, and samples that lack a part do not
-    count.
+    layer and a tanh, or the trunk's own token through one. Wrong partners come from the device's own batch: at random,
+    or hard ones, by the softmax of the similarities of a `Contrast` of the same model. A batch of one sample gives 0,
+    and samples that lack a part do not count.
 
     Args:
         first: the part that stays, by its name.
@@ -112,7 +112,9 @@ class Matching(Term):
         """What the head says of each pair: right against wrong ``[B, 2]``, or one score ``[B, 1]``."""
         if self.pools == "trunk":
             if latent.prefix is None:
-                raise ValueError("`pools` must not be 'trunk' for an encoder without a token of its own; nearest: mean.")
+                raise ValueError(
+                    "`pools` must not be 'trunk' for an encoder without a token of its own; nearest: mean."
+                )
             own: Tensor = self.head(torch.tanh(self.poolers[0](latent.prefix[:, 0])))
             return own
         pooled = [
@@ -129,7 +131,9 @@ class Matching(Term):
         chances = torch.ones(num_samples, num_samples, device=draws.device)
         if self.hard is not None:
             with torch.no_grad():
-                chances = model.terms[self.hard].similarities(step, self.names, model).softmax(1) + 1e-4  # as ALBEF's code
+                chances = (
+                    model.terms[self.hard].similarities(step, self.names, model).softmax(1) + 1e-4
+                )  # as ALBEF's code
         keys = chances.log() + draws.gumbel(num_samples)  # the largest: a draw without replacement
         return keys.fill_diagonal_(float("-inf")).topk(count, dim=1).indices
 

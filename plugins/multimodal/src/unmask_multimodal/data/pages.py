@@ -54,16 +54,14 @@ class Pages(MaskedDataModule):
 
     sample_name = "pages"
 
-    def __init__(
-        self, num_pages: int = 2000, num_val: int = 200, num_workers: int | None = 0, **shared: Any
-    ) -> None:
+    def __init__(self, num_pages: int = 2000, num_val: int = 200, num_workers: int | None = 0, **shared: Any) -> None:
         super().__init__(num_workers=num_workers, **shared)
         at_least(1, num_pages=num_pages, num_val=num_val)
         self.num_pages, self.num_val = num_pages, num_val
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return CITIES + ("none",)
+        return (*CITIES, "none")
 
     def load(self) -> Splits:
         pages = [page(number) for number in range(self.num_val + self.num_pages)]

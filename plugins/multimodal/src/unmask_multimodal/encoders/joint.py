@@ -19,8 +19,8 @@ class JointEncoder(Encoder):
 
     A stem is an encoder without layers, such as ``vision.vit`` with ``options: {depth: 0}``. Layers are counted on:
     those of the parts' encoders first (of the one that has the fewest), then the trunk's; where parts have layers of
-    their own, layer ``own_layers`` are the codes of their encoders before they meet, normed. A sample may lack a part: all its places are padding then, and nothing
-    of them is read.
+    their own, layer ``own_layers`` are the codes of their encoders before they meet, normed. A sample may lack a part:
+    all its places are padding then, and nothing of them is read.
 
     Args:
         encoders: by the names of parts.

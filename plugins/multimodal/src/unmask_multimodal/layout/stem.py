@@ -100,4 +100,6 @@ class LayoutStem(Encoder):
         left, top, right, bottom = (boxes * THOUSANDTHS).round().long().unbind(-1)  # [B, N] each
         sizes = ((one - other).clamp(0, SIDES - 1) for one, other in ((bottom, top), (right, left)))
         rows = [self.x(left), self.y(top), self.x(right), self.y(bottom)]
-        return torch.cat([*rows, *(table(size) for table, size in zip((self.heights, self.widths), sizes, strict=True))], -1)
+        return torch.cat(
+            [*rows, *(table(size) for table, size in zip((self.heights, self.widths), sizes, strict=True))], -1
+        )
