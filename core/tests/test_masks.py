@@ -385,6 +385,15 @@ def test_spans_lie_evenly_away_from_the_ends():
     assert share.min() > 0.02
 
 
+def test_poisson_spans_have_their_shares():
+    sampler = SpanMask(0.3, length=10, poisson=3.0)
+    lengths = sampler._lengths(torch.linspace(0, 1, 100_001)[:-1], 10)
+    chances = [math.exp(-3) * 3**count / math.factorial(count) for count in range(10)]
+    expected = [chances[0] + chances[1], *chances[2:], 1 - sum(chances)]
+    shares = torch.bincount(lengths, minlength=11)[1:] / len(lengths)
+    torch.testing.assert_close(shares, torch.tensor(expected), atol=2e-5, rtol=0)
+
+
 def test_geometric_spans_have_the_papers_mean():
     sampler = SpanMask(0.15, length=10, geometric=0.2)
     lengths = sampler._lengths(torch.rand(100_000, generator=seeds.generator("cpu", 0)), 10)
@@ -454,6 +463,7 @@ def test_tokens_must_fill_their_grid():
         (lambda: IrregularMask(width=(0.0, 0.2)), r"`width` must be \(least, greatest\), both in \(0, 1\]"),
         (lambda: IrregularMask(turn=200.0), r"`turn` must be in \[0, 180\], but is 200"),
         (lambda: SpanMask(length=0), "`length` must be at least 1 place, but is 0"),
+        (lambda: SpanMask(poisson=0.0), "`poisson` must be above 0 and without `geometric`, but is 0.0"),
         (lambda: SpanMask(geometric=1.0), r"`geometric` must be in \(0, 1\), but is 1.0"),
     ],
 )

@@ -8,6 +8,7 @@ from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
 from unmask.predictors.neighbour_predictor import NeighbourPredictor
 from unmask.predictors.pooled import PooledPredictor
+from unmask.predictors.transformed import TransformedPredictor
 from unmask.predictors.transformer import TransformerPredictor
 from unmask.predictors.whole import WholePredictor
 
@@ -21,5 +22,6 @@ __all__ = [
     "NeighbourPredictor",
     "PooledPredictor",
     "TransformerPredictor",
+    "TransformedPredictor",
     "WholePredictor",
 ]

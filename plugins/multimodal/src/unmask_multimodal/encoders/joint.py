@@ -18,14 +18,16 @@ class JointEncoder(Encoder):
     """Each part is embedded by a stem, or encoded by an encoder of its own; a trunk makes codes of all rows together.
 
     A stem is an encoder without layers, such as ``vision.vit`` with ``options: {depth: 0}``. Layers are counted on:
-    those of the parts' encoders first (of the one that has the fewest), then the trunk's; the codes of the parts before
-    they meet are those of layer ``own_layers``. A sample may lack a part: all its places are padding then, and nothing
-    of them is read.
+    those of the parts' encoders first (of the one that has the fewest), then the trunk's; where parts have layers of
+    their own, layer ``own_layers`` are the codes of their encoders before they meet, normed. A sample may lack a part:
+    all its places are padding then, and nothing of them is read.
 
     Args:
         encoders: by the names of parts.
         trunk: over the rows of all parts.
         part_embeddings: whether a learned vector of each part is added to its rows before the trunk.
+        project: whether a linear layer takes rows to the trunk also where they are as wide as it (FLAVA).
+        own_norms: whether the trunk reads codes after the last norm of a part's own encoder; FLAVA: before it.
 
     Raises:
         ValueError: no encoder; when called, parts of other names.
@@ -33,18 +35,26 @@ class JointEncoder(Encoder):
 
     joint = True
 
-    def __init__(self, encoders: dict[str, Encoder], trunk: Trunk, part_embeddings: bool = False) -> None:
+    def __init__(
+        self,
+        encoders: dict[str, Encoder],
+        trunk: Trunk,
+        part_embeddings: bool = False,
+        project: bool = False,
+        own_norms: bool = True,
+    ) -> None:
         super().__init__()
         if not encoders:
             raise ValueError("`encoders` must name at least one part, but is empty.")
         self.encoders: Any = nn.ModuleDict(encoders)
         self.trunk = trunk
+        self.own_norms = own_norms
         self.width = trunk.width
         self.own_layers = min(one.num_layers for one in encoders.values())
         self.num_layers = self.own_layers + trunk.num_layers
         self.projects: Any = nn.ModuleDict(
             {
-                name: nn.Identity() if one.width == trunk.width else nn.Linear(one.width, trunk.width)
+                name: nn.Linear(one.width, trunk.width) if project or one.width != trunk.width else nn.Identity()
                 for name, one in encoders.items()
             }
         )
@@ -69,7 +79,7 @@ class JointEncoder(Encoder):
         names = [name for name in self.encoders if name in names]  # a trunk may have weights of its first part
 
         # Each part by its own encoder; the trunk reads what comes last of it.
-        own = sorted({layer for layer in layers if layer is not None and layer < self.own_layers})
+        own = sorted({layer for layer in layers if layer is not None and layer <= self.own_layers and self.own_layers})
         by_part = {name: self._own(name, tokens, mask, own) for name in names}
         streams = {name: self._stream(name, codes[None], tokens.part(name)) for name, codes in by_part.items()}
 
@@ -89,11 +99,13 @@ class JointEncoder(Encoder):
         lacking = _lacking(part)
         if lacking is not None:  # a part that is not there gets a place, for an encoder cannot do without
             part, hidden = _with_a_place(part, hidden, lacking)
-        last = None if encoder.num_layers else 0
-        codes = encoder.codes_of(part, hidden, [last, *layers])
+        last = 0 if not encoder.num_layers else None if self.own_norms else encoder.num_layers
+        numbers = [last, *(None if layer == self.own_layers else layer for layer in layers)]
+        asked = list(dict.fromkeys(numbers))
+        codes = encoder.codes_of(part, hidden, asked)
         if lacking is not None:
             codes = [_without(one, lacking, part) for one in codes]
-        return dict(zip([None, *layers], codes, strict=True))
+        return {layer: codes[asked.index(number)] for layer, number in zip([None, *layers], numbers, strict=True)}
 
     def _stream(self, name: str, latent: Latent, tokens: Tokens) -> Stream:
         rows = latent.values if latent.prefix is None else torch.cat([latent.prefix, latent.values], dim=1)
