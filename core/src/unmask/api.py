@@ -39,7 +39,7 @@ MODULES = (
 _HOMES = {
     "support.errors": "GOOD INTERRUPTED MISTAKE UserError complain",
     "support.nearest": "nearest quoted",
-    "support.arguments": "Arguments checked_device number one_of whole_number writable",
+    "support.arguments": "Arguments checked_device name_of_parts number one_of parts_given whole_number writable",
     "support.checks": "at_least inside",
     "support.progress": "progress track",
     "support.remembered": "made_again",
@@ -142,6 +142,7 @@ __all__ = [
     "made_again",
     "main",
     "message_of",
+    "name_of_parts",
     "nearest",
     "number",
     "one_of",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unmask.parts import Encoder, Loss, Predictor, Target, Tokenizer
 from unmask.step import Given, LossValue, Shown, Step
 from unmask.structures import Latent, Mask, Prediction, Tokens
+from unmask.support.stacked import stacked
 
 Made = TypeVar("Made")
 
@@ -105,16 +108,32 @@ def _asks(mask: Mask, name: str) -> bool:
     return mask.part(name).asks
 
 
+def part_given(given: Given | None, name: str) -> Given | None:
+    """Of what a target may read, one part."""
+    return None if given is None else _part(given, name)
+
+
 def _part(given: Given, name: str) -> Given:
     shown = Shown(given.shown.tokens.part(name), given.shown.mask.part(name), given.shown.made)
-    return given._replace(shown=shown, latent=given.latent and given.latent.part(name))
+    return given._replace(
+        batch=batch_of(given.batch, name), shown=shown, latent=given.latent and given.latent.part(name)
+    )
+
+
+def batch_of(batch: Any, name: str) -> Any:
+    """A part's own batch where there is one under its name (`unmask.data.DataByPart`), else all of it."""
+    own = batch.get(name) if isinstance(batch, Mapping) else None
+    return own if isinstance(own, Mapping) else batch
 
 
 class TokenizerByPart(Tokenizer):
     """Joint tokens: each part of a batch by a tokenizer of its own.
 
+    A part that has a batch of its own under its name, as `unmask.data.DataByPart` makes them, is read from there. Of
+    samples that such a batch says are not ``present`` ``[B]``, all tokens are padding.
+
     Args:
-        tokenizers: by the names of parts; all of them read the same batch.
+        tokenizers: by the names of parts; the others read the same batch.
         inputs: what of the batch a tokenizer reads under another name: ``{part: {its key: the batch's}}``. A view
             ``local`` of images is ``{"local": {"image": "local"}}``.
 
@@ -132,10 +151,85 @@ class TokenizerByPart(Tokenizer):
         self.tokenizers: Any = nn.ModuleDict(tokenizers)
         self.inputs = dict(inputs or {})
 
+    @property
+    def part_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the parts, in order."""
+        return tuple(self.tokenizers)
+
     def forward(self, batch: Any) -> Tokens:
-        return Tokens.join({name: one(self._read(name, batch)) for name, one in self.tokenizers.items()})
+        return Tokens.join({name: self.tokens_of(name, batch) for name in self.tokenizers})
+
+    def tokens_of(self, name: str, batch: Any) -> Tokens:
+        """Tokens of one part."""
+        own = self._read(name, batch)
+        return _present(self.tokenizers[name](own), own.get("present") if isinstance(own, Mapping) else None)
+
+    def one(self, name: str) -> Tokenizer:
+        """What cuts that part alone, of the same batches: for what is used of a part once training is done."""
+        return _OnePart(self, name)
+
+    def only(self, names: Sequence[str]) -> TokenizerByPart:
+        """The same for some parts alone."""
+        inputs = {name: self.inputs[name] for name in names if name in self.inputs}
+        return TokenizerByPart({name: self.tokenizers[name] for name in names}, inputs)
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """Pictures of the parts that have one, one below the other, under their names.
+
+        Raises:
+            NotImplementedError: no part has.
+        """
+        drawn: dict[str, list[np.ndarray]] = {}
+        refusals = []
+        for name, own in split_by_part(tokens, hidden).items():
+            try:
+                drawn[name] = self.tokenizers[name].render(tokens.part(name), own)
+            except NotImplementedError as refusal:
+                refusals.append(str(refusal))
+        if not drawn:
+            raise NotImplementedError(" ".join(refusals))
+        return stacked(drawn)
+
+    def files(
+        self, tokens: Tokens, hidden: Tensor | None = None, prediction: Prediction | None = None
+    ) -> dict[str, list[bytes]]:
+        """Those of the parts, by the part's name and the suffix: ``-text.html``."""
+        made: dict[str, list[bytes]] = {}
+        for name, own in split_by_part(tokens, hidden).items():
+            answers = None if prediction is None else (prediction.parts or {}).get(name)
+            files = self.tokenizers[name].files(tokens.part(name), own, answers)
+            made |= {f"-{name}{suffix}": contents for suffix, contents in files.items()}
+        return made
+
+    def raw(self, tokens: Tokens) -> Tensor | None:
+        """Raw input of the parts side by side: a part's own, or else its values flattened, or their mean where it has
+        padding.
+
+        Raises:
+            ValueError: a part of ids, which have no values, without a `raw` of its own.
+        """
+        return torch.cat([self._raw(name, tokens.part(name)) for name in tokens.parts or ()], dim=1)
+
+    def _raw(self, name: str, tokens: Tokens) -> Tensor:
+        tokenizer, values = self.tokenizers[name], tokens.values
+        own: Tensor | None = tokenizer.raw(tokens)
+        if own is not None:
+            return own.float()
+        if not values.is_floating_point():
+            raise ValueError(
+                f"{type(tokenizer).__name__} of `{name}` makes ids, which have no values: it must have a `raw` of its "
+                "own."
+            )
+        if tokens.offsets is not None or tokens.valid is not None:
+            return Latent(values.flatten(1 if tokens.offsets is not None else 2).float()).pool("mean", tokens.places)
+        return values.flatten(1).float()
+
+    def read(self, name: str, batch: Any) -> Any:
+        """What the tokenizer of a part reads of a batch."""
+        return self._read(name, batch)
 
     def _read(self, name: str, batch: Any) -> Any:
+        batch = batch_of(batch, name)
         keys = self.inputs.get(name)
         if not keys:
             return batch
@@ -143,6 +237,59 @@ class TokenizerByPart(Tokenizer):
             if key not in batch:
                 raise ValueError(f"A batch must have `{key}` for the part `{name}`, but has {', '.join(batch)}.")
         return {**batch, **{own: batch[key] for own, key in keys.items()}}
+
+
+class _OnePart(Tokenizer):
+    """One part of a `TokenizerByPart`, with the same weights."""
+
+    def __init__(self, whole: TokenizerByPart, name: str) -> None:
+        super().__init__()
+        self.whole, self.name = whole, name
+
+    def forward(self, batch: Any) -> Tokens:
+        return self.whole.tokens_of(self.name, batch)
+
+    @property
+    def _own(self) -> Tokenizer:
+        own: Tokenizer = self.whole.tokenizers[self.name]
+        return own
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        return self._own.render(tokens, hidden)
+
+    def files(
+        self, tokens: Tokens, hidden: Tensor | None = None, prediction: Prediction | None = None
+    ) -> dict[str, list[bytes]]:
+        return self._own.files(tokens, hidden, prediction)
+
+    def raw(self, tokens: Tokens) -> Tensor | None:
+        return self._own.raw(tokens)
+
+
+def split_by_part(tokens: Tokens, places: Tensor | None) -> dict[str, Tensor | None]:
+    """Of some places of joint tokens, as `Mask.join` has them, those of each part: ``[B, N]``, packed ``[T]``."""
+    parts = tokens.parts or {}
+    if places is None:
+        return dict.fromkeys(parts)
+    shapes = [part.values.shape[: 1 if part.offsets is not None else 2] for part in parts.values()]
+    dense = all(part.offsets is None for part in parts.values())
+    sizes = [shape[1] if dense else math.prod(shape) for shape in shapes]
+    pieces = places.split(sizes, dim=1 if dense else 0)
+    return {name: one.reshape(shape) for name, one, shape in zip(parts, pieces, shapes, strict=True)}
+
+
+def _present(tokens: Tokens, present: Tensor | None) -> Tokens:
+    """The tokens, those of samples that are not there as padding.
+
+    Raises:
+        ValueError: packed tokens, which have no padding.
+    """
+    if present is None:
+        return tokens
+    if tokens.offsets is not None:
+        raise ValueError("Samples that lack a part need dense batches of it; set `pack` of its data to false.")
+    valid = torch.ones(len(present), tokens.num_tokens, dtype=torch.bool, device=present.device)
+    return replace(tokens, valid=(valid if tokens.valid is None else tokens.valid) & present[:, None])
 
 
 class EncoderByPart(Encoder):
@@ -165,8 +312,8 @@ class EncoderByPart(Encoder):
 
     @property
     def width(self) -> int:  # type: ignore[override]
-        """D of the first part's codes."""
-        return int(next(iter(self.encoders.values())).width)
+        """D of a sample's vector: those of the parts side by side, for their codes are of spaces of their own."""
+        return sum(int(one.width) for one in self.encoders.values())
 
     @property
     def num_layers(self) -> int:  # type: ignore[override]
@@ -177,8 +324,18 @@ class EncoderByPart(Encoder):
         """Codes of each part; of those only that the tokens have."""
         parts = _known("encoders", self.encoders, names_of(tokens, mask))
         return Latent.join(
-            {name: encoded(one, tokens.part(name), mask and mask.part(name), layer) for name, one in parts.items()}
+            {name: encoded(one, tokens.part(name), mask and mask.part(name), layer) for name, one in parts.items()},
+            apart=True,
         )
+
+    def one(self, name: str) -> Encoder | None:
+        """That part's encoder."""
+        own: Encoder = self.encoders[name]
+        return own
+
+    def only(self, names: Sequence[str]) -> Encoder:
+        """Those of these parts."""
+        return EncoderByPart({name: self.encoders[name] for name in names})
 
 
 class PredictorByPart(Predictor):
