@@ -73,11 +73,13 @@ class Contrast(Term):
 
     def pooled(self, latent: Latent, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Projected codes of both parts, of length 1: ``[B, W]`` each."""
-        both = []
-        for name, pool, project in zip(self.names, self.pools, self.projects, strict=True):
-            code = latent.part(name).pool(pool, tokens.part(name).places)
-            both.append(F.normalize(project(code).float(), dim=-1))
-        return both[0], both[1]
+        first, second = (self.code(name, latent.part(name), tokens.part(name).places) for name in self.names)
+        return first, second
+
+    def code(self, name: str, latent: Latent, places: Tokens | None = None) -> Tensor:
+        """The projected code of one part, of length 1: ``[B, W]``; ``places`` as of `Latent.pool`."""
+        number = self.names.index(name)
+        return F.normalize(self.projects[number](latent.pool(self.pools[number], places)).float(), dim=-1)
 
     def update(self, model: Any, progress: Progress) -> dict[str, float]:
         with torch.no_grad():
