@@ -15,7 +15,10 @@ _HOMES = {
     "TokenizerByPart": "joint",
     "PredictorByPart": "joint",
     "Embedder": "embedder",
+    "CorruptionByPart": "joint",
     "EncoderByPart": "joint",
+    "LossByPart": "joint",
+    "TargetByPart": "joint",
     "Agreement": "agreements",
     "Answer": "step",
     "Candidates": "parts",
@@ -91,7 +94,14 @@ if TYPE_CHECKING:
     from unmask.embedder import (
         Embedder,
     )
-    from unmask.joint import EncoderByPart, PredictorByPart, TokenizerByPart
+    from unmask.joint import (
+        CorruptionByPart,
+        EncoderByPart,
+        LossByPart,
+        PredictorByPart,
+        TargetByPart,
+        TokenizerByPart,
+    )
     from unmask.method import (
         MADE,
         Method,

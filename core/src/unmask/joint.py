@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unmask.parts import Encoder, Loss, Predictor, Target, Tokenizer
-from unmask.step import Given, LossValue, Shown, Step
+from unmask.parts import Corruption, Encoder, Loss, Predictor, Target, Tokenizer, check_weight
+from unmask.step import Given, JointLossValue, LossValue, Shown, Step
 from unmask.structures import Latent, Mask, Prediction, Tokens
 from unmask.support.stacked import stacked
 
@@ -111,6 +111,12 @@ def _asks(mask: Mask, name: str) -> bool:
 def part_given(given: Given | None, name: str) -> Given | None:
     """Of what a target may read, one part."""
     return None if given is None else _part(given, name)
+
+
+def _answer(predictor: Predictor, name: str, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
+    if predictor.joint:
+        return predictor(latent, places, mask).part(name)
+    return predictor(latent.part(name), places.part(name), mask.part(name))
 
 
 def _part(given: Given, name: str) -> Given:
@@ -339,7 +345,9 @@ class EncoderByPart(Encoder):
 
 
 class PredictorByPart(Predictor):
-    """A predictor of its own for each part, which is given that part's codes alone.
+    """A predictor of its own for each part, which is given that part's codes.
+
+    One that knows joint hand-offs, such as ``cross-attention``, is given all parts' codes instead.
 
     Args:
         predictors: by the names of parts; answers are asked of these.
@@ -361,8 +369,138 @@ class PredictorByPart(Predictor):
         names = [name for name in names_of(places, mask) if _asks(mask, name)]
         parts = _known("predictors", self.predictors, names)
         return Prediction.join(
-            {name: one(latent.part(name), places.part(name), mask.part(name)) for name, one in parts.items()}
+            {name: weighted(_answer(one, name, latent, places, mask), mask.part(name)) for name, one in parts.items()}
         )
+
+    @property
+    def reads(self) -> list[int]:  # type: ignore[override]
+        """The layers that any of them reads."""
+        return sorted({layer for one in self.predictors.values() for layer in one.reads})
+
+
+class TargetByPart(Target):
+    """A target of its own for each part.
+
+    Args:
+        targets: by the names of parts; answers are asked of these.
+
+    Raises:
+        ValueError: no target, or some that are learned and others that are not; when called, parts of other names.
+    """
+
+    joint = True
+
+    def __init__(self, targets: dict[str, Target]) -> None:
+        super().__init__()
+        if not targets:
+            raise ValueError("`targets` must name at least one part, but is empty.")
+        if len({one.learned for one in targets.values()}) > 1:
+            raise ValueError("`targets` must all be learned with the encoder or none, but some are.")
+        self.targets: Any = nn.ModuleDict(targets)
+
+    @property
+    def learned(self) -> bool:  # type: ignore[override]
+        """Whether they are trained with the encoder."""
+        return bool(next(iter(self.targets.values())).learned)
+
+    def forward(self, tokens: Tokens, mask: Mask, given: Given | None = None) -> Any:
+        """The right answers of each part that is asked."""
+        names = [name for name in names_of(tokens, mask) if _asks(mask, name)]
+        parts = _known("targets", self.targets, names)
+        return {
+            name: one(tokens.part(name), mask.part(name), given and _part(given, name)) for name, one in parts.items()
+        }
+
+    def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor | None:
+        """Not called: pictures are of one part, see `part`."""
+        raise NotImplementedError
+
+    def part(self, name: str) -> Target:
+        """The target of this part."""
+        target: Target = self.targets[name]
+        return target
+
+
+class LossByPart(Loss):
+    """``sum over parts of weight * loss``, each part by a loss of its own.
+
+    Args:
+        losses: by the names of parts; answers are asked of these.
+        weights: of parts, at least 0; those not named count 1.
+        reduce: what the loss of a part is the mean over: its asked places of the whole ``batch``, or first those of
+            each ``sample``, where a sample that is asked nothing does not count (MultiMAE).
+
+    Raises:
+        ValueError: no loss, a weight of another part or below 0, or an unknown word; when called, parts of other names.
+    """
+
+    joint = True
+
+    def __init__(self, losses: dict[str, Loss], weights: dict[str, float] | None = None, reduce: str = "batch") -> None:
+        super().__init__()
+        if not losses:
+            raise ValueError("`losses` must name at least one part, but is empty.")
+        for name, weight in (weights or {}).items():
+            if name not in losses:
+                raise ValueError(f"`weights` must be of parts {', '.join(losses)}, but one is {name!r}.")
+            check_weight(weight)
+        if reduce not in ("batch", "sample"):
+            raise ValueError(f"`reduce` must be 'batch' or 'sample', but is {reduce!r}.")
+        self.losses: Any = nn.ModuleDict(losses)
+        self.weights, self.reduce = dict(weights or {}), reduce
+
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        """Not called: the losses of the parts compare."""
+        raise NotImplementedError
+
+    def forward(self, prediction: Prediction, target: Any, given: Given | None = None) -> LossValue:
+        """The sum over parts, and what each came to."""
+        answers = prediction.parts or {}
+        known = _known("losses", self.losses, list(answers))
+        values = {name: one(answers[name], target[name], given and _part(given, name)) for name, one in known.items()}
+        if self.reduce == "sample":
+            values = {name: self._by_sample(known[name], answers[name], target[name]) for name in values}
+        parts = {name: value.total for name, value in values.items()}
+        total = torch.stack([self.weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
+        per_token = torch.cat([value.per_token.flatten(1) for value in values.values()], dim=1)
+        return JointLossValue.of(total, per_token, parts)
+
+    @staticmethod
+    def _by_sample(loss: Loss, prediction: Prediction, target: Tensor) -> LossValue:
+        valid = prediction.asked.valid
+        per_token = loss.per_token(prediction.values, target, valid)  # [B, M]
+        real = torch.ones_like(per_token) if valid is None else valid.to(per_token.dtype)
+        per_token = per_token.masked_fill(real == 0, 0)
+        counts = real.flatten(1).sum(1)  # [B]
+        means = per_token.flatten(1).sum(1) / counts.clamp(min=1)
+        total = means.sum() / (counts > 0).sum().clamp(min=1)
+        return LossValue(total, per_token.detach())
+
+
+class CorruptionByPart(Corruption):
+    """Hidden places of each part are shown in a way of its own: patches dropped, words by a token.
+
+    Args:
+        corruptions: by the names of parts.
+
+    Raises:
+        ValueError: no corruption; when called, parts of other names.
+    """
+
+    def __init__(self, corruptions: dict[str, Corruption]) -> None:
+        super().__init__(drop=1)
+        if not corruptions:
+            raise ValueError("`corruptions` must name at least one part, but is empty.")
+        self.corruptions: Any = nn.ModuleDict(corruptions)
+
+    def forward(self, tokens: Tokens, mask: Mask) -> Shown:
+        """What the encoder is given of each part."""
+        parts = _known("corruptions", self.corruptions, names_of(tokens, mask))
+        shown = {name: one(tokens.part(name), mask.part(name)) for name, one in parts.items()}
+        made = {key: value for one in shown.values() for key, value in one.made.items()}
+        whole = Mask.join({name: one.mask for name, one in shown.items()})
+        whole = replace(whole, num_hidden=mask.num_hidden, draws=mask.draws)
+        return Shown(Tokens.join({name: one.tokens for name, one in shown.items()}), whole, made)
 
 
 def _known(what: str, parts: Mapping[str, Made], names: list[str]) -> dict[str, Made]:

@@ -20,7 +20,7 @@ from unmask.objectives import Objective, Question, asking, check_ask, check_aske
 from unmask.optim import Optimization, Planned, keeps_its_options
 from unmask.parts import Corruption, Encoder, Loss, MaskSampler, Part, Predictor, Target, Term, Tokenizer
 from unmask.schedules import Progress, Schedule, at
-from unmask.step import NOTHING, Answer, Given, Shown, Step
+from unmask.step import NOTHING, Answer, Given, JointLossValue, Shown, Step
 from unmask.structures import Latent, Mask, Tokens
 from unmask.training import sharding
 from unmask.training.batch_norm import BatchNormNote, synchronise
@@ -144,7 +144,7 @@ class MaskedModel(L.LightningModule):
         own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
         return {
             name: Question(
-                check_asked(asking(mask, one.ask, name), self.mask, one.ask),
+                check_asked(asking(mask, one.ask, name, None if one is self else one.part), self.mask, one.ask),
                 one.predictor or self.predictor,
                 one.target or self.target,
                 one.loss or self.loss,
@@ -160,14 +160,16 @@ class MaskedModel(L.LightningModule):
             tokens, own.mask or given.shown.mask, own.target, latent, own.prediction, own.loss, {}, given, answers
         )
         values = {name: answer.loss.total for name, answer in answers.items()}
+        of_parts = own.loss.parts if isinstance(own.loss, JointLossValue) else {}
+        parts = {f"loss.{name}": value.detach() for name, value in of_parts.items()}
         values |= {name: term(step, self) for name, term in self.terms.items()}
         if not values and self.loss_weight == 1:
-            return step
+            return step._replace(terms=parts)
         weights = {name: at(one.weight, self.progress) for name, one in [*self.objectives.items(), *self.terms.items()]}
         total = at(self.loss_weight, self.progress) * step.loss.total + sum(
             weights[name] * value for name, value in values.items()
         )
-        terms = {name: value.detach() for name, value in values.items()}
+        terms = parts | {name: value.detach() for name, value in values.items()}
         return step._replace(loss=step.loss._replace(total=total), terms=terms)
 
     def _parts(self) -> Iterator[tuple[str, Part]]:

@@ -29,9 +29,11 @@ class Objective(Part):
         loss: compares the two; None: the model's own.
         weight: of this summand, at least 0, or a schedule of it.
         layer: of the encoder whose codes the predictor reads, in [1, num_layers]; None: the last one's, normed.
+        part: of joint tokens, the one that is asked; None: all.
 
     Raises:
-        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0.
+        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0; when called, a part that is
+            not there.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Objective(Part):
         loss: Loss | None = None,
         weight: float | Schedule = 1.0,
         layer: int | None = None,
+        part: str | None = None,
     ) -> None:
         super().__init__()
         check_ask(ask)
         check_weight(weight)
         self.ask, self.weight = ask, weight
+        self.part = part
         self.predictor, self.target, self.loss = predictor, target, loss
         self.layer = layer
 
@@ -130,11 +134,18 @@ def _leaves_nothing(mask: Mask) -> bool:
     return whole and mask.num_hidden == mask.hidden.shape[1]
 
 
-def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
+def asking(mask: Mask, ask: str | float, name: str = "", only: str | None = None) -> Mask:
     """The mask with the places where answers are asked, and with streams of random numbers of that name.
 
-    A joint mask has those of each part.
+    A joint mask has those of each part, or of one ``only``.
     """
+    if only is not None:
+        if mask.parts is None or only not in mask.parts:
+            have = ", ".join(mask.parts or ()) or "no parts"
+            raise ValueError(f"`part` must be one of the tokens' parts, {have}, but is {only!r}.")
+        whole = asking(mask, ask, name)
+        assert whole.parts is not None
+        return replace(whole, parts={one: part if one == only else _silent(part) for one, part in whole.parts.items()})
     if mask.draws is not None and name:
         mask = replace(mask, draws=mask.draws.named(name))
     if mask.parts is not None:
@@ -160,3 +171,8 @@ def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
     keys = mask.streams().named("ask").uniform(mask.hidden.shape[1]).masked_fill(~mask.hidden, 2)
     chosen = keys.argsort(dim=1).argsort(dim=1) < count[:, None]
     return replace(mask, predict=chosen, num_predict=None if known is None else max(round(known * float(ask)), 1))
+
+
+def _silent(mask: Mask) -> Mask:
+    """The mask without a question."""
+    return replace(mask, predict=torch.zeros_like(mask.hidden), num_predict=0)

@@ -51,6 +51,19 @@ class LossValue(NamedTuple):
     per_token: Tensor
 
 
+class JointLossValue(LossValue):
+    """The same, and what each part came to, without its weight."""
+
+    parts: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, total: Tensor, per_token: Tensor, parts: Mapping[str, Tensor]) -> JointLossValue:
+        """With what each part came to."""
+        made = cls(total, per_token)
+        made.parts = parts
+        return made
+
+
 class Answer(NamedTuple):
     """What came of one objective.
 

@@ -315,7 +315,8 @@ class Latent:
     Args:
         values: ``[B, K, D]``, one code per place seen.
         seen: which places those are; None: all of them, in order (an encoder may make K fewer than N).
-        prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none.
+        prefix: ``[B, P, D]`` class and register tokens, class token first; None: the encoder has none. Of joint codes
+            those that belong to no part.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
         apart: whether parts have codes of spaces of their own, whose vectors stand side by side where they are pooled;
@@ -358,10 +359,17 @@ class Latent:
         """Codes of a layer that a part says it ``reads``; None: these."""
         if number is None:
             return self
-        if self.parts is not None:
+        if self.parts is not None and self.inner is None:
             return Latent.join({name: part.layer(number) for name, part in self.parts.items()}, self.apart)
         assert self.inner is not None, f"no part says that it reads layer {number}"
         return self.inner[number]
+
+    def _there(self, places: Tokens | None) -> Tensor | None:
+        """Which samples have anything of this part ``[B]``; None: all, as far as is known without looking."""
+        if places is not None and places.offsets is not None:
+            return None
+        real = self.seen.valid if self.seen is not None else None if places is None else places.valid
+        return None if real is None else real.any(1)
 
     def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.
@@ -372,8 +380,8 @@ class Latent:
                 that the codes came with, if any.
 
         Returns:
-            ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``. Of parts the mean of theirs, or those side by side, see
-            ``apart``.
+            ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``. Of parts the mean of theirs that a sample has, or those side
+            by side with zeros for one that it lacks, see ``apart``.
 
         Raises:
             ValueError: an unknown pooling, or ``cls`` of an encoder that has no class token.
@@ -381,9 +389,20 @@ class Latent:
         if how not in ("cls", "mean", "max", "mean+max"):
             raise ValueError(f"`pool` must be 'cls', 'mean', 'max' or 'mean+max', but is {how!r}.")
         places = self.places if places is None else places
-        if self.parts is not None:  # every part counts as much
+        if self.parts is not None and (how != "cls" or self.prefix is None):  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
-            return torch.cat(each, dim=-1) if self.apart else torch.stack(each).mean(0)
+            there = [part._there(places and places.part(name)) for name, part in self.parts.items()]
+            each = [
+                one if own is None else one.masked_fill(~own[:, None], 0) for one, own in zip(each, there, strict=True)
+            ]
+            if self.apart:
+                return torch.cat(each, dim=-1)
+            if all(own is None for own in there):
+                return torch.stack(each).mean(0)
+            counts = torch.stack(
+                [each[0].new_ones(len(one)) if one is None else one.to(each[0].dtype) for one in there]
+            )
+            return torch.stack(each).sum(0) / counts.sum(0).clamp(min=1)[:, None]
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(

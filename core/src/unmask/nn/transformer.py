@@ -28,11 +28,12 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """``x`` ``[B, N, D]``; keys where ``valid`` ``[B, N]`` is False are not attended to."""
+        """``x`` ``[B, N, D]``; keys where ``valid`` ``[B, N]`` is False are not attended to. A ``valid`` of four sides
+        is what `attend` takes: who may attend to whom, or what is added to the scores."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x [B, H, N, D / H]
-        x = attend(q, k, v, None if valid is None else valid[:, None, None, :])
+        x = attend(q, k, v, valid[:, None, None, :] if valid is not None and valid.ndim == 2 else valid)
         return self.proj(x.transpose(1, 2).reshape(batch, length, width))
 
 

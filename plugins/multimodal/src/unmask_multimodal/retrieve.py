@@ -24,7 +24,9 @@ def run(command: str, arguments: list[str]) -> int:
     """Both ways, on the data that the run held out, with nothing hidden."""
     parser = Arguments(command, "Whether one part of a sample finds the other among held-out samples, both ways.")
     parser.add_argument("run", help="a run folder of joint samples, or a checkpoint in one")
-    parser.add_argument("--parts", help="two of them, such as image,text; default: those of a contrast, or the first two")
+    parser.add_argument(
+        "--parts", help="two of them, such as image,text; default: those of a contrast, or the first two"
+    )
     parser.add_argument("--num_samples", default="1000", help="spread evenly over the validation data; default: 1000")
     parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
     given = parser.parse_args(arguments)

@@ -1,5 +1,6 @@
 """Where samples of several modalities come from."""
 
 from unmask_multimodal.data.captioned_digits import CaptionedDigits
+from unmask_multimodal.data.rendered_solids import RenderedSolids
 
-__all__ = ["CaptionedDigits"]
+__all__ = ["CaptionedDigits", "RenderedSolids"]

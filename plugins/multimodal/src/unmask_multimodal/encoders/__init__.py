@@ -1,0 +1,6 @@
+"""Encoders over several parts."""
+
+from unmask_multimodal.encoders.joint import JointEncoder
+from unmask_multimodal.encoders.trunks import Bias, CrossTrunk, JointTrunk, Stream, Trunk
+
+__all__ = ["Bias", "CrossTrunk", "JointEncoder", "JointTrunk", "Stream", "Trunk"]
