@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -184,6 +184,20 @@ class MaskedModel(L.LightningModule):
         """What is used once training is done. A method whose codes are those of another encoder (a teacher), or of
         other tokens (nodes where edges are hidden), overrides this alone."""
         return Embedder(self.tokenizer, self.encoder)
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of the parts of its samples that can be used without the others; none where samples have no parts."""
+        return tuple(self.tokenizer.part_names)
+
+    def embedder_of(self, names: Sequence[str]) -> Embedder:
+        """What is used of some parts: of its `embedder` where that has parts, else of what was trained.
+
+        Raises:
+            ValueError: samples without parts, or a part that is not there.
+        """
+        used = self.embedder
+        return (used if used.tokenizer.part_names else Embedder(self.tokenizer, self.encoder)).of(names)
 
     def embed(self, batch: Any, layer: int | None = None) -> Latent:
         """Codes of everything ``[B, N, D]``, nothing hidden; ``layer`` as in `Encoder.forward`."""

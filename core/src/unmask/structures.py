@@ -127,6 +127,8 @@ class Tokens:
         """N, padding included; of packed tokens, that of the longest sample."""
         if self.offsets is not None:
             return int(self.offsets.diff().max())
+        if self.parts is not None:
+            return sum(part.num_tokens for part in self.parts.values())
         return self.valid.shape[1] if self.valid is not None else self.values.shape[1]
 
     @property
@@ -317,6 +319,8 @@ class Latent:
             those that belong to no part.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
+        apart: whether parts have codes of spaces of their own, whose vectors stand side by side where they are pooled;
+            else they are averaged.
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
         pyramid: ``[B, C, rows, columns]`` maps at several scales, the finest first, 0 where nothing was seen; None:
             the encoder has one scale.
@@ -328,14 +332,15 @@ class Latent:
     prefix: Tensor | None = None
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
+    apart: bool = False
     places: Tokens | None = None
     pyramid: Several[Tensor] | None = None
     inner: Mapping[int, Latent] | None = None
 
     @classmethod
-    def join(cls, parts: Mapping[str, Latent]) -> Latent:
+    def join(cls, parts: Mapping[str, Latent], apart: bool = False) -> Latent:
         """Codes of several parts of the same samples. ``values`` are those of all parts, if dense and of one width."""
-        return cls(_in_line([part.values for part in parts.values()]), parts=dict(parts))
+        return cls(_in_line([part.values for part in parts.values()]), parts=dict(parts), apart=apart)
 
     @property
     def codes(self) -> Latent:
@@ -360,9 +365,16 @@ class Latent:
         if number is None:
             return self
         if self.parts is not None and self.inner is None:
-            return Latent.join({name: part.layer(number) for name, part in self.parts.items()})
+            return Latent.join({name: part.layer(number) for name, part in self.parts.items()}, self.apart)
         assert self.inner is not None, f"no part says that it reads layer {number}"
         return self.inner[number]
+
+    def _there(self, places: Tokens | None) -> Tensor | None:
+        """Which samples have anything of this part ``[B]``; None: all, as far as is known without looking."""
+        if places is not None and places.offsets is not None:
+            return None
+        real = self.seen.valid if self.seen is not None else None if places is None else places.valid
+        return None if real is None else real.any(1)
 
     def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.
@@ -373,7 +385,8 @@ class Latent:
                 that the codes came with, if any.
 
         Returns:
-            ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``.
+            ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``. Of parts the mean of theirs that a sample has, or those side
+            by side with zeros for one that it lacks, see ``apart``.
 
         Raises:
             ValueError: an unknown pooling, or ``cls`` of an encoder that has no class token.
@@ -383,7 +396,18 @@ class Latent:
         places = self.places if places is None else places
         if self.parts is not None and (how != "cls" or self.prefix is None):  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
-            return torch.stack(each).mean(0)
+            there = [part._there(places and places.part(name)) for name, part in self.parts.items()]
+            each = [
+                one if own is None else one.masked_fill(~own[:, None], 0) for one, own in zip(each, there, strict=True)
+            ]
+            if self.apart:
+                return torch.cat(each, dim=-1)
+            if all(own is None for own in there):
+                return torch.stack(each).mean(0)
+            counts = torch.stack(
+                [each[0].new_ones(len(one)) if one is None else one.to(each[0].dtype) for one in there]
+            )
+            return torch.stack(each).sum(0) / counts.sum(0).clamp(min=1)[:, None]
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from unmask.plugins.registry import RECIPES, find
-from unmask.support.arguments import Arguments, checked_device, number, whole_number, writable
+from unmask.support.arguments import (
+    Arguments,
+    checked_device,
+    name_of_parts,
+    number,
+    parts_given,
+    whole_number,
+    writable,
+)
 from unmask.support.errors import GOOD, UserError
 from unmask.tools.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
 
@@ -64,6 +72,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError("`--config` needs `--from_scratch`: without a run nothing is pretrained.")
 
     from unmask.configs.building import build
+    from unmask.of_parts import of_parts
     from unmask.runs.trained import load_run
     from unmask.tools.finetune.run import finetune
 
@@ -71,6 +80,8 @@ def run(command: str, arguments: list[str]) -> int:
     if given.run is not None:
         trained = load_run(given.run, given.data)
         config, folder, datamodule = trained.folder / "config.yaml", trained.folder, trained.datamodule
+        parts = parts_given(given.parts, trained.model.part_names)
+        trained = trained.of(parts)
         pretrained, about = None if given.from_scratch else trained.model, trained.about
     else:
         config = _config(given.config)
@@ -78,17 +89,20 @@ def run(command: str, arguments: list[str]) -> int:
             raise UserError(f"There is no file `{given.data}`; `--data` must be a YAML file.")
         name = config.stem if config == Path(given.config) else given.config
         folder = Path("runs", f"{name}-scratch")
-        datamodule = build(config, seeds[0], Path(given.data) if given.data else None)[1]
+        model, datamodule = build(config, seeds[0], Path(given.data) if given.data else None)
+        parts = parts_given(given.parts, model.part_names)
         pretrained, about = None, f"From scratch, by {given.config}."
     if given.data is not None:  # results on other data stand apart from those on the run's own
         folder = folder / Path(given.data).stem
+    if parts is not None:  # and so do those of some parts
+        folder = folder / f"parts{name_of_parts(parts)}"
     folder = Path(given.out) if given.out else folder
     writable("--out", folder / "finetune.json")
     try:
         result = finetune(
             datamodule,
             pretrained=pretrained,
-            scratch=None if given.no_scratch else lambda seed: build(config, seed)[0],
+            scratch=None if given.no_scratch else lambda seed: of_parts(build(config, seed)[0], parts),
             settings=settings, seeds=seeds, labels_per_class=numbers, groups=given.groups, device=device,
             folder=folder, config=config.read_text(), about=about, progress=sys.stdout.isatty(),
         )  # fmt: skip
@@ -113,6 +127,9 @@ def _parser(command: str) -> Arguments:
     parser.add_argument("--from_scratch", action="store_true", help="only the untrained encoder")
     parser.add_argument("--no_scratch", action="store_true", help="only the pretrained encoder")
     parser.add_argument("--config", help="a recipe or YAML file in place of a run, with --from_scratch")
+    parser.add_argument(
+        "--parts", help="of joint samples, such as image or image,text; default: as the method uses them"
+    )
     parser.add_argument("--seeds", default="0", help="such as 0,1,2; default: 0")
     parser.add_argument("--labels_per_class", help="such as 10,50,all; default: all")
     parser.add_argument("--label_fractions", help="shares of each class instead, such as 0.01,0.1,1")

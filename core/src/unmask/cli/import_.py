@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unmask.plugins.registry import components
 from unmask.support.arguments import Arguments, number, writable
-from unmask.support.errors import GOOD
+from unmask.support.errors import GOOD, UserError
 
 if TYPE_CHECKING:
     from unmask.runs.match import Match
@@ -28,6 +28,8 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--format", help=f"{', '.join(names)}; default: the one that finds the most")
     parser.add_argument("--prefix", help="take names below it, such as teacher.backbone; default: what finds the most")
     parser.add_argument("--min_matched", default="1.0", help="least share of the encoder's tensors; default: 1.0")
+    parser.add_argument("--part", help="of a joint model, the part whose encoder they are for, such as image")
+    parser.add_argument("--into", help="with --part: a run whose other weights are kept, in place of --config")
     parser.add_argument("--resize_positions", action="store_true", help="resample position tables of another grid")
     given = parser.parse_args(arguments)
     min_matched = number("--min_matched", given.min_matched, "[0, 1]")
@@ -35,12 +37,14 @@ def run(command: str, arguments: list[str]) -> int:
     from unmask.tools.exchange.format import find_format
     from unmask.tools.exchange.importing import import_weights
 
+    if given.into is not None and (given.part is None or given.config is not None):
+        raise UserError("`--into` needs `--part`, and no `--config`: the run has its own.")
     if given.format is not None:
         find_format(given.format)  # before a file is read
     writable("--out", Path(given.out) / "config.yaml")
     imported = import_weights(
         Path(given.weights), given.config, Path(given.out), given.format, given.prefix, min_matched,
-        given.resize_positions,
+        given.resize_positions, given.part, None if given.into is None else Path(given.into),
     )  # fmt: skip
     print("\n".join(_lines(imported)))
     return GOOD

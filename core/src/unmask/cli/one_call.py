@@ -22,8 +22,10 @@ from unmask.configs.errors import Parser, keys_of, message_of
 from unmask.configs.guessing import Guess, guess
 from unmask.data import Augmented, MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.of_parts import ModelOfParts, of_parts
 from unmask.plugins import registry
 from unmask.runs.trained import Run, load_run
+from unmask.support.arguments import name_of_parts
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.support.yaml_files import read_yaml
@@ -32,7 +34,7 @@ from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import vectors
 from unmask.tools.finetune import Settings, finetune
 from unmask.tools.pictures.reconstruct import Reconstruction, reconstruct
-from unmask.tools.probe.probe import probe
+from unmask.tools.probe.by_part import probe_by_part
 from unmask.tools.results import Results
 
 
@@ -151,6 +153,7 @@ class Pretrained:
         layer: int | None = None,
         batch_size: int | None = None,
         device: torch.device | str = "cpu",
+        parts: Sequence[str] | str | None = None,
     ) -> np.ndarray:
         """A vector for each sample ``[n, D]`` float32, with nothing hidden; pieces of one thing make one vector.
 
@@ -161,15 +164,18 @@ class Pretrained:
             layer: whose codes, counted from 1; None: the last one's, normed.
             batch_size: samples at once, at least 1; None: as in validation.
             device: where to compute.
+            parts: of joint samples, what is encoded, such as ``"image"`` or ``["image", "text"]``; None: as the method
+                uses them.
 
         Raises:
-            UserError: samples that cannot be read, or that the model does not go with.
+            UserError: samples that cannot be read, a part that is not there, or that the model does not go with.
         """
+        model = self._of(parts).run.model
         try:
             datamodule, sets = self._samples(samples)
             size = datamodule.val_batch_size if batch_size is None else batch_size
             rows = [
-                vectors(self.model.embedder, _unlabelled(batches(datamodule, one, size)), pool, layer, device).values
+                vectors(model.embedder, _unlabelled(batches(datamodule, one, size)), pool, layer, device).values
                 for one in sets
             ]
         except ValueError as error:
@@ -178,7 +184,7 @@ class Pretrained:
 
     def reconstruct(self, **settings: Any) -> Reconstruction:
         """Input, what was hidden and the prediction; arguments as of ``unmask reconstruct``: ``num_samples``,
-        ``seed``, ``split``, ``device``. ``picture`` is an array ``[height, width, 3]`` where the modality has one."""
+        ``seed``, ``split``, ``device``, ``parts``. ``picture`` is an array ``[height, width, 3]`` where the modality has one."""
         return _told(reconstruct, self.model, self.data, **settings)
 
     def probe(self, data: MaskedDataModule | None = None, **settings: Any) -> Results:
@@ -186,9 +192,10 @@ class Pretrained:
 
         Args:
             data: labelled data in place of the run's own.
-            settings: as of `unmask.tools.probe.probe.probe`, such as ``probes=["knn"], labels_per_class=[5]``.
+            settings: as of `unmask.tools.probe.probe.probe`, such as ``probes=["knn"], labels_per_class=[5]``. Of joint
+                samples ``chosen`` names the parts of each choice: ``[["image"], ["image", "text"]]``.
         """
-        return _told(probe, [(self.model, self.run.untrained)], data or self.data, **settings)
+        return _told(probe_by_part, [(self.model, self.run.untrained)], data or self.data, **settings)
 
     def finetune(
         self,
@@ -196,6 +203,7 @@ class Pretrained:
         *,
         scratch: bool = True,
         seeds: Sequence[int] = (0,),
+        parts: Sequence[str] | str | None = None,
         **settings: Any,
     ) -> Results:
         """Trains the encoder and a head on labels, beside the same from scratch; writes into ``finetune/`` of the run.
@@ -204,22 +212,38 @@ class Pretrained:
             data: labelled data in place of the run's own.
             scratch: whether an encoder from scratch is trained as well.
             seeds: of the trials.
+            parts: of joint samples, what is encoded; None: as the method uses them.
             settings: as of `unmask.api.Settings`, such as ``epochs=20, lr=1e-3``; and ``labels_per_class``, ``groups``
                 and ``device``.
         """
         config = self.folder / "config.yaml"
         own = {name: settings.pop(name) for name in ("labels_per_class", "groups", "device") if name in settings}
+        model = self._of(parts).run.model
+        names = model.names if isinstance(model, ModelOfParts) else None
+        folder = self.folder if names is None else self.folder / f"parts{name_of_parts(names)}"
         return _told(
-            finetune, data or self.data, pretrained=deepcopy(self.model),
-            scratch=(lambda seed: build(config, seed)[0]) if scratch else None, settings=_told(Settings, **settings),
-            seeds=seeds, folder=self.folder, config=config.read_text("utf-8"), about=self.run.about, **own,
+            finetune, data or self.data, pretrained=deepcopy(model),
+            scratch=(lambda seed: of_parts(build(config, seed)[0], names)) if scratch else None,
+            settings=_told(Settings, **settings), seeds=seeds, folder=folder, config=config.read_text("utf-8"), about=self.run.about, **own,
         )  # fmt: skip
 
     def export(
-        self, format: str, out: str | Path | None = None, *, pool: str | None = "mean", overwrite: bool = False
+        self,
+        format: str,
+        out: str | Path | None = None,
+        *,
+        pool: str | None = "mean",
+        overwrite: bool = False,
+        part: str | None = None,
     ) -> Exported:
-        """Writes the encoder for another library; `unmask.api.export` tells of formats and arguments."""
-        return _told(export, self.run, format, None if out is None else Path(out), pool=pool, overwrite=overwrite)
+        """Writes the encoder for another library, of joint samples that of one ``part``; `unmask.api.export` tells of
+        formats and arguments."""
+        run = self.run.of(None if part is None else [part], apart=True)
+        return _told(export, run, format, None if out is None else Path(out), pool=pool, overwrite=overwrite)
+
+    def _of(self, parts: Sequence[str] | str | None) -> Self:
+        names = [parts] if isinstance(parts, str) else parts
+        return self if names is None else type(self)(self.run.of(list(names)))
 
     def _samples(self, samples: Any) -> tuple[MaskedDataModule, list[Dataset]]:
         """A data module, and the data sets whose samples are meant."""

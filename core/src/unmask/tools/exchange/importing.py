@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from unmask.configs.building import build
 from unmask.model import MaskedModel
+from unmask.of_parts import ModelOfParts
 from unmask.parts import Encoder
 from unmask.runs import match
 from unmask.runs.checkpoints import write_checkpoint
 from unmask.runs.folders import run_folder
+from unmask.runs.trained import load_run
 from unmask.runs.weights import IN_FOLDERS, State, Weights, read_weights
 from unmask.support.errors import UserError
 from unmask.support.nearest import quoted
@@ -64,6 +66,8 @@ def import_weights(
     prefix: str | None = None,
     min_matched: float = 1.0,
     resize_positions: bool = False,
+    part: str | None = None,
+    into: Path | None = None,
 ) -> Imported:
     """Make a run folder of weights, as if they had been trained here for 0 steps.
 
@@ -75,13 +79,16 @@ def import_weights(
         prefix: of the names to take, such as ``teacher.backbone``; None: the one that finds the most.
         min_matched: least share of the encoder's tensors that must match, in [0, 1].
         resize_positions: whether position tables of another grid may be resampled.
+        part: of a joint model, the one whose encoder the weights are for; None: they are for the whole model.
+        into: with ``part``, a run whose config is taken and whose other weights are kept.
 
     Raises:
-        UserError: files or a config that cannot be read, or too few tensors that match; nothing is written then.
+        UserError: a part that is not there; files or a config that cannot be read, or too few tensors that match; nothing is written then.
     """
     weights = read_weights(source)
     check_sha256(weights)
-    text, path = read_config(config, weights)
+    base = None if into is None else load_run(into)
+    text, path = read_config(config if base is None else str(base.folder / "config.yaml"), weights)
     seed = seed_of(text)
     out = run_folder(out, resume=False)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -92,15 +99,27 @@ def import_weights(
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "config.yaml").write_text(settled(text, out), "utf-8")
         model, _ = build(path or folder / "config.yaml", seed)
+        if base is not None:
+            model.load_state_dict(base.model.state_dict())
+        filled = model if part is None else _part_of(model, part)
         try:
-            reading = best_reading(model, weights.tensors, name, prefix)
-            imported = _fill(model, weights, reading, source, out, min_matched, resize_positions)
+            reading = best_reading(filled, weights.tensors, name, prefix)
+            imported = _fill(filled, weights, reading, source, out, min_matched, resize_positions)
         except ValueError as error:
             raise UserError(f"`{source}`: {error}") from error
+        if filled is not model and base is None:
+            model.start_parts()  # a teacher begins as the encoder
         _save(model, seed, source, folder / "checkpoints" / "last.ckpt")
         (folder / "import.json").write_text(json.dumps(_record(imported, source), indent=2) + "\n", "utf-8")
         os.replace(folder, out)
     return imported
+
+
+def _part_of(model: MaskedModel, part: str) -> MaskedModel:
+    try:
+        return ModelOfParts(model, [part], apart=True)
+    except ValueError as error:
+        raise UserError(str(error).replace("`parts`", "`--part`", 1)) from error
 
 
 def _fill(

@@ -78,6 +78,7 @@ class FineTuning(L.LightningModule):
         self.objective = copy.deepcopy(objective)
         self.task, self.settings, self.seed = task, settings, seed
         self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
+        self.parts = getattr(model, "names", None)  # of joint samples, where only some are used
         self.mixing = Mixing(settings.mixup, settings.cutmix)
         self.masked = MaskedBranch.of(settings)
         self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of

@@ -12,6 +12,7 @@ import torch
 from unmask.configs.building import build
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.of_parts import of_parts
 from unmask.runs.checkpoints import read_checkpoint, write_checkpoint
 from unmask.runs.match import load_weights
 from unmask.support.errors import UserError
@@ -43,6 +44,7 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
             "flat": getattr(objective, "flat", True),
             "classes": list(objective.classes),
             "agreed": model.agreed,
+            "parts": list(model.parts) if model.parts is not None else None,
         },
     }
     write_checkpoint(content, path)
@@ -77,7 +79,7 @@ def load(path: Path | str, model: MaskedModel | None = None) -> FineTuning:
     if model is None:
         if config is None:
             raise UserError(f"`{path}` holds no config; `model` must be given to load it.")
-        model = _built(config, checkpoint["seed"])[0]
+        model = of_parts(_built(config, checkpoint["seed"])[0], about.get("parts"))
     tuned = FineTuning(model, objective, task, settings, checkpoint["seed"])
     load_weights(tuned, checkpoint["state_dict"], f"`{path}`", "its config")
     return tuned.eval()
@@ -100,6 +102,7 @@ def begun_from(path: Path, data: Path | None = None) -> tuple[MaskedModel, Maske
             f"`{path}` must be of `unmask finetune`, which keeps how new data is read, but is of another command."
         )
     model, datamodule = _built(config, checkpoint["seed"], data)
+    model = of_parts(model, checkpoint["finetune"].get("parts"))
     model.agreed.update(checkpoint["finetune"].get("agreed", {}))
     return model, datamodule
 

@@ -132,12 +132,16 @@ def score(
             masks.number, first = number, number * BATCH_SIZE
             tokens = model.embedder.tokenizer(batch)
             mask = masks(tokens)
-            digest.update(_bytes(mask.hidden, tokens.valid, tokens.offsets, tokens.values))
+            for own in (tokens.parts or {"": tokens}).values():
+                digest.update(_bytes(mask.hidden, own.valid, own.offsets, own.values))
             for name, one in models.items():
                 try:
                     losses[name].append((_own_loss(one, masks, batch, number), tokens.num_samples))
                 except ValueError as error:
                     reasons[f"No own loss under these masks: {error}"] = None
+            if tokens.parts is not None:
+                reasons["Samples have several parts: own loss alone; `--parts` takes one of them."] = None
+                continue
             if not tokens.values.is_floating_point():
                 reasons["Tokens are ids, which have no values to explain: own loss alone."] = None
                 continue
@@ -157,6 +161,8 @@ def score(
             )
             asked["places"].append(torch.cat([one.asked for one in chosen]).cpu().numpy())
 
+    if not asked["values"] and not all(losses.values()):
+        raise ValueError(f"Nothing can be scored. {' '.join(reasons)}")
     folds: dict[str, list[float]] = {}
     spread = None
     if asked["values"]:
