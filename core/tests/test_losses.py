@@ -223,6 +223,13 @@ def test_info_nce_with_nothing_to_tell_apart() -> None:
     assert value(InfoNCELoss(negatives="batch"), same, same).total.item() == pytest.approx(math.log(8))
 
 
+def test_info_nce_of_scalar_products_is_torchs_cross_entropy():
+    prediction, target = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    loss = value(InfoNCELoss(1.0, similarity="dot"), prediction, target).total
+    expected = F.cross_entropy((prediction @ target.mT).flatten(0, 1), torch.arange(5).repeat(3))
+    torch.testing.assert_close(loss, expected)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -230,6 +237,7 @@ def test_info_nce_with_nothing_to_tell_apart() -> None:
         (lambda: ScaledCosineLoss(0.5), "`gamma` must be at least 1, but is 0.5"),
         (lambda: CrossEntropyLoss(1.0), r"`label_smoothing` must be in \[0, 1\), but is 1.0"),
         (lambda: InfoNCELoss(0), "`temperature` must be above 0, but is 0"),
+        (lambda: InfoNCELoss(similarity="l2"), "`similarity` must be 'cosine' or 'dot', but is 'l2'"),
         (lambda: InfoNCELoss(negatives="all"), "`negatives` must be 'sample' or 'batch', but is 'all'"),
     ],
 )

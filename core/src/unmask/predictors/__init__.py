@@ -1,5 +1,6 @@
 """Predictors: answers at the asked places."""
 
+from unmask.predictors.attention_pooled import AttentionPooledPredictor
 from unmask.predictors.crate import CRATEPredictor
 from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
@@ -7,10 +8,12 @@ from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
 from unmask.predictors.neighbour_predictor import NeighbourPredictor
 from unmask.predictors.pooled import PooledPredictor
+from unmask.predictors.regressor import RegressorPredictor
 from unmask.predictors.transformer import TransformerPredictor
 from unmask.predictors.whole import WholePredictor
 
 __all__ = [
+    "AttentionPooledPredictor",
     "CRATEPredictor",
     "CrossAttentionPredictor",
     "LinearPredictor",
@@ -18,6 +21,7 @@ __all__ = [
     "MixturePredictor",
     "NeighbourPredictor",
     "PooledPredictor",
+    "RegressorPredictor",
     "TransformerPredictor",
     "WholePredictor",
 ]

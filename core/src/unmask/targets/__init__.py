@@ -5,12 +5,14 @@ from unmask.targets.ema_teacher import EMATeacher
 from unmask.targets.frozen_teacher import FrozenTeacher
 from unmask.targets.labels import LabelTarget
 from unmask.targets.neighbour_teacher import NeighbourTeacher
+from unmask.targets.own_codes import OwnCodeTarget
 from unmask.targets.place_ids import PlaceIds
 from unmask.targets.staged_teacher import StagedTeacher
 from unmask.targets.teacher import Teacher
 from unmask.targets.values import ValueTarget
 
 __all__ = [
+    "OwnCodeTarget",
     "DecoderTeacher",
     "EMATeacher",
     "FrozenTeacher",

@@ -1,5 +1,6 @@
 """Terms: further summands of the loss, made of the finished step."""
 
+from unmask.terms.alignment import Alignment
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
 from unmask.terms.loss_order import LossOrder
@@ -11,6 +12,7 @@ from unmask.terms.variance_covariance import VarianceCovariance
 from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
+    "Alignment",
     "Contrast",
     "CrossedCosine",
     "LossOrder",

@@ -73,7 +73,7 @@ class MapEncoder(Encoder):
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         number = self.depth(layer) - 1
         grid, values = grid_of(tokens), tokens.values
-        patch = self._patch_size(values)
+        patch = self.patch_size_of(values)
         seen = None
         if mask is not None and mask.show is not None:
             token = None if self.mask_token is None else self.mask_token.repeat(patch**2)  # [V]
@@ -94,7 +94,8 @@ class MapEncoder(Encoder):
             return Latent(codes, pyramid=maps)
         return Latent(mask.visible.gather(codes), mask.visible, pyramid=maps)
 
-    def _patch_size(self, values: Tensor) -> int:
+    def patch_size_of(self, values: Tensor) -> int:
+        """The side in pixels of square patches with these values."""
         patch = math.isqrt(values.shape[-1] // self.channels)
         if patch**2 * self.channels != values.shape[-1]:
             raise ValueError(
