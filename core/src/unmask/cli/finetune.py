@@ -45,6 +45,9 @@ OPTIONS = {
     "masked_weight": "of its loss",
     "masked_agreement": "of labels: weight of the difference of both passes' answers; default: 1",
     "masked_as": "drop: hidden tokens are not shown; zero: as zeros, which labels per token need",
+    "rebuild_weight": "of a loss by codes that were partly hidden and rebuilt, for labels per token (masked feature "
+    "modelling); 0: none",
+    "rebuild_ratio": "share of the tokens whose codes are hidden in it",
     "precision": "32-true, bf16-mixed or 16-mixed",
 }
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}

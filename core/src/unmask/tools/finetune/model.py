@@ -17,7 +17,7 @@ from unmask.embedder import Embedder
 from unmask.joint import encoded
 from unmask.model import MaskedModel, streams_of
 from unmask.optim import Optimization
-from unmask.structures import Mask, Tokens
+from unmask.structures import Latent, Mask, Tokens
 from unmask.tools.features.labels import Task, real_tokens
 from unmask.tools.features.samples import owners
 from unmask.tools.finetune.drop_path import set_drop_path
@@ -26,6 +26,7 @@ from unmask.tools.finetune.lora import adapt
 from unmask.tools.finetune.masked_branch import MaskedBranch
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
+from unmask.tools.finetune.rebuilder import Rebuilder
 from unmask.tools.finetune.settings import Settings
 from unmask.tools.wholes import firsts, shared
 from unmask.training.activations import checkpoint_activations
@@ -80,6 +81,8 @@ class FineTuning(L.LightningModule):
         self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
         self.mixing = Mixing(settings.mixup, settings.cutmix)
         self.masked = MaskedBranch.of(settings)
+        rebuilt = settings.rebuild_weight > 0
+        self.rebuilder = Rebuilder(self.encoder.width, settings.rebuild_ratio, seed) if rebuilt else None
         self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of
         set_drop_path(self.encoder, settings.drop_path)
         if settings.checkpoint_activations and not blocks_of(self.encoder):
@@ -122,13 +125,21 @@ class FineTuning(L.LightningModule):
         real = self._rows(tokens)
         target, known = self.objective.target(batch["label"][real])  # [n, C], [n] or [n, C]
         tokens, target, known = self.mixing(tokens, target, known, *key)
-        outputs = self.head(self._codes(tokens)[real]).float()
+        latent = self._latent(tokens)
+        outputs = self.head(self._read(latent, tokens)[real]).float()
+        parts: dict[str, Tensor] = {}
         if self.masked is None:
             loss = self.objective.loss(outputs, target, known)
         else:
             draws = streams_of(batch, tokens, seeds.mix(self.seed, "finetune", self.current_epoch, "masked"))
             masked = self.head(self._codes(*self.masked.hide(tokens, draws))[real]).float()
             loss, parts = self.masked.total(self.objective, outputs, masked, target, known)
+        if self.rebuilder is not None:
+            draws = streams_of(batch, tokens, seeds.mix(self.seed, "finetune", self.current_epoch, "rebuilt"))
+            rebuilt = self.head(self._read(self.rebuilder(latent, tokens, draws), tokens)[real]).float()
+            parts["rebuilt"] = self.objective.loss(rebuilt, target, known)
+            loss = loss + self.settings.rebuild_weight * parts["rebuilt"]
+        if parts:
             named = {f"train/{name}": value.detach() for name, value in parts.items()}
             self.log_dict(named, on_step=False, on_epoch=True, batch_size=tokens.num_samples)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=tokens.num_samples)
@@ -217,8 +228,14 @@ class FineTuning(L.LightningModule):
 
     def _codes(self, tokens: Tokens, mask: Mask | None = None) -> Tensor:
         """``[B, D]``; per token ``[B, N, D]``, packed ``[T, D]``."""
+        return self._read(self._latent(tokens, mask), tokens, mask)
+
+    def _latent(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.freeze):
-            latent = encoded(self.encoder, tokens, mask)
+            return encoded(self.encoder, tokens, mask)
+
+    def _read(self, latent: Latent, tokens: Tokens, mask: Mask | None = None) -> Tensor:
+        """What of the codes the head is given."""
         if not self.task.per_token:
             return latent.pool(self.settings.pool, tokens.places if mask is None else None)
         real = real_tokens(tokens)

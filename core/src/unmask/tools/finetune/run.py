@@ -27,6 +27,7 @@ from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.model import FineTuning, trainable_embedder
 from unmask.tools.finetune.objective import Objective, objective_of
 from unmask.tools.finetune.predictions import Predictions
+from unmask.tools.finetune.rebuilder import Rebuilder
 from unmask.tools.finetune.saved import save
 from unmask.tools.finetune.settings import Settings
 from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
@@ -123,6 +124,8 @@ def finetune(
     Mixing(settings.mixup, settings.cutmix).check(first.embedder.tokenizer(few), task)
     if (masked := MaskedBranch.of(settings)) is not None:
         masked.check(first.embedder.tokenizer(few), task)
+    if settings.rebuild_weight:
+        Rebuilder.check(first.embedder.tokenizer(few), task)
     plans = list(_plans(train_labels, test_labels, settings, seeds, labels_per_class))
 
     trials: list[Trial] = []
