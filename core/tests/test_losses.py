@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from unmask.losses import (
+    BinaryCrossEntropyLoss,
     CosineLoss,
     CrossEntropyLoss,
     InfoNCELoss,
@@ -221,6 +222,18 @@ def test_info_nce_with_nothing_to_tell_apart() -> None:
     same = torch.ones(2, 4, 3)
     assert value(InfoNCELoss(), same, same).total.item() == pytest.approx(math.log(4))
     assert value(InfoNCELoss(negatives="batch"), same, same).total.item() == pytest.approx(math.log(8))
+
+
+def test_binary_cross_entropy_is_torchs_of_ids_and_of_several_classes() -> None:
+    scores = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[0, 3], [1, 1], [2, 0]])
+    hot = F.one_hot(ids, 4).float()
+    hot_or_more = hot.clone()
+    hot_or_more[0, 0, 2] = 1
+    for target, right in ((ids, hot), (hot_or_more, hot_or_more)):
+        found = value(BinaryCrossEntropyLoss(), scores, target)
+        torch.testing.assert_close(found.total, F.binary_cross_entropy_with_logits(scores, right))
+        assert found.per_token.shape == (3, 2)
 
 
 def test_info_nce_of_scalar_products_is_torchs_cross_entropy():

@@ -144,7 +144,7 @@ class MaskedModel(L.LightningModule):
         own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
         return {
             name: Question(
-                check_asked(asking(mask, one.ask, name), self.mask, one.ask),
+                check_asked(asking(mask, one.ask, name, None if one is self else one.part), self.mask, one.ask),
                 one.predictor or self.predictor,
                 one.target or self.target,
                 one.loss or self.loss,

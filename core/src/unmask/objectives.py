@@ -29,9 +29,11 @@ class Objective(Part):
         loss: compares the two; None: the model's own.
         weight: of this summand, at least 0, or a schedule of it.
         layer: of the encoder whose codes the predictor reads, in [1, num_layers]; None: the last one's, normed.
+        part: of joint samples, the one that is asked about, by its name; None: all of them.
 
     Raises:
-        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0.
+        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0; when called, a part that
+            samples do not have.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Objective(Part):
         loss: Loss | None = None,
         weight: float | Schedule = 1.0,
         layer: int | None = None,
+        part: str | None = None,
     ) -> None:
         super().__init__()
         check_ask(ask)
         check_weight(weight)
         self.ask, self.weight = ask, weight
         self.predictor, self.target, self.loss = predictor, target, loss
-        self.layer = layer
+        self.layer, self.part = layer, part
 
     @property
     def reads(self) -> Sequence[int]:  # type: ignore[override]
@@ -130,15 +133,24 @@ def _leaves_nothing(mask: Mask) -> bool:
     return whole and mask.num_hidden == mask.hidden.shape[1]
 
 
-def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
+def asking(mask: Mask, ask: str | float, name: str = "", part: str | None = None) -> Mask:
     """The mask with the places where answers are asked, and with streams of random numbers of that name.
 
-    A joint mask has those of each part.
+    A joint mask has those of each part, or of one part alone.
+
+    Raises:
+        ValueError: samples have no such part; packed tokens where they cannot be asked so.
     """
     if mask.draws is not None and name:
         mask = replace(mask, draws=mask.draws.named(name))
     if mask.parts is not None:
-        return replace(mask, parts={part: asking(mask.parts[part], ask, name) for part in mask.parts})
+        if part is not None and part not in mask.parts:
+            raise ValueError(f"`part` must be one of {', '.join(mask.parts)}, but is {part!r}.")
+        asked = {
+            one: asking(own, ask, name) if part in (None, one) else _asking_nothing(own)
+            for one, own in mask.parts.items()
+        }
+        return replace(mask, parts=asked)
     if ask == "hidden":
         return mask
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
@@ -160,3 +172,7 @@ def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
     keys = mask.streams().named("ask").uniform(mask.hidden.shape[1]).masked_fill(~mask.hidden, 2)
     chosen = keys.argsort(dim=1).argsort(dim=1) < count[:, None]
     return replace(mask, predict=chosen, num_predict=None if known is None else max(round(known * float(ask)), 1))
+
+
+def _asking_nothing(mask: Mask) -> Mask:
+    return replace(mask, predict=torch.zeros_like(mask.hidden), num_predict=0)

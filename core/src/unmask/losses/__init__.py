@@ -1,5 +1,6 @@
 """Losses: how far answers are from targets, per asked place."""
 
+from unmask.losses.binary_cross_entropy import BinaryCrossEntropyLoss
 from unmask.losses.cosine import CosineLoss, DirectionL1Loss, ScaledCosineLoss
 from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
@@ -8,6 +9,7 @@ from unmask.losses.morphed import MorphedLoss
 from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
+    "BinaryCrossEntropyLoss",
     "CosineLoss",
     "CrossEntropyLoss",
     "DirectionL1Loss",

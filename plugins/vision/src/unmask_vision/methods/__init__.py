@@ -30,6 +30,7 @@ from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.multi_task import MultiTask
 from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
@@ -41,6 +42,7 @@ from unmask_vision.methods.urfound import UrFound
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
+    "MultiTask",
     "Selfie",
     "A2MIM",
     "BEiT",
