@@ -286,6 +286,11 @@ class TestL1(LossContract):
         return losses.L1Loss()
 
 
+class TestFocalL1(LossContract):
+    def make(self):
+        return losses.FocalL1Loss()
+
+
 class TestSmoothL1(LossContract):
     def make(self):
         return losses.SmoothL1Loss()

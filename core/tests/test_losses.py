@@ -13,6 +13,7 @@ from unmask.losses import (
     BinaryCrossEntropyLoss,
     CosineLoss,
     CrossEntropyLoss,
+    FocalL1Loss,
     InfoNCELoss,
     L1Loss,
     MSELoss,
@@ -234,6 +235,16 @@ def test_binary_cross_entropy_is_torchs_of_ids_and_of_several_classes() -> None:
         found = value(BinaryCrossEntropyLoss(), scores, target)
         torch.testing.assert_close(found.total, F.binary_cross_entropy_with_logits(scores, right))
         assert found.per_token.shape == (3, 2)
+
+
+def test_focal_l1_by_hand() -> None:
+    prediction, target = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[1.0, 0.5]]])
+    distances = np.array([2.0, 0.5])
+    expected = (distances * (2 / (1 + np.exp(-0.2 * distances)) - 1)).mean()
+    assert value(FocalL1Loss(), prediction, target).total.item() == pytest.approx(expected, rel=1e-5)
+    assert value(FocalL1Loss(gamma=0), prediction, target).total.item() == pytest.approx(1.25)
+    with pytest.raises(ValueError, match="`alpha` must be at least 0, but is -1"):
+        FocalL1Loss(-1)
 
 
 def test_info_nce_of_scalar_products_is_torchs_cross_entropy():

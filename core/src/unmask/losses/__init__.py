@@ -6,7 +6,7 @@ from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
 from unmask.losses.info_nce import InfoNCELoss
 from unmask.losses.morphed import MorphedLoss
-from unmask.losses.regression import L1Loss, MSELoss, SmoothL1Loss
+from unmask.losses.regression import FocalL1Loss, L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
     "BinaryCrossEntropyLoss",
@@ -14,6 +14,7 @@ __all__ = [
     "CrossEntropyLoss",
     "DirectionL1Loss",
     "FocalFrequencyLoss",
+    "FocalL1Loss",
     "FrequencyLoss",
     "InfoNCELoss",
     "L1Loss",
