@@ -48,6 +48,8 @@ OPTIONS = {
     "rebuild_weight": "of a loss by codes that were partly hidden and rebuilt, for labels per token (masked feature "
     "modelling); 0: none",
     "rebuild_ratio": "share of the tokens whose codes are hidden in it",
+    "teacher": "a checkpoint of this command, whose answers are learnt beside the labels (G2SD's second stage)",
+    "teacher_weight": "of that loss",
     "precision": "32-true, bf16-mixed or 16-mixed",
 }
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
@@ -142,7 +144,7 @@ def _settings(given: Namespace) -> Settings:
         word = getattr(given, name)
         if word is None:
             continue
-        if name in CHOICES or name == "monitor":
+        if name in CHOICES or name in ("monitor", "teacher"):
             values[name] = word
         elif isinstance(_DEFAULTS[name], int) or name in ("epochs", "max_steps"):
             values[name] = whole_number(f"--{name}", word, least=0)

@@ -28,6 +28,7 @@ from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
 from unmask.tools.finetune.rebuilder import Rebuilder
 from unmask.tools.finetune.settings import Settings
+from unmask.tools.finetune.task_teacher import TaskTeacher
 from unmask.tools.wholes import firsts, shared
 from unmask.training.activations import checkpoint_activations
 from unmask.training.blocks import blocks_of
@@ -62,13 +63,22 @@ class FineTuning(L.LightningModule):
         task: whether there is a label per token.
         settings: the schedule, and everything else.
         seed: of the head, the mixing and dropout.
+        teacher: whose answers are learnt beside the labels; None: nobody's.
 
     Raises:
         ValueError: stochastic depth or LoRA for an encoder that has no blocks, or a pooling that labels per token
             or this encoder do not have.
     """
 
-    def __init__(self, model: MaskedModel, objective: Objective, task: Task, settings: Settings, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: MaskedModel,
+        objective: Objective,
+        task: Task,
+        settings: Settings,
+        seed: int = 0,
+        teacher: TaskTeacher | None = None,
+    ) -> None:
         super().__init__()
         if task.per_token and settings.pool != "mean":
             raise ValueError(f"`pool` must be 'mean' where labels are per token, but is {settings.pool!r}.")
@@ -81,6 +91,7 @@ class FineTuning(L.LightningModule):
         self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
         self.mixing = Mixing(settings.mixup, settings.cutmix)
         self.masked = MaskedBranch.of(settings)
+        self.teacher = teacher
         rebuilt = settings.rebuild_weight > 0
         self.rebuilder = Rebuilder(self.encoder.width, settings.rebuild_ratio, seed) if rebuilt else None
         self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of
@@ -139,6 +150,9 @@ class FineTuning(L.LightningModule):
             rebuilt = self.head(self._read(self.rebuilder(latent, tokens, draws), tokens)[real]).float()
             parts["rebuilt"] = self.objective.loss(rebuilt, target, known)
             loss = loss + self.settings.rebuild_weight * parts["rebuilt"]
+        if self.teacher is not None:
+            parts["teacher"] = self.teacher.loss(self.objective, outputs, batch, real)
+            loss = loss + self.settings.teacher_weight * parts["teacher"]
         if parts:
             named = {f"train/{name}": value.detach() for name, value in parts.items()}
             self.log_dict(named, on_step=False, on_epoch=True, batch_size=tokens.num_samples)

@@ -35,7 +35,7 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
         "state_dict": {
             name: tensor.detach().cpu()
             for name, tensor in model.state_dict().items()
-            if not name.startswith("rebuilder.")  # of training alone
+            if not name.startswith(("rebuilder.", "teacher."))  # of training alone
         },
         "seed": model.seed,
         "global_step": step,
@@ -82,7 +82,7 @@ def load(path: Path | str, model: MaskedModel | None = None) -> FineTuning:
         if config is None:
             raise UserError(f"`{path}` holds no config; `model` must be given to load it.")
         model = _built(config, checkpoint["seed"])[0]
-    tuned = FineTuning(model, objective, task, replace(settings, rebuild_weight=0.0), checkpoint["seed"])
+    tuned = FineTuning(model, objective, task, replace(settings, rebuild_weight=0.0, teacher=None), checkpoint["seed"])
     load_weights(tuned, checkpoint["state_dict"], f"`{path}`", "its config")
     return tuned.eval()
 

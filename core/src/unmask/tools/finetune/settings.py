@@ -80,6 +80,9 @@ class Settings:
         rebuild_weight: of a loss by codes that were partly hidden and rebuilt, at least 0, see `Rebuilder` (masked
             feature modelling); for labels per token. 0: there is no such pass.
         rebuild_ratio: share of the tokens whose codes are hidden in it, in [0, 1).
+        teacher: a checkpoint of ``unmask finetune``, whose answers are learnt beside the labels, see `TaskTeacher`;
+            None: labels alone.
+        teacher_weight: of that loss, at least 0.
         checkpoint_activations: whether the encoder's blocks keep their inputs alone for the backward pass, which
             computes the rest again: less memory, slower steps, the same results.
 
@@ -120,6 +123,8 @@ class Settings:
     masked_as: str = "drop"
     rebuild_weight: float = 0.0
     rebuild_ratio: float = 0.5
+    teacher: str | None = None
+    teacher_weight: float = 1.0
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
@@ -134,7 +139,7 @@ class Settings:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")
         weights = ("weight_decay", "mixup", "cutmix", "focal_gamma", "masked_weight", "masked_agreement")
-        for name in (*weights, "rebuild_weight"):
+        for name in (*weights, "rebuild_weight", "teacher_weight"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` must be at least 0, but is {getattr(self, name):g}.")
         if self.masked_agreement is not None and self.masked_branch != "labels":
@@ -145,6 +150,11 @@ class Settings:
         if self.lora_alpha is not None and not (self.lora_rank and 0 < self.lora_alpha < float("inf")):
             rule = "above 0" if self.lora_rank else "left out with `lora_rank` 0"
             raise ValueError(f"`lora_alpha` must be {rule}, but is {self.lora_alpha:g}.")
+        if self.teacher is not None and (self.mixup or self.cutmix):
+            raise ValueError(
+                "`mixup` and `cutmix` must be 0 with a `teacher`, which sees samples that are not mixed, but are "
+                f"{self.mixup:g} and {self.cutmix:g}."
+            )
         if self.freeze and self.rebuild_weight:
             raise ValueError(
                 f"`rebuild_weight` must be 0 with `freeze`, which trains no block, but is {self.rebuild_weight:g}."
