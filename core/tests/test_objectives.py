@@ -196,6 +196,16 @@ def test_a_joint_mask_is_asked_in_each_part() -> None:
     assert torch.equal(chosen(found.part("b")), HIDDEN)
 
 
+def test_one_part_alone_is_asked() -> None:
+    joint = Mask.join({"a": Mask(HIDDEN), "b": Mask(~HIDDEN)})
+    found = asking(joint, "visible", part="b")
+    assert [found.part(name).asks for name in "ab"] == [False, True]
+    assert torch.equal(chosen(found.part("b")), HIDDEN)
+    assert not chosen(found.part("a")).any()
+    with pytest.raises(ValueError, match="`part` must be one of a, b, but is 'c'"):
+        asking(joint, "visible", part="c")
+
+
 def test_without_a_weight_the_loss_is_bit_equal() -> None:
     more = {"off": Objective("visible", weight=0.0), "own": Objective("all", Spy(), Double(), L1Loss(), weight=0.0)}
     plain, watched = model(), model(objectives=more)

@@ -275,6 +275,13 @@ class Mask:
         """The samples' streams of random numbers; fresh ones where the mask was not drawn."""
         return self.draws or Draws.fresh(len(self.hidden), self.hidden.device)
 
+    @property
+    def complement(self) -> Mask:
+        """The mask of the same samples that drops what this one shows, and shows what this one hides."""
+        hidden = ~self.hidden if self.valid is None else ~self.hidden & self.valid
+        count = None if self.num_hidden is None or self.valid is not None else hidden.shape[-1] - self.num_hidden
+        return replace(self, hidden=hidden, num_hidden=count, show=None, donor=None, num_dropped=None)
+
     @cached_property
     def visible(self) -> Places:
         """Places that are not hidden (and not padding)."""
@@ -436,12 +443,15 @@ class Prediction:
         asked: which places those are.
         parts: answers of each part by its name, where they are joint; ``values`` and ``asked`` are then the first's.
         weights: ``[B, M]`` or ``[B, G, M]``, how much the loss of each answer counts; None: all count the same.
+        latents: ``[B, M, D]`` codes of the asked places, by a predictor that regresses them before it answers, for
+            terms to read; None: it does not.
     """
 
     values: Tensor
     asked: Places
     parts: Mapping[str, Prediction] | None = None
     weights: Tensor | None = None
+    latents: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Prediction]) -> Prediction:

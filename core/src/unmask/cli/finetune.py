@@ -53,6 +53,11 @@ OPTIONS = {
     "masked_weight": "of its loss",
     "masked_agreement": "of labels: weight of the difference of both passes' answers; default: 1",
     "masked_as": "drop: hidden tokens are not shown; zero: as zeros, which labels per token need",
+    "rebuild_weight": "of a loss by codes that were partly hidden and rebuilt, for labels per token (masked feature "
+    "modelling); 0: none",
+    "rebuild_ratio": "share of the tokens whose codes are hidden in it",
+    "teacher": "a checkpoint of this command, whose answers are learnt beside the labels (G2SD's second stage)",
+    "teacher_weight": "of that loss",
     "precision": "32-true, bf16-mixed or 16-mixed",
 }
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
@@ -156,7 +161,7 @@ def _settings(given: Namespace) -> Settings:
         word = getattr(given, name)
         if word is None:
             continue
-        if name in CHOICES or name == "monitor":
+        if name in CHOICES or name in ("monitor", "teacher"):
             values[name] = word
         elif isinstance(_DEFAULTS[name], int) or name in ("epochs", "max_steps"):
             values[name] = whole_number(f"--{name}", word, least=0)

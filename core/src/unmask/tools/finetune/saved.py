@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,11 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
     """
     objective = model.objective
     content = {
-        "state_dict": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
+        "state_dict": {
+            name: tensor.detach().cpu()
+            for name, tensor in model.state_dict().items()
+            if not name.startswith(("rebuilder.", "teacher."))  # of training alone
+        },
         "seed": model.seed,
         "global_step": step,
         "finetune": {
@@ -80,7 +84,7 @@ def load(path: Path | str, model: MaskedModel | None = None) -> FineTuning:
         if config is None:
             raise UserError(f"`{path}` holds no config; `model` must be given to load it.")
         model = of_parts(_built(config, checkpoint["seed"])[0], about.get("parts"))
-    tuned = FineTuning(model, objective, task, settings, checkpoint["seed"])
+    tuned = FineTuning(model, objective, task, replace(settings, rebuild_weight=0.0, teacher=None), checkpoint["seed"])
     load_weights(tuned, checkpoint["state_dict"], f"`{path}`", "its config")
     return tuned.eval()
 
