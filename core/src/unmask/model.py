@@ -60,6 +60,8 @@ class MaskedModel(L.LightningModule):
     """Where the model's own predictor is asked: see `Objective`."""
     loss_weight: float | Schedule = 1.0
     """What the loss of the model's own predictor counts in the total."""
+    resting: tuple[str, ...] = ()
+    """Weights of the encoder, by how their names begin, that pretraining leaves as they are; fine-tuning trains them."""
     first_stage: Any = None
     """An `unmask.api.FirstStage` where the method builds on another run."""
     standing = Progress()
