@@ -8,6 +8,7 @@ import torch
 
 from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, seeds
 from unmask.masks import (
+    ApartMask,
     BlockMask,
     BoxMask,
     ColorNoiseMask,
@@ -24,6 +25,7 @@ from unmask.masks import (
 from unmask.parts import num_to_hide
 from unmask.schedules import Uniform, at
 from unmask.testing.contract import streams
+from unmask.testing.joint_masks import JointMaskContract
 from unmask.testing.masks import MaskContract
 
 ALL_KINDS = (Set, Sequence, Grid)
@@ -555,6 +557,16 @@ def test_every_place_is_hidden_and_none_of_the_padding():
     assert torch.equal(EveryMask()(tokens).hidden, tokens.valid)
     whole = EveryMask()(Tokens(torch.zeros(2, 6, 1), Set()))
     assert whole.num_hidden == 6 and whole.asked.index.tolist() == [list(range(6))] * 2
+
+
+class TestApartMask(JointMaskContract):
+    def make(self, **options):
+        return ApartMask(**options)
+
+
+class TestPartitionMask(JointMaskContract):
+    def make(self, **options):
+        return PartitionMask(**options)
 
 
 def test_each_place_is_shown_of_one_part():
