@@ -28,8 +28,21 @@ COMMON = [
 ]  # fmt: skip
 WHOLE = [*COMMON, "--data.batch_size", str(GLOBAL), "--trainer.max_steps", str(STEPS)]
 HALVES = [*WHOLE, "--data.batch_size", str(GLOBAL // 2)]
-OTHERWISE: dict[str, str] = {}
+OTHERWISE = {
+    "vision.a2mim": "spectra are averaged, and weighed, over a batch",
+    "vision.dmt-jepa": "masks are cut to the smallest of a batch",
+    "vision.dtm": "groups of patches that are nearly as alike follow from the order of sums",
+    "vision.gmml": "stand-ins are of the next image of a batch",
+    "vision.ijepa": "masks are cut to the smallest of a batch",
+    "vision.mfm": "the mean is over the hidden frequencies of a batch",
+    "vision.mixed-ae": "images of a batch are mixed",
+    "vision.noise-masks": "rewards are compared within a batch",
+    "vision.seit-plus-plus": "images hide other shares, and the mean is over all of a batch",
+    "vision.urfound": "reports hide other numbers of words, and the mean is over all of a batch",
+}
 """Methods whose loss is another on two processes, and why."""
+SHARED_OUT = ["vision.dbot", "vision.masked-denoising"]
+"""Methods that are run on two processes that share weights as well: a teacher that is replaced, blocks of one's own."""
 
 
 @pytest.fixture(scope="module", params=methods("vision."))
@@ -44,6 +57,8 @@ def ran(request, tmp_path_factory):
     middle = f"whole/checkpoints/at-step={SAVED_AT}.ckpt"
     commands.append([1, [*fit[:-1], *own[1:], *WHOLE, "--out", "again", "--ckpt_path", middle]])
     commands.append([2, [*fit[:-1], *own[1:], *HALVES, "--trainer.strategy", "ddp", "--out", "two"]])
+    if request.param in SHARED_OUT:
+        commands.append([2, [*fit[:-1], *own[1:], *HALVES, "--trainer.strategy", "fsdp2", "--out", "shared-out"]])
     done = subprocess.run(
         [sys.executable, "-m", "unmask.testing.ranks", json.dumps(commands)],
         cwd=folder,
@@ -75,3 +90,5 @@ def test_two_processes_train_as_one(ran):
     assert len(two) == STEPS and all(map(math.isfinite, two))
     if method not in OTHERWISE:
         torch.testing.assert_close(torch.tensor(two), torch.tensor(alone), rtol=1e-5, atol=0)
+    if method in SHARED_OUT:
+        assert losses(folder / "shared-out") == pytest.approx(alone, rel=1e-5)
