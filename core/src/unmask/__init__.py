@@ -63,6 +63,7 @@ _HOMES = {
     "Tokenizer": "parts",
     "Tokens": "structures",
     "TruncatedNormal": "schedules",
+    "Turns": "schedules",
     "Uniform": "schedules",
     "Pretrained": "cli.one_call",
     "at": "schedules",
@@ -132,6 +133,7 @@ if TYPE_CHECKING:
         Schedule,
         Spread,
         TruncatedNormal,
+        Turns,
         Uniform,
         at,
     )

@@ -58,10 +58,12 @@ class MaskedModel(L.LightningModule):
 
     ask: str | float = "hidden"
     """Where the model's own predictor is asked: see `Objective`."""
+    ask_of: str | None = None
+    """The part of a sample that it is asked of; None: all."""
     loss_weight: float | Schedule = 1.0
     """What the loss of the model's own predictor counts in the total."""
     resting: tuple[str, ...] = ()
-    """Weights of the encoder, by how their names begin, that pretraining leaves as they are; fine-tuning trains them."""
+    """Beginnings of names of the encoder's weights that pretraining leaves as they are, and fine-tuning trains."""
     first_stage: Any = None
     """An `unmask.api.FirstStage` where the method builds on another run."""
     standing = Progress()
@@ -146,7 +148,7 @@ class MaskedModel(L.LightningModule):
         own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
         return {
             name: Question(
-                check_asked(asking(mask, one.ask, name), self.mask, one.ask),
+                check_asked(asking(mask, one.ask, name, one.ask_of), self.mask, one.ask),
                 one.predictor or self.predictor,
                 one.target or self.target,
                 one.loss or self.loss,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,16 +22,17 @@ class Objective(Part):
     ``loss = loss of the model's own predictor and target + sum of weight * objective``
 
     Args:
-        ask: where answers are asked: ``hidden`` places (or where the mask says), ``visible`` ones, ``all``, one answer
-            per ``sample``, or a share of the hidden ones in (0, 1).
+        ask: where answers are asked: ``hidden`` places (or where the mask says), the ``first`` hidden one of each
+            sample, ``visible`` ones, ``all``, one answer per ``sample``, or a share of the hidden ones in (0, 1).
         predictor: answers; None: the model's own.
         target: the right answers; None: the model's own.
         loss: compares the two; None: the model's own.
         weight: of this summand, at least 0, or a schedule of it.
         layer: of the encoder whose codes the predictor reads, in [1, num_layers]; None: the last one's, normed.
+        ask_of: the part or view of a sample that answers are asked of, by its name; None: all of them.
 
     Raises:
-        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0.
+        ValueError: an unknown place to ask at, a share outside (0, 1), or a weight below 0; in a step, no such part.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Objective(Part):
         loss: Loss | None = None,
         weight: float | Schedule = 1.0,
         layer: int | None = None,
+        ask_of: str | None = None,
     ) -> None:
         super().__init__()
         check_ask(ask)
         check_weight(weight)
-        self.ask, self.weight = ask, weight
+        self.ask, self.ask_of, self.weight = ask, ask_of, weight
         self.predictor, self.target, self.loss = predictor, target, loss
         self.layer = layer
 
@@ -84,7 +86,7 @@ class Question(NamedTuple):
         return Answer(self.mask, prediction, right.detach() if isinstance(right, torch.Tensor) else right, loss)
 
 
-ASKS = ("hidden", "visible", "all", "sample")
+ASKS = ("hidden", "first", "visible", "all", "sample")
 """Where answers may be asked, besides at a share of the hidden places."""
 
 
@@ -130,15 +132,25 @@ def _leaves_nothing(mask: Mask) -> bool:
     return whole and mask.num_hidden == mask.hidden.shape[1]
 
 
-def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
+def asking(mask: Mask, ask: str | float, name: str = "", ask_of: str | None = None) -> Mask:
     """The mask with the places where answers are asked, and with streams of random numbers of that name.
 
-    A joint mask has those of each part.
+    A joint mask has those of each part, or of ``ask_of`` alone.
     """
     if mask.draws is not None and name:
         mask = replace(mask, draws=mask.draws.named(name))
     if mask.parts is not None:
-        return replace(mask, parts={part: asking(mask.parts[part], ask, name) for part in mask.parts})
+        _check_part(mask.parts, ask_of)
+        return replace(
+            mask,
+            parts={
+                part: asking(own, ask, name)
+                if ask_of in (None, part)
+                else replace(own, predict=torch.zeros_like(own.hidden), num_predict=0)
+                for part, own in mask.parts.items()
+            },
+        )
+    _check_part({}, ask_of)
     if ask == "hidden":
         return mask
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
@@ -149,10 +161,13 @@ def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
         return replace(
             mask, predict=~mask.hidden & real, num_predict=None if known is None else mask.hidden.shape[1] - known
         )
-    if ask == "sample":
+    if ask in ("sample", "first"):
         if mask.hidden.ndim == 1:
-            raise ValueError("`ask` must not be 'sample' for packed tokens; use a dense batch.")
-        return replace(mask, predict=real & (real.cumsum(1) == 1), num_predict=1)
+            raise ValueError(f"`ask` must not be {ask!r} for packed tokens; use a dense batch.")
+        among = real if ask == "sample" else mask.hidden
+        return replace(
+            mask, predict=among & (among.cumsum(1) == 1), num_predict=0 if known == 0 and ask == "first" else 1
+        )
     if mask.hidden.ndim == 1:
         raise ValueError(f"`ask` must be one of {', '.join(ASKS)} for packed tokens, but is {ask}.")
     counts = mask.hidden.sum(1)
@@ -160,3 +175,9 @@ def asking(mask: Mask, ask: str | float, name: str = "") -> Mask:
     keys = mask.streams().named("ask").uniform(mask.hidden.shape[1]).masked_fill(~mask.hidden, 2)
     chosen = keys.argsort(dim=1).argsort(dim=1) < count[:, None]
     return replace(mask, predict=chosen, num_predict=None if known is None else max(round(known * float(ask)), 1))
+
+
+def _check_part(parts: Mapping[str, Mask], ask_of: str | None) -> None:
+    if ask_of is not None and ask_of not in parts:
+        have = ", ".join(parts) if parts else "one"
+        raise ValueError(f"`ask_of` must name a part of the samples, which have {have}, but is {ask_of!r}.")
