@@ -8,6 +8,7 @@ import torch
 
 from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, seeds
 from unmask.masks import (
+    ApartMask,
     BlockMask,
     BoxMask,
     ColorNoiseMask,
@@ -17,13 +18,16 @@ from unmask.masks import (
     IrregularMask,
     MultiBlockMask,
     PartitionMask,
+    PrefixMask,
     RandomMask,
+    SeveralMasks,
     SpanMask,
     TubeMask,
 )
 from unmask.parts import num_to_hide
 from unmask.schedules import Uniform, at
 from unmask.testing.contract import streams
+from unmask.testing.joint_masks import JointMaskContract
 from unmask.testing.masks import MaskContract
 
 ALL_KINDS = (Set, Sequence, Grid)
@@ -625,6 +629,16 @@ def test_every_place_is_hidden_and_none_of_the_padding():
     assert whole.num_hidden == 6 and whole.asked.index.tolist() == [list(range(6))] * 2
 
 
+class TestApartMask(JointMaskContract):
+    def make(self, **options):
+        return ApartMask(**options)
+
+
+class TestPartitionMask(JointMaskContract):
+    def make(self, **options):
+        return PartitionMask(**options)
+
+
 def test_each_place_is_shown_of_one_part():
     tokens = Tokens(torch.zeros(50, 10, 1), Sequence())
     mask = PartitionMask()(Tokens.join({"a": tokens, "b": tokens, "c": tokens}), draws=streams(tokens))
@@ -636,3 +650,60 @@ def test_each_place_is_shown_of_one_part():
     assert float(shares.min()) > 0.2 and float(shares.max()) < 0.62
     with pytest.raises(ValueError, match="at least 2 parts, but they have 0"):
         PartitionMask()(tokens)
+
+
+FIXED = "all samples of one length have the same prefix"
+
+
+class TestPrefixMask(MaskContract):
+    overrides = {
+        "test_the_same_seed_gives_the_same_mask": FIXED,
+        "test_draws_from_the_samples_own_streams_alone": FIXED,
+        "test_samples_of_a_batch_differ": FIXED,
+    }
+    layouts = [Sequence(), Grid((4, 4)), Grid((2, 4, 4))]
+    refused = [Set()]
+    ragged = ALL_KINDS
+
+    def make(self, **options):
+        return PrefixMask(**({"ratio": 0.6} | options))
+
+    def test_the_same_seed_gives_the_same_mask(self):
+        tokens = Tokens(torch.zeros(16, 24, 1), Sequence())
+        first, again, other = (self._draw(PrefixMask(), tokens, seed) for seed in (0, 0, 1))
+        assert torch.equal(first.hidden, again.hidden) and not torch.equal(first.hidden, other.hidden)
+
+    def test_draws_from_the_samples_own_streams_alone(self):
+        tokens = Tokens(torch.zeros(16, 24, 1), Sequence())
+        before = torch.get_rng_state()
+        whole, others = self._draw(PrefixMask(), tokens), streams(tokens)
+        others.keys[:4] = streams(tokens, 1).keys[:4]
+        again = PrefixMask()(tokens, Progress(), others)
+        assert torch.equal(again.hidden[4:], whole.hidden[4:]) and not torch.equal(again.hidden, whole.hidden)
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_samples_of_a_batch_differ(self):
+        """Every length of what is hidden but none and all, about equally often; what would be all is all but one."""
+        counts = self._draw(PrefixMask(), Tokens(torch.zeros(4000, 11, 1), Sequence())).hidden.sum(1).bincount()
+        assert len(counts) == 11 and not counts[0]
+        assert int(counts[1:-1].min()) > 300 and int(counts[1:-1].max()) < 450 and 620 < int(counts[-1]) < 830
+
+
+def test_what_comes_first_is_shown():
+    valid = torch.arange(6) < torch.tensor([[6], [4]])
+    mask = PrefixMask(0.5)(Tokens(torch.zeros(2, 6, 1), Sequence(), valid=valid))
+    assert mask.hidden.int().tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 0, 0]]
+
+
+def test_several_masks_are_those_of_their_names():
+    tokens = Tokens(torch.zeros(3, 8, 1), Sequence())
+    mask = SeveralMasks({"a": RandomMask(0.25), "b": PrefixMask(0.5)})(tokens, draws=streams(tokens))
+    assert list(mask.parts) == ["a", "b"]
+    assert torch.equal(mask.part("a").hidden, RandomMask(0.25)(tokens, draws=streams(tokens).named("a")).hidden)
+    assert mask.part("b").hidden.sum(1).tolist() == [4] * 3
+    with pytest.raises(ValueError, match="`masks` must name at least one view"):
+        SeveralMasks({})
+    with pytest.raises(ValueError, match="tokens of one part, but these have x; nearest: by-part"):
+        SeveralMasks({"a": RandomMask()})(Tokens.join({"x": tokens}))
+    with pytest.raises(ValueError, match="`masks` must make one mask each, but DisjointMask makes several"):
+        SeveralMasks({"a": DisjointMask()})(tokens)

@@ -58,8 +58,12 @@ class MaskedModel(L.LightningModule):
 
     ask: str | float = "hidden"
     """Where the model's own predictor is asked: see `Objective`."""
+    ask_of: str | None = None
+    """The part of a sample that it is asked of; None: all."""
     loss_weight: float | Schedule = 1.0
     """What the loss of the model's own predictor counts in the total."""
+    resting: tuple[str, ...] = ()
+    """Beginnings of names of the encoder's weights that pretraining leaves as they are, and fine-tuning trains."""
     first_stage: Any = None
     """An `unmask.api.FirstStage` where the method builds on another run."""
     standing = Progress()
@@ -144,7 +148,7 @@ class MaskedModel(L.LightningModule):
         own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
         return {
             name: Question(
-                check_asked(asking(mask, one.ask, name, None if one is self else one.part), self.mask, one.ask),
+                check_asked(asking(mask, one.ask, name, self.ask_of if one is self else one.part), self.mask, one.ask),
                 one.predictor or self.predictor,
                 one.target or self.target,
                 one.loss or self.loss,

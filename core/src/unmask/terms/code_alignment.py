@@ -35,7 +35,9 @@ class CodeAlignment(Term):
     def forward(self, step: Step, model: Any) -> Tensor:
         mask = step.mask
         if mask.parts is not None or step.tokens.offsets is not None:
-            raise ValueError("`code-alignment` works on dense samples of one part, but these are packed or have several.")
+            raise ValueError(
+                "`code-alignment` works on dense samples of one part, but these are packed or have several."
+            )
         regressed = step.prediction.latents  # [B, M, D]
         if regressed is None:
             raise ValueError("`predictor` must regress codes for `code-alignment`, but does not; nearest: regressor.")

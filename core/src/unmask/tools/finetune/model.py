@@ -272,7 +272,7 @@ def trainable_embedder(model: MaskedModel) -> Embedder:
     """A copy of what is used of the model, its encoder as trainable as the one that was trained.
 
     A teacher's parameters take no gradient; what is fixed by design, such as a table of positions, is
-    fixed in the online encoder, too.
+    fixed in the online encoder, too. What rests in pretraining alone is trained.
     """
     used = model.embedder
     embedder: Embedder = copy.deepcopy(used)
@@ -280,4 +280,7 @@ def trainable_embedder(model: MaskedModel) -> Embedder:
         online = dict(model.encoder.named_parameters())
         for name, parameter in embedder.encoder.named_parameters():
             parameter.requires_grad_(online[name].requires_grad if name in online else parameter.is_floating_point())
+    for name, parameter in embedder.encoder.named_parameters():
+        if any(name.startswith(start) for start in model.resting):
+            parameter.requires_grad_(True)
     return embedder

@@ -37,6 +37,7 @@ from unmask_vision.methods.self_distill import SelfDistill
 from unmask_vision.methods.selfie import Selfie
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
+from unmask_vision.methods.token_unify import TokenUnify
 from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
@@ -79,6 +80,7 @@ __all__ = [
     "SelfDistill",
     "SimMIM",
     "SparK",
+    "TokenUnify",
     "Uni4Eye",
     "UrFound",
     "VQVAE",
