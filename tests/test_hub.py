@@ -163,6 +163,14 @@ def test_the_card_tells_method_data_budget_results_and_licence(written, tmp_path
         assert told in card.content, told
 
 
+def test_a_run_pushed_from_within_keeps_its_words(run, monkeypatch):
+    probe = json.loads((run / "probe.json").read_text())
+    monkeypatch.chdir(run)
+    assert main(["push", ".", NAME, "--dry_run", "../dry"]) == 0
+    assert json.loads(Path("../dry/probe.json").read_text())["rows"] == probe["rows"]
+    assert "1,797 images: 8 x 8 pixels, 10 classes." in Path("../dry/README.md").read_text()
+
+
 def test_a_card_without_a_licence_says_so_and_a_sentence_is_none(run, tmp_path, capsys):
     assert main(["push", str(run), NAME, "--dry_run", "dry"]) == 0
     assert "None was given" in Path("dry/README.md").read_text()

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from unmask import __version__
@@ -56,7 +57,14 @@ def card(trained: Run, record: Record, repository: Repository, licence: str | No
     body = "\n\n".join(f"## {title}\n\n{content}" for title, content in sections.items() if content)
     about = f"{type(trained.model).__name__} after {trained.step:,} steps (seed {trained.seed})"
     head = f"---\n{metadata.to_yaml()}\n---\n\n# {record.name}\n\n{about}, pretrained with unmask {__version__}."
-    return f"{head}\n\n{body}\n".replace(str(trained.folder), record.name)  # folders of this machine tell nobody
+    return placeless(f"{head}\n\n{body}\n", trained.folder, record.name)
+
+
+def placeless(text: str, folder: Path, name: str) -> str:
+    """A text with the run's name in place of its folder on this machine."""
+    for place in {str(folder.absolute()), str(folder)} - {"."}:
+        text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?=[/\\\s\"`,])", lambda _: name, text)
+    return text
 
 
 def _use(trained: Run, repository: Repository) -> str:

@@ -17,7 +17,7 @@ from unmask.support.errors import UserError
 from unmask.tools.exchange.configs import settled
 from unmask.tools.exchange.exporting import export, job_of
 from unmask.tools.exchange.whole import CONFIG_FILE, write_whole
-from unmask.tools.hub.card import card
+from unmask.tools.hub.card import card, placeless
 from unmask.tools.hub.library import Repository
 from unmask.tools.report import read_record
 from unmask.tools.report.record import RESULTS
@@ -62,7 +62,7 @@ def fill_folder(trained: Run, out: Path, repository: Repository, licence: str | 
     for result in RESULTS:
         if result in record.results:
             text = (trained.folder / f"{result}.json").read_text("utf-8")
-            (out / f"{result}.json").write_text(text.replace(str(trained.folder), name), "utf-8")
+            (out / f"{result}.json").write_text(placeless(text, trained.folder, name), "utf-8")
     pictures = {}
     for caption, picture in record.pictures:
         (out / "pictures").mkdir(exist_ok=True)
