@@ -24,15 +24,20 @@ from unmask.data import Augmented, MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.of_parts import ModelOfParts, of_parts
 from unmask.plugins import registry
+from unmask.runs.folders import holds_a_run
 from unmask.runs.trained import Run, load_run
 from unmask.support.arguments import name_of_parts
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.support.yaml_files import read_yaml
 from unmask.tools.exchange.exporting import Exported, export
+from unmask.tools.exchange.importing import import_weights
 from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import vectors
 from unmask.tools.finetune import Settings, finetune
+from unmask.tools.hub.download import download
+from unmask.tools.hub.library import SCHEME, Repository
+from unmask.tools.hub.push import push
 from unmask.tools.pictures.reconstruct import Reconstruction, reconstruct
 from unmask.tools.probe.by_part import probe_by_part
 from unmask.tools.results import Results
@@ -100,16 +105,24 @@ def trained(words: list[str]) -> Path:
     return made[0].folder
 
 
-def load(run: str | Path) -> Pretrained:
+def load(run: str | Path, revision: str | None = None) -> Pretrained:
     """A trained run.
 
+    One of the Hub becomes a run folder below ``runs/hub``, once for each commit; its results are written there.
+
     Args:
-        run: a run folder, whose newest checkpoint counts, or a checkpoint in one.
+        run: a run folder, whose newest checkpoint counts, or a checkpoint in one; or ``hf://org/name``, as
+            `push_to_hub` and ``unmask push`` write it.
+        revision: of the Hub: a branch, tag or commit; None: the main branch.
 
     Raises:
-        UserError: as `unmask.api.load_run`.
+        UserError: as `unmask.api.load_run`; no such repository, or one that cannot be read.
     """
-    return Pretrained.of(run)
+    if not str(run).startswith(SCHEME):
+        if revision is not None:
+            raise UserError(f"`revision` is for `{SCHEME}org/name`, but the run is `{run}`.")
+        return Pretrained.of(run)
+    return Pretrained.from_pretrained(str(run), revision)
 
 
 class Pretrained:
@@ -126,6 +139,32 @@ class Pretrained:
     def of(cls, path: str | Path) -> Self:
         """Of a run folder, or a checkpoint in one."""
         return cls(load_run(path))
+
+    @classmethod
+    def from_pretrained(cls, name: str, revision: str | None = None) -> Self:
+        """Of ``org/name`` in the Hub; `load` tells of arguments, run folder and errors."""
+        repository = Repository.of(name, revision)
+        copy = download(repository)
+        folder = Path("runs", "hub", repository.name, copy.origin.rpartition("@")[2][:12])
+        if not holds_a_run(folder):
+            folder = import_weights(copy.folder, out=folder, origin=copy.origin).folder
+        return cls.of(folder)
+
+    def push_to_hub(
+        self, name: str, *, private: bool = False, revision: str | None = None, licence: str | None = None
+    ) -> str:
+        """Puts the run into the repository ``org/name`` of the Hub, as ``unmask push`` does.
+
+        Args:
+            name: of the repository, which is made where there is none.
+            private: whether the repository must be private; a public one that is there is refused.
+            revision: a branch, which is made where there is none; None: the main one.
+            licence: identifier of the weights' licence, such as ``apache-2.0``; None: the card says that there is none.
+
+        Returns:
+            The address of the commit.
+        """
+        return _told(push, self.run, Repository.of(name, revision), private=private, licence=licence)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run.about[:-1]})"

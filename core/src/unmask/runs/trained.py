@@ -134,6 +134,10 @@ def must_be_a_folder(path: Path) -> None:
         UserError: names those that are most like it.
     """
     if not path.is_dir():
+        if path.parts[:1] == ("hf:",):
+            raise UserError(
+                f"`unmask import hf://{Path(*path.parts[1:])}` makes a run of it, which every command takes."
+            )
         siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
         near = nearest(str(path), siblings)
         raise UserError(f"There is no run `{path}`" + (f"; nearest: {quoted(near)}." if near else "."))

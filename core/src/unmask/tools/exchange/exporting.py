@@ -69,7 +69,18 @@ def export(
     writable("--out", out)
     if out.exists() and not overwrite:
         raise UserError(f"`{out}` is there already; give another `--out`, or `--overwrite`.")
-    job = Export(
+    with torch.random.fork_rng(devices=[]):
+        return _write(made, name, job_of(trained, pool), out)
+
+
+def job_of(trained: Run, pool: str | None = "mean") -> Export:
+    """What is written of a run.
+
+    Args:
+        trained: the run.
+        pool: as of `export`.
+    """
+    return Export(
         trained.model.cpu().eval(),
         config=(trained.folder / "config.yaml").read_text("utf-8"),
         seed=trained.seed,
@@ -77,8 +88,6 @@ def export(
         batch=lambda: _read(trained.model, some(trained.datamodule, "val", NUM_SAMPLES, "cpu")[0]),
         pool=pool,
     )
-    with torch.random.fork_rng(devices=[]):
-        return _write(made, name, job, out)
 
 
 def _read(model: MaskedModel, batch: Any) -> Any:
