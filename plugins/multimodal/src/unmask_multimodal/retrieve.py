@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,9 +13,25 @@ from torch.utils.data import Subset
 
 from unmask import MaskedModel, Tokens
 from unmask.api import (
-    GOOD, PRETRAINED, UNTRAINED, Arguments, Cell, Measure, Results, Row, UserError, batches, checked_device,
-    evaluating, load_run, message_of, parts_given, split_of, whole_number, write,
-)  # fmt: skip
+    GOOD,
+    PRETRAINED,
+    UNTRAINED,
+    Arguments,
+    Cell,
+    Measure,
+    Results,
+    Row,
+    UserError,
+    batches,
+    checked_device,
+    evaluating,
+    load_run,
+    message_of,
+    parts_given,
+    split_of,
+    whole_number,
+    write,
+)
 
 AMONG = (1, 5, 10)
 CHANCE = "chance"
@@ -181,7 +198,7 @@ def _contents(tokens: Tokens) -> list[bytes]:
     values = tokens.values.cpu()
     if tokens.offsets is not None:
         cuts = tokens.offsets.tolist()
-        rows = [values[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+        rows = [values[start:stop] for start, stop in pairwise(cuts)]
     elif tokens.valid is not None:
         rows = [row[real] for row, real in zip(values, tokens.valid.cpu(), strict=True)]
     else:

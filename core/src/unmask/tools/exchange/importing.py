@@ -83,7 +83,8 @@ def import_weights(
         into: with ``part``, a run whose config is taken and whose other weights are kept.
 
     Raises:
-        UserError: a part that is not there; files or a config that cannot be read, or too few tensors that match; nothing is written then.
+        UserError: a part that is not there; files or a config that cannot be read, or too few tensors that match;
+            nothing is written then.
     """
     weights = read_weights(source)
     check_sha256(weights)
