@@ -334,6 +334,12 @@ class EncoderByPart(Encoder):
             apart=True,
         )
 
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence[int | None]) -> list[Latent]:
+        """Codes of several layers of each part's encoder, in one pass where it can."""
+        parts = _known("encoders", self.encoders, names_of(tokens, mask))
+        codes = {name: one.codes_of(tokens.part(name), mask and mask.part(name), layers) for name, one in parts.items()}
+        return [Latent.join({name: codes[name][place] for name in parts}, apart=True) for place in range(len(layers))]
+
     def one(self, name: str) -> Encoder | None:
         """That part's encoder."""
         own: Encoder = self.encoders[name]

@@ -160,7 +160,10 @@ class MaskSampler(Part):
         if num_hidden is None:
             lengths = valid.sum(-1).tolist()
             each = ratios if isinstance(ratios, list) else [ratios] * len(lengths)
-            per_sample = [self.count(*one) for one in zip(lengths, repeat(tokens.layout), each, strict=False)]
+            per_sample = [
+                self.count(*one) if one[0] else 0  # a sample that lacks this part has nothing to hide
+                for one in zip(lengths, repeat(tokens.layout), each, strict=False)
+            ]
             counts = torch.tensor(per_sample, device=valid.device)  # [B]
         else:
             counts = torch.full((len(valid),), num_hidden, device=valid.device)

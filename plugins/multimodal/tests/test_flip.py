@@ -1,10 +1,13 @@
 """FLIP: transformers' CLIP loss on the same codes; captions and retrieval by hand; nothing hidden reaches a code."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
-from unmask import EncoderByPart, TokenizerByPart
+from unmask import EncoderByPart, Latent, Set, Step, TokenizerByPart, Tokens
 from unmask.api import main
 from unmask.masks import MaskByPart, RandomMask
 from unmask.terms import Contrast
@@ -63,6 +66,36 @@ def test_the_loss_equals_transformers_clip_loss(model, batch):
         theirs = image_text_contrastive_loss(second @ first.mT * contrast.log_scale.exp())
     torch.testing.assert_close(step.loss.total, theirs)
     assert contrast.log_scale.exp().item() == pytest.approx(1 / 0.07)
+
+
+def test_the_loss_equals_clip_model_at_shared_weights():
+    """transformers' `CLIPModel`: its own pooled codes, its projections, its scale."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**sizes, "vocab_size": 50, "max_position_embeddings": 12, "eos_token_id": 49, "bos_token_id": 48},
+        vision_config={**sizes, "hidden_size": 32, "image_size": 8, "patch_size": 2, "num_channels": 1},
+        projection_dim=16,
+    )
+    theirs = CLIPModel(config).eval()
+    ids = torch.cat([torch.randint(40, (5, 11)), torch.full((5, 1), 49)], dim=1)
+    pixels = torch.rand(5, 1, 8, 8)
+    with torch.no_grad():
+        found = theirs(input_ids=ids, pixel_values=pixels, return_loss=True)
+        image = theirs.vision_model(pixels).pooler_output[:, None]
+        text = theirs.text_model(ids).pooler_output[:, None]
+    term = Contrast(width=16, pools=("cls", "cls"))
+    encoders = {"image": SimpleNamespace(width=32), "text": SimpleNamespace(width=24)}
+    term.start(SimpleNamespace(encoder=SimpleNamespace(encoders=encoders)))
+    term.projects[0].load_state_dict(theirs.visual_projection.state_dict())
+    term.projects[1].load_state_dict(theirs.text_projection.state_dict())
+    with torch.no_grad():
+        term.log_scale.copy_(theirs.logit_scale)
+    places = Tokens.join({name: Tokens(torch.zeros(5, 1, 1), Set()) for name in encoders})
+    latent = Latent.join({"image": Latent(image, prefix=image), "text": Latent(text, prefix=text)})
+    step = Step(places, None, None, latent, None, None)
+    torch.testing.assert_close(term(step, None), found.loss)
+    torch.testing.assert_close(term.similarities(step, ("image", "text")), found.logits_per_image)
 
 
 def test_no_hidden_patch_reaches_the_loss(model, batch):

@@ -75,7 +75,8 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
         full = ".".join([*path, unknown])
         return _unknown_option(_label([full], words), [*path], unknown, parser, model_keys)
     if match := re.search(r"arguments? (?:are|is) required: (.+)", text):
-        return _missing([".".join([*path, key]) for key in match[1].split(", ")])
+        where = [*path, *_item_of(str(error))]
+        return _missing([".".join([*where, key]) for key in match[1].split(", ")])
     if "expected one argument" in text or "expected at least one argument" in text:
         bare = [a for a, b in pairwise([*words, "--"]) if a.startswith("--") and "=" not in a and b.startswith("--")]
         return f"`{bare[-1] if bare else label}` needs a value."
@@ -83,6 +84,13 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
         return _wrong_value(label, typehint, match[1], [])
     where = f"`{label}`: " if path else ""
     return where + _first_line(text)
+
+
+def _item_of(text: str) -> list[str]:
+    """The name of the part, where an error is about one of several under names, which the parser does not say."""
+    about = re.findall(r"Problem with given class_path '([\w.]+)'", text)
+    items = about and re.findall(rf"'(\w+)': Namespace\(class_path='{re.escape(about[-1])}'", text)
+    return items if len(set(items)) == 1 else []
 
 
 def is_mistake(error: BaseException, running: bool) -> bool:

@@ -1,5 +1,6 @@
 """Data: the module that feeds a run, the sources that it reads, and how people's own files are read."""
 
+from unmask.data.by_part import DataByPart
 from unmask.data.fields import Fields, column_of, columns_in, flattened
 from unmask.data.file_table import FileTable
 from unmask.data.findings import NUM_NAMED, Findings
@@ -32,6 +33,7 @@ from unmask.data.module import (
 )
 from unmask.data.own_files import OwnFiles
 from unmask.data.pickles import data_alone, read_pickle, read_torch
+from unmask.data.pools import Pool
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.shards import (
     Entry,
@@ -72,6 +74,7 @@ __all__ = [
     "STRAY",
     "UNREADABLE",
     "Augmented",
+    "DataByPart",
     "Entry",
     "Fields",
     "File",
@@ -90,6 +93,7 @@ __all__ = [
     "Origin",
     "Packed",
     "Plan",
+    "Pool",
     "OwnFiles",
     "Report",
     "ResumableLoader",

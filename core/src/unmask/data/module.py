@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from unmask import agreements, seeds
+from unmask.data.pools import Pool
 from unmask.data.shards.index import ShardError
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import Packed, packed
@@ -165,6 +166,11 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
         train, val = self.splits.train, self.splits.val
         return {"train": train} if val is train else {"train": train, "val": val}
 
+    def pool(self) -> Pool:
+        """All samples that are trained or validated on, each once, to be joined with those of other modules."""
+        train, val = self.splits.train, self.splits.val
+        return Pool.of([train] if val is train else [train, val], self.classes)
+
     def nearby(self) -> Nearby | None:
         """Which training samples lie together, so that an epoch's order keeps them near; None: it does not matter."""
         return None
@@ -264,7 +270,7 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
     def train_dataloader(self) -> ResumableLoader:
         self.setup("fit")
         num_replicas, rank = self._world()
-        dataset = Augmented(self.splits.train, self.augment)
+        dataset = self.augmented()
         return ResumableLoader(
             dataset,
             sampler=KeyedSampler(
@@ -275,6 +281,10 @@ class MaskedDataModule(Remembered, L.LightningDataModule, ABC):
             drop_last=self.drop_last,
             **self._workers(),
         )
+
+    def augmented(self) -> Augmented:
+        """Training samples by keys ``(seed, epoch, index)``."""
+        return Augmented(self.splits.train, self.augment)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(Augmented(self.splits.val), batch_size=self.val_batch_size, **self._workers())

@@ -8,11 +8,12 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from unmask import seeds
 from unmask.data.labels import IGNORED, unknown_like
 from unmask.data.module import MaskedDataModule, Sample, Splits, held_out
+from unmask.data.pools import Pool
 from unmask.data.report import UNREADABLE, Report
 from unmask.data.shards.order import Nearby
 from unmask.data.shards.packing import Packed
@@ -222,6 +223,35 @@ class SourceDataModule(MaskedDataModule):
             self.samples(kept, own, True, trained=False) for kept, own in zip((fitted, val), with_class, strict=True)
         )
         return splits._replace(probe_train=probe_train, probe_test=probe_test)
+
+    def pool(self) -> Pool:
+        """Samples have a label where all items have one that tells something."""
+        _ = self.splits  # chooses what is held out
+        every = [item for kept in self.parts for item in kept.items]
+        labelled = self._read[2] and all(item.label is not None for item in every)
+        sets = {
+            trained: [self.samples(kept, list(range(len(kept.items))), labelled, trained) for kept in self.parts]
+            for trained in (True, False)
+        }
+        if any(not hasattr(one, "of") for one in sets[True]):
+            return super().pool()
+        number = {id(item): place for place, item in enumerate(every)}
+        items = [item for one in sets[True] for item in one.of]  # type: ignore[attr-defined]
+        begin = len(self.parts[0].items)
+        held = {begin + place if len(self.parts) > 1 else place for place in self._chosen[1]}
+        held -= set(self._chosen[0])  # of what is both trained on and validated on, nothing is held out
+        return Pool(
+            ConcatDataset(sets[True]),
+            ConcatDataset(sets[False]),
+            [number[id(item)] for item in items],
+            [number[id(item)] in held for item in items],
+            {
+                "name": [item.name for item in items],
+                "label": [item.label if labelled else None for item in items],
+            },
+            self.classes,
+            sum(self.report.findings.count(what) for what in self.left_out),
+        )
 
     def everything(self) -> dict[str, Dataset]:
         train, val, (_, _, told, probe) = self.parts[0], self.parts[-1], self._read

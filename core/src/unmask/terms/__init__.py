@@ -1,22 +1,28 @@
 """Terms: further summands of the loss, made of the finished step."""
 
+from unmask.terms.alignment import Alignment
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
 from unmask.terms.loss_order import LossOrder
+from unmask.terms.matching import Matching
 from unmask.terms.part_contrast import PartContrast
 from unmask.terms.relations import Relations
 from unmask.terms.singularity import Singularity
+from unmask.terms.transport import Transport
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
 from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
+    "Alignment",
     "Contrast",
     "CrossedCosine",
     "LossOrder",
+    "Matching",
     "PartContrast",
     "Relations",
     "Singularity",
+    "Transport",
     "Uniformity",
     "VarianceCovariance",
     "WholeMatch",

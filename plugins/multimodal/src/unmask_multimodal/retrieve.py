@@ -153,6 +153,7 @@ def codes(model: MaskedModel, loader: Any, names: tuple[str, str]) -> tuple[tupl
         ValueError: mean codes of different widths.
     """
     term = _contrast(model, names)
+    layer = None if term is None else term.layers[-1]
     embedders = [model.embedder_of([name]) for name in names]
     widths = [one.width for one in embedders]
     if term is None and widths[0] != widths[1]:
@@ -163,10 +164,10 @@ def codes(model: MaskedModel, loader: Any, names: tuple[str, str]) -> tuple[tupl
     numbers: list[list[int]] = [[], []]
     with evaluating(model):
         for batch in loader:
-            batch = _moved(batch, model.device)
+            batch = model.transfer_batch_to_device(batch, model.device, 0)
             for i, (name, embedder) in enumerate(zip(names, embedders, strict=True)):
                 tokens = embedder.tokenizer(batch)
-                latent = embedder.coded(tokens)
+                latent = embedder.coded(tokens, layer)
                 code = latent.pool("mean") if term is None else term.code(name, latent.part(name))
                 both[i].append(F.normalize(code.float(), dim=-1).cpu())
                 numbers[i] += [kinds[i].setdefault(one, len(kinds[i])) for one in _contents(tokens.part(name))]
@@ -204,9 +205,3 @@ def _contents(tokens: Tokens) -> list[bytes]:
     else:
         rows = list(values)
     return [row.contiguous().numpy().tobytes() for row in rows]
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    return {name: _moved(one, device) for name, one in batch.items()} if isinstance(batch, dict) else batch

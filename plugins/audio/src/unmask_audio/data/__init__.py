@@ -5,6 +5,7 @@ from unmask_audio.data.hub import HubAudioData
 from unmask_audio.data.lit_chunks import LitAudioData
 from unmask_audio.data.module import AudioData
 from unmask_audio.data.shards import AudioShardsData
+from unmask_audio.data.spoken import SpokenDigitsData
 from unmask_audio.data.synth import SynthData
 from unmask_audio.data.torchaudio_sets import TorchaudioData
 
@@ -14,6 +15,7 @@ __all__ = [
     "AudioShardsData",
     "HubAudioData",
     "LitAudioData",
+    "SpokenDigitsData",
     "SynthData",
     "TorchaudioData",
 ]

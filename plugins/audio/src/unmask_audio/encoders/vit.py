@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Sequence_
 from typing import Literal
 
 import torch
@@ -64,7 +65,10 @@ class SpectrogramViT(Encoder):
         self.mask_token = nn.Parameter(torch.randn(1, 1, width) * 0.02) if mask_token else None
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
-        depth = self.depth(layer)
+        self.depth(layer)  # refuses one that is not there
+        return self.codes_of(tokens, mask, [layer])[0]
+
+    def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence_[int | None]) -> list[Latent]:
         self._check(tokens)
         seen = None if mask is None else mask.seen
         positions = self._positions(tokens)  # [1, N, D]
@@ -82,10 +86,15 @@ class SpectrogramViT(Encoder):
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
             valid = None if valid is None else torch.cat([valid.new_ones(valid.shape[0], 1), valid], dim=1)
-        for block in self.trunk.blocks[:depth]:
-            x = block(x, valid)
-        x = self.trunk.norm(x) if layer is None else x
-        return Latent(x, seen) if self.cls_token is None else Latent(x[:, 1:], seen, x[:, :1])
+        depths = [0 if layer == 0 else self.depth(layer) for layer in layers]
+        states = {0: x}
+        for number, block in enumerate(self.trunk.blocks[: max(depths)], start=1):
+            states[number] = x = block(x, valid)
+        found = [
+            self.trunk.norm(states[depth]) if layer is None else states[depth]
+            for layer, depth in zip(layers, depths, strict=True)
+        ]
+        return [Latent(x, seen) if self.cls_token is None else Latent(x[:, 1:], seen, x[:, :1]) for x in found]
 
     def _check(self, tokens: Tokens) -> None:
         width = self.embed.in_features

@@ -61,4 +61,4 @@ class FLIP(Method):
     @property
     def embedder(self) -> Embedder:
         """The encoder of one part, which sees it whole."""
-        return Embedder(self.tokenizer.tokenizers[self.used], self.encoder.encoders[self.used])
+        return Embedder(self.tokenizer.one(self.used), self.encoder.encoders[self.used])

@@ -42,6 +42,8 @@ class TextFilesData(TextData):
             is.
         table_format: how CSV and TSV are written, where the rules of `unmask.data.tables` do not fit.
         encoding: of all files, tables too where ``table_format`` names none; a byte-order mark counts more.
+        name_column: column of tables with what a document is called, such as the file that it is a caption of; several
+            may have one name. None: ``reviews.csv:17``.
 
     Raises:
         ValueError: a value outside its range; in `setup`, no such path or column, no text, a table whose quotes do not
@@ -63,12 +65,14 @@ class TextFilesData(TextData):
         label_separator: str | None = None,
         table_format: TableFormat | None = None,
         encoding: str = "utf-8",
+        name_column: str | None = None,
         **shared: Any,
     ) -> None:
         source = TextFilesSource(
             paths, val_paths=val_paths, probe_paths=probe_paths, probe_test_paths=probe_test_paths, document=document,
             text_column=text_column, labels=labels, label_kind=label_kind, label_separator=label_separator,
             table_format=table_format, encoding=encoding,
+            name_column=name_column,
         )  # fmt: skip
         super().__init__(source=source, **shared)
         self.table_format = table_format
@@ -92,6 +96,7 @@ class TextFilesSource(TextSource):
     label_separator: str | None = None
     table_format: TableFormat | None = None
     encoding: str = "utf-8"
+    name_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.document not in ("file", "paragraph", "line"):
@@ -137,6 +142,7 @@ class TextFilesSource(TextSource):
 
     def _options(self, labels: str | None) -> dict[str, Any]:
         options = Options(self.document, self.text_column, labels, self.encoding, table_format=self.table_format)
+        options = options._replace(name_column=self.name_column)
         if labels is not None:
             options = options._replace(label_kind=self.label_kind, label_separator=self.label_separator)
         return options.plain()

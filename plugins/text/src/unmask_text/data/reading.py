@@ -33,7 +33,7 @@ class Segment(NamedTuple):
         text: at most `SEGMENT` characters.
         first: whether a document begins here.
         label: the document's class, or what stands in its cell where labels are of another kind; None: it has none.
-        file: where the document is from, below the folder that was given.
+        file: where the document is from, below the folder that was given; or what it is called, by ``name_column``.
         row: of a table, which one, from 1 (the names in a first line do not count); of plain text, the line that the
             document begins in; 0: it is all of the file.
     """
@@ -55,6 +55,7 @@ class Options(NamedTuple):
     label_kind: str = CLASS
     label_separator: str | None = None
     table_format: TableFormat | None = None
+    name_column: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON has them. Options that earlier versions lacked stand there where they are used, so that what is kept
@@ -148,7 +149,7 @@ def read_file(file: Found, options: Options, report: Report, moved: Callable[[in
                 UNLABELLED,
                 count=int(options.labels is not None and segment.label is None and segment.first and not blank),
             )
-            yield segment._replace(file=file.name)
+            yield segment if segment.file else segment._replace(file=file.name)
         report.num_empty_files += not seen and report.num_unreadable_rows == left_out
     except (OSError, EOFError, zlib.error) as error:
         report.unreadable(f"{file.path} ({' '.join(str(error).split()) or type(error).__name__})")
@@ -209,7 +210,9 @@ def documents_of(
             if columns.label is not None:
                 value = _named(one.get(columns.label), names)
                 label = one_label(value, f"`{option}`", "document") if label_kind == CLASS else cell_of(value)
-            yield from cut(clean(text, report), label, report, row=num_objects if columns.many else number)
+            called = "" if columns.name is None else str(label_of(one.get(columns.name)) or "")
+            row_of = 0 if called else num_objects if columns.many else number
+            yield from cut(clean(text, report), label, report, called, row_of)
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
@@ -232,7 +235,7 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
     folder = path.relative_to(root).parts[0] if by_folder and path.parent != root else None
     label = None if by_folder else options.labels
     if ending == ".parquet":
-        held = parquet_rows(path, options.text_column, label, report.findings)
+        held = parquet_rows(path, options.text_column, label, report.findings, options.name_column)
         yield from documents_of(held, options.label_kind, report, folder=folder)
         return
     with path.open("rb") as raw:
@@ -246,7 +249,7 @@ def _segments(file: Found, options: Options, report: Report, moved: Callable[[in
         elif is_table:
             rows = table_rows(text, path, options.text_column, report.findings, form)
         if rows is not None:
-            known = looked_at(rows, options.text_column, label, report.findings, f"`{path}`")
+            known = looked_at(rows, options.text_column, label, report.findings, f"`{path}`", options.name_column)
             yield from documents_of(known, options.label_kind, report, folder=folder)
         elif options.labels is not None and not by_folder:
             raise ValueError(f"`labels` must be 'folder' for plain text such as `{path}`, but is {options.labels!r}.")

@@ -75,9 +75,9 @@ def table_rows(
 
 
 def parquet_rows(
-    path: Path, text_column: str | None, label_column: str | None, findings: Findings
+    path: Path, text_column: str | None, label_column: str | None, findings: Findings, name_column: str | None = None
 ) -> Iterator[tuple[Columns, Row]]:
-    """Rows with what holds text and label alone, behind those columns.
+    """Rows with what holds text, label and name alone, behind those columns.
 
     Raises:
         ValueError: `pyarrow` is not installed, or a column that there is not.
@@ -92,7 +92,7 @@ def parquet_rows(
         with pq.ParquetFile(path) as file:
             check_parquet(file, path)
             names = {name: many for field in file.schema_arrow for name, many in _leaves(field)}
-            columns = Columns.of(names, text_column, label_column, findings, f"`{path}`")
+            columns = Columns.of(names, text_column, label_column, findings, f"`{path}`", name=name_column)
             number = 0
             for batch in file.iter_batches(batch_size=256, columns=columns.held(file.schema_arrow.names)):
                 for row in batch.to_pylist():

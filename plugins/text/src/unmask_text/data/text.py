@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from unmask import agreements
 from unmask.api import inside, progress
@@ -23,6 +23,7 @@ from unmask.data import (
     MaskedDataModule,
     Packed,
     Plan,
+    Pool,
     ResumableLoader,
     Splits,
     Unreadable,
@@ -246,6 +247,26 @@ class TextData(MaskedDataModule):
             own = {"train": (store, np.setdiff1d(every, held)), "val": (store, held)}
             parts = own | {name: part for name, part in parts.items() if name not in own}
         return {name: self._chosen(store, index) for name, (store, index) in parts.items() if len(index)}
+
+    def pool(self) -> Pool:
+        """Pieces that can be trained on; those of one document belong together."""
+        train, val, store = self.splits.train, self.splits.val, self.stores["train"]
+        assert isinstance(train, Chosen)
+        assert isinstance(val, Chosen)
+        sets = [self._chosen(store, trainable(store))]
+        held = np.isin(sets[0].index, val.index) & ~np.isin(sets[0].index, train.index)
+        if "val" in self.stores:
+            sets.append(self._chosen(self.stores["val"], trainable(self.stores["val"])))
+            held = np.arange(len(sets[0]) + len(sets[1])) >= len(sets[0])
+        numbers: list[int] = []
+        names: list[str] = []
+        for one in sets:
+            documents = one.store.document[one.index].tolist()
+            begin = len(set(numbers))
+            numbers += (np.unique(documents, return_inverse=True)[1] + begin).tolist()
+            names += [one.store.name(document) for document in documents]
+        whole: Dataset = ConcatDataset(sets)
+        return Pool(whole, whole, numbers, held.tolist(), {"name": names}, self.classes)
 
     def carried(self) -> dict[str, Any]:
         return {"tokenizer": self.tokenizer, "max_length": self.max_length}
