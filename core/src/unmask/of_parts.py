@@ -12,7 +12,7 @@ from torch import nn
 
 from unmask.embedder import check_parts
 from unmask.model import MaskedModel
-from unmask.parts import Encoder, MaskSampler, Tokenizer
+from unmask.parts import Encoder, Tokenizer
 from unmask.step import Step
 
 
@@ -42,10 +42,10 @@ class ModelOfParts(MaskedModel):
         else:
             used = whole.embedder_of(self.names)
             self.tokenizer, self.encoder = used.tokenizer, used.encoder
-        own = getattr(whole.mask, "masks", None)  # of `MaskByPart`
-        alone = len(self.names) == 1
-        self.mask: MaskSampler = copy.deepcopy(own[self.names[0]] if alone and own is not None else whole.mask)
-        self.corruption = copy.deepcopy(whole.corruption)
+        alone = len(self.names) == 1 and not self.encoder.joint
+        self.mask: Any = copy.deepcopy(_own(whole.mask, "masks", self.names[0]) if alone else whole.mask)
+        shown = _own(whole.corruption, "corruptions", self.names[0]) if alone else whole.corruption
+        self.corruption: Any = copy.deepcopy(shown)
         self.predictor = self.target = self.loss = None
         self.objectives, self.terms = nn.ModuleDict(), nn.ModuleDict()
         self.optim, self.agreed, self.seed = whole.optim, whole.agreed, whole.seed
@@ -62,6 +62,12 @@ class ModelOfParts(MaskedModel):
 def of_parts(model: MaskedModel, names: Sequence[str] | None) -> MaskedModel:
     """What is used of some parts of a model; None: the model itself."""
     return model if names is None else ModelOfParts(model, names)
+
+
+def _own(part: Any, members: str, name: str) -> Any:
+    """Of a part that has one of its own for each, such as `MaskByPart`, that one."""
+    each = getattr(part, members, None)
+    return part if each is None or name not in each else each[name]
 
 
 def _apart(whole: MaskedModel, names: Sequence[str]) -> tuple[Tokenizer, Encoder, Callable[[Any], Any]]:

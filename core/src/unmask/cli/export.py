@@ -48,7 +48,8 @@ def run(command: str, arguments: list[str]) -> int:
     try:
         written = export(trained, given.format, Path(given.out) if given.out else None, pool, given.overwrite)
     except ValueError as error:
-        raise UserError(str(error)) from error
+        hint = " `--part` exports the encoder of one part." if trained.model.part_names else ""
+        raise UserError(f"{error}{hint}") from error
     print(f"{trained.about}\nWritten to {written.path}")
     if written.checked:
         print(written.checked)

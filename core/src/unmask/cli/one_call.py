@@ -223,7 +223,8 @@ class Pretrained:
 
     def reconstruct(self, **settings: Any) -> Reconstruction:
         """Input, what was hidden and the prediction; arguments as of ``unmask reconstruct``: ``num_samples``,
-        ``seed``, ``split``, ``device``, ``parts``. ``picture`` is an array ``[height, width, 3]`` where the modality has one."""
+        ``seed``, ``split``, ``device``, ``parts``. ``picture`` is an array ``[height, width, 3]`` where the modality
+        has one."""
         return _told(reconstruct, self.model, self.data, **settings)
 
     def probe(self, data: MaskedDataModule | None = None, **settings: Any) -> Results:
@@ -263,7 +264,8 @@ class Pretrained:
         return _told(
             finetune, data or self.data, pretrained=deepcopy(model),
             scratch=(lambda seed: of_parts(build(config, seed)[0], names)) if scratch else None,
-            settings=_told(Settings, **settings), seeds=seeds, folder=folder, config=config.read_text("utf-8"), about=self.run.about, **own,
+            settings=_told(Settings, **settings), seeds=seeds, folder=folder, config=config.read_text("utf-8"),
+            about=self._of(names).run.about, **own,
         )  # fmt: skip
 
     def export(

@@ -103,14 +103,21 @@ class Contrast(Term):
         first, second = (self.code(name, latent.part(name), tokens.part(name).places, place) for name in self.names)
         return first, second
 
-    def code(self, name: str, latent: Latent, places: Tokens | None = None, place: int = 0) -> Tensor:
-        """The projected code of one part, of length 1: ``[B, W]``; ``places`` as of `Latent.pool`."""
+    def code(self, name: str, part: Latent, places: Tokens | None = None, place: int = -1) -> Tensor:
+        """The projected code of one part, of length 1: ``[B, W]``.
+
+        Args:
+            name: of the part.
+            part: its codes of that layer.
+            places: as of `Latent.pool`.
+            place: that of the layer in ``layers``.
+        """
         number = self.names.index(name)
         if self.layers[place] is not None:  # an inner layer's codes have no norm yet
-            prefix = None if latent.prefix is None else F.layer_norm(latent.prefix, latent.prefix.shape[-1:])
-            latent = replace(latent, values=F.layer_norm(latent.values, latent.values.shape[-1:]), prefix=prefix)
-        code = latent.pool(self.pools[number], places)
-        return F.normalize(self.projects[2 * place + number](code).float(), dim=-1)
+            prefix = None if part.prefix is None else F.layer_norm(part.prefix, part.prefix.shape[-1:])
+            part = replace(part, values=F.layer_norm(part.values, part.values.shape[-1:]), prefix=prefix)
+        project = self.projects[2 * (place % len(self.layers)) + number]
+        return F.normalize(project(part.pool(self.pools[number], places)).float(), dim=-1)
 
     def similarities(self, step: Step, names: tuple[str, str], model: Any = None) -> Tensor:
         """Scores of the samples of a device, the first of ``names`` in rows: ``[B, B]``."""

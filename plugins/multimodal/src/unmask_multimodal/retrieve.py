@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -30,8 +31,7 @@ from unmask.api import (
     split_of,
     whole_number,
     write,
-)  # fmt: skip
-from unmask.terms import Contrast
+)
 
 AMONG = (1, 5, 10)
 CHANCE = "chance"
@@ -153,6 +153,7 @@ def codes(model: MaskedModel, loader: Any, names: tuple[str, str]) -> tuple[tupl
         ValueError: mean codes of different widths.
     """
     term = _contrast(model, names)
+    layer = None if term is None else term.layers[-1]
     embedders = [model.embedder_of([name]) for name in names]
     widths = [one.width for one in embedders]
     if term is None and widths[0] != widths[1]:
@@ -163,10 +164,10 @@ def codes(model: MaskedModel, loader: Any, names: tuple[str, str]) -> tuple[tupl
     numbers: list[list[int]] = [[], []]
     with evaluating(model):
         for batch in loader:
-            batch = _moved(batch, model.device)
+            batch = model.transfer_batch_to_device(batch, model.device, 0)
             for i, (name, embedder) in enumerate(zip(names, embedders, strict=True)):
                 tokens = embedder.tokenizer(batch)
-                latent = embedder.coded(tokens)
+                latent = embedder.coded(tokens, layer)
                 code = latent.pool("mean") if term is None else term.code(name, latent.part(name))
                 both[i].append(F.normalize(code.float(), dim=-1).cpu())
                 numbers[i] += [kinds[i].setdefault(one, len(kinds[i])) for one in _contents(tokens.part(name))]
@@ -182,15 +183,15 @@ def _pair(model: MaskedModel, parts: Sequence[str] | None) -> tuple[str, str]:
         raise ValueError("`run` must be one of samples of two parts or more, but they have one.")
     if parts is not None and len(parts) != 2:
         raise ValueError(f"`--parts` must be two of {', '.join(known)}, but is {', '.join(parts)}.")
-    contrasts = [tuple(term.names) for term in model.terms.values() if isinstance(term, Contrast)]
+    contrasts = [tuple(term.names) for term in model.terms.values() if hasattr(term, "code")]
     first, second = parts or next(iter(contrasts), known[:2])
     return first, second
 
 
 def _contrast(model: MaskedModel, names: tuple[str, str]) -> Any:
     """The term that projects both parts' codes; None: there is none."""
-    known = [term for term in model.terms.values() if isinstance(term, Contrast) and set(names) <= set(term.names)]
-    return next((term for term in known if term.layers == [None] and not term.whole), None)
+    fit = (term for term in model.terms.values() if hasattr(term, "code") and set(names) <= set(term.names))
+    return next(fit, None)
 
 
 def _contents(tokens: Tokens) -> list[bytes]:
@@ -198,15 +199,9 @@ def _contents(tokens: Tokens) -> list[bytes]:
     values = tokens.values.cpu()
     if tokens.offsets is not None:
         cuts = tokens.offsets.tolist()
-        rows = [values[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+        rows = [values[start:stop] for start, stop in pairwise(cuts)]
     elif tokens.valid is not None:
         rows = [row[real] for row, real in zip(values, tokens.valid.cpu(), strict=True)]
     else:
         rows = list(values)
     return [row.contiguous().numpy().tobytes() for row in rows]
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    return {name: _moved(one, device) for name, one in batch.items()} if isinstance(batch, dict) else batch

@@ -184,7 +184,8 @@ def views_of(part: OnePart) -> list[View]:
             rebuilt = torch.where(_as_wide(asked, values), answers.view(values.shape).to(values.dtype), values)
         else:
             _, asked = _spread(torch.zeros_like(restored)[..., None], mask.asked, mask.hidden)
-            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked), values[..., None])[..., 0]
+            wide = values.reshape(*mask.hidden.shape, -1)  # a token may be several ids, as a patch of classes
+            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked), wide).view(values.shape)
         shown.append(View(REBUILT, replace(tokens, values=rebuilt), mask.hidden & ~asked))
     return shown
 
@@ -267,8 +268,8 @@ def _flat(places: Places) -> Places:
 
 
 def _rows(ids: Tensor, places: Places) -> Tensor:
-    """Ids in the shape that `Places.scatter` takes: ``[B, G * M, 1]``, packed ``[M, 1]``."""
-    return ids.reshape(*_flat(places).index.shape, 1)
+    """Ids in the shape that `Places.scatter` takes: ``[B, G * M, V]``, packed ``[M, V]``."""
+    return ids.reshape(*_flat(places).index.shape, -1)
 
 
 def _as_wide(chosen: Tensor, values: Tensor) -> Tensor:

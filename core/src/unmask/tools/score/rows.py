@@ -125,6 +125,9 @@ def coded(encoder: Encoder, tokens: Tokens, mask: Mask, chosen: list[Chosen]) ->
     the code at the place itself, where the encoder makes one (it is shown a stand-in there, no value).
     """
     latent = encoder(tokens, mask)
+    if tokens.parts is not None:  # one part of an encoder of several
+        (name,) = tokens.parts
+        tokens, mask, latent = tokens.part(name), mask.part(name), latent.part(name)
     values = latent.values
     if latent.seen is None and tokens.offsets is None and values.shape[1] != mask.hidden.shape[1]:
         return torch.cat(
