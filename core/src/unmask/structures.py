@@ -173,7 +173,7 @@ class Places:
         longest = int(counts.max())
         index = order[..., :longest]
         valid = torch.arange(longest, device=chosen.device) < counts[..., None]
-        if bool(valid.all()):
+        if longest and bool(valid.all()):  # where nothing is chosen at all, a mean over it must know
             return cls(index)
         return cls(index.masked_fill(~valid, 0), valid)
 
@@ -347,8 +347,13 @@ class Latent:
         return replace(self, features=None, parts=parts, inner=inner)
 
     def part(self, name: str) -> Latent:
-        """The part of this name; codes of one part are every part."""
-        return self if self.parts is None else self.parts[name]
+        """The part of this name, with its codes of further layers; codes of one part are every part."""
+        if self.parts is None:
+            return self
+        if self.inner is None:
+            return self.parts[name]
+        inner = {number: latent.part(name) for number, latent in self.inner.items()}
+        return replace(self.parts[name], inner=inner)
 
     def layer(self, number: int | None) -> Latent:
         """Codes of a layer that a part says it ``reads``; None: these."""

@@ -1,5 +1,6 @@
 """Predictors: answers at the asked places."""
 
+from unmask.predictors.at_layer import AtLayer
 from unmask.predictors.crate import CRATEPredictor
 from unmask.predictors.cross_attention import CrossAttentionPredictor
 from unmask.predictors.linear import LinearPredictor
@@ -12,6 +13,7 @@ from unmask.predictors.transformer import TransformerPredictor
 from unmask.predictors.whole import WholePredictor
 
 __all__ = [
+    "AtLayer",
     "CRATEPredictor",
     "CrossAttentionPredictor",
     "LinearPredictor",

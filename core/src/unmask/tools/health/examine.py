@@ -54,9 +54,9 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
         batch: of the model's tokenizer.
     """
     with evaluating(model):
-        step = step_of_one_part(model.step(batch, seeds.mix("health")))
-        embedder = model.embedder
-        places = step.tokens if embedder.tokenizer is model.tokenizer else embedder.tokenizer(batch)
+        whole = model.step(batch, seeds.mix("health"))
+        step, embedder = step_of_one_part(whole), model.embedder
+        places = whole.tokens if embedder.tokenizer is model.tokenizer else embedder.tokenizer(batch)
         latent = embedder.coded(places)
         target, loss_visible = _beyond_the_step(model, step)
     pooled = Spread.of(latent.pool("mean").float())
@@ -82,6 +82,8 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
     numbers["loss_hidden"] = hidden
     if loss_visible is not None:
         numbers["loss_visible"] = loss_visible
+    if model.loss.joint:  # its losses of parts compare joint answers alone
+        return Checkup(numbers, pooled, tokens, target, None)
     given = step.given if step.given is not None and step.given.shown.tokens.parts is None else None
     constant = constant_loss(model.loss, step.prediction, step.target, _num_places(step), given)
     gain = 1 - hidden / constant if constant > 0 else None
@@ -93,7 +95,7 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
 def _beyond_the_step(model: MaskedModel, step: Step) -> tuple[Spread | None, float | None]:
     """Targets of all places, where they can be had, and the loss at visible ones, where answers can."""
     tokens = step.tokens
-    if step.prediction is None:
+    if step.prediction is None or model.target.joint or model.loss.joint:
         return None, None
     try:
         mask = _everywhere(step.mask)

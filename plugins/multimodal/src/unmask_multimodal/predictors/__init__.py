@@ -1,5 +1,6 @@
 """Predictors over joint codes."""
 
 from unmask_multimodal.predictors.cross_decoder import CrossDecoder
+from unmask_multimodal.predictors.skip_decoder import SkipDecoder
 
-__all__ = ["CrossDecoder"]
+__all__ = ["CrossDecoder", "SkipDecoder"]
