@@ -36,6 +36,19 @@ class TransformedPredictor(LinearPredictor):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
+    def tie(self, table: nn.Parameter) -> None:
+        """Takes a table of embeddings ``[T, hidden_width]`` as answer matrix.
+
+        Raises:
+            ValueError: it is of another size.
+        """
+        if table.shape != self.head.weight.shape:
+            raise ValueError(
+                f"`target_width` and `hidden_width` must be {tuple(table.shape)} to share a table of embeddings, but "
+                f"are {tuple(self.head.weight.shape)}."
+            )
+        self.head.weight = table
+
     def forward(self, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
         codes = self.norm(F.gelu(self.dense(latent.values)))
         return super().forward(Latent(codes, latent.seen), places, mask)

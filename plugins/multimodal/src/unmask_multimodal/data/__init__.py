@@ -3,5 +3,6 @@
 from unmask_multimodal.data.captioned_digits import CaptionedDigits
 from unmask_multimodal.data.pages import Pages
 from unmask_multimodal.data.rendered_solids import RenderedSolids
+from unmask_multimodal.data.scenes import Scenes
 
-__all__ = ["CaptionedDigits", "Pages", "RenderedSolids"]
+__all__ = ["CaptionedDigits", "Pages", "RenderedSolids", "Scenes"]

@@ -4,6 +4,7 @@ from unmask_multimodal.methods.flava import FLAVA
 from unmask_multimodal.methods.flip import FLIP
 from unmask_multimodal.methods.hicmae import HiCMAE
 from unmask_multimodal.methods.layoutlmv3 import LayoutLMv3
+from unmask_multimodal.methods.lxmert import LXMERT
 from unmask_multimodal.methods.m3ae import M3AE
 from unmask_multimodal.methods.multimae import MultiMAE
 
@@ -11,6 +12,7 @@ __all__ = [
     "FLAVA",
     "FLIP",
     "HiCMAE",
+    "LXMERT",
     "LayoutLMv3",
     "M3AE",
     "MultiMAE",
