@@ -29,6 +29,7 @@ from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.nerf_mae import NeRFMAE
 from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
@@ -69,6 +70,7 @@ __all__ = [
     "MaskFeat",
     "MaskedDenoising",
     "MixedAE",
+    "NeRFMAE",
     "NoiseMasks",
     "SeiTPlusPlus",
     "SelfDistill",
