@@ -31,6 +31,7 @@ from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.multi_task import MultiTask
+from unmask_vision.methods.nerf_mae import NeRFMAE
 from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
@@ -43,8 +44,6 @@ from unmask_vision.methods.urfound import UrFound
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
-    "MultiTask",
-    "Selfie",
     "A2MIM",
     "BEiT",
     "CAE",
@@ -75,9 +74,12 @@ __all__ = [
     "MaskFeat",
     "MaskedDenoising",
     "MixedAE",
+    "MultiTask",
+    "NeRFMAE",
     "NoiseMasks",
     "SeiTPlusPlus",
     "SelfDistill",
+    "Selfie",
     "SimMIM",
     "SparK",
     "TokenUnify",
