@@ -15,11 +15,14 @@ from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
 from unmask.masks.partition import PartitionMask
 from unmask.masks.random import RandomMask, lowest
+from unmask.masks.scored import ScoredMask, by_score, shares_of
+from unmask.masks.scorers import AttentionScorer, Scorer
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
 __all__ = [
     "ApartMask",
+    "AttentionScorer",
     "BlockMask",
     "BoxMask",
     "ColorNoiseMask",
@@ -34,9 +37,13 @@ __all__ = [
     "NoMask",
     "PartitionMask",
     "RandomMask",
+    "ScoredMask",
+    "Scorer",
     "SpanMask",
     "TubeMask",
     "between",
+    "by_score",
     "cells",
     "lowest",
+    "shares_of",
 ]

@@ -7,6 +7,7 @@ from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
 from unmask.predictors.neighbour_predictor import NeighbourPredictor
 from unmask.predictors.pooled import PooledPredictor
+from unmask.predictors.prototypes import PrototypePredictor
 from unmask.predictors.transformer import TransformerPredictor
 from unmask.predictors.whole import WholePredictor
 
@@ -18,6 +19,7 @@ __all__ = [
     "MixturePredictor",
     "NeighbourPredictor",
     "PooledPredictor",
+    "PrototypePredictor",
     "TransformerPredictor",
     "WholePredictor",
 ]

@@ -6,6 +6,7 @@ from unmask.targets.frozen_teacher import FrozenTeacher
 from unmask.targets.labels import LabelTarget
 from unmask.targets.neighbour_teacher import NeighbourTeacher
 from unmask.targets.place_ids import PlaceIds
+from unmask.targets.prototype_teacher import PrototypeTeacher
 from unmask.targets.staged_teacher import StagedTeacher
 from unmask.targets.teacher import Teacher
 from unmask.targets.values import ValueTarget
@@ -17,6 +18,7 @@ __all__ = [
     "LabelTarget",
     "NeighbourTeacher",
     "PlaceIds",
+    "PrototypeTeacher",
     "StagedTeacher",
     "Teacher",
     "ValueTarget",

@@ -2,6 +2,7 @@
 
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
+from unmask.terms.crossed_prototypes import CrossedPrototypes
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.part_contrast import PartContrast
 from unmask.terms.relations import Relations
@@ -13,6 +14,7 @@ from unmask.terms.whole_match import WholeMatch
 __all__ = [
     "Contrast",
     "CrossedCosine",
+    "CrossedPrototypes",
     "LossOrder",
     "PartContrast",
     "Relations",

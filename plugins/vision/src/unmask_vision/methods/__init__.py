@@ -1,6 +1,7 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
 from unmask_vision.methods.a2mim import A2MIM
+from unmask_vision.methods.att_mask import AttMask
 from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.crate_mae import CRATEMAE
 from unmask_vision.methods.croco import CroCo
@@ -18,6 +19,7 @@ from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.hybrid_distill import HybridDistill
+from unmask_vision.methods.ibot import IBOT
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.lut import LUT
 from unmask_vision.methods.mae import MAE
@@ -40,6 +42,7 @@ from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
     "A2MIM",
+    "AttMask",
     "BEiT",
     "CRATEMAE",
     "CroCo",
@@ -57,6 +60,7 @@ __all__ = [
     "GMML",
     "HPM",
     "HybridDistill",
+    "IBOT",
     "IJEPA",
     "LUT",
     "MAE",
