@@ -85,6 +85,8 @@ class Tokens:
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         offsets: ``[B + 1]`` int64 in the packed form, else None.
         parts: tokens of each part by its name, where they are joint.
+        notes: what else a batch tells of each token ``[B, N, ...]``, by name, such as the region that it belongs to:
+            masks, targets and terms may read it, encoders and predictors do not. None in `places`.
     """
 
     values: Any
@@ -93,6 +95,7 @@ class Tokens:
     valid: Tensor | None = None
     offsets: Tensor | None = None
     parts: Mapping[str, Tokens] | None = None
+    notes: Mapping[str, Tensor] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Tokens]) -> Tokens:
@@ -142,7 +145,7 @@ class Tokens:
     def places(self) -> Tokens:
         """The same tokens without their values: all that a predictor may know of hidden ones."""
         parts = self.parts and {name: part.places for name, part in self.parts.items()}
-        return replace(self, values=None, parts=parts)
+        return replace(self, values=None, parts=parts, notes=None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from unmask.terms.alignment import Alignment
 from unmask.terms.code_alignment import CodeAlignment
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
+from unmask.terms.crossed_prototypes import CrossedPrototypes
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.matching import Matching
 from unmask.terms.part_contrast import PartContrast
@@ -19,6 +20,7 @@ __all__ = [
     "CodeAlignment",
     "Contrast",
     "CrossedCosine",
+    "CrossedPrototypes",
     "LossOrder",
     "Matching",
     "PartContrast",

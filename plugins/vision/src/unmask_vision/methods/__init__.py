@@ -1,6 +1,7 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
 from unmask_vision.methods.a2mim import A2MIM
+from unmask_vision.methods.att_mask import AttMask
 from unmask_vision.methods.beit import BEiT
 from unmask_vision.methods.cae import CAE
 from unmask_vision.methods.crate_mae import CRATEMAE
@@ -19,6 +20,7 @@ from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.hybrid_distill import HybridDistill
+from unmask_vision.methods.ibot import IBOT
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.lut import LUT
 from unmask_vision.methods.mae import MAE
@@ -45,6 +47,7 @@ from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
     "A2MIM",
+    "AttMask",
     "BEiT",
     "CAE",
     "CRATEMAE",
@@ -63,6 +66,7 @@ __all__ = [
     "GMML",
     "HPM",
     "HybridDistill",
+    "IBOT",
     "IJEPA",
     "LUT",
     "MAE",
