@@ -66,9 +66,9 @@ def run(command: str, arguments: list[str]) -> int:
         print(f"Squared error at asked places, as a share of the variance there: {made.error:.3f}")
     if made.accuracy is not None:
         print(f"Right at asked places: {made.accuracy:.1%}")
-    for name, (error, accuracy) in made.by_part.items():
-        if error is not None:
-            print(f"{name}: squared error at asked places, as a share of the variance there: {error:.3f}")
+    for name, (squared, accuracy) in made.by_part.items():
+        if squared is not None:
+            print(f"{name}: squared error at asked places, as a share of the variance there: {squared:.3f}")
         if accuracy is not None:
             print(f"{name}: right at asked places: {accuracy:.1%}")
     if made.error is None and made.accuracy is None and not any(map(any, made.by_part.values())):

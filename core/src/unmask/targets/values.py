@@ -34,7 +34,12 @@ class ValueTarget(Target):
         return (values - mean) / std
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation."""
+        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation.
+
+        Of tokens that are ids ``[B, N]`` the likeliest ones.
+        """
+        if prediction.values.ndim > tokens.values.ndim and not tokens.values.is_floating_point():
+            return prediction.values.argmax(-1)
         if not self.normalize:
             return prediction.values
         mean, std = _moments(prediction.asked.gather(tokens.values))

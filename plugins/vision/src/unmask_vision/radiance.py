@@ -77,10 +77,9 @@ class RadianceLoss(Loss):
 
     def __init__(self, cube_size: int | tuple[int, int, int] = 4, filled: float = FILLED) -> None:
         super().__init__()
-        sides = (cube_size,) * 3 if isinstance(cube_size, int) else tuple(cube_size)
-        at_least(1, cube_size=min(sides))
+        at_least(1, cube_size=cube_size if isinstance(cube_size, int) else min(cube_size))
         inside("[0, 1)", filled=filled)
-        self.blocks = CubeTokenizer(sides, channels=1)
+        self.blocks = CubeTokenizer(cube_size, channels=1)
         self.filled = filled
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:

@@ -59,7 +59,15 @@ def draw(model: MaskedModel, step: Step, heading: str = "") -> np.ndarray:
     """
     if step.prediction is None and not any(one.prediction is not None for one in step.objectives.values()):
         raise NotImplementedError(NOTHING_PREDICTED)
-    each = {part.name: _columns(part) for part in parts_of(model, step)}
+    each: dict[str, dict[str, list[np.ndarray]]] = {}
+    refusal: NotImplementedError | None = None
+    for part in parts_of(model, step):
+        try:
+            each[part.name] = _columns(part)
+        except NotImplementedError as error:  # a part without a picture, beside others that have one
+            refusal = error
+    if not each:
+        raise refusal or NotImplementedError(NOTHING_PREDICTED)
     if len(each) == 1:
         return sheet([Strip(title, cells) for title, cells in next(iter(each.values())).items()], heading)
     columns = []

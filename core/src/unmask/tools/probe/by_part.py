@@ -43,8 +43,8 @@ def probe_by_part(
         raise ValueError(f"`parts` must be given for a table by layer: some of {', '.join(names)}.")
     results = {
         "+".join(own): probe(
-            [tuple(ModelOfParts(model, own) for model in pair) for pair in runs], datamodule, **settings
-        )  # type: ignore[misc]
+            [(ModelOfParts(one, own), ModelOfParts(other, own)) for one, other in runs], datamodule, **settings
+        )
         for own in chosen
     }
     if len(results) == 1:

@@ -248,6 +248,8 @@ class CrossTrunk(Trunk):
             for _ in range(depth)
         )
         if shared:
+            first: Any
+            second: Any
             for first, second in map(tuple, self.layers):  # type: ignore[arg-type]
                 second.cross, second.cross_norm = first.cross, first.cross_norm
         count = 1 if one_way else 2
@@ -270,7 +272,7 @@ class CrossTrunk(Trunk):
             before = rows
             rows = [
                 layer(before[i], before[1 - i], masks[i][i], masks[i][1 - i], there[1 - i])
-                for i, layer in enumerate(pair)  # type: ignore[arg-type]
+                for i, layer in enumerate(pair)
             ]
             rows = rows if len(rows) == 2 else [rows[0], before[1]]
             states[number] = rows
