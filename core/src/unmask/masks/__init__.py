@@ -15,6 +15,7 @@ from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
 from unmask.masks.partition import PartitionMask
 from unmask.masks.random import RandomMask, lowest
+from unmask.masks.region import RegionMask
 from unmask.masks.scored import ScoredMask, by_score, shares_of
 from unmask.masks.scorers import AttentionScorer, Scorer
 from unmask.masks.span import SpanMask
@@ -37,6 +38,7 @@ __all__ = [
     "NoMask",
     "PartitionMask",
     "RandomMask",
+    "RegionMask",
     "ScoredMask",
     "Scorer",
     "SpanMask",

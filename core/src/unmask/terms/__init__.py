@@ -9,6 +9,7 @@ from unmask.terms.relations import Relations
 from unmask.terms.singularity import Singularity
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_cosine import WholeCosine
 from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Singularity",
     "Uniformity",
     "VarianceCovariance",
+    "WholeCosine",
     "WholeMatch",
 ]

@@ -3,6 +3,7 @@
 from unmask_vision.data.array_data import ArraysData
 from unmask_vision.data.augment import NestedCrops, TwoViews
 from unmask_vision.data.digits import DigitsData
+from unmask_vision.data.faces import DrawnFacesData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
 from unmask_vision.data.lit_chunks import LitImagesData
@@ -10,6 +11,6 @@ from unmask_vision.data.shards import ImageShardsData
 from unmask_vision.data.torchvision_sets import TorchvisionData
 
 __all__ = [
-    "ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "ImageShardsData", "LitImagesData",
-    "NestedCrops", "TorchvisionData", "TwoViews",
+    "ArraysData", "DigitsData", "DrawnFacesData", "HubImagesData", "ImageFolderData", "ImageShardsData",
+    "LitImagesData", "NestedCrops", "TorchvisionData", "TwoViews",
 ]  # fmt: skip

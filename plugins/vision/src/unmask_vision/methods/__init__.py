@@ -15,6 +15,7 @@ from unmask_vision.methods.dmjd import DMJD
 from unmask_vision.methods.dmt_jepa import DMTJEPA
 from unmask_vision.methods.dtm import DTM
 from unmask_vision.methods.dvae import DVAE, VQVAE
+from unmask_vision.methods.fsfm import FSFM
 from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
@@ -56,6 +57,7 @@ __all__ = [
     "DTM",
     "DVAE",
     "Data2Vec",
+    "FSFM",
     "G2SD",
     "GMML",
     "HPM",
