@@ -55,11 +55,12 @@ class DrawnFacesData(MaskedDataModule):
         super().__init__(
             batch_size=batch_size, num_workers=num_workers, val_batch_size=val_batch_size, drop_last=drop_last
         )
-        self.num_faces, self.num_val, self.size, self.seed = num_faces, num_val, size, seed
+        self.num_faces, self.size = num_faces, size
+        self.faces = Faces(num_faces + num_val, size, seed)
 
     def load(self) -> Splits:
-        faces = Faces(self.num_faces + self.num_val, self.size, self.seed)
-        train, val = (Subset(faces, part) for part in (range(self.num_faces), range(self.num_faces, len(faces))))
+        parts = range(self.num_faces), range(self.num_faces, len(self.faces))
+        train, val = (Subset(self.faces, part) for part in parts)
         return Splits(train, val, train, val)
 
     @property
