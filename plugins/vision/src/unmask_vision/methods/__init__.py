@@ -30,6 +30,7 @@ from unmask_vision.methods.masked_denoising import MaskedDenoising
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
+from unmask_vision.methods.mmc import MMC
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.noise_masks import NoiseMasks
@@ -67,6 +68,7 @@ __all__ = [
     "LUT",
     "MAE",
     "MFM",
+    "MMC",
     "MP3",
     "MRMAE",
     "MaskAlign",
