@@ -16,6 +16,7 @@ from unmask.masks.nothing import NoMask
 from unmask.masks.partition import PartitionMask
 from unmask.masks.prefix import PrefixMask
 from unmask.masks.random import RandomMask, lowest
+from unmask.masks.region import RegionMask
 from unmask.masks.scored import ScoredMask, by_score, shares_of
 from unmask.masks.scorers import AttentionScorer, Scorer
 from unmask.masks.several import SeveralMasks
@@ -40,6 +41,7 @@ __all__ = [
     "PartitionMask",
     "PrefixMask",
     "RandomMask",
+    "RegionMask",
     "ScoredMask",
     "Scorer",
     "SeveralMasks",

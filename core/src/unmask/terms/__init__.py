@@ -13,6 +13,7 @@ from unmask.terms.singularity import Singularity
 from unmask.terms.transport import Transport
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_cosine import WholeCosine
 from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "Transport",
     "Uniformity",
     "VarianceCovariance",
+    "WholeCosine",
     "WholeMatch",
 ]

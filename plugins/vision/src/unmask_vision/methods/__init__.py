@@ -16,6 +16,7 @@ from unmask_vision.methods.dmjd import DMJD
 from unmask_vision.methods.dmt_jepa import DMTJEPA
 from unmask_vision.methods.dtm import DTM
 from unmask_vision.methods.dvae import DVAE, VQVAE
+from unmask_vision.methods.fsfm import FSFM
 from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
@@ -30,6 +31,7 @@ from unmask_vision.methods.masked_denoising import MaskedDenoising
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
+from unmask_vision.methods.mmc import MMC
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.multi_task import MultiTask
@@ -62,6 +64,7 @@ __all__ = [
     "DTM",
     "DVAE",
     "Data2Vec",
+    "FSFM",
     "G2SD",
     "GMML",
     "HPM",
@@ -71,6 +74,7 @@ __all__ = [
     "LUT",
     "MAE",
     "MFM",
+    "MMC",
     "MP3",
     "MRMAE",
     "MaskAlign",
