@@ -247,10 +247,10 @@ class CrossTrunk(Trunk):
             nn.ModuleList(CrossLayer(width, num_heads, mlp_ratio, **options) for _ in range(1 if one_way else 2))
             for _ in range(depth)
         )
+        pair: Any
         if shared:
-            first: Any
-            second: Any
-            for first, second in map(tuple, self.layers):  # type: ignore[arg-type]
+            for pair in self.layers:
+                first, second = pair
                 second.cross, second.cross_norm = first.cross, first.cross_norm
         count = 1 if one_way else 2
         self.norms = nn.ModuleList(
@@ -266,8 +266,8 @@ class CrossTrunk(Trunk):
         rows = [one.rows for one in streams.values()]
         masks = self._masks(list(streams.values()))
         there = [None if one.valid is None else one.valid.any(1)[:, None, None] for one in streams.values()]
-        states = {0: rows}
         pair: Any
+        states = {0: rows}
         for number, pair in enumerate(self.layers, start=1):
             before = rows
             rows = [
