@@ -45,6 +45,7 @@ from unmask_vision.methods.spark import SparK
 from unmask_vision.methods.token_unify import TokenUnify
 from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
+from unmask_vision.methods.uta import UTA
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "SparK",
     "TokenUnify",
     "Uni4Eye",
+    "UTA",
     "UrFound",
     "VQVAE",
     "ViTLinearizer",
