@@ -175,7 +175,7 @@ class Places:
         longest = int(counts.max())
         index = order[..., :longest]
         valid = torch.arange(longest, device=chosen.device) < counts[..., None]
-        if longest and bool(valid.all()):  # where nothing is chosen at all, a mean over it must know
+        if bool(valid.all()):
             return cls(index)
         return cls(index.masked_fill(~valid, 0), valid)
 
@@ -284,10 +284,13 @@ class Mask:
 
     @cached_property
     def asked(self) -> Places:
-        """Places where an answer is asked."""
-        if self.predict is None:
-            return Places.of(self.hidden, self.num_hidden)
-        return Places.of(self.predict, self.num_predict)
+        """Places where an answer is asked; where that is none of any sample, rows of one place that is no real one."""
+        chosen, known = (self.hidden, self.num_hidden) if self.predict is None else (self.predict, self.num_predict)
+        places = Places.of(chosen, known)
+        if known is None and chosen.ndim > 1 and not places.index.shape[-1]:
+            index = chosen.new_zeros(*chosen.shape[:-1], 1, dtype=torch.long)
+            return Places(index, torch.zeros_like(index, dtype=torch.bool))
+        return places
 
     @cached_property
     def seen(self) -> Places | None:

@@ -9,11 +9,12 @@ from transformers.models.vit_mae.modeling_vit_mae import ViTMAEDecoder
 from unmask import Corruption, CorruptionByPart, Grid, Latent, Mask, TokenizerByPart, Tokens
 from unmask.masks import RandomMask
 from unmask.predictors import AtLayer, TransformerPredictor
-from unmask.testing import MethodContract, PredictorContract
+from unmask.testing import PredictorContract
 from unmask_multimodal.data import CaptionedDigits
 from unmask_multimodal.encoders import CrossTrunk, JointEncoder
 from unmask_multimodal.masks import OnePartMask
 from unmask_multimodal.methods import M3AE
+from unmask_multimodal.testing import JointContract
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.heads.vocabulary import VocabularyHead
@@ -58,7 +59,8 @@ def first(data):
     return next(iter(data.val_dataloader()))
 
 
-class TestM3AE(MethodContract):
+class TestM3AE(JointContract):
+    no_alone = "a cross trunk works on two parts"
     unused = ("mask_token", "fc_norm.weight", "fc_norm.bias", "pos_embed")
 
     def make(self):
@@ -72,6 +74,14 @@ class TestM3AE(MethodContract):
 
 class TestAtLayer(PredictorContract):
     encoder_width = 16
+    overrides = {"test_codes_reach_the_answers_and_gradients_the_codes": "its codes are those of another layer"}
+
+    def test_codes_reach_the_answers_and_gradients_the_codes(self):
+        predictor, latent, places, mask = self._given(Corruption(drop=1))
+        codes = latent.inner[3].values.requires_grad_()
+        predictor(latent, places, mask).values.sum().backward()
+        assert codes.grad.abs().sum() > 0
+        assert not latent.values.requires_grad
 
     def make(self):
         return AtLayer(TransformerPredictor(16, 4, 16, 1, 2), 3)
@@ -81,7 +91,7 @@ class TestAtLayer(PredictorContract):
 
     def latent(self, tokens, mask):
         made = super().latent(tokens, mask)
-        return Latent(made.values, made.seen, inner={3: made})
+        return Latent(torch.zeros_like(made.values), made.seen, inner={3: made})
 
 
 def test_words_alone_are_robertas():
@@ -131,13 +141,12 @@ def test_patches_are_answered_as_by_transformers_mae():
     with torch.no_grad():
         mine.mask_token.copy_(theirs.mask_token)
         block, other = mine.trunk.blocks[0], theirs.decoder_layers[0]
-        attention = other.attention.attention
-        triple = [attention.query, attention.key, attention.value]
+        triple = [other.attention.q_proj, other.attention.k_proj, other.attention.v_proj]
         block.attn.qkv.weight.copy_(torch.cat([one.weight for one in triple]))
         block.attn.qkv.bias.copy_(torch.cat([one.bias for one in triple]))
         for one, another in (
-            (block.attn.proj, other.attention.output.dense), (block.mlp.fc1, other.intermediate.dense),
-            (block.mlp.fc2, other.output.dense), (block.norm1, other.layernorm_before),
+            (block.attn.proj, other.attention.o_proj), (block.mlp.fc1, other.mlp.fc1),
+            (block.mlp.fc2, other.mlp.fc2), (block.norm1, other.layernorm_before),
             (block.norm2, other.layernorm_after), (mine.trunk.norm, theirs.decoder_norm),
             (mine.embed, theirs.decoder_embed), (mine.head, theirs.decoder_pred),
         ):  # fmt: skip

@@ -51,9 +51,10 @@ class MaskByPart(MaskSampler):
 
 def _drawn(sampler: MaskSampler, tokens: Tokens, progress: Progress | None, draws: Draws) -> Mask:
     """The mask of one part; samples that lack it are drawn as if they had it, and hide nothing."""
-    lacking = None if tokens.valid is None else ~tokens.valid.any(1, keepdim=True)  # [B, 1]
-    if lacking is None or not bool(lacking.any()):
-        return sampler(tokens, progress, draws)
+    if tokens.valid is None or bool(tokens.valid.any(1).all()):
+        made: Mask = sampler(tokens, progress, draws)
+        return made
+    lacking = ~tokens.valid.any(1, keepdim=True)  # [B, 1]
     mask: Mask = sampler(replace(tokens, valid=tokens.valid | lacking), progress, draws)
     predict = mask.predict
     if predict is not None:

@@ -107,7 +107,7 @@ class JointContract(MethodContract):
         with torch.no_grad():
             tokens, mask = self._given(model)
             first = _stepped(model, self._fixed(), tokens, mask)
-            names = list(reversed(tokens.parts or {}))
+            names = list(tokens.parts or {})[::-1]
             turned = Mask.join({name: mask.part(name) for name in names})
             turned = replace(turned, num_hidden=mask.num_hidden, draws=mask.draws)
             other = Tokens.join({name: tokens.part(name) for name in names})
@@ -184,7 +184,7 @@ def _stepped(model: MaskedModel, batch: Any, tokens: Tokens | None, mask: Mask |
     given = {model.tokenizer: tokens, model.mask: mask}
     for part, made in given.items():
         if made is not None:
-            part.forward = lambda *_, made=made, **__: made  # type: ignore[method-assign]
+            part.forward = lambda *_, made=made, **__: made
     try:
         return model.step(batch, seeds.mix("contract", 0))
     finally:

@@ -1,6 +1,7 @@
 """Where samples of several modalities come from."""
 
 from unmask_multimodal.data.captioned_digits import CaptionedDigits
+from unmask_multimodal.data.mapped_digits import MappedDigits
 from unmask_multimodal.data.rendered_solids import RenderedSolids
 
-__all__ = ["CaptionedDigits", "RenderedSolids"]
+__all__ = ["CaptionedDigits", "MappedDigits", "RenderedSolids"]

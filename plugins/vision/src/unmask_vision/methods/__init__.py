@@ -36,6 +36,7 @@ from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
 from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
+from unmask_vision.methods.uta import UTA
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "SimMIM",
     "SparK",
     "Uni4Eye",
+    "UTA",
     "UrFound",
     "VQVAE",
     "ViTLinearizer",
