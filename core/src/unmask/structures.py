@@ -417,10 +417,8 @@ class Latent:
                 return torch.cat(each, dim=-1)
             if all(own is None for own in there):
                 return torch.stack(each).mean(0)
-            counts = torch.stack(
-                [each[0].new_ones(len(each[0])) if one is None else one.to(each[0].dtype) for one in there]
-            )
-            return torch.stack(each).sum(0) / counts.sum(0).clamp(min=1)[:, None]
+            counts = sum(1 if own is None else own.to(each[0].dtype)[:, None] for own in there)
+            return torch.stack(each).sum(0) / torch.as_tensor(counts).clamp(min=1)
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(

@@ -193,7 +193,7 @@ def views_of(part: OnePart) -> list[View]:
         else:
             _, asked = _spread(torch.zeros_like(restored)[..., None], mask.asked, mask.hidden)
             wide = values.reshape(*mask.hidden.shape, -1)  # a token may be several ids, as a patch of classes
-            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked), wide).view(values.shape)
+            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked, wide.shape[-1]), wide).view(values.shape)
         shown.append(View(REBUILT, replace(tokens, values=rebuilt), mask.hidden & ~asked))
     return shown
 
@@ -257,7 +257,7 @@ def _spread(answers: Tensor, places: Places, like: Tensor) -> tuple[Tensor, Tens
     """
     flat = like if like.ndim > 1 else like[None]
     index = places.index.reshape(len(flat), -1)  # [B, G * M]
-    answers = answers.reshape(*index.shape, -1).float()
+    answers = answers.reshape(*index.shape, answers.shape[-1]).float()  # M may be 0
     real = torch.ones_like(index, dtype=torch.float)
     if places.valid is not None:
         real = places.valid.reshape(index.shape).float()
@@ -275,9 +275,9 @@ def _flat(places: Places) -> Places:
     return Places(places.index.flatten(1), None if places.valid is None else places.valid.flatten(1))
 
 
-def _rows(ids: Tensor, places: Places) -> Tensor:
+def _rows(ids: Tensor, places: Places, width: int) -> Tensor:
     """Ids in the shape that `Places.scatter` takes: ``[B, G * M, V]``, packed ``[M, V]``."""
-    return ids.reshape(*_flat(places).index.shape, -1)
+    return ids.reshape(*_flat(places).index.shape, width)
 
 
 def _as_wide(chosen: Tensor, values: Tensor) -> Tensor:
