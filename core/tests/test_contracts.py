@@ -193,6 +193,8 @@ def test_labels_are_read_from_the_batch():
     given = Given({"label": torch.tensor([4, 0, 2], dtype=torch.int32)}, Shown(rows(), mask))
     assert LabelTarget()(rows(), mask, given).tolist() == [[4], [0], [2]]
     assert LabelTarget()(rows(), mask, given).dtype == torch.int64
+    several = given._replace(batch={"label": torch.tensor([[1, 0], [0, 0], [1, 1]])})
+    assert LabelTarget()(rows(), mask, several).tolist() == [[[1.0, 0.0]], [[0.0, 0.0]], [[1.0, 1.0]]]
     with pytest.raises(ValueError, match="A batch must have `kind` for `labels`"):
         LabelTarget("kind")(rows(), mask, given)
     with pytest.raises(ValueError, match="`ask` must be 'sample'"):
@@ -357,6 +359,11 @@ class TestL1(LossContract):
         return losses.L1Loss()
 
 
+class TestFocalL1(LossContract):
+    def make(self):
+        return losses.FocalL1Loss()
+
+
 class TestSmoothL1(LossContract):
     def make(self):
         return losses.SmoothL1Loss()
@@ -382,6 +389,13 @@ class TestCrossEntropy(LossContract):
 
     def make(self):
         return losses.CrossEntropyLoss(label_smoothing=0.1)
+
+
+class TestBinaryCrossEntropy(LossContract):
+    classes = True
+
+    def make(self):
+        return losses.BinaryCrossEntropyLoss()
 
 
 class TestInfoNCE(LossContract):

@@ -66,6 +66,7 @@ _HOMES = {
     "Tokenizer": "parts",
     "Tokens": "structures",
     "TruncatedNormal": "schedules",
+    "Turns": "schedules",
     "Uniform": "schedules",
     "Pretrained": "cli.one_call",
     "at": "schedules",
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
         Schedule,
         Spread,
         TruncatedNormal,
+        Turns,
         Uniform,
         at,
     )

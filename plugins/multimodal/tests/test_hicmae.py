@@ -116,7 +116,8 @@ def share(mine, theirs):
     mine.attn.qkv.bias.copy_(torch.cat([attention.query.bias, torch.zeros(len(qkv[0])), attention.value.bias]))
     for one, other in (
         (mine.attn.proj, theirs.attention.output.dense), (mine.mlp.fc1, theirs.intermediate.dense),
-        (mine.mlp.fc2, theirs.output.dense), (mine.norm1, theirs.layernorm_before), (mine.norm2, theirs.layernorm_after),
+        (mine.mlp.fc2, theirs.output.dense), (mine.norm1, theirs.layernorm_before),
+        (mine.norm2, theirs.layernorm_after),
     ):  # fmt: skip
         one.load_state_dict(other.state_dict())
 

@@ -72,6 +72,14 @@ class TestM3AE(MethodContract):
 
 class TestAtLayer(PredictorContract):
     encoder_width = 16
+    overrides = {"test_codes_reach_the_answers_and_gradients_the_codes": "its codes are those of another layer"}
+
+    def test_codes_reach_the_answers_and_gradients_the_codes(self):
+        predictor, latent, places, mask = self._given(Corruption(drop=1))
+        codes = latent.inner[3].values.requires_grad_()
+        predictor(latent, places, mask).values.sum().backward()
+        assert codes.grad.abs().sum() > 0
+        assert not latent.values.requires_grad
 
     def make(self):
         return AtLayer(TransformerPredictor(16, 4, 16, 1, 2), 3)
@@ -81,7 +89,7 @@ class TestAtLayer(PredictorContract):
 
     def latent(self, tokens, mask):
         made = super().latent(tokens, mask)
-        return Latent(made.values, made.seen, inner={3: made})
+        return Latent(torch.zeros_like(made.values), made.seen, inner={3: made})
 
 
 def test_words_alone_are_robertas():
@@ -131,13 +139,12 @@ def test_patches_are_answered_as_by_transformers_mae():
     with torch.no_grad():
         mine.mask_token.copy_(theirs.mask_token)
         block, other = mine.trunk.blocks[0], theirs.decoder_layers[0]
-        attention = other.attention.attention
-        triple = [attention.query, attention.key, attention.value]
+        triple = [other.attention.q_proj, other.attention.k_proj, other.attention.v_proj]
         block.attn.qkv.weight.copy_(torch.cat([one.weight for one in triple]))
         block.attn.qkv.bias.copy_(torch.cat([one.bias for one in triple]))
         for one, another in (
-            (block.attn.proj, other.attention.output.dense), (block.mlp.fc1, other.intermediate.dense),
-            (block.mlp.fc2, other.output.dense), (block.norm1, other.layernorm_before),
+            (block.attn.proj, other.attention.o_proj), (block.mlp.fc1, other.mlp.fc1),
+            (block.mlp.fc2, other.mlp.fc2), (block.norm1, other.layernorm_before),
             (block.norm2, other.layernorm_after), (mine.trunk.norm, theirs.decoder_norm),
             (mine.embed, theirs.decoder_embed), (mine.head, theirs.decoder_pred),
         ):  # fmt: skip

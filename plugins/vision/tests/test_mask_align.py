@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from unmask import parameter_groups
+from unmask.api import trainable_embedder
 from unmask.predictors import MixturePredictor
 from unmask.targets import EMATeacher
 from unmask.testing import MethodContract
@@ -62,6 +63,16 @@ def test_no_decoder_and_no_decay_of_the_mixture():
     assert torch.equal(ours.predictor.mixture, torch.full((6,), 0.5)), "3 targets of 2 layers"
     decayed = [p for group in parameter_groups(ours, 1.0, 0.1) if group["decays"] for p in group["params"]]
     assert not any(p is ours.predictor.mixture for p in decayed)
+
+
+def test_the_last_norm_rests_and_is_trained_on_labels():
+    ours = made(teacher=fixed(48, 3))
+    norm = {"vit.norm.weight", "vit.norm.bias"}
+    assert norm.isdisjoint({name for name, p in ours.encoder.named_parameters() if p.requires_grad})
+    tuned = {name for name, p in trainable_embedder(ours).encoder.named_parameters() if p.requires_grad}
+    plain = {name for name, p in encoder().named_parameters() if p.requires_grad}
+    assert norm < tuned == plain
+    assert not ours.encoder.vit.norm.weight.requires_grad
 
 
 def test_what_does_not_fit_is_refused():

@@ -193,5 +193,8 @@ trainer: {{max_steps: 2, accelerator: cpu}}
     assert {one["encoder"] for one in found} == {"pretrained", "from scratch"}
     assert max(one["mean IoU"] for one in found) > 0.6  # all of one class: 0.42
     assert "Mean IoU" in capsys.readouterr().out
+    rebuilt = ["--max_steps", "2", "--no_scratch", "--rebuild_weight", "0.5", "--out", str(tmp_path / "rebuilt")]
+    assert main([*words, *rebuilt]) == 0
+    assert "50% of them hidden and rebuilt, of weight 0.5" in capsys.readouterr().out
     assert main([*words[:2], str(tmp_path / "gone")]) == 2
     assert "There is no folder" in capsys.readouterr().err

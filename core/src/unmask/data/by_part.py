@@ -137,8 +137,8 @@ class DataByPart(MaskedDataModule):
         """For each sample of the first part, the samples of this one that belong to it; tells who is left alone."""
         first = next(iter(self.members))
         one, other = self.pools[first], self.pools[name]
-        keys: list[str | None]
-        theirs: list[str | None]
+        keys: Sequence[str | None]
+        theirs: Sequence[str | None]
         if self.pair == "index":
             self._check_counts(first, name)
             keys, theirs = ([str(number) for number in pool.numbers] for pool in (one, other))

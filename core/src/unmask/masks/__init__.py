@@ -14,7 +14,9 @@ from unmask.masks.irregular import IrregularMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
 from unmask.masks.partition import PartitionMask
+from unmask.masks.prefix import PrefixMask
 from unmask.masks.random import RandomMask, lowest
+from unmask.masks.several import SeveralMasks
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
@@ -33,7 +35,9 @@ __all__ = [
     "MultiBlockMask",
     "NoMask",
     "PartitionMask",
+    "PrefixMask",
     "RandomMask",
+    "SeveralMasks",
     "SpanMask",
     "TubeMask",
     "between",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,8 @@ from unmask.structures import Mask, Tokens
 
 class MaskByPart(MaskSampler):
     """Hides each part of joint tokens by a mask of its own.
+
+    Of a sample that lacks a part, all its places are padding: nothing of it is hidden, and nothing asked.
 
     Args:
         masks: by the names of parts.
@@ -37,8 +40,25 @@ class MaskByPart(MaskSampler):
             have = ", ".join(parts) or "no parts"
             raise ValueError(f"`masks` must name the parts of the tokens, {have}, but names {', '.join(self.masks)}.")
         draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
-        return Mask.join({name: self.masks[name](part, progress, draws.named(name)) for name, part in parts.items()})
+        return Mask.join(
+            {name: _drawn(self.masks[name], part, progress, draws.named(name)) for name, part in parts.items()}
+        )
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
         """Not called: the masks of the parts draw."""
         raise NotImplementedError
+
+
+def _drawn(sampler: MaskSampler, tokens: Tokens, progress: Progress | None, draws: Draws) -> Mask:
+    """The mask of one part; samples that lack it are drawn as if they had it, and hide nothing."""
+    if tokens.valid is None or bool(tokens.valid.any(1).all()):
+        made: Mask = sampler(tokens, progress, draws)
+        return made
+    lacking = ~tokens.valid.any(1, keepdim=True)  # [B, 1]
+    mask: Mask = sampler(replace(tokens, valid=tokens.valid | lacking), progress, draws)
+    predict = mask.predict
+    if predict is not None:
+        predict = predict & ~(lacking if predict.ndim == 2 else lacking[..., None])
+    return replace(
+        mask, hidden=mask.hidden & ~lacking, predict=predict, valid=tokens.valid, num_hidden=None, num_predict=None
+    )

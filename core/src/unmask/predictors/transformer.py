@@ -82,8 +82,8 @@ class TransformerPredictor(Predictor):
 
         # The answers are read where the mask tokens stand.
         x = self.trunk(torch.cat([codes, queries], dim=1), _joint(valid, asked, groups, codes.shape[1]))
-        answers = self.head(x[:, x.shape[1] - queries.shape[1] :])
-        return Prediction(answers.reshape(*asked.index.shape, answers.shape[-1]), asked)
+        answers = self.head(x[:, -queries.shape[1] :])
+        return Prediction(answers.reshape(*asked.index.shape, -1), asked)
 
     def noise(self, mask: Mask) -> Tensor:
         """What is added to the positions of mask tokens ``[B, (G,) M, W]``."""

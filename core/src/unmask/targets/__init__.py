@@ -7,6 +7,7 @@ from unmask.targets.frozen_teacher import FrozenTeacher
 from unmask.targets.given import GivenTarget
 from unmask.targets.labels import LabelTarget
 from unmask.targets.neighbour_teacher import NeighbourTeacher
+from unmask.targets.own_codes import OwnCodeTarget
 from unmask.targets.place_ids import PlaceIds
 from unmask.targets.staged_teacher import StagedTeacher
 from unmask.targets.teacher import Teacher
@@ -20,6 +21,7 @@ __all__ = [
     "GivenTarget",
     "LabelTarget",
     "NeighbourTeacher",
+    "OwnCodeTarget",
     "PlaceIds",
     "StagedTeacher",
     "Teacher",

@@ -1,6 +1,7 @@
 """Terms: further summands of the loss, made of the finished step."""
 
 from unmask.terms.alignment import Alignment
+from unmask.terms.code_alignment import CodeAlignment
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
 from unmask.terms.loss_order import LossOrder
@@ -15,6 +16,7 @@ from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
     "Alignment",
+    "CodeAlignment",
     "Contrast",
     "CrossedCosine",
     "LossOrder",

@@ -99,18 +99,25 @@ class Contrast(Term):
 
     def pooled(self, latent: Latent, tokens: Tokens, place: int = 0) -> tuple[Tensor, Tensor]:
         """Projected codes of both parts, of length 1: ``[B, W]`` each; ``place`` is that of a layer in ``layers``."""
-        both = []
-        layer = self.layers[place]
-        latent = latent.layer(layer)
-        projects = self.projects[2 * place : 2 * place + 2]
-        for name, pool, project in zip(self.names, self.pools, projects, strict=True):
-            part = latent.part(name)
-            if layer is not None:  # an inner layer's codes have no norm yet
-                prefix = None if part.prefix is None else F.layer_norm(part.prefix, part.prefix.shape[-1:])
-                part = replace(part, values=F.layer_norm(part.values, part.values.shape[-1:]), prefix=prefix)
-            code = part.pool(pool, tokens.part(name).places)
-            both.append(F.normalize(project(code).float(), dim=-1))
-        return both[0], both[1]
+        latent = latent.layer(self.layers[place])
+        first, second = (self.code(name, latent.part(name), tokens.part(name).places, place) for name in self.names)
+        return first, second
+
+    def code(self, name: str, part: Latent, places: Tokens | None = None, place: int = -1) -> Tensor:
+        """The projected code of one part, of length 1: ``[B, W]``.
+
+        Args:
+            name: of the part.
+            part: its codes of that layer.
+            places: as of `Latent.pool`.
+            place: that of the layer in ``layers``.
+        """
+        number = self.names.index(name)
+        if self.layers[place] is not None:  # an inner layer's codes have no norm yet
+            prefix = None if part.prefix is None else F.layer_norm(part.prefix, part.prefix.shape[-1:])
+            part = replace(part, values=F.layer_norm(part.values, part.values.shape[-1:]), prefix=prefix)
+        project = self.projects[2 * (place % len(self.layers)) + number]
+        return F.normalize(project(part.pool(self.pools[number], places)).float(), dim=-1)
 
     def similarities(self, step: Step, names: tuple[str, str], model: Any = None) -> Tensor:
         """Scores of the samples of a device, the first of ``names`` in rows: ``[B, B]``."""

@@ -168,7 +168,7 @@ def _rows(tokens: Tokens, index: Tensor, name: str) -> Tokens:
 
 
 def _rows_of_mask(mask: Mask, index: Tensor) -> Mask:
-    fields = {
+    fields: dict[str, Any] = {
         name: None if getattr(mask, name) is None else getattr(mask, name)[index]
         for name in ("hidden", "predict", "valid", "show", "donor", "weight")
     }

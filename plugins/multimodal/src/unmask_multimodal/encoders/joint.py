@@ -76,6 +76,7 @@ class JointEncoder(Encoder):
             if name not in self.encoders:
                 known = ", ".join(self.encoders)
                 raise ValueError(f"`encoders` must name each part, {', '.join(names)}, but names {known}.")
+        names = [name for name in self.encoders if name in names]  # a trunk may have weights of its first part
 
         # Each part by its own encoder; the trunk reads what comes last of it.
         own = sorted({layer for layer in layers if layer is not None and layer <= self.own_layers and self.own_layers})

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-from torch import nn
 
 from unmask import Candidates, Draws, Mask, MaskSampler, Progress, Tokens
+from unmask.masks import MaskByPart
 
 
 class WholePartMask(MaskSampler):
@@ -45,7 +43,7 @@ class WholePartMask(MaskSampler):
         raise NotImplementedError
 
 
-class OnePartMask(MaskSampler):
+class OnePartMask(MaskByPart):
     """Of each sample one part is masked, by a mask of its own, and the others are whole (UNITER's conditional masking).
 
     Args:
@@ -56,37 +54,26 @@ class OnePartMask(MaskSampler):
         ValueError: no mask; when called, tokens of other parts.
     """
 
-    joint = True
-
     def __init__(self, masks: dict[str, MaskSampler], together: bool = False) -> None:
-        super().__init__()
-        if not masks:
-            raise ValueError("`masks` must name at least one part, but is empty.")
-        self.masks: Any = nn.ModuleDict(masks)
+        super().__init__(masks)
         self.together = together
 
     def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
         """A joint mask; the parts that are not masked hide nothing."""
         draws, names = draws or Draws.fresh(tokens.num_samples, tokens.device), _names(tokens)
-        if set(names) != set(self.masks):
-            raise ValueError(f"`masks` must name the parts of the tokens, {', '.join(names)}, but names "
-                             f"{', '.join(self.masks)}.")  # fmt: skip
+        each = super().forward(tokens, progress, draws)
         progress = progress or Progress()
         lot = draws.named("part").shared(progress.step) if self.together else draws.named("part")
         which = lot.integers(len(names)).expand(tokens.num_samples)  # [B]
         masks = {}
         for i, name in enumerate(names):
-            drawn = self.masks[name](tokens.part(name), progress, draws.named(name))
+            drawn = each.part(name)
             mine = (which == i)[:, None]
             asked = drawn.hidden if drawn.predict is None else drawn.predict
             masks[name] = replace(
                 drawn, hidden=drawn.hidden & mine, predict=asked & mine, num_hidden=None, num_predict=None
             )
         return replace(Mask.join(masks), num_hidden=None, draws=draws)
-
-    def sample(self, among: Candidates, draws: Draws) -> Mask:
-        """Not called: the masks of the parts draw."""
-        raise NotImplementedError
 
 
 def _names(tokens: Tokens) -> list[str]:

@@ -116,7 +116,8 @@ class M3AE(Method):
         shown = getattr(self.corruption, "corruptions", {})
         if table is None:
             return
-        if hasattr(self.words, "tie"):
-            self.words.tie(table)
+        tie = getattr(self.words, "tie", None)
+        if tie is not None:
+            tie(table)
         if "text" in shown and hasattr(shown["text"], "of"):
             shown["text"] = shown["text"].of(len(table))

@@ -15,8 +15,8 @@ from unmask_multimodal.encoders.trunks import CrossLayer
 class SkipDecoder(Predictor):
     """Visible codes and mask tokens at asked places go through blocks, all but the first of which read an inner layer.
 
-    ``x = block(x)``, then for each layer of the encoder, the last first: ``x = x + cross(norm(x), codes of the layer)``,
-    ``x = x + self(norm(x))``, ``x = x + mlp(norm(x))``. Codes of all layers come through one linear layer without bias,
+    ``x = block(x)``, then for each layer of the encoder, the last first: ``x = x + cross(norm(x), codes of the
+    layer)``, ``x = x + self(norm(x))``, ``x = x + mlp(norm(x))``. Codes of all layers come through one linear layer without bias,
     and get their positions; those of inner layers are normed first, without weights. Without ``layers`` it is
     VideoMAE's decoder. Answers at a place depend on where else is asked.
 
@@ -31,7 +31,7 @@ class SkipDecoder(Predictor):
     Raises:
         ValueError: layers in another order, or another depth; when called, packed tokens.
 
-    Differs from the paper's code in that inner layers are normed without weights, instead of by the encoder's last norm.
+    Differs from the paper's code in that inner layers are normed without weights, not by the encoder's last norm.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SkipDecoder(Predictor):
         own, other = (None if one is None else one[:, None, None, :] for one in (real, there))
         for skip, layer in zip(self.skips, reversed(self.reads), strict=True):
             x = skip(x, self._embedded(_normed(latent.layer(layer)), at), own, other)
-        return Prediction(self.head(self.norm(x[:, x.shape[1] - queries.shape[1] :])), asked)
+        return Prediction(self.head(self.norm(x[:, -queries.shape[1] :])), asked)
 
     def table(self, places: Tokens, num_tokens: int) -> Tensor:
         """Positions of all places: ``[1, N, W]``."""

@@ -8,8 +8,9 @@ from unmask_vision.data.hub import HubImagesData
 from unmask_vision.data.lit_chunks import LitImagesData
 from unmask_vision.data.shards import ImageShardsData
 from unmask_vision.data.torchvision_sets import TorchvisionData
+from unmask_vision.data.volumes import SolidVolumesData
 
 __all__ = [
     "ArraysData", "DigitsData", "HubImagesData", "ImageFolderData", "ImageShardsData", "LitImagesData",
-    "NestedCrops", "TorchvisionData", "TwoViews",
+    "NestedCrops", "SolidVolumesData", "TorchvisionData", "TwoViews",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from unmask_vision.methods.a2mim import A2MIM
 from unmask_vision.methods.beit import BEiT
+from unmask_vision.methods.cae import CAE
 from unmask_vision.methods.crate_mae import CRATEMAE
 from unmask_vision.methods.croco import CroCo
 from unmask_vision.methods.croco_v2 import CroCoV2
@@ -29,18 +30,24 @@ from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.multi_task import MultiTask
 from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
+from unmask_vision.methods.selfie import Selfie
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
+from unmask_vision.methods.token_unify import TokenUnify
 from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
 from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
+    "MultiTask",
+    "Selfie",
     "A2MIM",
     "BEiT",
+    "CAE",
     "CRATEMAE",
     "CroCo",
     "CroCoV2",
@@ -73,6 +80,7 @@ __all__ = [
     "SelfDistill",
     "SimMIM",
     "SparK",
+    "TokenUnify",
     "Uni4Eye",
     "UrFound",
     "VQVAE",

@@ -41,6 +41,7 @@ class MaskAlign(MAE):
     """
 
     ask = "visible"
+    resting = ("vit.norm.",)
     loss_weight = 2.0
 
     teacher: Encoder | None = None
@@ -62,5 +63,5 @@ class MaskAlign(MAE):
         super().complete()
         last = getattr(getattr(self.encoder, "vit", None), "norm", None)
         if isinstance(last, nn.Module) and isinstance(self.predictor, MixturePredictor):
-            last.requires_grad_(False)  # layers are read before it
+            last.requires_grad_(False)  # layers are read before it; see `resting`
         self.teacher = None  # the target has it
