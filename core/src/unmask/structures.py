@@ -415,7 +415,7 @@ class Latent:
             if all(own is None for own in there):
                 return torch.stack(each).mean(0)
             counts = torch.stack(
-                [each[0].new_ones(len(one)) if one is None else one.to(each[0].dtype) for one in there]
+                [each[0].new_ones(len(each[0])) if one is None else one.to(each[0].dtype) for one in there]
             )
             return torch.stack(each).sum(0) / counts.sum(0).clamp(min=1)[:, None]
         if how == "cls":
