@@ -164,9 +164,10 @@ def asking(mask: Mask, ask: str | float, name: str = "", only: str | None = None
         if mask.hidden.ndim == 1:
             raise ValueError(f"`ask` must not be {ask!r} for packed tokens; use a dense batch.")
         among = real if ask == "sample" else mask.hidden
-        return replace(
-            mask, predict=among & (among.cumsum(1) == 1), num_predict=0 if known == 0 and ask == "first" else 1
-        )
+        one: int | None = 0 if known == 0 and ask == "first" else 1
+        if ask == "sample" and mask.valid is not None:  # one that lacks this part has no place to ask at
+            one = None
+        return replace(mask, predict=among & (among.cumsum(1) == 1), num_predict=one)
     if mask.hidden.ndim == 1:
         raise ValueError(f"`ask` must be one of {', '.join(ASKS)} for packed tokens, but is {ask}.")
     counts = mask.hidden.sum(1)

@@ -7,9 +7,9 @@ from transformers import FlavaConfig, FlavaForPreTraining
 from unmask import RANDOM, TOKEN, Corruption, CorruptionByPart, TokenizerByPart
 from unmask.api import main
 from unmask.targets import GivenTarget
-from unmask.testing import MethodContract
 from unmask_multimodal.encoders import JointEncoder, JointTrunk
 from unmask_multimodal.methods import FLAVA
+from unmask_multimodal.testing import JointContract
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.tokenizer import TextTokenizer
@@ -192,7 +192,8 @@ def test_ids_of_patches_are_found_when_a_fit_begins(tmp_path, capsys):
     assert main(["fit", "--config", "multimodal/flava-digits", *options, "--out", run]) == 0
 
 
-class TestFLAVA(MethodContract):
+class TestFLAVA(JointContract):
+    no_alone = "contrast and matching need both parts"
     unused = ("mask_token", "pooler.dense.weight", "pooler.dense.bias", "token_type_embeddings.weight")
 
     def make(self):

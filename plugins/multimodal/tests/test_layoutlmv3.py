@@ -8,13 +8,14 @@ from unmask import Grid, Mask, Sequence, TokenizerByPart, Tokens
 from unmask.api import main
 from unmask.masks import BlockMask, MaskByPart, SpanMask
 from unmask.targets import GivenTarget
-from unmask.testing import DataContract, EncoderContract, MethodContract
+from unmask.testing import DataContract, EncoderContract
 from unmask_multimodal.data import Pages
 from unmask_multimodal.data.pages import IDS, page
 from unmask_multimodal.encoders import Stream
 from unmask_multimodal.layout import BoxTokenizer, LayoutBias, LayoutStem
 from unmask_multimodal.layout.bias import buckets
 from unmask_multimodal.methods import LayoutLMv3
+from unmask_multimodal.testing import JointContract
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -203,7 +204,8 @@ def test_a_short_run_learns(tmp_path):
     assert main(["fit", "--config", "multimodal/layoutlmv3-pages", *options, *more, "--out", run]) == 0
 
 
-class TestLayoutLMv3(MethodContract):
+class TestLayoutLMv3(JointContract):
+    no_alone = "the alignment needs both parts"
     unused = ("mask_token", "vit.norm.weight", "vit.norm.bias")
 
     def make(self):

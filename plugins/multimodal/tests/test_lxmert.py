@@ -21,11 +21,12 @@ from unmask import (
 from unmask.api import main
 from unmask.losses import L1Loss
 from unmask.masks import MaskByPart, RandomMask
-from unmask.testing import DataContract, EncoderContract, MethodContract
+from unmask.testing import DataContract, EncoderContract
 from unmask_multimodal.data import Scenes
 from unmask_multimodal.data.scenes import IDS, SHAPES, scene
 from unmask_multimodal.methods import LXMERT
 from unmask_multimodal.regions import OverAllPlaces, RegionEncoder, RegionTokenizer
+from unmask_multimodal.testing import JointContract
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.tokenizer import TextTokenizer
@@ -241,7 +242,8 @@ def test_a_short_run(tmp_path):
     assert main(["fit", "--config", "multimodal/lxmert-scenes", *options, "--out", run]) == 0
 
 
-class TestLXMERT(MethodContract):
+class TestLXMERT(JointContract):
+    no_alone = "a cross trunk works on two parts"
     unused = ("pooler.dense.weight", "pooler.dense.bias")
 
     def make(self):

@@ -12,7 +12,7 @@ EPSILON = 1e-6
 
 
 class ValueTarget(Target):
-    """The values of the asked tokens, ``[B, M, V]``.
+    """The values of the asked tokens, ``[B, M, V]``; of tokens that are ids, the ids ``[B, M]``.
 
     Args:
         normalize: subtract each token's own mean and divide by its own standard deviation,
