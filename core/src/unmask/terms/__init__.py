@@ -4,6 +4,7 @@ from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
 from unmask.terms.crossed_prototypes import CrossedPrototypes
 from unmask.terms.loss_order import LossOrder
+from unmask.terms.masked_pass import MaskedPass
 from unmask.terms.part_contrast import PartContrast
 from unmask.terms.relations import Relations
 from unmask.terms.singularity import Singularity
@@ -17,6 +18,7 @@ __all__ = [
     "CrossedCosine",
     "CrossedPrototypes",
     "LossOrder",
+    "MaskedPass",
     "PartContrast",
     "Relations",
     "Singularity",

@@ -7,10 +7,11 @@ from unmask_vision.data.faces import DrawnFacesData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
 from unmask_vision.data.lit_chunks import LitImagesData
+from unmask_vision.data.objects import DrawnObjectsData
 from unmask_vision.data.shards import ImageShardsData
 from unmask_vision.data.torchvision_sets import TorchvisionData
 
 __all__ = [
-    "ArraysData", "DigitsData", "DrawnFacesData", "HubImagesData", "ImageFolderData", "ImageShardsData",
-    "LitImagesData", "NestedCrops", "TorchvisionData", "TwoViews",
+    "ArraysData", "DigitsData", "DrawnFacesData", "DrawnObjectsData", "HubImagesData", "ImageFolderData",
+    "ImageShardsData", "LitImagesData", "NestedCrops", "TorchvisionData", "TwoViews",
 ]  # fmt: skip

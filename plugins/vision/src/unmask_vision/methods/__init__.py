@@ -31,6 +31,7 @@ from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mmc import MMC
+from unmask_vision.methods.mom import MoM
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.noise_masks import NoiseMasks
@@ -76,6 +77,7 @@ __all__ = [
     "MaskFeat",
     "MaskedDenoising",
     "MixedAE",
+    "MoM",
     "NoiseMasks",
     "SeiTPlusPlus",
     "SelfDistill",
