@@ -10,6 +10,7 @@ from unmask.masks.disjoint import DisjointMask
 from unmask.masks.every import EveryMask
 from unmask.masks.grid import GridMask
 from unmask.masks.hard import HardMask
+from unmask.masks.inside import InsideMask
 from unmask.masks.irregular import IrregularMask
 from unmask.masks.multi_block import MultiBlockMask, between, cells
 from unmask.masks.nothing import NoMask
@@ -34,6 +35,7 @@ __all__ = [
     "EveryMask",
     "GridMask",
     "HardMask",
+    "InsideMask",
     "IrregularMask",
     "MaskByPart",
     "MultiBlockMask",

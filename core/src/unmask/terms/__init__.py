@@ -6,6 +6,7 @@ from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
 from unmask.terms.crossed_prototypes import CrossedPrototypes
 from unmask.terms.loss_order import LossOrder
+from unmask.terms.masked_pass import MaskedPass
 from unmask.terms.matching import Matching
 from unmask.terms.part_contrast import PartContrast
 from unmask.terms.relations import Relations
@@ -23,6 +24,7 @@ __all__ = [
     "CrossedCosine",
     "CrossedPrototypes",
     "LossOrder",
+    "MaskedPass",
     "Matching",
     "PartContrast",
     "Relations",

@@ -7,6 +7,7 @@ from unmask_vision.data.faces import DrawnFacesData
 from unmask_vision.data.folder import ImageFolderData
 from unmask_vision.data.hub import HubImagesData
 from unmask_vision.data.lit_chunks import LitImagesData
+from unmask_vision.data.objects import DrawnObjectsData
 from unmask_vision.data.shards import ImageShardsData
 from unmask_vision.data.torchvision_sets import TorchvisionData
 from unmask_vision.data.volumes import SolidVolumesData
@@ -15,6 +16,7 @@ __all__ = [
     "ArraysData",
     "DigitsData",
     "DrawnFacesData",
+    "DrawnObjectsData",
     "HubImagesData",
     "ImageFolderData",
     "ImageShardsData",

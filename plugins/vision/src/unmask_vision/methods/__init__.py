@@ -32,6 +32,7 @@ from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
 from unmask_vision.methods.mmc import MMC
+from unmask_vision.methods.mom import MoM
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
 from unmask_vision.methods.multi_task import MultiTask
@@ -83,6 +84,7 @@ __all__ = [
     "MaskFeat",
     "MaskedDenoising",
     "MixedAE",
+    "MoM",
     "MultiTask",
     "NeRFMAE",
     "NoiseMasks",
@@ -92,8 +94,8 @@ __all__ = [
     "SimMIM",
     "SparK",
     "TokenUnify",
-    "Uni4Eye",
     "UTA",
+    "Uni4Eye",
     "UrFound",
     "VQVAE",
     "ViTLinearizer",
