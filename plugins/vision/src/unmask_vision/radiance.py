@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unmask import Given, Loss, LossValue, Mask, Prediction, Tokens
-from unmask.api import at_least, inside
+from unmask.api import inside
 from unmask.targets import ValueTarget
 from unmask_vision.cubes import CubeTokenizer
 
@@ -77,10 +77,8 @@ class RadianceLoss(Loss):
 
     def __init__(self, cube_size: int | tuple[int, int, int] = 4, filled: float = FILLED) -> None:
         super().__init__()
-        sides = (cube_size,) * 3 if isinstance(cube_size, int) else tuple(cube_size)
-        at_least(1, cube_size=min(sides))
         inside("[0, 1)", filled=filled)
-        self.blocks = CubeTokenizer(sides, channels=1)
+        self.blocks = CubeTokenizer(cube_size, channels=1)
         self.filled = filled
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
