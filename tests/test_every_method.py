@@ -36,8 +36,10 @@ OTHERWISE = {
     "vision.ijepa": "masks are cut to the smallest of a batch",
     "vision.mfm": "the mean is over the hidden frequencies of a batch",
     "vision.mixed-ae": "images of a batch are mixed",
+    "vision.nerf-mae": "voxels that are filled are counted over a batch",
     "vision.noise-masks": "rewards are compared within a batch",
     "vision.seit-plus-plus": "images hide other shares, and the mean is over all of a batch",
+    "vision.token-unify": "prefixes have other lengths, and the mean is over all blocks of a batch",
     "vision.urfound": "reports hide other numbers of words, and the mean is over all of a batch",
 }
 """Methods whose loss is another on two processes, and why."""

@@ -80,6 +80,16 @@ def test_no_decoder_and_no_decay_of_the_mixture():
     assert not any(p is ours.predictor.mixture for p in decayed)
 
 
+def test_the_last_layers_are_told():
+    torch.manual_seed(0)
+    ours = MaskAlign(patch_size=4, encoder=encoder(16, 7), teacher=fixed(16, 7))
+    assert len(ours.predictor.heads) == 5 and ours.target.layer == [3, 4, 5, 6, 7]
+    assert torch.equal(ours.predictor.mixture.view(5, 7), torch.eye(7)[2:] + 0.01)
+    assert len(made(teacher=fixed(48, 2), num_aligned=1).predictor.heads) == 1
+    with pytest.raises(ValueError, match="`num_aligned` must be at least 1, but is 0"):
+        made(num_aligned=0)
+
+
 def test_the_last_norm_rests_and_is_trained_on_labels():
     ours = made(teacher=fixed(48, 3))
     norm = {"vit.norm.weight", "vit.norm.bias"}
@@ -94,7 +104,7 @@ def test_what_does_not_fit_is_refused():
     assert isinstance(made().target, EMATeacher)
     with pytest.raises(ValueError, match="`teacher_run` must be left out when `target` is given"):
         made(target=EMATeacher(), teacher_run="runs/other")
-    with pytest.raises(ValueError, match="`begin` must be 'mean' for 2 layers and 3 targets"):
+    with pytest.raises(ValueError, match="`begin` must be 'mean' for 2 layers and 3 targets, which are more"):
         MixturePredictor(8, 8, 2, 3)
     hidden = made(teacher=fixed(48, 2))
     hidden.ask = "hidden"

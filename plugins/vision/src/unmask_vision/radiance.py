@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unmask import Given, Loss, LossValue, Mask, Prediction, Tokens
-from unmask.api import at_least, inside
+from unmask.api import inside
 from unmask.targets import ValueTarget
 from unmask_vision.cubes import CubeTokenizer
 
@@ -77,7 +77,6 @@ class RadianceLoss(Loss):
 
     def __init__(self, cube_size: int | tuple[int, int, int] = 4, filled: float = FILLED) -> None:
         super().__init__()
-        at_least(1, cube_size=cube_size if isinstance(cube_size, int) else min(cube_size))
         inside("[0, 1)", filled=filled)
         self.blocks = CubeTokenizer(cube_size, channels=1)
         self.filled = filled
