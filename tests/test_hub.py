@@ -341,6 +341,18 @@ def test_a_repository_that_lies_is_refused_in_a_line_and_runs_nothing(lie, run, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["audio/audio-mae-synth", "pointcloud/point-mae-solids", "multimodal/flip-digits"])
+def test_runs_of_other_modalities_come_back_whole(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit = ["fit", "--config", recipe, "--out", "run", *FIT, "--trainer.max_steps", "1", "--data.batch_size", "4"]
+    assert main([*fit, "--trainer.limit_train_batches", "1"]) == 0
+    assert main(["push", "run", NAME, "--dry_run", "dry"]) == 0
+    assert main(["import", "dry", "--out", "fresh"]) == 0
+    own, read = (load_run(name).model.state_dict() for name in ("run", "fresh"))
+    assert own.keys() == read.keys() and all(torch.equal(x, read[name]) for name, x in own.items())
+
+
+@pytest.mark.slow
 def test_a_vocabulary_travels_with_the_weights(hub, tmp_path, monkeypatch):
     """Text is read with it where neither the corpus nor the cache of the first machine is."""
     monkeypatch.chdir(tmp_path)

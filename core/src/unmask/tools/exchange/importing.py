@@ -149,7 +149,9 @@ def _built(config: Path, seed: int, called: str) -> MaskedModel:
 
 def _of_all(model: MaskedModel, out: Path) -> Imported:
     """Of a whole model, every tensor of which was given."""
-    encoder, predictor = (match.compare(part, part.state_dict()) for part in (model.encoder, model.predictor))
+    encoder = match.compare(model.encoder, model.encoder.state_dict())
+    given: nn.Module | None = model.predictor  # some methods have none
+    predictor = None if given is None else match.compare(given, given.state_dict())
     others = [name for name in model.state_dict() if not name.startswith(PARTS)]
     return Imported(out, "safetensors", "", encoder, predictor, others, [], [], [])
 
