@@ -2,6 +2,7 @@
 
 from unmask_multimodal.methods.flava import FLAVA
 from unmask_multimodal.methods.flip import FLIP
+from unmask_multimodal.methods.four_m import FourM
 from unmask_multimodal.methods.hicmae import HiCMAE
 from unmask_multimodal.methods.layoutlmv3 import LayoutLMv3
 from unmask_multimodal.methods.lxmert import LXMERT
@@ -11,6 +12,7 @@ from unmask_multimodal.methods.multimae import MultiMAE
 __all__ = [
     "FLAVA",
     "FLIP",
+    "FourM",
     "HiCMAE",
     "LXMERT",
     "LayoutLMv3",
