@@ -32,8 +32,9 @@ class Scenes(MaskedDataModule):
 
     Batches hold ``regions`` ``[B, 6, 32]``, ``region_boxes`` ``[B, 6, 4]`` in [0, 1], ``region_valid`` ``[B, 6]``,
     ``region_classes`` (shapes) and ``region_attributes`` (colours) ``[B, 6]``, ``region_confidence`` ``[B, 6]`` in
-    [0.5, 1], ``region_scores`` ``[B, 6, 8]`` (the confidence at the shape, the rest spread evenly), ``ids``, ``word`` and ``valid`` ``[B, 9]``, and ``answer`` ``[B]``: how many things there are less 3, and
-    ``label`` likewise. Features are a vector of the shape and one of the colour, the same in all scenes, and noise.
+    [0.5, 1], ``region_scores`` ``[B, 6, 8]`` (the confidence at the shape, the rest spread evenly), ``ids``, ``word``
+    and ``valid`` ``[B, 9]``, and ``answer`` ``[B]``: how many things there are less 3, and ``label`` likewise. Features
+    are a vector of the shape and one of the colour, the same in all scenes, and noise.
     Shapes of a scene are all different, so the sentence tells which things it is about, and they tell the sentence but
     for whom it names. Every scene depends on its number alone.
 

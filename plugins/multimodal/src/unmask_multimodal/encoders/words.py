@@ -58,7 +58,8 @@ class WordStem(Encoder):
     @property
     def embedding(self) -> nn.Parameter:
         """The table of word embeddings, ``[V, D]``, which heads share."""
-        return self.words.weight
+        table: nn.Parameter = self.words.weight  # type: ignore[assignment]
+        return table
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         """The embedded words that are shown."""
@@ -68,7 +69,7 @@ class WordStem(Encoder):
     def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence[int | None]) -> list[Latent]:
         if tokens.offsets is not None or tokens.num_tokens + 2 > self.positions.num_embeddings:
             raise ValueError(
-                f"Texts must be dense and of at most {self.positions.num_embeddings - 2} words (`max_length` less two), "
+                f"Texts must be dense, of at most {self.positions.num_embeddings - 2} words (`max_length` less two), "
                 f"but have {tokens.num_tokens}."
             )
         ids, seen = tokens.values, None if mask is None else mask.seen
@@ -85,4 +86,4 @@ class WordStem(Encoder):
         return [latent for _ in layers]
 
     def _at(self, ids: Tensor, places: Tensor) -> Tensor:
-        return self.norm(self.words(ids) + self.positions(places))  # type: ignore[no-any-return]
+        return self.norm(self.words(ids) + self.positions(places))

@@ -67,7 +67,7 @@ class LayoutBias(Bias):
 
     @staticmethod
     def _of(at: Tensor, table: nn.Embedding, farthest: int) -> Tensor:
-        return table(buckets(at[:, None, :] - at[:, :, None], table.num_embeddings, farthest))  # type: ignore[no-any-return]
+        return table(buckets(at[:, None, :] - at[:, :, None], table.num_embeddings, farthest))
 
 
 def buckets(distance: Tensor, count: int, farthest: int) -> Tensor:

@@ -70,7 +70,8 @@ class LayoutStem(Encoder):
     @property
     def embedding(self) -> nn.Parameter:
         """The table of word embeddings, ``[V, D]``."""
-        return self.words.weight
+        table: nn.Parameter = self.words.weight  # type: ignore[assignment]
+        return table
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         """The embedded words that are shown."""

@@ -94,7 +94,7 @@ class LXMERT(Method):
         width = self.encoder.width
         regions = TransformedPredictor(width, self.feature_width)
         words = TransformedPredictor(width, self.num_words)
-        table = getattr(self.encoder.encoders["text"], "embedding", None)
+        table = getattr(dict(self.encoder.encoders)["text"], "embedding", None)  # type: ignore[arg-type]
         if table is not None and table.shape == words.head.weight.shape:
             words.tie(table)
         self.predictor = self.predictor or PredictorByPart({"text": words, "regions": regions})

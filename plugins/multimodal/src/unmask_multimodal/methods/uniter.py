@@ -90,7 +90,7 @@ class UNITER(Method):
         if self.tokenizer is None:
             raise ValueError("`tokenizer` must be given, with parts `text` and `regions`, but is None.")
         self.encoder = self.encoder or self._made()
-        width, encoders = self.encoder.width, self.encoder.encoders
+        width, encoders = self.encoder.width, dict(self.encoder.encoders)  # type: ignore[arg-type]
         words, features = TransformedPredictor(width, self.num_words), TiedFeatures(width, self.feature_width)
         table = getattr(encoders["text"], "embedding", None)
         if table is not None and table.shape == words.head.weight.shape:

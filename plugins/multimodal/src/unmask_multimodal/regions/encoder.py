@@ -106,4 +106,4 @@ class RegionEncoder(Encoder):
             sides = boxes[..., 2:] - boxes[..., :2]  # [B, N, 2]
             boxes = torch.cat([boxes, sides, sides.prod(-1, keepdim=True)], dim=-1)
         both = self.feature_norm(self.features(values)) + self.box_norm(self.boxes(boxes))
-        return both / 2 if self.norm is None else self.norm(both)  # type: ignore[no-any-return]
+        return both / 2 if self.norm is None else self.norm(both)
