@@ -88,7 +88,8 @@ def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, T
 
 
 def step_of_one_part(step: Step) -> Step:
-    """Of a joint step, the first part that answers are asked of, its codes excepted; else the step as it is."""
+    """Of a joint step, the first part that answers are asked of; else the step as it is. Codes of several parts stay
+    together, for a predictor may read them all; those of several masks of the same tokens do not."""
     if step.prediction is None or step.prediction.parts is None:
         return step
     name, prediction = next(iter(step.prediction.parts.items()))
@@ -98,6 +99,7 @@ def step_of_one_part(step: Step) -> Step:
     return step._replace(
         tokens=step.tokens.part(name),
         mask=step.mask.part(name),
+        latent=step.latent.part(name) if step.tokens.parts is None else step.latent,
         target=step.target[name] if isinstance(step.target, Mapping) else step.target,
         prediction=prediction,
         loss=step.loss._replace(per_token=own.reshape(index.shape)),

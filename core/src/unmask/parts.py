@@ -321,6 +321,16 @@ class Encoder(Part):
         """
         return [self(tokens, mask) if layer is None else self(tokens, mask, layer) for layer in layers]
 
+    def attention(self, tokens: Tokens, layer: int | None = None) -> Tensor:
+        """How much each token attends to each other in a layer, with nothing hidden: ``[B, heads, P + N, P + N]``.
+
+        P prefix tokens go first. ``layer`` as in `forward`; None: the last one.
+
+        Raises:
+            ValueError: this encoder does not tell.
+        """
+        raise ValueError(f"{type(self).__name__} does not tell its attention; nearest: vision.vit.")
+
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         """A table of positions from weights for another grid, made to fit ``state_dict()[name]``; None: it is none.
 

@@ -85,6 +85,8 @@ class Tokens:
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         offsets: ``[B + 1]`` int64 in the packed form, else None.
         parts: tokens of each part by its name, where they are joint.
+        notes: what else a batch tells of each token ``[B, N, ...]``, by name, such as the region that it belongs to:
+            masks, targets and terms may read it, encoders and predictors do not. None in `places`.
     """
 
     values: Any
@@ -93,6 +95,7 @@ class Tokens:
     valid: Tensor | None = None
     offsets: Tensor | None = None
     parts: Mapping[str, Tokens] | None = None
+    notes: Mapping[str, Tensor] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Tokens]) -> Tokens:
@@ -142,7 +145,7 @@ class Tokens:
     def places(self) -> Tokens:
         """The same tokens without their values: all that a predictor may know of hidden ones."""
         parts = self.parts and {name: part.places for name, part in self.parts.items()}
-        return replace(self, values=None, parts=parts)
+        return replace(self, values=None, parts=parts, notes=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -414,10 +417,8 @@ class Latent:
                 return torch.cat(each, dim=-1)
             if all(own is None for own in there):
                 return torch.stack(each).mean(0)
-            counts = torch.stack(
-                [each[0].new_ones(len(each[0])) if one is None else one.to(each[0].dtype) for one in there]
-            )
-            return torch.stack(each).sum(0) / counts.sum(0).clamp(min=1)[:, None]
+            counts = sum(1 if own is None else own.to(each[0].dtype)[:, None] for own in there)
+            return torch.stack(each).sum(0) / torch.as_tensor(counts).clamp(min=1)
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(

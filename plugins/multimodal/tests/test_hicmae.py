@@ -10,13 +10,14 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 from unmask import Draws, Grid, Latent, Mask, TokenizerByPart, Tokens
 from unmask.masks import MaskByPart, RandomMask, TubeMask
-from unmask.testing import MethodContract, PredictorContract
+from unmask.testing import PredictorContract
 from unmask_audio.encoders.vit import SpectrogramViT
 from unmask_audio.frontends import Fbank
 from unmask_audio.tokenizer import SpectrogramTokenizer
 from unmask_multimodal.encoders import CrossTrunk, JointEncoder, JointTrunk
 from unmask_multimodal.methods import HiCMAE
 from unmask_multimodal.predictors import SkipDecoder
+from unmask_multimodal.testing import JointContract
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.tokenizer import PatchTokenizer
 
@@ -52,7 +53,9 @@ def samples(size=4):
     return {"image": torch.rand(size, 1, 8, 8), "wave": 0.1 * torch.randn(size, 1600), "index": torch.arange(size)}
 
 
-class TestHiCMAE(MethodContract):
+class TestHiCMAE(JointContract):
+    no_alone = "it works on two parts; without fusion each is VideoMAE, which a test of its own shows"
+
     def make(self):
         return hicmae()
 

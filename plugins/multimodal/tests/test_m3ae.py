@@ -9,11 +9,12 @@ from transformers.models.vit_mae.modeling_vit_mae import ViTMAEDecoder
 from unmask import Corruption, CorruptionByPart, Grid, Latent, Mask, TokenizerByPart, Tokens
 from unmask.masks import RandomMask
 from unmask.predictors import AtLayer, TransformerPredictor
-from unmask.testing import MethodContract, PredictorContract
+from unmask.testing import PredictorContract
 from unmask_multimodal.data import CaptionedDigits
 from unmask_multimodal.encoders import CrossTrunk, JointEncoder
 from unmask_multimodal.masks import OnePartMask
 from unmask_multimodal.methods import M3AE
+from unmask_multimodal.testing import JointContract
 from unmask_text.corruption import VocabularyCorruption
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.heads.vocabulary import VocabularyHead
@@ -58,7 +59,8 @@ def first(data):
     return next(iter(data.val_dataloader()))
 
 
-class TestM3AE(MethodContract):
+class TestM3AE(JointContract):
+    no_alone = "a cross trunk works on two parts"
     unused = ("mask_token", "fc_norm.weight", "fc_norm.bias", "pos_embed")
 
     def make(self):

@@ -57,6 +57,21 @@ def test_two_layers_by_hand(given_mask, some_hidden):
     torch.testing.assert_close(step.loss.total, total, rtol=1e-4, atol=1e-6)
 
 
+def test_patches_that_the_teacher_attends_to_stay_visible_more_often():
+    """Shares of many draws, beside those of the definition, drawn by torch."""
+    ours = made(teacher=fixed(48, 3)).eval()
+    with torch.no_grad():
+        for parameter in ours.target.encoder.parameters():
+            parameter.mul_(3)  # so that attention is uneven
+        tokens = ours.tokenizer({"image": torch.rand(1, 3, 16, 16).expand(4000, -1, -1, -1)})
+        chances = ours.target.encoder.attention(tokens)[:, :, 0, 1:].mean(1)  # [B, 16]
+    visible = ~ours.mask(tokens).hidden
+    assert (visible.sum(1) == 4).all()
+    kept = torch.zeros_like(visible).scatter(1, torch.multinomial(chances, 4), True)
+    torch.testing.assert_close(visible.float().mean(0), kept.float().mean(0), rtol=0, atol=0.05)
+    assert visible.float().mean(0).max() > 1.5 * visible.float().mean(0).min()
+
+
 def test_no_decoder_and_no_decay_of_the_mixture():
     ours = made(teacher=fixed(48, 3))
     assert {name.split(".")[0] for name, _ in ours.predictor.named_parameters()} == {"mixture", "heads"}

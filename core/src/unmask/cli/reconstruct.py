@@ -66,12 +66,13 @@ def run(command: str, arguments: list[str]) -> int:
         print(f"Squared error at asked places, as a share of the variance there: {made.error:.3f}")
     if made.accuracy is not None:
         print(f"Right at asked places: {made.accuracy:.1%}")
-    for name, (error, accuracy) in made.by_part.items():
-        if error is not None:
-            print(f"{name}: squared error at asked places, as a share of the variance there: {error:.3f}")
-        if accuracy is not None:
-            print(f"{name}: right at asked places: {accuracy:.1%}")
-    if made.error is None and made.accuracy is None and not any(map(any, made.by_part.values())):
+    for name, (squared, right) in made.by_part.items():
+        if squared is not None:
+            print(f"{name}: squared error at asked places, as a share of the variance there: {squared:.3f}")
+        if right is not None:
+            print(f"{name}: right at asked places: {right:.1%}")
+    known = [made.error, made.accuracy, *(one for own in made.by_part.values() for one in own)]
+    if all(one is None for one in known):
         print(
             f"Answers of {type(model).__name__} are no values: where they can be drawn, it is the loss of each that is."
         )

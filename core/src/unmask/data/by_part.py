@@ -197,7 +197,7 @@ Row = dict[str, list[int]]
 
 
 class Joined(Dataset):
-    """Whole samples ``{part: its sample}``, each with the first sample of every part that belongs to it.
+    """Whole samples ``{part: its sample}``; of several that belong together, always the same one.
 
     Args:
         pools: of the parts.
@@ -219,7 +219,13 @@ class Joined(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.sample(index, lambda name, places: self.pools[name].plain[places[0]])
+        index = index % len(self.rows) if -len(self.rows) <= index < len(self.rows) else index
+
+        def read(name: str, places: Sequence[int]) -> Sample:
+            sample: Sample = self.pools[name].plain[places[seeds.mix("pair", index, name) % len(places)]]
+            return sample
+
+        return self.sample(index, read)
 
     def sample(self, index: int, read: Callable[[str, Sequence[int]], Sample]) -> Sample:
         """A whole sample of what ``read`` gives for a part and its places in the pool."""

@@ -6,6 +6,7 @@ from unmask.losses.cross_entropy import CrossEntropyLoss
 from unmask.losses.frequency import FocalFrequencyLoss, FrequencyLoss
 from unmask.losses.info_nce import InfoNCELoss
 from unmask.losses.morphed import MorphedLoss
+from unmask.losses.prototypes import PrototypeLoss
 from unmask.losses.regression import FocalL1Loss, L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "L1Loss",
     "MSELoss",
     "MorphedLoss",
+    "PrototypeLoss",
     "ScaledCosineLoss",
     "SmoothL1Loss",
 ]

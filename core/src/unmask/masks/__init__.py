@@ -16,12 +16,16 @@ from unmask.masks.nothing import NoMask
 from unmask.masks.partition import PartitionMask
 from unmask.masks.prefix import PrefixMask
 from unmask.masks.random import RandomMask, lowest
+from unmask.masks.region import RegionMask
+from unmask.masks.scored import ScoredMask, by_score, shares_of
+from unmask.masks.scorers import AttentionScorer, Scorer
 from unmask.masks.several import SeveralMasks
 from unmask.masks.span import SpanMask
 from unmask.masks.tube import TubeMask
 
 __all__ = [
     "ApartMask",
+    "AttentionScorer",
     "BlockMask",
     "BoxMask",
     "ColorNoiseMask",
@@ -37,10 +41,15 @@ __all__ = [
     "PartitionMask",
     "PrefixMask",
     "RandomMask",
+    "RegionMask",
+    "ScoredMask",
+    "Scorer",
     "SeveralMasks",
     "SpanMask",
     "TubeMask",
     "between",
+    "by_score",
     "cells",
     "lowest",
+    "shares_of",
 ]

@@ -9,6 +9,7 @@ from unmask.predictors.mixture import MixturePredictor
 from unmask.predictors.mlp import MLPPredictor
 from unmask.predictors.neighbour_predictor import NeighbourPredictor
 from unmask.predictors.pooled import PooledPredictor
+from unmask.predictors.prototypes import PrototypePredictor
 from unmask.predictors.regressor import RegressorPredictor
 from unmask.predictors.transformed import TransformedPredictor
 from unmask.predictors.transformer import TransformerPredictor
@@ -24,6 +25,7 @@ __all__ = [
     "MixturePredictor",
     "NeighbourPredictor",
     "PooledPredictor",
+    "PrototypePredictor",
     "RegressorPredictor",
     "TransformedPredictor",
     "TransformerPredictor",

@@ -9,6 +9,7 @@ from unmask.targets.labels import LabelTarget
 from unmask.targets.neighbour_teacher import NeighbourTeacher
 from unmask.targets.own_codes import OwnCodeTarget
 from unmask.targets.place_ids import PlaceIds
+from unmask.targets.prototype_teacher import PrototypeTeacher
 from unmask.targets.staged_teacher import StagedTeacher
 from unmask.targets.teacher import Teacher
 from unmask.targets.values import ValueTarget
@@ -23,6 +24,7 @@ __all__ = [
     "NeighbourTeacher",
     "OwnCodeTarget",
     "PlaceIds",
+    "PrototypeTeacher",
     "StagedTeacher",
     "Teacher",
     "ValueTarget",

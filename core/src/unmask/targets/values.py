@@ -34,8 +34,11 @@ class ValueTarget(Target):
         return (values - mean) / std
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation."""
-        if prediction.values.ndim > tokens.values.ndim:  # scores of ids: the likeliest
+        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation.
+
+        Of tokens that are ids ``[B, N]`` the likeliest ones.
+        """
+        if prediction.values.ndim > tokens.values.ndim and not tokens.values.is_floating_point():
             return prediction.values.argmax(-1)
         if not self.normalize:
             return prediction.values

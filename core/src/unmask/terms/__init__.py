@@ -4,6 +4,7 @@ from unmask.terms.alignment import Alignment
 from unmask.terms.code_alignment import CodeAlignment
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
+from unmask.terms.crossed_prototypes import CrossedPrototypes
 from unmask.terms.loss_order import LossOrder
 from unmask.terms.matching import Matching
 from unmask.terms.part_contrast import PartContrast
@@ -12,6 +13,7 @@ from unmask.terms.singularity import Singularity
 from unmask.terms.transport import Transport
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_cosine import WholeCosine
 from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "CodeAlignment",
     "Contrast",
     "CrossedCosine",
+    "CrossedPrototypes",
     "LossOrder",
     "Matching",
     "PartContrast",
@@ -27,5 +30,6 @@ __all__ = [
     "Transport",
     "Uniformity",
     "VarianceCovariance",
+    "WholeCosine",
     "WholeMatch",
 ]

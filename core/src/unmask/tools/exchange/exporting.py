@@ -61,7 +61,7 @@ def export(
         raise UserError(f"`--format` must be one that is written, but `{name}` is only read; there are: {fit}.")
     refusal = made.refusal(trained.model)
     if refusal:
-        raise UserError(refusal)
+        raise UserError(refusal + (" `--part` exports the encoder of one part." if trained.model.part_names else ""))
     part = f"-{trained.model.names[0]}" if isinstance(trained.model, ModelOfParts) else ""
     out = out or trained.folder / "export" / (f"encoder{part}{made.suffix}" if made.suffix else f"{name}{part}")
     if made.suffix and out.suffix != made.suffix:

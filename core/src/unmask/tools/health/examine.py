@@ -60,7 +60,9 @@ def check_up(model: MaskedModel, batch: Any) -> Checkup:
         latent = embedder.coded(places)
         target, loss_visible = _beyond_the_step(model, step)
     pooled = Spread.of(latent.pool("mean").float())
-    tokens = Spread.of(_some(latent.values, places).float())
+    first = next(iter(latent.parts)) if latent.parts is not None and latent.values is None else None
+    of_one = (latent, places) if first is None else (latent.part(first), places.part(first))  # parts of several widths
+    tokens = Spread.of(_some(of_one[0].values, of_one[1]).float())
     numbers = {
         "effective_rank": pooled.effective_rank,
         "centered_rank": pooled.centered_rank,

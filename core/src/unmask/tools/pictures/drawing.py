@@ -59,7 +59,15 @@ def draw(model: MaskedModel, step: Step, heading: str = "") -> np.ndarray:
     """
     if step.prediction is None and not any(one.prediction is not None for one in step.objectives.values()):
         raise NotImplementedError(NOTHING_PREDICTED)
-    each = {part.name: _columns(part) for part in parts_of(model, step)}
+    each: dict[str, dict[str, list[np.ndarray]]] = {}
+    refusal: NotImplementedError | None = None
+    for part in parts_of(model, step):
+        try:
+            each[part.name] = _columns(part)
+        except NotImplementedError as error:  # a part without a picture, beside others that have one
+            refusal = error
+    if not each:
+        raise refusal or NotImplementedError(NOTHING_PREDICTED)
     if len(each) == 1:
         return sheet([Strip(title, cells) for title, cells in next(iter(each.values())).items()], heading)
     columns = []
@@ -185,7 +193,7 @@ def views_of(part: OnePart) -> list[View]:
         else:
             _, asked = _spread(torch.zeros_like(restored)[..., None], mask.asked, mask.hidden)
             wide = values.reshape(*mask.hidden.shape, -1)  # a token may be several ids, as a patch of classes
-            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked), wide).view(values.shape)
+            rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked, wide.shape[-1]), wide).view(values.shape)
         shown.append(View(REBUILT, replace(tokens, values=rebuilt), mask.hidden & ~asked))
     return shown
 
@@ -249,7 +257,7 @@ def _spread(answers: Tensor, places: Places, like: Tensor) -> tuple[Tensor, Tens
     """
     flat = like if like.ndim > 1 else like[None]
     index = places.index.reshape(len(flat), -1)  # [B, G * M]
-    answers = answers.reshape(*index.shape, -1).float()
+    answers = answers.reshape(*index.shape, answers.shape[-1]).float()  # M may be 0
     real = torch.ones_like(index, dtype=torch.float)
     if places.valid is not None:
         real = places.valid.reshape(index.shape).float()
@@ -267,9 +275,9 @@ def _flat(places: Places) -> Places:
     return Places(places.index.flatten(1), None if places.valid is None else places.valid.flatten(1))
 
 
-def _rows(ids: Tensor, places: Places) -> Tensor:
+def _rows(ids: Tensor, places: Places, width: int) -> Tensor:
     """Ids in the shape that `Places.scatter` takes: ``[B, G * M, V]``, packed ``[M, V]``."""
-    return ids.reshape(*_flat(places).index.shape, -1)
+    return ids.reshape(*_flat(places).index.shape, width)
 
 
 def _as_wide(chosen: Tensor, values: Tensor) -> Tensor:

@@ -151,6 +151,8 @@ def _scores(part: OnePart) -> tuple[float | None, float | None]:
         return None, None
     asked = step.prediction.asked
     real = torch.ones_like(asked.index, dtype=torch.bool) if asked.valid is None else asked.valid
+    if not real.any():
+        return None, None
     right, given = (values[real] for values in (asked.gather(step.tokens.values), restored))  # [n, V] or ids [n]
     if not right.is_floating_point():
         return None, float((given == right).double().mean())

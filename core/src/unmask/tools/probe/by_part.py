@@ -41,12 +41,10 @@ def probe_by_part(
         return probe(runs, datamodule, **settings)
     if settings.get("layer") == "all" and len(chosen) > 1:
         raise ValueError(f"`parts` must be given for a table by layer: some of {', '.join(names)}.")
-    results = {
-        "+".join(own): probe(
-            [tuple(ModelOfParts(model, own) for model in pair) for pair in runs], datamodule, **settings
-        )  # type: ignore[misc]
-        for own in chosen
-    }
+    results = {}
+    for own in chosen:
+        pairs = [(ModelOfParts(model, own), ModelOfParts(untrained, own)) for model, untrained in runs]
+        results["+".join(own)] = probe(pairs, datamodule, **settings)
     if len(results) == 1:
         (told, result), *_ = results.items()
         return result.about(f"Parts: {told}.")

@@ -3,6 +3,8 @@ arXiv:1908.07490)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from unmask import (
     MADE,
     Corruption,
@@ -94,7 +96,8 @@ class LXMERT(Method):
         width = self.encoder.width
         regions = TransformedPredictor(width, self.feature_width)
         words = TransformedPredictor(width, self.num_words)
-        table = getattr(dict(self.encoder.encoders)["text"], "embedding", None)  # type: ignore[arg-type]
+        encoders: Any = self.encoder.encoders
+        table = getattr(encoders["text"], "embedding", None)
         if table is not None and table.shape == words.head.weight.shape:
             words.tie(table)
         self.predictor = self.predictor or PredictorByPart({"text": words, "regions": regions})

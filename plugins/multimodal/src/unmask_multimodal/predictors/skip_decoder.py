@@ -1,4 +1,4 @@
-"""Skip decoder: its blocks read earlier and earlier layers of the encoder (HiCMAE, Sun et al. 2024, arXiv:2401.05698)."""
+"""Skip decoder: its blocks read earlier and earlier layers of the encoder (HiCMAE, Sun et al. 2024)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class SkipDecoder(Predictor):
     """Visible codes and mask tokens at asked places go through blocks, all but the first of which read an inner layer.
 
     ``x = block(x)``, then for each layer of the encoder, the last first: ``x = x + cross(norm(x), codes of the
-    layer)``, ``x = x + self(norm(x))``, ``x = x + mlp(norm(x))``. Codes of all layers come through one linear layer without bias,
-    and get their positions; those of inner layers are normed first, without weights. Without ``layers`` it is
-    VideoMAE's decoder. Answers at a place depend on where else is asked.
+    layer)``, ``x = x + self(norm(x))``, ``x = x + mlp(norm(x))``. Codes of all layers come through one linear layer
+    without bias, and get their positions; those of inner layers are normed first, without weights. Without ``layers``
+    it is VideoMAE's decoder. Answers at a place depend on where else is asked.
 
     Args:
         encoder_width: D, width of the codes, the same in all layers.

@@ -84,8 +84,7 @@ class MapEncoder(Encoder):
             self._check_sparse(patch)
             seen = ~mask.hidden.view(-1, *grid)
             values = values.masked_fill(mask.hidden[..., None], 0)
-        cells = values.reshape(-1, *grid, patch, patch, self.channels)
-        image = cells.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.channels, grid[0] * patch, grid[1] * patch)
+        image = self._put_together(values, grid, patch)
 
         self.sparse.show(seen)
         if self.added is not None:
@@ -98,6 +97,14 @@ class MapEncoder(Encoder):
         if seen is None or mask is None or codes.shape[1] != values.shape[1]:
             return Latent(codes, pyramid=maps)
         return Latent(mask.visible.gather(codes), mask.visible, pyramid=maps)
+
+    def image_of(self, tokens: Tokens) -> Tensor:
+        """The images that are put together from all patches, as the network is given them."""
+        return self._put_together(tokens.values, grid_of(tokens), self.patch_size_of(tokens.values))
+
+    def _put_together(self, values: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+        cells = values.reshape(-1, *grid, patch, patch, self.channels)
+        return cells.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.channels, grid[0] * patch, grid[1] * patch)
 
     def patch_size_of(self, values: Tensor) -> int:
         """The side in pixels of square patches with these values."""

@@ -7,9 +7,10 @@ from typing import Literal
 
 from torch import nn
 
-from unmask import MADE, Encoder, Loss, Optimization, Target, left_to
+from unmask import MADE, Encoder, Loss, MaskSampler, Optimization, Target, left_to
 from unmask.api import taught_by, teacher_of
 from unmask.losses import SmoothL1Loss
+from unmask.masks import AttentionScorer, ScoredMask
 from unmask.predictors import MixturePredictor
 from unmask_vision.methods.mae import MAE
 
@@ -27,14 +28,15 @@ class MaskAlign(MAE):
             and left out of checkpoints. None: that of ``teacher_run``.
         teacher_run: folder of a run whose encoder is the teacher. None of both: a slowly following copy of the encoder,
             momentum 0.996 to 1.
-        mask: 75% of the patches at random, as in the released code (the paper: 70%, from memory).
+        mask: 75% of the patches, as in the released code (the paper: 70%, from memory). Those that stay are drawn
+            without replacement with chances that are the attention of the teacher's class token in its last layer, the
+            mean over heads (section 3.2). A teacher that does not tell its attention needs another, such as `random`.
         predictor: None: a mixture of all layers and one linear head for each layer of the teacher.
         target: None: codes of all layers of the teacher, before its final norm.
         loss: smooth L1, which counts twice, as in the released code.
         optim: AdamW at rate 1e-3 for batch 256, 40 warm-up epochs.
 
-    Differs from the released code in that class tokens are not aligned, and in the mask: there a patch stays by the
-    teacher's attention to it.
+    Differs from the released code in that class tokens are not aligned.
 
     Raises:
         ValueError: as `MAE`; two teachers, or one beside a target.
@@ -46,6 +48,7 @@ class MaskAlign(MAE):
 
     teacher: Encoder | None = None
     teacher_run: str | None = None
+    mask: MaskSampler = ScoredMask(AttentionScorer(), 0.75, order="low", sampling="multinomial")
     target: Target = MADE
     loss: Loss = SmoothL1Loss()
     optim: Optimization = Optimization(base_lr=1e-3, warmup_epochs=40)
