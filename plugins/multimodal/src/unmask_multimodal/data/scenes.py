@@ -32,8 +32,9 @@ class Scenes(MaskedDataModule):
 
     Batches hold ``regions`` ``[B, 6, 32]``, ``region_boxes`` ``[B, 6, 4]`` in [0, 1], ``region_valid`` ``[B, 6]``,
     ``region_classes`` (shapes) and ``region_attributes`` (colours) ``[B, 6]``, ``region_confidence`` ``[B, 6]`` in
-    [0.5, 1], ``ids``, ``word`` and ``valid`` ``[B, 9]``, and ``answer`` ``[B]``: how many things there are less 3, and
-    ``label`` likewise. Features are a vector of the shape and one of the colour, the same in all scenes, and noise.
+    [0.5, 1], ``region_scores`` ``[B, 6, 8]`` (the confidence at the shape, the rest spread evenly), ``ids``, ``word``
+    and ``valid`` ``[B, 9]``, and ``answer`` ``[B]``: how many things there are less 3, and ``label`` likewise. Features
+    are a vector of the shape and one of the colour, the same in all scenes, and noise.
     Shapes of a scene are all different, so the sentence tells which things it is about, and they tell the sentence but
     for whom it names. Every scene depends on its number alone.
 
@@ -103,13 +104,17 @@ def scene(number: int, noise: float = 0.3) -> dict[str, Any]:
     relation = RELATIONS[int(boxes[first, 0] > boxes[second, 0])]
     words = ["the", COLOURS[colours[first]], SHAPES[shapes[first]], "is", relation, "of", "the"]
     words += [COLOURS[colours[second]], SHAPES[shapes[second]]]
+    sure = generator.uniform(0.5, 1, count)
+    scores = np.tile((1 - sure)[:, None] / (len(SHAPES) - 1), (1, len(SHAPES)))
+    scores[np.arange(count), shapes] = sure
     return {
         "regions": _filled(features),
         "region_boxes": _filled(boxes),
         "region_valid": torch.arange(MOST) < count,
         "region_classes": _filled(shapes).long(),
         "region_attributes": _filled(colours).long(),
-        "region_confidence": _filled(generator.uniform(0.5, 1, count)),
+        "region_confidence": _filled(sure),
+        "region_scores": _filled(scores),
         "ids": torch.tensor([IDS[word] for word in words]),
         "word": torch.arange(len(words)),
         "valid": torch.ones(len(words), dtype=torch.bool),

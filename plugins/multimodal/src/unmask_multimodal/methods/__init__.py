@@ -8,6 +8,7 @@ from unmask_multimodal.methods.layoutlmv3 import LayoutLMv3
 from unmask_multimodal.methods.lxmert import LXMERT
 from unmask_multimodal.methods.m3ae import M3AE
 from unmask_multimodal.methods.multimae import MultiMAE
+from unmask_multimodal.methods.uniter import UNITER
 
 __all__ = [
     "FLAVA",
@@ -18,4 +19,5 @@ __all__ = [
     "LayoutLMv3",
     "M3AE",
     "MultiMAE",
+    "UNITER",
 ]

@@ -2,7 +2,8 @@
 
 from unmask_multimodal.regions.answers import AnswerHead
 from unmask_multimodal.regions.encoder import RegionEncoder
-from unmask_multimodal.regions.loss import OverAllPlaces
+from unmask_multimodal.regions.loss import DistributionLoss, OverAllPlaces
+from unmask_multimodal.regions.tied import TiedFeatures
 from unmask_multimodal.regions.tokenizer import RegionTokenizer
 
-__all__ = ["AnswerHead", "OverAllPlaces", "RegionEncoder", "RegionTokenizer"]
+__all__ = ["AnswerHead", "DistributionLoss", "OverAllPlaces", "RegionEncoder", "RegionTokenizer", "TiedFeatures"]

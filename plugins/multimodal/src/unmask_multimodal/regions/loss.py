@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unmask import Given, Loss, LossValue, Prediction
@@ -48,3 +49,14 @@ class OverAllPlaces(Loss):
             each = each.masked_fill(~asked.valid, 0)
         count = mask.hidden.numel() if mask.valid is None else torch.clamp(mask.valid.sum(), min=1)
         return LossValue(self.scale * each.sum() / count, each.detach())
+
+
+class DistributionLoss(Loss):
+    """``KL(t || softmax(p)) = sum_c t_c (log t_c - log softmax(p)_c)`` in nats, ``t`` a detector's shares of classes.
+
+    The target is ``[B, M, C]``, at least 0 with sum 1, as `unmask.targets.GivenTarget` has them of the data.
+    """
+
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        right = target.float()
+        return F.kl_div(prediction.float().log_softmax(-1), right, reduction="none").sum(-1)
