@@ -96,7 +96,7 @@ class JointEncoder(Encoder):
         """Codes of one part by its own encoder: those asked for, and under None what enters the trunk."""
         encoder: Encoder = self.encoders[name]
         part, hidden = tokens.part(name), mask and mask.part(name)
-        lacking = _lacking(part)
+        lacking = _lacking(part, hidden)
         if lacking is not None:  # a part that is not there gets a place, for an encoder cannot do without
             part, hidden = _with_a_place(part, hidden, lacking)
         last = 0 if not encoder.num_layers else None if self.own_norms else encoder.num_layers
@@ -131,24 +131,28 @@ class JointEncoder(Encoder):
         return replace(Latent.join(parts), prefix=own)
 
 
-def _lacking(tokens: Tokens) -> Tensor | None:
-    """Which samples lack the part ``[B]``; None: none does."""
-    if tokens.valid is None:
+def _lacking(tokens: Tokens, mask: Mask | None) -> Tensor | None:
+    """Which samples lack the part, or show nothing of it ``[B]``; None: none does."""
+    seen = None if mask is None else mask.seen
+    if seen is not None and not seen.index.shape[1]:
+        return torch.ones(len(seen.index), dtype=torch.bool, device=seen.index.device)
+    valid = tokens.valid if seen is None else seen.valid
+    if valid is None:
         return None
-    lacking = ~tokens.valid.any(1)
+    lacking = ~valid.any(1)
     return lacking if bool(lacking.any()) else None
 
 
 def _with_a_place(tokens: Tokens, mask: Mask | None, lacking: Tensor) -> tuple[Tokens, Mask | None]:
-    """The first place of samples that lack the part counts as real, its values as 0."""
-    assert tokens.valid is not None
-    first = F.pad(lacking[:, None], (0, tokens.valid.shape[1] - 1))  # [B, N]
+    """The first place of samples that lack the part counts as real and is shown, all of their values as 0."""
+    first = F.pad(lacking[:, None], (0, tokens.num_tokens - 1))  # [B, N]
     wide = lacking.view(-1, *[1] * (tokens.values.ndim - 1))
-    tokens = replace(tokens, valid=tokens.valid | first, values=tokens.values.masked_fill(wide, 0))
+    valid = None if tokens.valid is None else tokens.valid | first
+    tokens = replace(tokens, valid=valid, values=tokens.values.masked_fill(wide, 0))
     if mask is None:
         return tokens, None
     valid = mask.valid | first if mask.valid is not None else None
-    return tokens, replace(mask, valid=valid, hidden=mask.hidden & ~lacking[:, None], num_hidden=None)
+    return tokens, replace(mask, valid=valid, hidden=mask.hidden & ~first, num_hidden=None)
 
 
 def _without(latent: Latent, lacking: Tensor, tokens: Tokens) -> Latent:
