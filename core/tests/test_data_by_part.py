@@ -253,3 +253,12 @@ def test_parts_that_share_nothing_are_refused():
         _joined(Things(NAMES), Things([f"z{number}" for number in range(24)])).setup("fit")
     with pytest.raises(ValueError, match="`pair` must not be 'label' where samples have no label, but those of `two`"):
         _joined(Things(NAMES, ["x", "y"]), Things(NAMES), "label").setup("fit")
+
+
+def test_raw_input_of_joint_tokens_is_that_of_all_parts():
+    batch = next(iter(_joined(Things(NAMES), Things(NAMES)).val_dataloader()))
+    tokenizer = TokenizerByPart({"one": Rows(), "two": Rows()})
+    tokens = tokenizer(batch)
+    assert torch.equal(tokenizer.raw(tokens), torch.cat([batch["one"]["x"], batch["two"]["x"]], dim=1))
+    ids = Tokens.join({"one": tokens.part("one"), "two": Tokens(torch.zeros(2, 3, dtype=torch.long), Sequence())})
+    assert tokenizer.raw(ids) is None

@@ -15,6 +15,7 @@ _HOMES = {
     "TokenizerByPart": "joint",
     "PredictorByPart": "joint",
     "Embedder": "embedder",
+    "Frozen": "frozen",
     "CorruptionByPart": "joint",
     "EncoderByPart": "joint",
     "LossByPart": "joint",
@@ -93,6 +94,9 @@ if TYPE_CHECKING:
     )
     from unmask.embedder import (
         Embedder,
+    )
+    from unmask.frozen import (
+        Frozen,
     )
     from unmask.joint import (
         CorruptionByPart,

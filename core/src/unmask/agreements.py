@@ -13,12 +13,13 @@ filled in before anything is built (`Agreement.fill`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import count
 from typing import Any, ClassVar, Literal
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from unmask.plugins import registry
 
@@ -92,17 +93,49 @@ def check(model: L.LightningModule, data: Any, loaded: bool, resumed: bool = Fal
         return
     looking = data.trainer is not None and data.trainer.state.fn != "fit"
     done: set[tuple[str, int]] = model.__dict__.setdefault("_agreed", set())
-    number = data.__dict__.setdefault("_agreement_number", next(_NUMBERS))  # no `id`, which the next one may have
-    for component in concerning(model, data):
-        kind = component.load()
-        key = component.class_path, number
-        again = resumed and kind.remembers
-        if (key in done and not again) or (kind.reads_data and not loaded) or (kind.otherwise == "told" and looking):
-            continue
-        told = (kind().check_other if other else kind().check)(model, data)
-        done.add(key)
-        if told:
-            rank_zero_only(print)(told, flush=True)
+    for name, one, member in [("", model, data), *_by_part(model, data)]:
+        number = member.__dict__.setdefault("_agreement_number", next(_NUMBERS))  # no `id`, which the next one may have
+        before = f"Of the part `{name}`: " if name else ""
+        for component in concerning(one, member):
+            kind = component.load()
+            key = component.class_path, number
+            again = resumed and kind.remembers
+            if (
+                (key in done and not again)
+                or (kind.reads_data and not loaded)
+                or (kind.otherwise == "told" and looking)
+            ):
+                continue
+            try:
+                told = (kind().check_other if other else kind().check)(one, member)
+            except ValueError as error:
+                if not name:
+                    raise
+                raise ValueError(f"{before}{error}") from error
+            done.add(key)
+            if told:
+                rank_zero_only(print)(f"{before}{told}", flush=True)
+
+
+class PartOf(nn.Module):
+    """A model as the data of one of its parts sees it: with that part's tokenizer and encoder."""
+
+    def __init__(self, model: Any, name: str) -> None:
+        super().__init__()
+        self.tokenizer = model.tokenizer.tokenizers[name]
+        self.encoder = model.encoder.encoders[name]
+        self.agreed = model.agreed.setdefault(f"part {name}", {})
+
+
+def _by_part(model: Any, data: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Parts of a model and the data modules that feed them, where samples are joined (`unmask.data.DataByPart`)."""
+    tokenizers, encoders = (
+        getattr(getattr(model, part, None), parts, {})
+        for part, parts in (("tokenizer", "tokenizers"), ("encoder", "encoders"))
+    )
+    for name, member in getattr(data, "members", {}).items():
+        if name in tokenizers and name in encoders:
+            yield name, PartOf(model, name), member
 
 
 def fill(model: Any, data: Any) -> list[str]:
@@ -122,7 +155,7 @@ def fill(model: Any, data: Any) -> list[str]:
     return [line for line in told if line]
 
 
-def concerning(model: L.LightningModule, data: L.LightningDataModule) -> list[registry.Component]:
+def concerning(model: nn.Module, data: L.LightningDataModule) -> list[registry.Component]:
     """The agreements of the packages that the model, its parts and the data come from."""
     kinds = {type(model), type(data), *map(type, model.children())}
     return _of({base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__})

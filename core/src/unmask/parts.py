@@ -415,8 +415,10 @@ class Loss(Part):
             per_token = per_token.masked_fill(~valid, 0)
         if weights is not None:
             return LossValue((per_token * weights).sum(), per_token.detach())
-        if valid is None:
+        if valid is None and per_token.numel():
             return LossValue(per_token.mean(), per_token.detach())
+        if valid is None:  # no sample of the batch is asked anything
+            return LossValue(per_token.sum(), per_token.detach())
         return LossValue(per_token.sum() / valid.sum().clamp(min=1), per_token.detach())
 
 

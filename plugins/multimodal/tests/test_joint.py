@@ -15,6 +15,7 @@ from unmask import (
     LossByPart,
     Mask,
     MaskedModel,
+    Places,
     Prediction,
     PredictorByPart,
     TokenizerByPart,
@@ -23,7 +24,6 @@ from unmask import (
 from unmask.losses import L1Loss, MSELoss
 from unmask.masks import MaskByPart, RandomMask
 from unmask.predictors import TransformerPredictor
-from unmask.structures import Places
 from unmask.targets import ValueTarget
 from unmask_multimodal.encoders import CrossTrunk, JointEncoder, JointTrunk
 from unmask_multimodal.encoders.trunks import CrossLayer

@@ -79,3 +79,21 @@ def test_what_a_new_user_gets_wrong_is_said_in_a_line(own, capsys):
     assert "`name_column` must name a column" in capsys.readouterr().err
     assert main([*flip(own), "--data.pair", "index"]) != 0
     assert "Parts must have as many samples to be paired by index, but `image` has 40 and" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (
+            ["--data.members.sound.sample_rate", "8000"],
+            "Of the part `sound`: `data.sample_rate` must be 16000, the `model.tokenizer.frontend.sample_rate`, but is",
+        ),
+        (["--data.members.image.image_size", "48"], "Of the part `image`: `data.image_size` must be 64"),
+        (["--data.members.image.channels", "1"], "Of the part `image`: `data.channels` must be 3"),
+    ],
+)
+def test_each_part_must_agree_with_its_data(own, capsys, options, rule):
+    folders = ["--data.members.image.folder", str(own / "images"), "--data.members.sound.folder", str(own / "sounds")]
+    run = ["fit", "--config", "multimodal/hicmae-files", *SHORT, "--out", str(own / "run"), *folders]
+    assert main([*run, *options]) != 0
+    assert rule in capsys.readouterr().err

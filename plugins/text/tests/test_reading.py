@@ -654,3 +654,23 @@ def test_labels_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         data_of(written(ROWS, tmp_path / "a.jsonl"), tokenizer_file, **options).setup("fit")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_documents_called_by_a_column(name: str, tmp_path: Path, tokenizer_file: str) -> None:
+    """Two captions of one file have its name; a row without one is called by its place."""
+    rows = [
+        {"file": file, "text": text} for file, text in zip(["a/1.png", "a/1.png", "2.png", ""], TEXTS, strict=False)
+    ]
+    path = written(rows, tmp_path / name)
+    if name == "t.csv":
+        path.write_text("\n".join(["file,text", *(f"{row['file']},{row['text']}" for row in rows)]))
+    data = data_of(path, tokenizer_file, name_column="file")
+    store = data.stores["train"]
+    assert [store[place]["name"] for place in range(len(store))] == ["a/1.png", "a/1.png", "2.png", f"{name}:4"]
+    pool = data.pool()
+    assert pool.keys("name") == ["a/1.png", "a/1.png", "2.png", f"{name}:4"]
+    assert list(pool.numbers) == [0, 1, 2, 3]
+    assert 0 < sum(pool.held) < 4
+    with pytest.raises(ValueError, match="`name_column` must name a column"):
+        data_of(path, tokenizer_file, name_column="picture").setup("fit")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from unmask import seeds
+from unmask import agreements, seeds
 from unmask.data.findings import Findings
 from unmask.data.module import Augmented, MaskedDataModule, Sample, Splits
 from unmask.data.pairing import partners
@@ -78,6 +78,8 @@ class DataByPart(MaskedDataModule):
         self.findings = Findings()
 
     def prepare_data(self) -> None:
+        if self.trainer is not None and self.trainer.lightning_module is not None:
+            agreements.check(self.trainer.lightning_module, self, loaded=False)  # before anything is read
         for member in self.members.values():
             member.prepare_data()
 

@@ -168,7 +168,7 @@ def _take_scale(model: Any, data: ImageData) -> str | None:
 
 
 def _tokenizer(model: L.LightningModule) -> Any:
-    return model.tokenizer if isinstance(model, MaskedModel) else None
+    return getattr(model, "tokenizer", None)
 
 
 def _embed(model: L.LightningModule) -> Any:

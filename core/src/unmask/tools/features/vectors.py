@@ -117,7 +117,7 @@ def raw_vectors(
                 answer = _answers(batch, tokens, groups)
                 answers.append(answer)
                 own = None if answer.per_token else tokenizer.raw(tokens)
-                if own is None and not tokens.values.is_floating_point():
+                if own is None and (tokens.values is None or not tokens.values.is_floating_point()):
                     why = "labels per token need values" if answer.per_token else "it must have a `raw` of its own"
                     raise ValueError(f"{type(tokenizer).__name__} makes ids, which have no values: {why}.")
                 if own is not None:

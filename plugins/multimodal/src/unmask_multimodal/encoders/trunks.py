@@ -242,8 +242,10 @@ class CrossTrunk(Trunk):
             nn.ModuleList(CrossLayer(width, num_heads, mlp_ratio, **options) for _ in range(1 if one_way else 2))
             for _ in range(depth)
         )
+        pair: Any
         if shared:
-            for first, second in map(tuple, self.layers):  # type: ignore[arg-type]
+            for pair in self.layers:
+                first, second = pair
                 second.cross, second.cross_norm = first.cross, first.cross_norm
         count = 1 if one_way else 2
         self.norms = nn.ModuleList(
@@ -259,13 +261,13 @@ class CrossTrunk(Trunk):
         rows = [one.rows for one in streams.values()]
         masks = self._masks(list(streams.values()))
         there = [None if one.valid is None else one.valid.any(1)[:, None, None] for one in streams.values()]
-        states = {0: rows}
         pair: Any
+        states = {0: rows}
         for number, pair in enumerate(self.layers, start=1):
             before = rows
             rows = [
                 layer(before[i], before[1 - i], masks[i][i], masks[i][1 - i], there[1 - i])
-                for i, layer in enumerate(pair)  # type: ignore[arg-type]
+                for i, layer in enumerate(pair)
             ]
             rows = rows if len(rows) == 2 else [rows[0], before[1]]
             states[number] = rows

@@ -44,7 +44,7 @@ class LabelMapTokenizer(Tokenizer):
 
     def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
         field = assembled(tokens.values.long(), tokens.layout)[:, 0]  # [B, H, W]
-        pixels = _colours(self.num_classes).to(field.device)[field.clamp(0, self.num_classes - 1)]
+        pixels = colours(self.num_classes).to(field.device)[field.clamp(0, self.num_classes - 1)]
         return drawn(pixels.permute(0, 3, 1, 2), tokens, hidden)
 
     def raw(self, tokens: Tokens) -> Tensor:
@@ -114,7 +114,7 @@ class LabelMapLoss(Loss):
             )
 
 
-def _colours(count: int) -> Tensor:
+def colours(count: int) -> Tensor:
     """A colour for each class ``[C, 3]`` in [0, 1], the first one dark."""
     hues = [colorsys.hsv_to_rgb(number * 0.618 % 1, 0.6, 0.9) for number in range(count - 1)]
     return torch.tensor([(0.15, 0.15, 0.15), *hues])

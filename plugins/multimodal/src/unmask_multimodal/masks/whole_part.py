@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from unmask import Candidates, Draws, Mask, MaskSampler, Progress, Tokens
 from unmask.masks import MaskByPart
@@ -11,25 +16,39 @@ from unmask.masks import MaskByPart
 class WholePartMask(MaskSampler):
     """Each part of a sample is hidden as a whole with some chance, one at least and never all (PHG-MAE, 2025).
 
+    Of parts that a sample lacks nothing is hidden, and they do not count: of its only part nothing is hidden either.
+
     Args:
         ratio: chance of each part, in (0, 1), all alike.
+        always: parts that are hidden in every sample, such as one that is only ever answered for.
 
     Raises:
-        ValueError: a chance out of range; when called, tokens of fewer than two parts.
+        ValueError: a chance out of range; when called, tokens of fewer than two parts, or an ``always`` that
+            names an unknown part or all of them.
     """
 
     joint = True
 
-    def __init__(self, ratio: float = 0.5) -> None:
+    def __init__(self, ratio: float = 0.5, always: Sequence[str] = ()) -> None:
         super().__init__(ratio)
+        self.always = tuple(always)
 
     def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
         """A joint mask that hides each part whole or not at all."""
         draws, names = draws or Draws.fresh(tokens.num_samples, tokens.device), _names(tokens)
+        for name in self.always:
+            if name not in names:
+                raise ValueError(f"`always` must be of parts {', '.join(names)}, but one is {name!r}.")
+        if set(names) <= set(self.always):
+            raise ValueError(f"`always` must leave a part to be shown, but names all: {', '.join(names)}.")
         lots = draws.named("parts").uniform(len(names))  # [B, P]
-        gone = lots < float(self.ratio)  # type: ignore[arg-type]
-        order = lots.argsort(1).argsort(1)
-        gone = (gone | (order == 0)) & (order < len(names) - 1)
+        always = torch.tensor([name in self.always for name in names], device=lots.device)
+        there = torch.stack([_there(tokens.part(name)) for name in names], dim=1)
+        gone = (lots < float(self.ratio)) | always  # type: ignore[arg-type]
+        first, last = lots.masked_fill(~there, 2).argmin(1), lots.masked_fill(~there | always, -1).argmax(1)
+        none = ~(gone & there).any(1, keepdim=True)
+        gone = gone | (none & F.one_hot(first, len(names)).bool())
+        gone = gone & ~(F.one_hot(last, len(names)).bool() & ~always)
         masks = {}
         for i, name in enumerate(names):
             part = tokens.part(name)
@@ -74,6 +93,13 @@ class OnePartMask(MaskByPart):
                 drawn, hidden=drawn.hidden & mine, predict=asked & mine, num_hidden=None, num_predict=None
             )
         return replace(Mask.join(masks), num_hidden=None, draws=draws)
+
+
+def _there(tokens: Tokens) -> Tensor:
+    """Which samples have the part ``[B]``."""
+    if tokens.valid is not None:
+        return tokens.valid.any(1)
+    return torch.ones(tokens.num_samples, dtype=torch.bool, device=tokens.device)
 
 
 def _names(tokens: Tokens) -> list[str]:

@@ -53,8 +53,8 @@ class MultiMAE(Method):
     decoder_depth: int = 2
     decoder_heads: int = 8
     mask: MaskSampler = BudgetMask(98)
-    target: Target | dict[str, Target] = ValueTarget()
-    loss: Loss | dict[str, Loss] = MSELoss()
+    target: Target | dict[str, Target] = ValueTarget()  # type: ignore[assignment]
+    loss: Loss | dict[str, Loss] = MSELoss()  # type: ignore[assignment]
     optim: Optimization = Optimization(base_lr=1e-4, warmup_epochs=40)
 
     encoder_options = ()
