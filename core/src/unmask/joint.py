@@ -172,12 +172,6 @@ class TokenizerByPart(Tokenizer):
         own = self._read(name, batch)
         return _present(self.tokenizers[name](own), own.get("present") if isinstance(own, Mapping) else None)
 
-    def raw(self, tokens: Tokens) -> Tensor | None:
-        """Raw input of all parts, one after the other; None where one of them has none."""
-        every = [_raw(one, tokens.part(name)) for name, one in self.tokenizers.items() if name in (tokens.parts or {})]
-        known = [one for one in every if one is not None]
-        return torch.cat(known, dim=1) if known and len(known) == len(every) else None
-
     def one(self, name: str) -> Tokenizer:
         """What cuts that part alone, of the same batches: for what is used of a part once training is done."""
         return _OnePart(self, name)
@@ -251,13 +245,6 @@ class TokenizerByPart(Tokenizer):
             if key not in batch:
                 raise ValueError(f"A batch must have `{key}` for the part `{name}`, but has {', '.join(batch)}.")
         return {**batch, **{own: batch[key] for own, key in keys.items()}}
-
-
-def _raw(tokenizer: Tokenizer, tokens: Tokens) -> Tensor | None:
-    own = tokenizer.raw(tokens)
-    if own is not None or tokens.offsets is not None or not tokens.values.is_floating_point():
-        return own
-    return tokens.values.flatten(1) if tokens.valid is None else Latent(tokens.values).pool("mean", tokens)
 
 
 class _OnePart(Tokenizer):
