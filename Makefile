@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 # How many processes share the tests, file by file; `make test PROCESSES=0` is one alone, as a debugger needs it.
 PROCESSES ?= 2
 
-.PHONY: install quickstart test test-slow lint docs bench wheels clean
+.PHONY: install quickstart test test-slow lint docs bench wheels release-check clean
 
 install: .venv/installed
 
@@ -36,6 +36,11 @@ test-slow: .venv/installed-dev  ## tests of minutes: each wheel alone in a clean
 
 wheels: .venv/installed-dev  ## one per package, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./core $(PLUGINS:%=./%)
+
+release-check: .venv/installed-dev  ## sdists and wheels in dist/, their metadata, and each wheel alone passing its tests
+	rm -rf dist
+	$(BIN)/python tests/release_check.py --out dist
+	$(ONE_THREAD) $(BIN)/python -m pytest -m 'slow or not slow' tests/test_wheels.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ LAYERS = (
     ("cli",),
     ("callbacks", "tools"),
     ("runs",),
-    ("configs",),
+    ("configs", "of_parts"),
     ("method", "model", "optim", "training"),
     ("corruptions", "masks", "losses", "terms", "targets", "predictors", "nn", "data"),
     ("embedder", "objectives"),

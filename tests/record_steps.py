@@ -6,7 +6,7 @@ compared on one machine::
     python tests/record_steps.py before.json            # at the old commit
     python tests/record_steps.py after.json before.json # at the new one: lists what differs, exit code 1
 
-Every run is a recipe's own, with its data cut to what takes seconds.
+Every run is a recipe's own, with its data cut to what takes seconds. Methods come from the registry.
 """
 
 import csv
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from method_recipes import first_stage_of, methods, recipe_of
 
 STEPS = 5
 LIMITS = ["--trainer.max_steps", str(STEPS), "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "0"]
@@ -28,34 +29,22 @@ SOLIDS = ["--data.num_solids", "120", "--data.batch_size", "4", "--data.val_batc
 WORDS = ["--data.tokens_per_batch", "512"]
 IMPORTS = ["--data", "graph.imports", "--model.num_features", "1000", "--data.num_words", "1000"]
 FIRST = ["--trainer.max_steps", "3", *LIMITS[2:]]
-RUNS: dict[str, list[list[str]]] = {  # method: the commands of its run, the last one is recorded
-    "vision.mae": [["vision/mae-digits"]],
-    "vision.simmim": [["vision/simmim-digits"]],
-    "vision.ijepa": [["vision/ijepa-digits"]],
-    "audio.audio-mae": [["audio/audio-mae-synth", *SYNTH]],
-    "audio.a-jepa": [["audio/a-jepa-synth", *SYNTH]],
-    "audio.tera": [["audio/tera-synth", *SYNTH]],
-    "audio.hubert": [
-        ["audio/hubert-mfcc-synth", *SYNTH, *FIRST, "--out", "first"],
-        ["audio/hubert-synth", *SYNTH, "--model.teacher_run", "first", "--model.num_clusters", "10"],
-    ],
-    "audio.wav2vec2": [["audio/wav2vec2-synth", *SYNTH]],
-    "graph.graphmae": [["graph/graphmae-imports"]],
-    "graph.graphmae2": [["graph/graphmae2-clusters", *IMPORTS]],
-    "graph.maskgae": [["graph/maskgae-cora", *IMPORTS]],
-    "pointcloud.point-mae": [["pointcloud/point-mae-solids", *SOLIDS]],
-    "pointcloud.dvae": [["pointcloud/dvae-solids", *SOLIDS]],
-    "pointcloud.point-bert": [
-        ["pointcloud/dvae-solids", *SOLIDS, *FIRST, "--out", "first"],
-        ["pointcloud/point-bert-solids", *SOLIDS, "--model.dvae_run", "first"],
-    ],
-    "text.mlm": [["text/mlm-pydoc", *WORDS]],
-    "text.spanbert": [["text/spanbert-pydoc", *WORDS]],
-    "text.electra": [["text/electra-pydoc", *WORDS]],
-    "text.mae-lm": [["text/mae-lm-pydoc", *WORDS]],
-    "text.mdlm": [["text/mdlm-pydoc", *WORDS]],
-    "text.bag-of-words": [["text/bag-of-words-pydoc", *WORDS]],
-}
+DATA = {"audio": SYNTH, "pointcloud": SOLIDS, "text": WORDS}
+MORE = {"audio.hubert": ["--model.num_clusters", "10"], "graph.graphmae2": IMPORTS, "graph.maskgae": IMPORTS}
+
+
+def runs_of(method: str) -> list[list[str]]:
+    """The commands of a method's run, of which the last one is recorded: its recipe, after that of its first stage."""
+    data = DATA.get(method.partition(".")[0], [])
+    own = [recipe_of(method), *data, *MORE.get(method, [])]
+    first = first_stage_of(method)
+    if first is None:
+        return [own]
+    word, recipe = first
+    return [[recipe, *data, *FIRST, "--out", "first"], [*own, f"--model.{word}_run", "first"]]
+
+
+RUNS = {method: runs_of(method) for method in methods()}
 
 
 def main() -> int:

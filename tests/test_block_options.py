@@ -24,18 +24,13 @@ from unmask.training.compiling import compile_parts
 
 STEPS = 5
 OPTIONS = ["--checkpoint_activations", "true", "--compile", "true", "--compile_backend", "eager"]
-MORE = {
-    "vision.hpm": [["vision/hpm-digits"]],
-    "vision.mr-mae": [["vision/mr-mae-digits"]],
-    "vision.crop-mae": [["vision/crop-mae-digits"]],
-    "multimodal.flip": [["multimodal/flip-digits"]],
-}
-METHODS = {name: runs[0] for name, runs in {**record_steps.RUNS, **MORE}.items() if len(runs) == 1}
-WITHOUT_BLOCKS = ["pointcloud.dvae"]
-NOT_COMPILED = [*WITHOUT_BLOCKS, "graph.graphmae", "graph.graphmae2", "graph.maskgae"]
+METHODS = {name: runs[0] for name, runs in record_steps.RUNS.items() if len(runs) == 1}
+WITHOUT_BLOCKS = ["pointcloud.dvae", "vision.dvae", "vision.vq-vae"]
+BY_INDUCTOR = {"vision.mae", "vision.simmim", "vision.ijepa"}  # of one plugin, whose blocks are timm's as well
+NOT_COMPILED = [*WITHOUT_BLOCKS, "graph.graphmae", "graph.graphmae2", "graph.maskgae", "vision.spark"]
 LEAST_SAVED = {  # of the bytes kept for the backward pass; where little of a model is in its blocks, little is saved
     "audio.wav2vec2": 0.4, "graph.graphmae": 0.5, "graph.graphmae2": 0.3, "graph.maskgae": 0.1,
-    "pointcloud.point-mae": 0.1,
+    "pointcloud.point-mae": 0.1, "vision.crate-mae": 0.75, "vision.masked-denoising": 0.7, "vision.spark": 0.7,
 }  # fmt: skip
 
 
@@ -113,14 +108,18 @@ def test_checkpointed_activations_change_nothing(method, bf16):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in NOT_COMPILED])
 def test_compiled_blocks_give_the_same_losses(method):
-    """By inductor, whose sums are in another order: five steps within 1e-4, and nothing is given up."""
+    """By inductor, whose sums are in another order: five steps within 1e-4, and nothing is given up.
+
+    Other methods on images are traced alike, but run by torch's own kernels, in a tenth of the time.
+    """
     import torch._inductor.config as inductor
 
     torch._dynamo.reset()
     model, batches = made(method)
     plain = trained(copy.deepcopy(model), batches)
     start_counting()
-    compiled = compile_parts(model)
+    traced = method.startswith("vision.") and method not in BY_INDUCTOR
+    compiled = compile_parts(model, backend="aot_eager" if traced else "inductor")
     checkpoint_activations(model)
     with inductor.patch(fallback_random=True):  # draws dropout's numbers as torch does
         found = trained(model, batches)
@@ -128,7 +127,9 @@ def test_compiled_blocks_give_the_same_losses(method):
     assert not counts.given_up
     for number in range(STEPS):
         torch.testing.assert_close(found[f"loss {number}"], plain[f"loss {number}"], rtol=1e-4, atol=0)
-    assert all(counts.graphs[part] for part in compiled.parts if not part.startswith(("target", "mask")))
+    # Masks and targets are not called in every step, nor decoders of volumes, which digits are not.
+    called = [part for part in compiled.parts if not part.startswith(("target", "mask")) and ".volumes." not in part]
+    assert called and all(counts.graphs[part] for part in called)
 
 
 @pytest.mark.slow

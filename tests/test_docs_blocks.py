@@ -34,7 +34,7 @@ from unmask.plugins import registry
 
 ROOT = Path(__file__).parent.parent
 MAKERS = runpy.run_path(str(Path(__file__).parent / "docs_folders.py"))["MAKERS"]
-SLOW = ("docs/recipes/", "docs/scale", "docs/example-", "docs/examples/", "docs/modalities/")
+SLOW = ("docs/recipes/", "docs/scale", "docs/joining", "docs/example-", "docs/examples/", "docs/modalities/")
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -235,6 +236,25 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom) and not node.level and id(node) not in tried:
             names.add(node.module.partition(".")[0])
     return names
+
+
+def test_every_package_brings_what_an_index_shows():
+    """Its own README, the project's licence, and types; `make release-check` looks into the built files."""
+    for folder in [ROOT / "core", *(ROOT / "plugins" / name for name in PLUGINS)]:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert project["readme"] == "README.md"
+        assert project["license-files"] == ["LICENSE"]
+        assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {project['name']}:")
+        assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+        assert (folder / "src" / project["name"].replace("-", "_") / "py.typed").is_file()
+        assert "Typing :: Typed" in project["classifiers"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == project["version"]
+
+
+@pytest.mark.slow
+def test_sdists_and_wheels_pass_what_a_release_must(tmp_path):
+    assert "no faults" in run([sys.executable, ROOT / "tests/release_check.py", "--out", tmp_path / "dist"])
 
 
 def test_every_package_says_the_same_pythons():

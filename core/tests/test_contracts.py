@@ -19,6 +19,7 @@ from unmask import (
     Optimization,
     Prediction,
     Sequence,
+    Set,
     Shown,
     Tokenizer,
     Tokens,
@@ -28,8 +29,24 @@ from unmask.data import Splits
 from unmask.masks import RandomMask
 from unmask.nn import Transformer
 from unmask.objectives import asking
-from unmask.predictors import LinearPredictor, MLPPredictor, PooledPredictor, TransformerPredictor, WholePredictor
-from unmask.targets import DecoderTeacher, EMATeacher, FrozenTeacher, LabelTarget, StagedTeacher, ValueTarget
+from unmask.predictors import (
+    LinearPredictor,
+    MLPPredictor,
+    PooledPredictor,
+    TransformedPredictor,
+    TransformerPredictor,
+    WholePredictor,
+)
+from unmask.targets import (
+    ClusterIds,
+    DecoderTeacher,
+    EMATeacher,
+    FrozenTeacher,
+    GivenTarget,
+    LabelTarget,
+    StagedTeacher,
+    ValueTarget,
+)
 from unmask.terms import Relations, WholeMatch
 from unmask.testing import (
     Contract,
@@ -150,6 +167,11 @@ class TestMLPPredictor(TestLinearPredictor):
         return MLPPredictor(8, 4, depth=2)
 
 
+class TestTransformedPredictor(TestLinearPredictor):
+    def make(self):
+        return TransformedPredictor(8, 4, hidden_width=6)
+
+
 def sample_asked(count=3):
     everywhere = torch.zeros(count, 12, dtype=torch.bool)
     return asking(Mask(~everywhere, num_hidden=12), "sample")
@@ -171,10 +193,63 @@ def test_labels_are_read_from_the_batch():
     given = Given({"label": torch.tensor([4, 0, 2], dtype=torch.int32)}, Shown(rows(), mask))
     assert LabelTarget()(rows(), mask, given).tolist() == [[4], [0], [2]]
     assert LabelTarget()(rows(), mask, given).dtype == torch.int64
+    several = given._replace(batch={"label": torch.tensor([[1, 0], [0, 0], [1, 1]])})
+    assert LabelTarget()(rows(), mask, several).tolist() == [[[1.0, 0.0]], [[0.0, 0.0]], [[1.0, 1.0]]]
     with pytest.raises(ValueError, match="A batch must have `kind` for `labels`"):
         LabelTarget("kind")(rows(), mask, given)
     with pytest.raises(ValueError, match="`ask` must be 'sample'"):
         LabelTarget()(rows(), Mask(mask.hidden), given)
+
+
+class TestGivenTarget(TargetContract):
+    def make(self):
+        return GivenTarget("kinds")
+
+    def tokens(self):
+        return rows()
+
+    def given(self):
+        return Given({"kinds": torch.arange(36).view(3, 12)}, Shown(rows(), Mask(torch.zeros(3, 12) == 0)))
+
+
+def test_given_answers_are_those_of_the_asked_places():
+    hidden = torch.tensor([[False, True, True], [True, False, True]])
+    batch = {"kinds": torch.tensor([[5, 6, 7], [8, 9, 1]]), "boxes": torch.arange(12.0).view(2, 3, 2)}
+    tokens, mask = Tokens(torch.randn(2, 3, 4), Set()), Mask(hidden)
+    given = Given(batch, Shown(tokens, mask))
+    assert GivenTarget("kinds")(tokens, mask, given).tolist() == [[6, 7], [8, 1]]
+    assert GivenTarget("boxes")(tokens, mask, given)[1].tolist() == [[6, 7], [10, 11]]
+    with pytest.raises(ValueError, match="A batch must have `names` for `given`"):
+        GivenTarget("names")(tokens, mask, given)
+    with pytest.raises(ValueError, match=r"one answer for each of \(2, 3\) places, but is \(2, 2\)"):
+        GivenTarget("few")(tokens, mask, Given({"few": torch.zeros(2, 2)}, given.shown))
+
+
+class TestClusterIds(TargetContract):
+    def make(self):
+        made = ClusterIds(3)
+        made.find(torch.randn(20, 4, generator=torch.Generator().manual_seed(0)))
+        return made
+
+    def tokens(self):
+        return rows()
+
+
+def test_cluster_ids_tell_heaps_apart_and_travel_with_the_weights():
+    heaps = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]])
+    values = (heaps[:, None] + 0.1 * torch.randn(3, 10, 2)).flatten(0, 1)
+    target = ClusterIds(3)
+    tokens = Tokens(heaps[None], Set())
+    with pytest.raises(ValueError, match="Clusters must be found before places have ids"):
+        target.ids(tokens)
+    target.find(values)
+    assert sorted(target.ids(tokens)[0].tolist()) == [0, 1, 2]
+    assert torch.equal(target.ids(Tokens(values.view(1, 30, 2), Set())).view(3, 10)[:, 0], target.ids(tokens)[0])
+    other = ClusterIds(3)
+    other.load_state_dict(target.state_dict())
+    assert torch.equal(other.ids(tokens), target.ids(tokens))
+    with pytest.raises(ValueError, match="`num_clusters` must be at most 2, the tokens, but is 3"):
+        ClusterIds(3).find(values[:2])
 
 
 class TestValueTarget(TargetContract):
@@ -284,6 +359,11 @@ class TestL1(LossContract):
         return losses.L1Loss()
 
 
+class TestFocalL1(LossContract):
+    def make(self):
+        return losses.FocalL1Loss()
+
+
 class TestSmoothL1(LossContract):
     def make(self):
         return losses.SmoothL1Loss()
@@ -309,6 +389,13 @@ class TestCrossEntropy(LossContract):
 
     def make(self):
         return losses.CrossEntropyLoss(label_smoothing=0.1)
+
+
+class TestBinaryCrossEntropy(LossContract):
+    classes = True
+
+    def make(self):
+        return losses.BinaryCrossEntropyLoss()
 
 
 class TestInfoNCE(LossContract):

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from unmask.losses import (
+    BinaryCrossEntropyLoss,
     CosineLoss,
     CrossEntropyLoss,
+    FocalL1Loss,
     InfoNCELoss,
     L1Loss,
     MSELoss,
@@ -223,6 +225,35 @@ def test_info_nce_with_nothing_to_tell_apart() -> None:
     assert value(InfoNCELoss(negatives="batch"), same, same).total.item() == pytest.approx(math.log(8))
 
 
+def test_binary_cross_entropy_is_torchs_of_ids_and_of_several_classes() -> None:
+    scores = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[0, 3], [1, 1], [2, 0]])
+    hot = F.one_hot(ids, 4).float()
+    hot_or_more = hot.clone()
+    hot_or_more[0, 0, 2] = 1
+    for target, right in ((ids, hot), (hot_or_more, hot_or_more)):
+        found = value(BinaryCrossEntropyLoss(), scores, target)
+        torch.testing.assert_close(found.total, F.binary_cross_entropy_with_logits(scores, right))
+        assert found.per_token.shape == (3, 2)
+
+
+def test_focal_l1_by_hand() -> None:
+    prediction, target = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[1.0, 0.5]]])
+    distances = np.array([2.0, 0.5])
+    expected = (distances * (2 / (1 + np.exp(-0.2 * distances)) - 1)).mean()
+    assert value(FocalL1Loss(), prediction, target).total.item() == pytest.approx(expected, rel=1e-5)
+    assert value(FocalL1Loss(gamma=0), prediction, target).total.item() == pytest.approx(1.25)
+    with pytest.raises(ValueError, match="`alpha` must be at least 0, but is -1"):
+        FocalL1Loss(-1)
+
+
+def test_info_nce_of_scalar_products_is_torchs_cross_entropy():
+    prediction, target = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    loss = value(InfoNCELoss(1.0, similarity="dot"), prediction, target).total
+    expected = F.cross_entropy((prediction @ target.mT).flatten(0, 1), torch.arange(5).repeat(3))
+    torch.testing.assert_close(loss, expected)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -230,6 +261,7 @@ def test_info_nce_with_nothing_to_tell_apart() -> None:
         (lambda: ScaledCosineLoss(0.5), "`gamma` must be at least 1, but is 0.5"),
         (lambda: CrossEntropyLoss(1.0), r"`label_smoothing` must be in \[0, 1\), but is 1.0"),
         (lambda: InfoNCELoss(0), "`temperature` must be above 0, but is 0"),
+        (lambda: InfoNCELoss(similarity="l2"), "`similarity` must be 'cosine' or 'dot', but is 'l2'"),
         (lambda: InfoNCELoss(negatives="all"), "`negatives` must be 'sample' or 'batch', but is 'all'"),
     ],
 )

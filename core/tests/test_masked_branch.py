@@ -1,4 +1,4 @@
-"""The masked pass of fine-tuning: its limits, its numbers by hand, what it shows, and a run with it."""
+"""The masked pass of fine-tuning, and codes that are rebuilt: limits, numbers by hand, what is shown, and runs."""
 
 import copy
 
@@ -15,9 +15,10 @@ from unmask.masks import RandomMask
 from unmask.predictors import LinearPredictor
 from unmask.targets import ValueTarget
 from unmask.tools.features.labels import CLASSIFICATION, REGRESSION, Task
-from unmask.tools.finetune import FineTuning, Settings, finetune
+from unmask.tools.finetune import FineTuning, Settings, finetune, load
 from unmask.tools.finetune.masked_branch import MaskedBranch
 from unmask.tools.finetune.objective import Classification, MultiLabel, Regression
+from unmask.tools.finetune.rebuilder import Rebuilder
 
 
 class Rows(Tokenizer):
@@ -185,3 +186,111 @@ def test_what_does_not_fit_is_refused():
         MaskedBranch("labels").check(tokens, Task(CLASSIFICATION, True))
     with pytest.raises(ValueError, match="`masked_as` must be 'drop' for tokens that are ids"):
         MaskedBranch("labels", shown="zero").check(Tokens(torch.ones(2, 8).long(), Sequence()), Task(REGRESSION))
+
+
+# Codes that are rebuilt.
+
+
+def tuned(settings):
+    tuning = FineTuning(model(), Classification(2), Task(CLASSIFICATION, True), settings)
+    with torch.no_grad():
+        tuning.head[-1].weight.normal_(generator=torch.Generator().manual_seed(5))
+    return tuning
+
+
+def rebuilt_loss_of(tuning):
+    """Of a training step, its parts by name, and its gradient."""
+    batch = default_collate(samples(12, 3, per_token=True)) | {"index": torch.arange(12)}
+    parts = {}
+    tuning.log_dict = lambda numbers, **_: parts.update(numbers)
+    loss = tuning.training_step(batch, 0)
+    loss.backward()
+    return loss.detach(), parts, {name: one.grad for name, one in tuning.named_parameters()}
+
+
+def identity(rebuilder):
+    """Both branches of the block add nothing."""
+    for layer in (rebuilder.block.attn.proj, rebuilder.block.mlp.fc2):
+        torch.nn.init.zeros_(layer.weight)
+
+
+def test_without_weight_nothing_is_rebuilt_bit_for_bit():
+    plain, none, gradients = rebuilt_loss_of(tuned(Settings()))
+    tuning = tuned(Settings(rebuild_weight=0.0, rebuild_ratio=0.9))
+    loss, parts, own = rebuilt_loss_of(tuning)
+    assert torch.equal(loss, plain)
+    assert own.keys() == gradients.keys()
+    assert all(torch.equal(own[name], gradients[name]) for name in gradients)
+    assert none == parts == {}
+    assert not torch.equal(rebuilt_loss_of(tuned(Settings(rebuild_weight=1.0)))[0], plain)
+
+
+def test_it_adds_to_the_plain_loss_and_no_more():
+    plain = rebuilt_loss_of(tuned(Settings()))[0]
+    loss, parts, gradients = rebuilt_loss_of(tuned(Settings(rebuild_weight=0.5)))
+    torch.testing.assert_close(loss, plain + 0.5 * parts["train/rebuilt"])
+    assert all(gradient is not None and gradient.any() for gradient in gradients.values())
+
+
+def test_nothing_hidden_and_a_block_that_adds_nothing_double_the_loss():
+    plain, _, gradients = rebuilt_loss_of(tuned(Settings()))
+    tuning = tuned(Settings(rebuild_weight=1.0, rebuild_ratio=0.0))
+    identity(tuning.rebuilder)
+    loss, _, own = rebuilt_loss_of(tuning)
+    torch.testing.assert_close(loss, 2 * plain)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(own[name], 2 * gradient)
+
+
+def test_hidden_codes_are_one_token_and_keyed_by_sample():
+    rebuilder = Rebuilder(8, 0.5)
+    identity(rebuilder)
+    codes, tokens = torch.randn(3, 8, 8), Tokens(torch.zeros(3, 8, 4), Grid((2, 4)))
+    shown = rebuilder(Latent(codes), tokens, Draws.of(0, torch.tensor([4, 2, 9]))).values
+    hidden = (shown == rebuilder.token).all(-1)
+    assert hidden.sum(1).tolist() == [4, 4, 4]
+    assert torch.equal(shown[~hidden], codes[~hidden])
+    again = rebuilder(Latent(codes), tokens, Draws.of(0, torch.tensor([9, 2, 4]))).values
+    assert torch.equal((again == rebuilder.token).all(-1), hidden.flip(0))
+    # A hidden code reaches nothing that is rebuilt; a visible one does.
+    whole = Rebuilder(8, 0.5)
+    other = torch.where(hidden[..., None], torch.randn(3, 8, 8), codes)
+    one, two, three = (
+        whole(Latent(x), tokens, Draws.of(0, torch.tensor([4, 2, 9]))).values for x in (codes, other, codes + 1)
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
+
+
+def test_padding_is_not_read_to_rebuild():
+    rebuilder = Rebuilder(8, 0.0)
+    valid = torch.arange(8) < torch.tensor([[8], [5]])
+    codes = torch.randn(2, 8, 8)
+    other = torch.where(valid[..., None], codes, torch.full_like(codes, 9.0))
+    tokens = Tokens(torch.zeros(2, 8, 4), Sequence(), valid=valid)
+    first, second = (rebuilder(Latent(x), tokens, Draws.of(0, torch.arange(2))).values for x in (codes, other))
+    torch.testing.assert_close(first[valid], second[valid])
+
+
+def test_a_run_learns_and_keeps_nothing_of_it(tmp_path):
+    settings = Settings(epochs=20, batch_size=16, lr=0.3, val_ratio=0.25, rebuild_weight=0.5)
+    result = finetune(Data(per_token=True), pretrained=model(), settings=settings, folder=tmp_path)
+    assert result.rows[0].cells["pretrained"].mean > 0.8
+    assert "A loss by codes, 50% of them hidden and rebuilt, of weight 0.5." in result.text()
+    (file,) = (tmp_path / "finetune").glob("*.ckpt")
+    kept = load(file, model())
+    assert kept.rebuilder is None
+    assert not any("rebuilder" in name for name in torch.load(file, weights_only=True)["state_dict"])
+    assert "rebuilder" not in {name for name, _ in kept.named_modules()}
+
+
+def test_what_cannot_be_rebuilt_is_refused():
+    for options, words in (
+        ({"rebuild_weight": -1.0}, "`rebuild_weight` must be at least 0, but is -1"),
+        ({"rebuild_ratio": 1.0}, r"`rebuild_ratio` must be in \[0, 1\), but is 1"),
+        ({"rebuild_weight": 1.0, "freeze": True}, "`rebuild_weight` must be 0 with `freeze`"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Settings(**options)
+    with pytest.raises(ValueError, match="`rebuild_weight` must be 0 for labels of samples"):
+        Rebuilder.check(Rows()(default_collate(samples(2, 0))), Task(CLASSIFICATION))

@@ -8,6 +8,7 @@ import torch
 
 from unmask import Grid, Linear, Progress, Sequence, Set, Tokens, seeds
 from unmask.masks import (
+    ApartMask,
     BlockMask,
     BoxMask,
     ColorNoiseMask,
@@ -17,13 +18,16 @@ from unmask.masks import (
     IrregularMask,
     MultiBlockMask,
     PartitionMask,
+    PrefixMask,
     RandomMask,
+    SeveralMasks,
     SpanMask,
     TubeMask,
 )
 from unmask.parts import num_to_hide
 from unmask.schedules import Uniform, at
 from unmask.testing.contract import streams
+from unmask.testing.joint_masks import JointMaskContract
 from unmask.testing.masks import MaskContract
 
 ALL_KINDS = (Set, Sequence, Grid)
@@ -362,6 +366,64 @@ def test_color_noise_has_the_spectrum_of_its_name(ratio):
     assert purple[[0, 7]].min() > 2 * purple.min()
 
 
+def rings(hidden, num_rings=8):
+    """Radially averaged power of masks ``[B, *sides]`` up to frequency 0.5, relative to white noise of as many."""
+    axes = tuple(range(1, hidden.ndim))
+    masks = hidden.double()
+    masks = masks - masks.mean(axes, keepdim=True)
+    power = torch.fft.fftn(masks, dim=axes).abs().square().mean(0) / masks.square().sum(axes).mean()
+    square = sum(f**2 for f in torch.meshgrid(*(torch.fft.fftfreq(n) for n in hidden.shape[1:]), indexing="ij"))
+    ring = (square.sqrt() * 2 * num_rings - 1e-3).long()
+    return torch.stack([power[(ring == index) & (square > 0)].mean() for index in range(num_rings)])
+
+
+@pytest.mark.parametrize("shape", [(64,), (16, 16), (16, 16, 16)], ids=["1-D", "2-D", "3-D"])
+def test_color_noise_peaks_in_its_band_on_lines_grids_and_volumes(shape):
+    """Of 1,000 masks. The response of green is highest at 0.222: ring 3 of eight up to 0.5."""
+    layout = Sequence() if len(shape) == 1 else Grid(shape)
+    count = 1000 if len(shape) < 3 else 100  # of 4,096 places each, as many numbers as the others in all
+    found = {}
+    for color in ("red", "blue", "green", "purple", "white"):
+        hidden = draw(ColorNoiseMask(0.75, color), layout, count, math.prod(shape))
+        assert (hidden.flatten(1).sum(1) == math.prod(shape) * 3 // 4).all()
+        found[color] = rings(hidden)
+    assert found["red"].argmax() == 0
+    assert found["blue"].argmax() == 7
+    assert found["green"].argmax() in (2, 3, 4)
+    assert found["purple"].argmin() in (2, 3, 4)
+    assert ((found["white"] - 1).abs() < 0.15).all()
+    assert found["red"][0] > 10 * found["red"][7]
+    assert found["blue"][7] > 1.9 * found["blue"][0]
+    assert found["green"].max() > 2 * found["green"][[0, 7]].min()
+    assert found["purple"].min() < 0.6 * found["purple"][[0, 7]].min()
+
+
+def test_white_noise_is_the_random_mask_in_distribution():
+    """Two of five places: ten pairs, each as often."""
+    shares = []
+    for sampler in (ColorNoiseMask(0.4, "white"), RandomMask(0.4)):
+        hidden = draw(sampler, Sequence(), 20_000, 5)
+        pairs, counts = hidden.long().unique(dim=0, return_counts=True)
+        assert len(pairs) == 10
+        shares.append(counts.double() / 20_000)
+    assert all(((one - 0.1).abs() < 0.01).all() for one in shares)
+    red = draw(ColorNoiseMask(0.4, "red"), Sequence(), 20_000, 5).long().unique(dim=0, return_counts=True)[1]
+    assert (red.double() / 20_000 - 0.1).abs().max() > 0.05
+
+
+def test_colors_change_by_the_epoch():
+    sampler = ColorNoiseMask(0.5, {"green": 0, "blue": 200, "red": 250})
+    layout, tokens = Grid((8, 8)), Tokens(torch.zeros(4, 64, 1), Grid((8, 8)))
+    for epoch, color in ((0, "green"), (199, "green"), (200, "blue"), (249, "blue"), (250, "red"), (900, "red")):
+        plain = draw(ColorNoiseMask(0.5, color), layout, 4).flatten(1)
+        assert torch.equal(sampler(tokens, Progress(epoch=epoch), streams(tokens, 0)).hidden, plain), epoch
+    for wrong in ({"green": 1}, {"green": 0, "blue": 0}, {}):
+        with pytest.raises(ValueError, match="`color` must name epochs that rise from 0, but names"):
+            ColorNoiseMask(0.5, wrong)
+    with pytest.raises(ValueError, match="green, purple, white, but is 'pink'"):
+        ColorNoiseMask(0.5, {"green": 0, "pink": 3})
+
+
 def test_color_noise_does_not_wrap_around():
     hidden = draw(ColorNoiseMask(0.5, "red"), Sequence(), 4000, num_tokens=24).double()
     correlation = torch.corrcoef(hidden.T)
@@ -383,6 +445,15 @@ def test_spans_lie_evenly_away_from_the_ends():
     share = draw(SpanMask(0.15, length=3), Sequence(), 4000, 60).double().mean(0)
     assert (share[3:-3] - share[3:-3].mean()).abs().max() < 0.03
     assert share.min() > 0.02
+
+
+def test_poisson_spans_have_their_shares():
+    sampler = SpanMask(0.3, length=10, poisson=3.0)
+    lengths = sampler._lengths(torch.linspace(0, 1, 100_001)[:-1], 10)
+    chances = [math.exp(-3) * 3**count / math.factorial(count) for count in range(10)]
+    expected = [chances[0] + chances[1], *chances[2:], 1 - sum(chances)]
+    shares = torch.bincount(lengths, minlength=11)[1:] / len(lengths)
+    torch.testing.assert_close(shares, torch.tensor(expected), atol=2e-5, rtol=0)
 
 
 def test_geometric_spans_have_the_papers_mean():
@@ -450,10 +521,11 @@ def test_tokens_must_fill_their_grid():
         (lambda: MultiBlockMask(context_scale=(0.9, 0.5)), "`context_scale` must be"),
         (lambda: MultiBlockMask(min_keep=0), "`min_keep` must be at least 1 place, but is 0"),
         (lambda: GridMask(stride=1), "`stride` must be at least 2, but is 1"),
-        (lambda: ColorNoiseMask(color="pink"), "`color` must be one of red, blue, green, purple, but is 'pink'"),
+        (lambda: ColorNoiseMask(color="pink"), "`color` must be one of red, blue, green, purple, white, but"),
         (lambda: IrregularMask(width=(0.0, 0.2)), r"`width` must be \(least, greatest\), both in \(0, 1\]"),
         (lambda: IrregularMask(turn=200.0), r"`turn` must be in \[0, 180\], but is 200"),
         (lambda: SpanMask(length=0), "`length` must be at least 1 place, but is 0"),
+        (lambda: SpanMask(poisson=0.0), "`poisson` must be above 0 and without `geometric`, but is 0.0"),
         (lambda: SpanMask(geometric=1.0), r"`geometric` must be in \(0, 1\), but is 1.0"),
     ],
 )
@@ -557,6 +629,16 @@ def test_every_place_is_hidden_and_none_of_the_padding():
     assert whole.num_hidden == 6 and whole.asked.index.tolist() == [list(range(6))] * 2
 
 
+class TestApartMask(JointMaskContract):
+    def make(self, **options):
+        return ApartMask(**options)
+
+
+class TestPartitionMask(JointMaskContract):
+    def make(self, **options):
+        return PartitionMask(**options)
+
+
 def test_each_place_is_shown_of_one_part():
     tokens = Tokens(torch.zeros(50, 10, 1), Sequence())
     mask = PartitionMask()(Tokens.join({"a": tokens, "b": tokens, "c": tokens}), draws=streams(tokens))
@@ -568,3 +650,60 @@ def test_each_place_is_shown_of_one_part():
     assert float(shares.min()) > 0.2 and float(shares.max()) < 0.62
     with pytest.raises(ValueError, match="at least 2 parts, but they have 0"):
         PartitionMask()(tokens)
+
+
+FIXED = "all samples of one length have the same prefix"
+
+
+class TestPrefixMask(MaskContract):
+    overrides = {
+        "test_the_same_seed_gives_the_same_mask": FIXED,
+        "test_draws_from_the_samples_own_streams_alone": FIXED,
+        "test_samples_of_a_batch_differ": FIXED,
+    }
+    layouts = [Sequence(), Grid((4, 4)), Grid((2, 4, 4))]
+    refused = [Set()]
+    ragged = ALL_KINDS
+
+    def make(self, **options):
+        return PrefixMask(**({"ratio": 0.6} | options))
+
+    def test_the_same_seed_gives_the_same_mask(self):
+        tokens = Tokens(torch.zeros(16, 24, 1), Sequence())
+        first, again, other = (self._draw(PrefixMask(), tokens, seed) for seed in (0, 0, 1))
+        assert torch.equal(first.hidden, again.hidden) and not torch.equal(first.hidden, other.hidden)
+
+    def test_draws_from_the_samples_own_streams_alone(self):
+        tokens = Tokens(torch.zeros(16, 24, 1), Sequence())
+        before = torch.get_rng_state()
+        whole, others = self._draw(PrefixMask(), tokens), streams(tokens)
+        others.keys[:4] = streams(tokens, 1).keys[:4]
+        again = PrefixMask()(tokens, Progress(), others)
+        assert torch.equal(again.hidden[4:], whole.hidden[4:]) and not torch.equal(again.hidden, whole.hidden)
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_samples_of_a_batch_differ(self):
+        """Every length of what is hidden but none and all, about equally often; what would be all is all but one."""
+        counts = self._draw(PrefixMask(), Tokens(torch.zeros(4000, 11, 1), Sequence())).hidden.sum(1).bincount()
+        assert len(counts) == 11 and not counts[0]
+        assert int(counts[1:-1].min()) > 300 and int(counts[1:-1].max()) < 450 and 620 < int(counts[-1]) < 830
+
+
+def test_what_comes_first_is_shown():
+    valid = torch.arange(6) < torch.tensor([[6], [4]])
+    mask = PrefixMask(0.5)(Tokens(torch.zeros(2, 6, 1), Sequence(), valid=valid))
+    assert mask.hidden.int().tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 0, 0]]
+
+
+def test_several_masks_are_those_of_their_names():
+    tokens = Tokens(torch.zeros(3, 8, 1), Sequence())
+    mask = SeveralMasks({"a": RandomMask(0.25), "b": PrefixMask(0.5)})(tokens, draws=streams(tokens))
+    assert list(mask.parts) == ["a", "b"]
+    assert torch.equal(mask.part("a").hidden, RandomMask(0.25)(tokens, draws=streams(tokens).named("a")).hidden)
+    assert mask.part("b").hidden.sum(1).tolist() == [4] * 3
+    with pytest.raises(ValueError, match="`masks` must name at least one view"):
+        SeveralMasks({})
+    with pytest.raises(ValueError, match="tokens of one part, but these have x; nearest: by-part"):
+        SeveralMasks({"a": RandomMask()})(Tokens.join({"x": tokens}))
+    with pytest.raises(ValueError, match="`masks` must make one mask each, but DisjointMask makes several"):
+        SeveralMasks({"a": DisjointMask()})(tokens)

@@ -47,6 +47,16 @@ def test_the_first_query_is_the_mean() -> None:
     assert torch.equal(Neighbourhood(2, depth=0, num_heads=1)(CODES, (3, 3)), CODES)
 
 
+def test_a_place_without_neighbours_harms_no_gradient() -> None:
+    """In bfloat16 attention is plain matrix products, whose softmax over nothing has none."""
+    seen = torch.tensor([[True, False, False, False, False, False, False, False, False]])
+    head = Neighbourhood(2, 4, depth=1, num_heads=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = head(CODES, (3, 3), seen)
+    made[seen].sum().backward()
+    assert all(bool(torch.isfinite(one.grad).all()) for one in head.parameters() if one.grad is not None)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`num_neighbours` must be in \[1, 9\], but is 10"):
         Neighbourhood(8, 10)

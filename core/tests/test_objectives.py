@@ -185,7 +185,9 @@ def test_what_packed_tokens_cannot_be_asked_is_refused() -> None:
     packed = Mask(HIDDEN[VALID])
     with pytest.raises(ValueError, match="`ask` must not be 'sample' for packed tokens"):
         asking(packed, "sample")
-    with pytest.raises(ValueError, match=r"`ask` must be one of hidden, visible, all.* for packed tokens, but is 0.5"):
+    with pytest.raises(
+        ValueError, match=r"`ask` must be one of hidden, first, visible, all.* for packed tokens, but is 0.5"
+    ):
         asking(packed, 0.5)
 
 
@@ -194,6 +196,26 @@ def test_a_joint_mask_is_asked_in_each_part() -> None:
     found = asking(joint, "visible")
     assert torch.equal(chosen(found.part("a")), ~HIDDEN)
     assert torch.equal(chosen(found.part("b")), HIDDEN)
+
+
+def test_one_part_alone_is_asked() -> None:
+    joint = Mask.join({"a": Mask(HIDDEN), "b": Mask(~HIDDEN)})
+    found = asking(joint, "visible", only="b")
+    assert [found.part(name).asks for name in "ab"] == [False, True]
+    assert torch.equal(chosen(found.part("b")), HIDDEN)
+    assert not chosen(found.part("a")).any()
+    with pytest.raises(ValueError, match="`part` must be one of the tokens' parts, a, b, but is 'c'"):
+        asking(joint, "visible", only="c")
+
+
+def test_the_first_hidden_place_of_each_sample() -> None:
+    first = [[0], [1], [1]]
+    assert asking(Mask(HIDDEN), "first").asked.index.tolist() == first
+    padded = asking(Mask(HIDDEN, valid=VALID), "first")
+    assert padded.asked.index.tolist() == first and padded.num_predict == 1
+    assert not asking(Mask(torch.zeros(2, 3, dtype=torch.bool), num_hidden=0), "first").asks
+    with pytest.raises(ValueError, match="`ask` must not be 'first' for packed tokens"):
+        asking(Mask(HIDDEN[0]), "first")
 
 
 def test_without_a_weight_the_loss_is_bit_equal() -> None:
@@ -275,7 +297,7 @@ def test_a_term_and_an_objective_share_no_name() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ask": "seen"}, "`ask` must be one of hidden, visible, all, sample or a share .* but is 'seen'"),
+        ({"ask": "seen"}, "`ask` must be one of hidden, first, visible, all, sample or a share .* but is 'seen'"),
         ({"ask": 1.0}, r"`ask` must be in \(0, 1\), but is 1"),
         ({"ask": 0.0}, r"`ask` must be in \(0, 1\), but is 0"),
         ({"weight": -0.5}, "`weight` must be at least 0, but is -0.5"),

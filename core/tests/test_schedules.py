@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from unmask.schedules import Constant, Cosine, Linear, Progress, Schedule, at
+from unmask.schedules import Constant, Cosine, Linear, Progress, Schedule, Turns, at
 
 
 def step(number: int, total: int = 100) -> Progress:
@@ -91,3 +91,18 @@ def test_schedules_compare_by_value() -> None:
     assert Linear(0, 1) == Linear(0, 1)
     assert Linear(0, 1) != Linear(0, 1, delay=1)
     assert isinstance(Cosine(0, 1), Schedule)
+
+
+def test_turns() -> None:
+    for number in range(3):
+        own = [Turns(number, 3, 2)(Progress(epoch=epoch, step=1)) for epoch in range(8)]
+        assert own == [float(epoch // 2 % 3 == number) for epoch in range(8)]
+    assert Turns(1, 2, by="step")(Progress(step=3, epoch=2)) == 1.0
+    for arguments, message in (
+        ({"number": 2, "count": 2}, r"`number` must be in \[0, 2\), but is 2"),
+        ({"number": 0, "count": 0}, "`count` must be at least 1, but is 0"),
+        ({"number": 0, "count": 1, "length": 0}, "`length` must be at least 1, but is 0"),
+        ({"number": 0, "count": 1, "by": "day"}, "`by` must be 'step' or 'epoch', but is 'day'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Turns(**arguments)

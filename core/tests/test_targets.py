@@ -162,3 +162,11 @@ def test_a_target_that_follows_nothing_has_nothing_to_log() -> None:
     target = Ones()
     assert target.update(Model(TinyEncoder()), Progress()) == {}
     assert target.restore(Prediction(target(TOKENS, MASK), MASK.asked), TOKENS, MASK) is None
+
+
+def test_scores_of_ids_restore_the_likeliest():
+    tokens = Tokens(torch.tensor([[3, 1, 2], [0, 2, 1]]), Set())
+    mask = Mask(torch.tensor([[True, False, False], [False, True, False]]))
+    scores = torch.tensor([[[0.0, 0.0, 0.0, 1.0]], [[0.0, 9.0, 0.0, 1.0]]])
+    assert ValueTarget()(tokens, mask).tolist() == [[3], [2]]
+    assert ValueTarget().restore(Prediction(scores, mask.asked), tokens, mask).tolist() == [[3], [1]]

@@ -292,6 +292,8 @@ def test_pairs_are_read_with_their_masks_where_asked():
     [
         (lambda: Contrast(layers=[]), "`layers` must be different numbers from 1"),
         (lambda: Contrast(layers=[2, 2]), "`layers` must be different numbers from 1"),
+        (lambda: Contrast(layers=[1], whole=True), "`layers` must be None where `whole` is true"),
+        (lambda: Matching(pools="all"), "`pools` must be 'trunk', 'first' or one of each part, but is 'all'"),
         (lambda: Matching(num_negatives=0), "`num_negatives` must be at least 1, but is 0"),
         (lambda: Matching(form="triple"), "`form` must be 'pairs' or 'choice', but is 'triple'"),
         (lambda: Matching(temperature=0), "`temperature` must be above 0"),

@@ -67,6 +67,7 @@ _HOMES = {
     "Tokenizer": "parts",
     "Tokens": "structures",
     "TruncatedNormal": "schedules",
+    "Turns": "schedules",
     "Uniform": "schedules",
     "Pretrained": "cli.one_call",
     "at": "schedules",
@@ -146,6 +147,7 @@ if TYPE_CHECKING:
         Schedule,
         Spread,
         TruncatedNormal,
+        Turns,
         Uniform,
         at,
     )

@@ -42,7 +42,8 @@ class Agreement(ABC):
     """Whether it must look at samples: then it is asked once the data is loaded, else before."""
     remembers: ClassVar[bool] = False
     """Whether it keeps something in ``model.agreed``, which checkpoints hold: then it is asked again once a checkpoint
-    has been loaded."""
+    has been loaded. What is kept is numbers, texts, lists and dicts of them; in an entry that is a dict, the
+    ``file`` that it names goes along when the model is pushed to the Hub."""
 
     @classmethod
     def fill(cls, model: Any, data: Any) -> str | None:

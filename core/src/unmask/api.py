@@ -39,7 +39,7 @@ MODULES = (
 _HOMES = {
     "support.errors": "GOOD INTERRUPTED MISTAKE UserError complain",
     "support.nearest": "nearest quoted",
-    "support.arguments": "Arguments checked_device number one_of whole_number writable",
+    "support.arguments": "Arguments checked_device number one_of parts_given whole_number writable",
     "support.checks": "at_least inside",
     "support.progress": "progress track",
     "support.remembered": "made_again",
@@ -146,6 +146,7 @@ __all__ = [
     "number",
     "one_of",
     "over_runs",
+    "parts_given",
     "probe_columns",
     "progress",
     "quoted",
@@ -180,7 +181,7 @@ if TYPE_CHECKING:
     from unmask.runs.teachers import taught_by, teacher_of
     from unmask.runs.trained import load_run
     from unmask.runs.weights import State, read_weights
-    from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable
+    from unmask.support.arguments import Arguments, checked_device, number, one_of, parts_given, whole_number, writable
     from unmask.support.checks import at_least, inside
     from unmask.support.errors import GOOD, INTERRUPTED, MISTAKE, UserError, complain
     from unmask.support.nearest import nearest, quoted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from unmask.parts import Corruption, Encoder, Loss, Predictor, Target, Tokenizer, check_weight
 from unmask.step import Given, JointLossValue, LossValue, Shown, Step
 from unmask.structures import Latent, Mask, Prediction, Tokens
+from unmask.support.stacked import stacked
 
 Made = TypeVar("Made")
 
@@ -86,7 +88,8 @@ def compared(loss: Loss, prediction: Prediction, target: Tensor | Mapping[str, T
 
 
 def step_of_one_part(step: Step) -> Step:
-    """Of a joint step, the first part that answers are asked of, its codes excepted; else the step as it is."""
+    """Of a joint step, the first part that answers are asked of; else the step as it is. Codes of several parts stay
+    together, for a predictor may read them all; those of several masks of the same tokens do not."""
     if step.prediction is None or step.prediction.parts is None:
         return step
     name, prediction = next(iter(step.prediction.parts.items()))
@@ -96,6 +99,7 @@ def step_of_one_part(step: Step) -> Step:
     return step._replace(
         tokens=step.tokens.part(name),
         mask=step.mask.part(name),
+        latent=step.latent.part(name) if step.tokens.parts is None else step.latent,
         target=step.target[name] if isinstance(step.target, Mapping) else step.target,
         prediction=prediction,
         loss=step.loss._replace(per_token=own.reshape(index.shape)),
@@ -104,6 +108,11 @@ def step_of_one_part(step: Step) -> Step:
 
 def _asks(mask: Mask, name: str) -> bool:
     return mask.part(name).asks
+
+
+def part_given(given: Given | None, name: str) -> Given | None:
+    """Of what a target may read, one part."""
+    return None if given is None else _part(given, name)
 
 
 def _answer(predictor: Predictor, name: str, latent: Latent, places: Tokens, mask: Mask) -> Prediction:
@@ -150,6 +159,11 @@ class TokenizerByPart(Tokenizer):
         self.tokenizers: Any = nn.ModuleDict(tokenizers)
         self.inputs = dict(inputs or {})
 
+    @property
+    def part_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the parts, in order."""
+        return tuple(self.tokenizers)
+
     def forward(self, batch: Any) -> Tokens:
         return Tokens.join({name: self.tokens_of(name, batch) for name in self.tokenizers})
 
@@ -158,15 +172,69 @@ class TokenizerByPart(Tokenizer):
         own = self._read(name, batch)
         return _present(self.tokenizers[name](own), own.get("present") if isinstance(own, Mapping) else None)
 
-    def raw(self, tokens: Tokens) -> Tensor | None:
-        """Raw input of all parts, one after the other; None where one of them has none."""
-        every = [_raw(one, tokens.part(name)) for name, one in self.tokenizers.items() if name in (tokens.parts or {})]
-        known = [one for one in every if one is not None]
-        return torch.cat(known, dim=1) if known and len(known) == len(every) else None
-
     def one(self, name: str) -> Tokenizer:
         """What cuts that part alone, of the same batches: for what is used of a part once training is done."""
         return _OnePart(self, name)
+
+    def only(self, names: Sequence[str]) -> TokenizerByPart:
+        """The same for some parts alone."""
+        inputs = {name: self.inputs[name] for name in names if name in self.inputs}
+        return TokenizerByPart({name: self.tokenizers[name] for name in names}, inputs)
+
+    def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
+        """Pictures of the parts that have one, one below the other, under their names.
+
+        Raises:
+            NotImplementedError: no part has.
+        """
+        drawn: dict[str, list[np.ndarray]] = {}
+        refusals = []
+        for name, own in split_by_part(tokens, hidden).items():
+            try:
+                drawn[name] = self.tokenizers[name].render(tokens.part(name), own)
+            except NotImplementedError as refusal:
+                refusals.append(str(refusal))
+        if not drawn:
+            raise NotImplementedError(" ".join(refusals))
+        return stacked(drawn)
+
+    def files(
+        self, tokens: Tokens, hidden: Tensor | None = None, prediction: Prediction | None = None
+    ) -> dict[str, list[bytes]]:
+        """Those of the parts, by the part's name and the suffix: ``-text.html``."""
+        made: dict[str, list[bytes]] = {}
+        for name, own in split_by_part(tokens, hidden).items():
+            answers = None if prediction is None else (prediction.parts or {}).get(name)
+            files = self.tokenizers[name].files(tokens.part(name), own, answers)
+            made |= {f"-{name}{suffix}": contents for suffix, contents in files.items()}
+        return made
+
+    def raw(self, tokens: Tokens) -> Tensor | None:
+        """Raw input of the parts side by side: a part's own, or else its values flattened, or their mean where it has
+        padding.
+
+        Raises:
+            ValueError: a part of ids, which have no values, without a `raw` of its own.
+        """
+        return torch.cat([self._raw(name, tokens.part(name)) for name in tokens.parts or ()], dim=1)
+
+    def _raw(self, name: str, tokens: Tokens) -> Tensor:
+        tokenizer, values = self.tokenizers[name], tokens.values
+        own: Tensor | None = tokenizer.raw(tokens)
+        if own is not None:
+            return own.float()
+        if not values.is_floating_point():
+            raise ValueError(
+                f"{type(tokenizer).__name__} of `{name}` makes ids, which have no values: it must have a `raw` of its "
+                "own."
+            )
+        if tokens.offsets is not None or tokens.valid is not None:
+            return Latent(values.flatten(1 if tokens.offsets is not None else 2).float()).pool("mean", tokens.places)
+        return values.flatten(1).float()
+
+    def read(self, name: str, batch: Any) -> Any:
+        """What the tokenizer of a part reads of a batch."""
+        return self._read(name, batch)
 
     def _read(self, name: str, batch: Any) -> Any:
         batch = batch_of(batch, name)
@@ -177,13 +245,6 @@ class TokenizerByPart(Tokenizer):
             if key not in batch:
                 raise ValueError(f"A batch must have `{key}` for the part `{name}`, but has {', '.join(batch)}.")
         return {**batch, **{own: batch[key] for own, key in keys.items()}}
-
-
-def _raw(tokenizer: Tokenizer, tokens: Tokens) -> Tensor | None:
-    own = tokenizer.raw(tokens)
-    if own is not None or tokens.offsets is not None or not tokens.values.is_floating_point():
-        return own
-    return tokens.values.flatten(1) if tokens.valid is None else Latent(tokens.values).pool("mean", tokens)
 
 
 class _OnePart(Tokenizer):
@@ -211,6 +272,18 @@ class _OnePart(Tokenizer):
 
     def raw(self, tokens: Tokens) -> Tensor | None:
         return self._own.raw(tokens)
+
+
+def split_by_part(tokens: Tokens, places: Tensor | None) -> dict[str, Tensor | None]:
+    """Of some places of joint tokens, as `Mask.join` has them, those of each part: ``[B, N]``, packed ``[T]``."""
+    parts = tokens.parts or {}
+    if places is None:
+        return dict.fromkeys(parts)
+    shapes = [part.values.shape[: 1 if part.offsets is not None else 2] for part in parts.values()]
+    dense = all(part.offsets is None for part in parts.values())
+    sizes = [shape[1] if dense else math.prod(shape) for shape in shapes]
+    pieces = places.split(sizes, dim=1 if dense else 0)
+    return {name: one.reshape(shape) for name, one, shape in zip(parts, pieces, shapes, strict=True)}
 
 
 def _present(tokens: Tokens, present: Tensor | None) -> Tokens:
@@ -247,8 +320,8 @@ class EncoderByPart(Encoder):
 
     @property
     def width(self) -> int:  # type: ignore[override]
-        """D of the first part's codes."""
-        return int(next(iter(self.encoders.values())).width)
+        """D of a sample's vector: those of the parts side by side, for their codes are of spaces of their own."""
+        return sum(int(one.width) for one in self.encoders.values())
 
     @property
     def num_layers(self) -> int:  # type: ignore[override]
@@ -259,14 +332,24 @@ class EncoderByPart(Encoder):
         """Codes of each part; of those only that the tokens have."""
         parts = _known("encoders", self.encoders, names_of(tokens, mask))
         return Latent.join(
-            {name: encoded(one, tokens.part(name), mask and mask.part(name), layer) for name, one in parts.items()}
+            {name: encoded(one, tokens.part(name), mask and mask.part(name), layer) for name, one in parts.items()},
+            apart=True,
         )
 
     def codes_of(self, tokens: Tokens, mask: Mask | None, layers: Sequence[int | None]) -> list[Latent]:
         """Codes of several layers of each part's encoder, in one pass where it can."""
         parts = _known("encoders", self.encoders, names_of(tokens, mask))
         codes = {name: one.codes_of(tokens.part(name), mask and mask.part(name), layers) for name, one in parts.items()}
-        return [Latent.join({name: codes[name][place] for name in parts}) for place in range(len(layers))]
+        return [Latent.join({name: codes[name][place] for name in parts}, apart=True) for place in range(len(layers))]
+
+    def one(self, name: str) -> Encoder | None:
+        """That part's encoder."""
+        own: Encoder = self.encoders[name]
+        return own
+
+    def only(self, names: Sequence[str]) -> Encoder:
+        """Those of these parts."""
+        return EncoderByPart({name: self.encoders[name] for name in names})
 
 
 class PredictorByPart(Predictor):

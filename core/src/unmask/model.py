@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -58,8 +58,12 @@ class MaskedModel(L.LightningModule):
 
     ask: str | float = "hidden"
     """Where the model's own predictor is asked: see `Objective`."""
+    ask_of: str | None = None
+    """The part of a sample that it is asked of; None: all."""
     loss_weight: float | Schedule = 1.0
     """What the loss of the model's own predictor counts in the total."""
+    resting: tuple[str, ...] = ()
+    """Beginnings of names of the encoder's weights that pretraining leaves as they are, and fine-tuning trains."""
     first_stage: Any = None
     """An `unmask.api.FirstStage` where the method builds on another run."""
     standing = Progress()
@@ -144,7 +148,7 @@ class MaskedModel(L.LightningModule):
         own = {"": self, **self.objectives} if self.loss is not None else dict(self.objectives)
         return {
             name: Question(
-                check_asked(asking(mask, one.ask, name, None if one is self else one.part), self.mask, one.ask),
+                check_asked(asking(mask, one.ask, name, self.ask_of if one is self else one.part), self.mask, one.ask),
                 one.predictor or self.predictor,
                 one.target or self.target,
                 one.loss or self.loss,
@@ -184,6 +188,20 @@ class MaskedModel(L.LightningModule):
         """What is used once training is done. A method whose codes are those of another encoder (a teacher), or of
         other tokens (nodes where edges are hidden), overrides this alone."""
         return Embedder(self.tokenizer, self.encoder)
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of the parts of its samples that can be used without the others; none where samples have no parts."""
+        return tuple(self.tokenizer.part_names)
+
+    def embedder_of(self, names: Sequence[str]) -> Embedder:
+        """What is used of some parts: of its `embedder` where that has parts, else of what was trained.
+
+        Raises:
+            ValueError: samples without parts, or a part that is not there.
+        """
+        used = self.embedder
+        return (used if used.tokenizer.part_names else Embedder(self.tokenizer, self.encoder)).of(names)
 
     def embed(self, batch: Any, layer: int | None = None) -> Latent:
         """Codes of everything ``[B, N, D]``, nothing hidden; ``layer`` as in `Encoder.forward`."""

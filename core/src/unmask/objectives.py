@@ -22,8 +22,8 @@ class Objective(Part):
     ``loss = loss of the model's own predictor and target + sum of weight * objective``
 
     Args:
-        ask: where answers are asked: ``hidden`` places (or where the mask says), ``visible`` ones, ``all``, one answer
-            per ``sample``, or a share of the hidden ones in (0, 1).
+        ask: where answers are asked: ``hidden`` places (or where the mask says), the ``first`` hidden one of each
+            sample, ``visible`` ones, ``all``, one answer per ``sample``, or a share of the hidden ones in (0, 1).
         predictor: answers; None: the model's own.
         target: the right answers; None: the model's own.
         loss: compares the two; None: the model's own.
@@ -88,7 +88,7 @@ class Question(NamedTuple):
         return Answer(self.mask, prediction, right.detach() if isinstance(right, torch.Tensor) else right, loss)
 
 
-ASKS = ("hidden", "visible", "all", "sample")
+ASKS = ("hidden", "first", "visible", "all", "sample")
 """Where answers may be asked, besides at a share of the hidden places."""
 
 
@@ -149,7 +149,7 @@ def asking(mask: Mask, ask: str | float, name: str = "", only: str | None = None
     if mask.draws is not None and name:
         mask = replace(mask, draws=mask.draws.named(name))
     if mask.parts is not None:
-        return replace(mask, parts={part: asking(mask.parts[part], ask, name) for part in mask.parts})
+        return replace(mask, parts={part: asking(own, ask, name) for part, own in mask.parts.items()})
     if ask == "hidden":
         return mask
     real = torch.ones_like(mask.hidden) if mask.valid is None else mask.valid
@@ -160,10 +160,14 @@ def asking(mask: Mask, ask: str | float, name: str = "", only: str | None = None
         return replace(
             mask, predict=~mask.hidden & real, num_predict=None if known is None else mask.hidden.shape[1] - known
         )
-    if ask == "sample":
+    if ask in ("sample", "first"):
         if mask.hidden.ndim == 1:
-            raise ValueError("`ask` must not be 'sample' for packed tokens; use a dense batch.")
-        return replace(mask, predict=real & (real.cumsum(1) == 1), num_predict=1)
+            raise ValueError(f"`ask` must not be {ask!r} for packed tokens; use a dense batch.")
+        among = real if ask == "sample" else mask.hidden
+        one: int | None = 0 if known == 0 and ask == "first" else 1
+        if ask == "sample" and mask.valid is not None:  # one that lacks this part has no place to ask at
+            one = None
+        return replace(mask, predict=among & (among.cumsum(1) == 1), num_predict=one)
     if mask.hidden.ndim == 1:
         raise ValueError(f"`ask` must be one of {', '.join(ASKS)} for packed tokens, but is {ask}.")
     counts = mask.hidden.sum(1)

@@ -51,6 +51,9 @@ class Part(Remembered, nn.Module, ABC):
 class Tokenizer(Part):
     """Cuts a batch of raw samples into the units that may be hidden."""
 
+    part_names: abc.Sequence[str] = ()
+    """Names of the parts of joint tokens, where each has a tokenizer of its own that can be used without the others."""
+
     @abstractmethod
     def forward(self, batch: Any) -> Tokens:
         """Tokens of ``batch``, their values in the units that the loss is measured in."""
@@ -299,8 +302,17 @@ class Encoder(Part):
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         """Codes of the tokens that ``mask`` shows; of all of them when it is None (inference).
 
-        ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed.
+        ``layer`` in [1, num_layers] asks for the output of that layer as it is; None: of the last one, normed. A joint
+        encoder is given some of its parts, or all, and encodes those.
         """
+
+    def one(self, name: str) -> Encoder | None:
+        """What encodes a part alone: here this encoder, which all parts share; None: parts are encoded together."""
+        return None if self.joint else self
+
+    def only(self, names: abc.Sequence[str]) -> Encoder:
+        """What encodes these parts of all that there are: this encoder, which is given no others."""
+        return self
 
     def codes_of(self, tokens: Tokens, mask: Mask | None, layers: abc.Sequence[int | None]) -> list[Latent]:
         """Codes of several layers, each as `forward` has them. Encoders that make them all in one pass override it.
@@ -308,6 +320,16 @@ class Encoder(Part):
         Layer 0 are the tokens as they enter the first one, where an encoder tells them.
         """
         return [self(tokens, mask) if layer is None else self(tokens, mask, layer) for layer in layers]
+
+    def attention(self, tokens: Tokens, layer: int | None = None) -> Tensor:
+        """How much each token attends to each other in a layer, with nothing hidden: ``[B, heads, P + N, P + N]``.
+
+        P prefix tokens go first. ``layer`` as in `forward`; None: the last one.
+
+        Raises:
+            ValueError: this encoder does not tell.
+        """
+        raise ValueError(f"{type(self).__name__} does not tell its attention; nearest: vision.vit.")
 
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         """A table of positions from weights for another grid, made to fit ``state_dict()[name]``; None: it is none.

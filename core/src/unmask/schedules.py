@@ -105,6 +105,39 @@ class Cosine(_Ramp):
         return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
+@dataclass(frozen=True)
+class Turns(Schedule):
+    """1 in one's own turn, else 0: several objectives that are trained one after the other, over and over.
+
+    Args:
+        number: of one's own turn, in [0, count).
+        count: of all who take turns, at least 1.
+        length: of a turn, at least 1.
+        by: count optimiser steps or epochs.
+
+    Raises:
+        ValueError: a number outside its range, or another word.
+    """
+
+    number: int
+    count: int
+    length: int = 1
+    by: Literal["step", "epoch"] = "epoch"
+
+    def __post_init__(self) -> None:
+        if self.by not in ("step", "epoch"):
+            raise ValueError(f"`by` must be 'step' or 'epoch', but is {self.by!r}.")
+        if self.count < 1 or self.length < 1:
+            name = "count" if self.count < 1 else "length"
+            raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}.")
+        if not 0 <= self.number < self.count:
+            raise ValueError(f"`number` must be in [0, {self.count}), but is {self.number}.")
+
+    def __call__(self, progress: Progress) -> float:
+        done = progress.step if self.by == "step" else progress.epoch
+        return float(done // self.length % self.count == self.number)
+
+
 def at(value: float | Schedule, progress: Progress) -> float:
     """The number that ``value`` stands for at ``progress``."""
     return value(progress) if isinstance(value, Schedule) else float(value)

@@ -85,6 +85,8 @@ class Tokens:
         valid: ``[B, N]`` bool, False at padding; None: all are real.
         offsets: ``[B + 1]`` int64 in the packed form, else None.
         parts: tokens of each part by its name, where they are joint.
+        notes: what else a batch tells of each token ``[B, N, ...]``, by name, such as the region that it belongs to:
+            masks, targets and terms may read it, encoders and predictors do not. None in `places`.
     """
 
     values: Any
@@ -93,6 +95,7 @@ class Tokens:
     valid: Tensor | None = None
     offsets: Tensor | None = None
     parts: Mapping[str, Tokens] | None = None
+    notes: Mapping[str, Tensor] | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Tokens]) -> Tokens:
@@ -142,7 +145,7 @@ class Tokens:
     def places(self) -> Tokens:
         """The same tokens without their values: all that a predictor may know of hidden ones."""
         parts = self.parts and {name: part.places for name, part in self.parts.items()}
-        return replace(self, values=None, parts=parts)
+        return replace(self, values=None, parts=parts, notes=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,6 +278,13 @@ class Mask:
         """The samples' streams of random numbers; fresh ones where the mask was not drawn."""
         return self.draws or Draws.fresh(len(self.hidden), self.hidden.device)
 
+    @property
+    def complement(self) -> Mask:
+        """The mask of the same samples that drops what this one shows, and shows what this one hides."""
+        hidden = ~self.hidden if self.valid is None else ~self.hidden & self.valid
+        count = None if self.num_hidden is None or self.valid is not None else hidden.shape[-1] - self.num_hidden
+        return replace(self, hidden=hidden, num_hidden=count, show=None, donor=None, num_dropped=None)
+
     @cached_property
     def visible(self) -> Places:
         """Places that are not hidden (and not padding)."""
@@ -322,6 +332,8 @@ class Latent:
             those that belong to no part.
         features: ``[B, N, C]`` what the encoder's stem made of all places before any was hidden; None: it has no stem.
         parts: codes of each part by its name, where they are joint.
+        apart: whether parts have codes of spaces of their own, whose vectors stand side by side where they are pooled;
+            else they are averaged.
         places: the tokens without their values, where an `Embedder` made the codes; None: not told.
         pyramid: ``[B, C, rows, columns]`` maps at several scales, the finest first, 0 where nothing was seen; None:
             the encoder has one scale.
@@ -333,14 +345,15 @@ class Latent:
     prefix: Tensor | None = None
     features: Tensor | None = None
     parts: Mapping[str, Latent] | None = None
+    apart: bool = False
     places: Tokens | None = None
     pyramid: Several[Tensor] | None = None
     inner: Mapping[int, Latent] | None = None
 
     @classmethod
-    def join(cls, parts: Mapping[str, Latent]) -> Latent:
+    def join(cls, parts: Mapping[str, Latent], apart: bool = False) -> Latent:
         """Codes of several parts of the same samples. ``values`` are those of all parts, if dense and of one width."""
-        return cls(_in_line([part.values for part in parts.values()]), parts=dict(parts))
+        return cls(_in_line([part.values for part in parts.values()]), parts=dict(parts), apart=apart)
 
     @property
     def codes(self) -> Latent:
@@ -365,9 +378,16 @@ class Latent:
         if number is None:
             return self
         if self.parts is not None and self.inner is None:
-            return Latent.join({name: part.layer(number) for name, part in self.parts.items()})
+            return Latent.join({name: part.layer(number) for name, part in self.parts.items()}, self.apart)
         assert self.inner is not None, f"no part says that it reads layer {number}"
         return self.inner[number]
+
+    def _there(self, places: Tokens | None) -> Tensor | None:
+        """Which samples have anything of this part ``[B]``; None: all, as far as is known without looking."""
+        if places is not None and places.offsets is not None:
+            return None
+        real = self.seen.valid if self.seen is not None else None if places is None else places.valid
+        return None if real is None else real.any(1)
 
     def pool(self, how: str = "mean", places: Tokens | None = None) -> Tensor:
         """One vector per sample: ``mean`` or ``max`` over places, ``mean+max`` of both, or ``cls``.
@@ -378,7 +398,8 @@ class Latent:
                 that the codes came with, if any.
 
         Returns:
-            ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``.
+            ``[B, D]``, or ``[B, 2 D]`` for ``mean+max``. Of parts the mean of theirs that a sample has, or those side
+            by side with zeros for one that it lacks, see ``apart``.
 
         Raises:
             ValueError: an unknown pooling, or ``cls`` of an encoder that has no class token.
@@ -388,7 +409,16 @@ class Latent:
         places = self.places if places is None else places
         if self.parts is not None and (how != "cls" or self.prefix is None):  # every part counts as much
             each = [part.pool(how, places and places.part(name)) for name, part in self.parts.items()]
-            return torch.stack(each).mean(0)
+            there = [part._there(places and places.part(name)) for name, part in self.parts.items()]
+            each = [
+                one if own is None else one.masked_fill(~own[:, None], 0) for one, own in zip(each, there, strict=True)
+            ]
+            if self.apart:
+                return torch.cat(each, dim=-1)
+            if all(own is None for own in there):
+                return torch.stack(each).mean(0)
+            counts = sum(1 if own is None else own.to(each[0].dtype)[:, None] for own in there)
+            return torch.stack(each).sum(0) / torch.as_tensor(counts).clamp(min=1)
         if how == "cls":
             if self.prefix is None:
                 raise ValueError(
@@ -417,12 +447,15 @@ class Prediction:
         asked: which places those are.
         parts: answers of each part by its name, where they are joint; ``values`` and ``asked`` are then the first's.
         weights: ``[B, M]`` or ``[B, G, M]``, how much the loss of each answer counts; None: all count the same.
+        latents: ``[B, M, D]`` codes of the asked places, by a predictor that regresses them before it answers, for
+            terms to read; None: it does not.
     """
 
     values: Tensor
     asked: Places
     parts: Mapping[str, Prediction] | None = None
     weights: Tensor | None = None
+    latents: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Mapping[str, Prediction]) -> Prediction:

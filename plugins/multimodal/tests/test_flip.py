@@ -1,5 +1,6 @@
 """FLIP: transformers' CLIP loss on the same codes; captions and retrieval by hand; nothing hidden reaches a code."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from unmask.terms import Contrast
 from unmask_multimodal.data import CaptionedDigits
 from unmask_multimodal.data.captioned_digits import IDS, captions
 from unmask_multimodal.methods import FLIP
-from unmask_multimodal.retrieve import codes, retrieval
+from unmask_multimodal.retrieve import chance, codes, found
 from unmask_text.encoders import TransformersEncoder
 from unmask_text.tokenizer import TextTokenizer
 from unmask_vision.encoders import ViTEncoder
@@ -138,16 +139,17 @@ def test_captions_are_what_was_measured():
 def test_retrieval_by_hand():
     """Three images, two of them with the same caption: the second finds another's, the third its own twin."""
     texts = torch.eye(3)
-    images = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    images = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.0]])
     same = torch.tensor([[True, False, False], [False, True, True], [False, True, True]])
-    found = retrieval(images, texts, same)
-    assert found.found == pytest.approx(2 / 3)
-    assert found.chance == pytest.approx(5 / 9)
-    assert found.error == pytest.approx((5 / 9 * 4 / 9 / 3) ** 0.5)
+    assert found(images, texts, same, 1).tolist() == [1, 0, 1]
+    assert found(images, texts, same, 2).tolist() == [1, 1, 1]
+    torch.testing.assert_close(chance(same, 1), torch.tensor([1, 2, 2]).double() / 3)
+    torch.testing.assert_close(chance(same, 2), torch.tensor([2 / 3, 1, 1], dtype=torch.float64))  # pairs of three
 
 
 def test_codes_of_pairs_have_length_one_and_know_their_twins(model, data):
-    images, texts, same = codes(model, data.val_dataloader())
+    (images, texts), same, how = codes(model, data.val_dataloader(), ("image", "text"))
+    assert how == "projections of the contrast"
     assert images.shape == texts.shape == (40, 16)
     torch.testing.assert_close(images.norm(dim=1), torch.ones(40))
     assert same.diagonal().all()
@@ -160,8 +162,13 @@ def test_a_short_run_retrieves(tmp_path, capsys):
     assert main(["fit", "--config", "multimodal/flip-digits", *options, "--out", run]) == 0
     capsys.readouterr()
     assert main(["multimodal-retrieve", run]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if "chance" in line] == ["untrained"] * 2 + ["pretrained"] * 2
+    told = capsys.readouterr().out
+    for row in ("image to text, recall at 1 ", "text to image, recall at 10 "):
+        assert row in told
+    assert "60 held-out samples; projections of the contrast" in told
+    assert json.loads((tmp_path / "run" / "retrieve.json").read_text())["columns"][0] == "chance"
+    assert main(["multimodal-retrieve", run, "--parts", "image"]) == 2
+    assert "`--parts` must be two of image, text, but is image." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from unmask.api import main
 from unmask.predictors import TransformerPredictor, WholePredictor
 from unmask.testing import MethodContract
 from unmask_vision.encoders import ViTEncoder
@@ -77,6 +78,23 @@ def test_at_hidden_places_the_whole_predictor_answers_as_the_transformer():
     batch = {"image": torch.rand(3, 3, 16, 16)}
     mine, theirs = ours.step(batch, 0), mae.step(batch, 0)
     torch.testing.assert_close(mine.prediction.values, theirs.prediction.values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_both_stages_by_commands(tmp_path, monkeypatch, capsys):
+    """A large model is pretrained and fine-tuned; a small one learns from its decoder, then from its answers."""
+    monkeypatch.chdir(tmp_path)
+    few = ["--trainer.max_steps", "2", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
+    assert main(["fit", "--config", "vision/mae-digits", *few, "--out", "large"]) == 0
+    run = ["--model.teacher", "null", "--model.teacher_predictor", "null", "--model.teacher_run", "large"]
+    assert main(["fit", "--config", "vision/g2sd-digits", *few, *run, "--out", "small"]) == 0
+    tune = ["--max_steps", "3", "--no_scratch", "--labels_per_class", "5"]
+    assert main(["finetune", "large", *tune]) == 0
+    teacher = "large/finetune/pretrained-5-per-class-seed0.ckpt"
+    assert main(["finetune", "small", *tune, "--teacher", teacher, "--teacher_weight", "0.5"]) == 0
+    assert f"Answers of {teacher} are learnt beside the labels, of weight 0.5." in capsys.readouterr().out
+    assert main(["finetune", "small", *tune, "--teacher", "gone.ckpt"]) == 2
+    assert "There is no file `gone.ckpt`" in capsys.readouterr().err
 
 
 def test_what_is_no_teacher_is_refused():

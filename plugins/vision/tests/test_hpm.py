@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from unmask import Mask, Progress
 from unmask.masks import HardMask, RandomMask
 from unmask.predictors import TransformerPredictor
+from unmask.targets import EMATeacher
+from unmask.testing import MethodContract
 from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods import HPM, MAE
 
@@ -77,6 +80,44 @@ def test_a_fully_guided_mask_hides_the_hardest(batch):
     assert hidden.sum(1).tolist() == [8, 8, 8]
     assert torch.equal(hidden, hardness.argsort(1, descending=True).argsort(1) < 8)
     assert not torch.equal(hidden[0], hidden[1])
+
+
+class TestHPMOfFeatures(MethodContract):
+    def make(self):
+        return made(HPM, predict="features", teacher=teacher(), predictor=TransformerPredictor(32, 24, 24, 1, 2))
+
+    def batch(self):
+        return {"image": torch.rand(4, 3, 16, 16)}
+
+
+def teacher():
+    """The same weights whatever has been drawn before, as a file would have them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return ViTEncoder("vit_tiny_patch16_224", 16, 4, options={"embed_dim": 24, "depth": 1, "num_heads": 2})
+
+
+def test_features_of_a_teacher_are_predicted_and_ordered(batch):
+    ours = made(HPM, predict="features", teacher=teacher(), predictor=None, encoder=None, size="tiny", image_size=16)
+    step = ours.step(batch, 0)
+    with torch.no_grad():
+        feature = F.layer_norm(ours.target.encoder(step.tokens).values, [24])
+    right = step.mask.asked.gather(feature)
+    torch.testing.assert_close(step.target, right)
+    loss = (step.prediction.values - right).square().mean(-1)
+    torch.testing.assert_close(step.loss.per_token, loss.detach())
+    harder = loss[..., :, None] > loss[..., None, :]
+    scores = ours.terms["order"].predictor(step.latent, step.tokens.places, step.mask).values.mean(-1)
+    gap = F.logsigmoid(scores[..., :, None] - scores[..., None, :])
+    torch.testing.assert_close(step.terms["order"], -(gap * harder).sum() / harder.sum())
+    assert isinstance(made(HPM, predict="features", predictor=None).target, EMATeacher)
+
+
+def test_a_teacher_beside_pixels_is_refused():
+    with pytest.raises(ValueError, match="`teacher_run` must be left out when `predict: pixels` is given"):
+        made(HPM, teacher_run="runs/other")
+    with pytest.raises(ValueError, match="`predict` must be one of pixels, features, but is 'ids'"):
+        made(HPM, predict="ids")
 
 
 def test_a_hard_mask_needs_the_order_of_losses():

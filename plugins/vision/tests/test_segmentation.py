@@ -19,6 +19,7 @@ from unmask_vision.segmentation import Cellwise, MaskLabels
 from unmask_vision.segmentation.cellwise import CellTokenizer, on_grid
 from unmask_vision.segmentation.command import mean_iou
 from unmask_vision.segmentation.mask_labels import Flip
+from unmask_vision.segmentation.prompt import prompt_segment
 
 SMALL = {"embed_dim": 24, "depth": 3, "num_heads": 2}
 
@@ -188,10 +189,25 @@ trainer: {{max_steps: 2, accelerator: cpu}}
     found = json.loads((run / "segment" / "knn.json").read_text())
     assert [one["encoder"] for one in found] == ["untrained", "pretrained"]
     assert all(0.4 < one["mean IoU"] <= 1 for one in found)  # brightness tells nearly all
+    assert main(["vision-prompt-segment", *words[1:]]) == 0
+    found = json.loads((run / "prompt_segment.json").read_text())
+    assert [one["encoder"] for one in found] == ["untrained", "pretrained"]
+    assert "prompting patch" in capsys.readouterr().out
     assert main([*words, "--epochs", "20", "--scales", "several", "--batch_size", "4", "--lr", "0.3"]) == 0
     found = json.loads((run / "segment" / "segment.json").read_text())
     assert {one["encoder"] for one in found} == {"pretrained", "from scratch"}
     assert max(one["mean IoU"] for one in found) > 0.6  # all of one class: 0.42
     assert "Mean IoU" in capsys.readouterr().out
+    rebuilt = ["--max_steps", "2", "--no_scratch", "--rebuild_weight", "0.5", "--out", str(tmp_path / "rebuilt")]
+    assert main([*words, *rebuilt]) == 0
+    assert "50% of them hidden and rebuilt, of weight 0.5" in capsys.readouterr().out
     assert main([*words[:2], str(tmp_path / "gone")]) == 2
     assert "There is no folder" in capsys.readouterr().err
+
+
+def test_a_prompt_segments_images(folder):
+    """Light squares are told from dark ground."""
+    found = prompt_segment(MaskLabels(data(folder), str(folder / "masks"), 4), {"raw": model()}, 0.5)
+    assert found == prompt_segment(MaskLabels(data(folder), str(folder / "masks"), 4), {"raw": model()}, 0.5)
+    assert found[0]["encoder"] == "raw" and 0 < found[0]["mean IoU"] <= 1
+    assert found[0]["inside"] > found[0]["outside"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.support.arguments import Arguments, checked_device, one_of, whole_number
+from unmask.support.arguments import Arguments, checked_device, name_of_parts, one_of, parts_given, whole_number
 from unmask.support.errors import GOOD, UserError
 from unmask.support.progress import progress
 from unmask.tools.features import ALL, POOLS, SPLITS
@@ -22,6 +22,9 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--per_token", action="store_true", help="a row per token in place of one per sample")
     parser.add_argument("--whole", action="store_true", help="a row per document, recording or file: means over pieces")
     parser.add_argument("--batch_size", help="samples at once; default: as in validation")
+    parser.add_argument(
+        "--parts", help="of joint samples, such as image or image,text; default: as the method uses them"
+    )
     parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
     parser.add_argument("--devices", default="1", help="of that kind, a process each; torchrun or srun say it too")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that was made in another way")
@@ -45,7 +48,10 @@ def run(command: str, arguments: list[str]) -> int:
 
     device = checked_device(given.device)
     trained = load_run(given.run, given.data)
-    out = Path(given.out) if given.out else trained.folder / "features.npy"
+    parts = parts_given(given.parts, trained.model.part_names)
+    trained = trained.of(parts)
+    source = fingerprint(trained, given.data) | ({"parts": ",".join(parts)} if parts else {})
+    out = Path(given.out) if given.out else trained.folder / f"features{name_of_parts(parts)}.npy"
     try:
         trained.datamodule.splits  # noqa: B018  reads the data
         agreements.check(trained.model, trained.datamodule, loaded=True, other=given.data is not None)
@@ -53,7 +59,7 @@ def run(command: str, arguments: list[str]) -> int:
             made = embed(
                 trained.model, trained.datamodule, out, split=split, pool=pool, layer=layer,
                 per_token=given.per_token, whole=given.whole, batch_size=batch_size, device=device, ranks=ranks,
-                source=fingerprint(trained, given.data), overwrite=given.overwrite, progress=moved,
+                source=source, overwrite=given.overwrite, progress=moved,
             )  # fmt: skip
     except (ValueError, OSError) as error:
         raise UserError(message_of(error)) from error

@@ -25,6 +25,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--pool", help=f"of formats that pool, as programs do: {', '.join(POOLS)}; default: mean")
     parser.add_argument("--codes", action="store_true", help="of programs: all codes in place of one vector per sample")
     parser.add_argument("--data", help="a YAML file whose `data` programs are traced with; default: the run's own")
+    parser.add_argument("--part", help="of joint samples: the encoder of this part alone, such as image")
     parser.add_argument("--overwrite", action="store_true", help="replace what is at --out")
     given = parser.parse_args(arguments)
 
@@ -40,10 +41,15 @@ def run(command: str, arguments: list[str]) -> int:
 
     find_format(given.format)  # before a run is read
     trained = load_run(given.run, given.data)
+    if given.part is not None:
+        if not trained.model.part_names:
+            raise UserError(f"`--part` must be left out for samples of one part, but is `{given.part}`.")
+        trained = trained.of([one_of("--part", given.part, trained.model.part_names)], apart=True)
     try:
         written = export(trained, given.format, Path(given.out) if given.out else None, pool, given.overwrite)
     except ValueError as error:
-        raise UserError(str(error)) from error
+        hint = " `--part` exports the encoder of one part." if trained.model.part_names else ""
+        raise UserError(f"{error}{hint}") from error
     print(f"{trained.about}\nWritten to {written.path}")
     if written.checked:
         print(written.checked)

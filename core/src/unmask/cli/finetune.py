@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from unmask.plugins.registry import RECIPES, find
-from unmask.support.arguments import Arguments, checked_device, number, whole_number, writable
+from unmask.support.arguments import (
+    Arguments,
+    checked_device,
+    name_of_parts,
+    number,
+    parts_given,
+    whole_number,
+    writable,
+)
 from unmask.support.errors import GOOD, UserError
 from unmask.tools.finetune.settings import CHOICES, EPOCHS, FREEZE_LR, LEAST_STEPS, LR, Settings
 
@@ -45,6 +53,11 @@ OPTIONS = {
     "masked_weight": "of its loss",
     "masked_agreement": "of labels: weight of the difference of both passes' answers; default: 1",
     "masked_as": "drop: hidden tokens are not shown; zero: as zeros, which labels per token need",
+    "rebuild_weight": "of a loss by codes that were partly hidden and rebuilt, for labels per token (masked feature "
+    "modelling); 0: none",
+    "rebuild_ratio": "share of the tokens whose codes are hidden in it",
+    "teacher": "a checkpoint of this command, whose answers are learnt beside the labels (G2SD's second stage)",
+    "teacher_weight": "of that loss",
     "precision": "32-true, bf16-mixed or 16-mixed",
 }
 _DEFAULTS = {field.name: field.default for field in fields(Settings)}
@@ -64,6 +77,7 @@ def run(command: str, arguments: list[str]) -> int:
         raise UserError("`--config` needs `--from_scratch`: without a run nothing is pretrained.")
 
     from unmask.configs.building import build
+    from unmask.of_parts import of_parts
     from unmask.runs.trained import load_run
     from unmask.tools.finetune.run import finetune
 
@@ -71,6 +85,8 @@ def run(command: str, arguments: list[str]) -> int:
     if given.run is not None:
         trained = load_run(given.run, given.data)
         config, folder, datamodule = trained.folder / "config.yaml", trained.folder, trained.datamodule
+        parts = parts_given(given.parts, trained.model.part_names)
+        trained = trained.of(parts)
         pretrained, about = None if given.from_scratch else trained.model, trained.about
     else:
         config = _config(given.config)
@@ -78,17 +94,20 @@ def run(command: str, arguments: list[str]) -> int:
             raise UserError(f"There is no file `{given.data}`; `--data` must be a YAML file.")
         name = config.stem if config == Path(given.config) else given.config
         folder = Path("runs", f"{name}-scratch")
-        datamodule = build(config, seeds[0], Path(given.data) if given.data else None)[1]
+        model, datamodule = build(config, seeds[0], Path(given.data) if given.data else None)
+        parts = parts_given(given.parts, model.part_names)
         pretrained, about = None, f"From scratch, by {given.config}."
     if given.data is not None:  # results on other data stand apart from those on the run's own
         folder = folder / Path(given.data).stem
+    if parts is not None:  # and so do those of some parts
+        folder = folder / f"parts{name_of_parts(parts)}"
     folder = Path(given.out) if given.out else folder
     writable("--out", folder / "finetune.json")
     try:
         result = finetune(
             datamodule,
             pretrained=pretrained,
-            scratch=None if given.no_scratch else lambda seed: build(config, seed)[0],
+            scratch=None if given.no_scratch else lambda seed: of_parts(build(config, seed)[0], parts),
             settings=settings, seeds=seeds, labels_per_class=numbers, groups=given.groups, device=device,
             folder=folder, config=config.read_text(), about=about, progress=sys.stdout.isatty(),
         )  # fmt: skip
@@ -113,6 +132,9 @@ def _parser(command: str) -> Arguments:
     parser.add_argument("--from_scratch", action="store_true", help="only the untrained encoder")
     parser.add_argument("--no_scratch", action="store_true", help="only the pretrained encoder")
     parser.add_argument("--config", help="a recipe or YAML file in place of a run, with --from_scratch")
+    parser.add_argument(
+        "--parts", help="of joint samples, such as image or image,text; default: as the method uses them"
+    )
     parser.add_argument("--seeds", default="0", help="such as 0,1,2; default: 0")
     parser.add_argument("--labels_per_class", help="such as 10,50,all; default: all")
     parser.add_argument("--label_fractions", help="shares of each class instead, such as 0.01,0.1,1")
@@ -139,7 +161,7 @@ def _settings(given: Namespace) -> Settings:
         word = getattr(given, name)
         if word is None:
             continue
-        if name in CHOICES or name == "monitor":
+        if name in CHOICES or name in ("monitor", "teacher"):
             values[name] = word
         elif isinstance(_DEFAULTS[name], int) or name in ("epochs", "max_steps"):
             values[name] = whole_number(f"--{name}", word, least=0)

@@ -22,17 +22,24 @@ from unmask.configs.errors import Parser, keys_of, message_of
 from unmask.configs.guessing import Guess, guess
 from unmask.data import Augmented, MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.of_parts import ModelOfParts, of_parts
 from unmask.plugins import registry
+from unmask.runs.folders import holds_a_run
 from unmask.runs.trained import Run, load_run
+from unmask.support.arguments import name_of_parts
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.support.yaml_files import read_yaml
 from unmask.tools.exchange.exporting import Exported, export
+from unmask.tools.exchange.importing import import_weights
 from unmask.tools.features.samples import batches
 from unmask.tools.features.vectors import vectors
 from unmask.tools.finetune import Settings, finetune
+from unmask.tools.hub.download import download
+from unmask.tools.hub.library import SCHEME, Repository
+from unmask.tools.hub.push import push
 from unmask.tools.pictures.reconstruct import Reconstruction, reconstruct
-from unmask.tools.probe.probe import probe
+from unmask.tools.probe.by_part import probe_by_part
 from unmask.tools.results import Results
 
 
@@ -98,16 +105,24 @@ def trained(words: list[str]) -> Path:
     return made[0].folder
 
 
-def load(run: str | Path) -> Pretrained:
+def load(run: str | Path, revision: str | None = None) -> Pretrained:
     """A trained run.
 
+    One of the Hub becomes a run folder below ``runs/hub``, once for each commit; its results are written there.
+
     Args:
-        run: a run folder, whose newest checkpoint counts, or a checkpoint in one.
+        run: a run folder, whose newest checkpoint counts, or a checkpoint in one; or ``hf://org/name``, as
+            `push_to_hub` and ``unmask push`` write it.
+        revision: of the Hub: a branch, tag or commit; None: the main branch.
 
     Raises:
-        UserError: as `unmask.api.load_run`.
+        UserError: as `unmask.api.load_run`; no such repository, or one that cannot be read.
     """
-    return Pretrained.of(run)
+    if not str(run).startswith(SCHEME):
+        if revision is not None:
+            raise UserError(f"`revision` is for `{SCHEME}org/name`, but the run is `{run}`.")
+        return Pretrained.of(run)
+    return Pretrained.from_pretrained(str(run), revision)
 
 
 class Pretrained:
@@ -124,6 +139,32 @@ class Pretrained:
     def of(cls, path: str | Path) -> Self:
         """Of a run folder, or a checkpoint in one."""
         return cls(load_run(path))
+
+    @classmethod
+    def from_pretrained(cls, name: str, revision: str | None = None) -> Self:
+        """Of ``org/name`` in the Hub; `load` tells of arguments, run folder and errors."""
+        repository = Repository.of(name, revision)
+        copy = download(repository)
+        folder = Path("runs", "hub", repository.name, copy.origin.rpartition("@")[2][:12])
+        if not holds_a_run(folder):
+            folder = import_weights(copy.folder, out=folder, origin=copy.origin).folder
+        return cls.of(folder)
+
+    def push_to_hub(
+        self, name: str, *, private: bool = False, revision: str | None = None, licence: str | None = None
+    ) -> str:
+        """Puts the run into the repository ``org/name`` of the Hub, as ``unmask push`` does.
+
+        Args:
+            name: of the repository, which is made where there is none.
+            private: whether the repository must be private; a public one that is there is refused.
+            revision: a branch, which is made where there is none; None: the main one.
+            licence: identifier of the weights' licence, such as ``apache-2.0``; None: the card says that there is none.
+
+        Returns:
+            The address of the commit.
+        """
+        return _told(push, self.run, Repository.of(name, revision), private=private, licence=licence)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run.about[:-1]})"
@@ -151,6 +192,7 @@ class Pretrained:
         layer: int | None = None,
         batch_size: int | None = None,
         device: torch.device | str = "cpu",
+        parts: Sequence[str] | str | None = None,
     ) -> np.ndarray:
         """A vector for each sample ``[n, D]`` float32, with nothing hidden; pieces of one thing make one vector.
 
@@ -161,15 +203,18 @@ class Pretrained:
             layer: whose codes, counted from 1; None: the last one's, normed.
             batch_size: samples at once, at least 1; None: as in validation.
             device: where to compute.
+            parts: of joint samples, what is encoded, such as ``"image"`` or ``["image", "text"]``; None: as the method
+                uses them.
 
         Raises:
-            UserError: samples that cannot be read, or that the model does not go with.
+            UserError: samples that cannot be read, a part that is not there, or that the model does not go with.
         """
+        model = self._of(parts).run.model
         try:
             datamodule, sets = self._samples(samples)
             size = datamodule.val_batch_size if batch_size is None else batch_size
             rows = [
-                vectors(self.model.embedder, _unlabelled(batches(datamodule, one, size)), pool, layer, device).values
+                vectors(model.embedder, _unlabelled(batches(datamodule, one, size)), pool, layer, device).values
                 for one in sets
             ]
         except ValueError as error:
@@ -178,7 +223,8 @@ class Pretrained:
 
     def reconstruct(self, **settings: Any) -> Reconstruction:
         """Input, what was hidden and the prediction; arguments as of ``unmask reconstruct``: ``num_samples``,
-        ``seed``, ``split``, ``device``. ``picture`` is an array ``[height, width, 3]`` where the modality has one."""
+        ``seed``, ``split``, ``device``, ``parts``. ``picture`` is an array ``[height, width, 3]`` where the modality
+        has one."""
         return _told(reconstruct, self.model, self.data, **settings)
 
     def probe(self, data: MaskedDataModule | None = None, **settings: Any) -> Results:
@@ -186,9 +232,10 @@ class Pretrained:
 
         Args:
             data: labelled data in place of the run's own.
-            settings: as of `unmask.tools.probe.probe.probe`, such as ``probes=["knn"], labels_per_class=[5]``.
+            settings: as of `unmask.tools.probe.probe.probe`, such as ``probes=["knn"], labels_per_class=[5]``. Of joint
+                samples ``chosen`` names the parts of each choice: ``[["image"], ["image", "text"]]``.
         """
-        return _told(probe, [(self.model, self.run.untrained)], data or self.data, **settings)
+        return _told(probe_by_part, [(self.model, self.run.untrained)], data or self.data, **settings)
 
     def finetune(
         self,
@@ -196,6 +243,7 @@ class Pretrained:
         *,
         scratch: bool = True,
         seeds: Sequence[int] = (0,),
+        parts: Sequence[str] | str | None = None,
         **settings: Any,
     ) -> Results:
         """Trains the encoder and a head on labels, beside the same from scratch; writes into ``finetune/`` of the run.
@@ -204,22 +252,39 @@ class Pretrained:
             data: labelled data in place of the run's own.
             scratch: whether an encoder from scratch is trained as well.
             seeds: of the trials.
+            parts: of joint samples, what is encoded; None: as the method uses them.
             settings: as of `unmask.api.Settings`, such as ``epochs=20, lr=1e-3``; and ``labels_per_class``, ``groups``
                 and ``device``.
         """
         config = self.folder / "config.yaml"
         own = {name: settings.pop(name) for name in ("labels_per_class", "groups", "device") if name in settings}
+        model = self._of(parts).run.model
+        names = model.names if isinstance(model, ModelOfParts) else None
+        folder = self.folder if names is None else self.folder / f"parts{name_of_parts(names)}"
         return _told(
-            finetune, data or self.data, pretrained=deepcopy(self.model),
-            scratch=(lambda seed: build(config, seed)[0]) if scratch else None, settings=_told(Settings, **settings),
-            seeds=seeds, folder=self.folder, config=config.read_text("utf-8"), about=self.run.about, **own,
+            finetune, data or self.data, pretrained=deepcopy(model),
+            scratch=(lambda seed: of_parts(build(config, seed)[0], names)) if scratch else None,
+            settings=_told(Settings, **settings), seeds=seeds, folder=folder, config=config.read_text("utf-8"),
+            about=self._of(names).run.about, **own,
         )  # fmt: skip
 
     def export(
-        self, format: str, out: str | Path | None = None, *, pool: str | None = "mean", overwrite: bool = False
+        self,
+        format: str,
+        out: str | Path | None = None,
+        *,
+        pool: str | None = "mean",
+        overwrite: bool = False,
+        part: str | None = None,
     ) -> Exported:
-        """Writes the encoder for another library; `unmask.api.export` tells of formats and arguments."""
-        return _told(export, self.run, format, None if out is None else Path(out), pool=pool, overwrite=overwrite)
+        """Writes the encoder for another library, of joint samples that of one ``part``; `unmask.api.export` tells of
+        formats and arguments."""
+        run = self.run.of(None if part is None else [part], apart=True)
+        return _told(export, run, format, None if out is None else Path(out), pool=pool, overwrite=overwrite)
+
+    def _of(self, parts: Sequence[str] | str | None) -> Self:
+        names = [parts] if isinstance(parts, str) else parts
+        return self if names is None else type(self)(self.run.of(list(names)))
 
     def _samples(self, samples: Any) -> tuple[MaskedDataModule, list[Dataset]]:
         """A data module, and the data sets whose samples are meant."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable
+from unmask.support.arguments import Arguments, checked_device, number, one_of, parts_given, whole_number, writable
 from unmask.support.errors import GOOD, UserError
 from unmask.support.nearest import quoted
 from unmask.support.progress import progress
@@ -37,6 +37,7 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--groups", help="a key of the samples, such as who made them: leave one group out in turn")
     parser.add_argument("--pool", default="mean", help=f"{', '.join(PROBE_POOLS)}; default: mean")
     parser.add_argument("--layer", help="whose codes, counted from 1, or `all`; default: the last one's, normed")
+    parser.add_argument("--parts", help="of joint samples, such as image or image,text; default: each alone, and all")
     parser.add_argument("--seed", default="0", help="of the draws; default: 0")
     parser.add_argument("--device", default="cpu", help="where to compute features; default: cpu")
     parser.add_argument("--devices", default="1", help="of that kind, a process each; torchrun or srun say it too")
@@ -65,17 +66,19 @@ def run(command: str, arguments: list[str]) -> int:
     from unmask.runs.trained import load_run
     from unmask.tools.features.ranks import ranks_of
     from unmask.tools.output import write
-    from unmask.tools.probe.probe import probe
+    from unmask.tools.probe.by_part import probe_by_part
 
     runs = [load_run(path, given.data) for path in given.run]
     check_comparable(runs, own_data=given.data is None)
     device = checked_device(given.device)
     file = writable("run", runs[0].folder / result_name("probe", given.data))
+    known = runs[0].model.part_names
+    parts = parts_given(given.parts, known)
     try:
         with ranks_of(devices, device) as ranks, watching(shown=ranks.first) as watch:
-            result = probe(
-                [(one.model, one.untrained) for one in runs], runs[0].datamodule, pool=pool, layer=layer,
-                groups=given.groups, device=ranks.device, watch=watch, ranks=ranks, **settings,
+            result = probe_by_part(
+                [(one.model, one.untrained) for one in runs], runs[0].datamodule, None if parts is None else [parts],
+                pool=pool, layer=layer, groups=given.groups, device=ranks.device, watch=watch, ranks=ranks, **settings,
             )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error

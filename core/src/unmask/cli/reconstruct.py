@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unmask.support.arguments import Arguments, checked_device, number, one_of, whole_number, writable
+from unmask.support.arguments import Arguments, checked_device, number, one_of, parts_given, whole_number, writable
 from unmask.support.errors import GOOD, UserError
 from unmask.tools.features import SPLITS
 
@@ -20,6 +20,9 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--num_samples", default="8", help="spread evenly over the split; default: 8")
     parser.add_argument("--seed", default="0", help="of the masks; default: 0")
     parser.add_argument("--ratio", help="share to hide, in (0, 1); default: as when the run began")
+    parser.add_argument(
+        "--parts", help="of joint samples, what is shown whole, such as image: the others are predicted"
+    )
     parser.add_argument("--out", help="a .png file; default: reconstruct.png in the run folder")
     parser.add_argument("--device", default="cpu", help="where to compute; default: cpu")
     given = parser.parse_args(arguments)
@@ -40,13 +43,20 @@ def run(command: str, arguments: list[str]) -> int:
     trained = load_run(given.run, given.data)
     model = trained.model
     out = writable("--out", Path(given.out) if given.out else trained.folder / "reconstruct.png")
+    parts = parts_given(given.parts, model.part_names)
+    if ratio is not None and parts:
+        raise UserError(
+            "`--ratio` must not be given with `--parts`, which hides the other parts whole; drop one of them."
+        )
     if ratio is not None and model.mask.ratio is None:
         raise UserError(f"`--ratio` must not be given: {type(model.mask).__name__} has no ratio.")
     model.mask.ratio = ratio or model.mask.ratio
     try:
         trained.datamodule.splits  # noqa: B018  reads the data
         agreements.check(model, trained.datamodule, loaded=True, other=given.data is not None)
-        made = reconstruct(model, trained.datamodule, num_samples=num_samples, seed=seed, split=split, device=device)
+        made = reconstruct(
+            model, trained.datamodule, num_samples=num_samples, seed=seed, split=split, device=device, parts=parts
+        )
     except (ValueError, OSError) as error:
         raise UserError(message_of(error)) from error
 
@@ -56,7 +66,13 @@ def run(command: str, arguments: list[str]) -> int:
         print(f"Squared error at asked places, as a share of the variance there: {made.error:.3f}")
     if made.accuracy is not None:
         print(f"Right at asked places: {made.accuracy:.1%}")
-    if made.error is None and made.accuracy is None:
+    for name, (squared, right) in made.by_part.items():
+        if squared is not None:
+            print(f"{name}: squared error at asked places, as a share of the variance there: {squared:.3f}")
+        if right is not None:
+            print(f"{name}: right at asked places: {right:.1%}")
+    known = [made.error, made.accuracy, *(one for own in made.by_part.values() for one in own)]
+    if all(one is None for one in known):
         print(
             f"Answers of {type(model).__name__} are no values: where they can be drawn, it is the loss of each that is."
         )

@@ -75,8 +75,8 @@ def explain(error: argparse.ArgumentError, words: Sequence[str], model_keys: Seq
         full = ".".join([*path, unknown])
         return _unknown_option(_label([full], words), [*path], unknown, parser, model_keys)
     if match := re.search(r"arguments? (?:are|is) required: (.+)", text):
-        where = [*path, *_item_of(str(error))]
-        return _missing([".".join([*where, key]) for key in match[1].split(", ")])
+        below = [*path, *_item_of(str(error))]
+        return _missing([".".join([*below, key]) for key in match[1].split(", ")])
     if "expected one argument" in text or "expected at least one argument" in text:
         bare = [a for a, b in pairwise([*words, "--"]) if a.startswith("--") and "=" not in a and b.startswith("--")]
         return f"`{bare[-1] if bare else label}` needs a value."

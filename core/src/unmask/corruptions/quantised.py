@@ -20,7 +20,7 @@ class RandomQuantisation(Corruption):
     as a number drawn evenly inside it, not as its middle. Hidden places are shown so, with `EveryMask` all of them.
 
     Args:
-        num_bins: at least 1 (section 4.1, from memory: 8).
+        num_bins: at least 1 (released examples: 8).
         channels: C, of values in which channels come last.
 
     Raises:

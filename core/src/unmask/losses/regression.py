@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unmask.parts import Loss
+from unmask.support.checks import at_least
 
 
 class MSELoss(Loss):
@@ -40,3 +41,27 @@ class SmoothL1Loss(Loss):
 
     def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         return F.smooth_l1_loss(prediction.float(), target.float(), reduction="none", beta=self.beta).mean(-1)
+
+
+class FocalL1Loss(Loss):
+    """``mean of d (2 sigmoid(alpha d) - 1)^gamma`` with ``d = |p - t|``, over the values of a token: large errors count
+    more (Yang et al. 2021, arXiv:2102.09554, section 4.1).
+
+    Args:
+        alpha: how soon an error counts in full, at least 0. A2MIM on CNNs: 0.2.
+        gamma: at least 0; 0: the absolute error.
+
+    Raises:
+        ValueError: a number below 0.
+    """
+
+    def __init__(self, alpha: float = 0.2, gamma: float = 1.0) -> None:
+        super().__init__()
+        at_least(0, alpha=alpha, gamma=gamma)
+        self.alpha, self.gamma = alpha, gamma
+
+    def per_token(self, prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
+        distance = (prediction.float() - target.float()).abs()
+        if not self.gamma:
+            return distance.mean(-1)
+        return (distance * (2 * (self.alpha * distance).sigmoid() - 1) ** self.gamma).mean(-1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unmask.draws import Draws
 from unmask.masks.random import lowest
+from unmask.masks.scored import by_score
 from unmask.parts import Candidates, MaskSampler
 from unmask.schedules import Linear, Progress, Ratio, Schedule, at
 from unmask.structures import Layout, Mask
@@ -73,9 +74,7 @@ class HardMask(MaskSampler):
             raise ValueError(f"The scheduled `guided` must be in [0, 1], but is {share:g}.")
         if not share:
             return lowest(keys, among.counts, among.valid)
-        guided = (among.counts * share).long()  # [B]
-        hardest = lowest(-self.scores(among), guided, among.valid)
-        return lowest(keys - 2 * hardest, among.counts, among.valid)
+        return by_score(keys, self.scores(among), share, among)
 
     @torch.no_grad()
     def scores(self, among: Candidates) -> Tensor:

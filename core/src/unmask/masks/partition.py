@@ -30,7 +30,8 @@ class PartitionMask(MaskSampler):
             raise ValueError(f"PartitionMask needs tokens of at least 2 parts, but they have {len(parts)}.")
         first = next(iter(parts.values()))
         for name, part in parts.items():
-            if part.offsets is not None or part.valid is not None or part.layout != first.layout:
+            dense = part.offsets is None and part.valid is None
+            if not dense or part.layout != first.layout or part.num_tokens != first.num_tokens:
                 raise ValueError(f"All parts must be dense tokens of the same places, but `{name}` is not.")
         draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
         num_tokens, num_parts = first.num_tokens, len(parts)

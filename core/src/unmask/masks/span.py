@@ -27,6 +27,8 @@ class SpanMask(MaskSampler):
         geometric: p in (0, 1) of SpanBERT (0.2, with ``length`` 10): a span has l places with
             probability proportional to ``p (1 - p)^(l - 1)``, l from 1 to ``length``. None: all
             have ``length``.
+        poisson: mean above 0 of a Poisson distribution that lengths are drawn from, 0 counting as 1 and more than
+            ``length`` as ``length``; instead of ``geometric``. LayoutLMv3 (Huang et al. 2022, section 3.3): 3.
 
     Raises:
         ValueError: an argument outside its range, or a layout that is no sequence.
@@ -37,14 +39,23 @@ class SpanMask(MaskSampler):
 
     layouts = (Sequence,)
 
-    def __init__(self, ratio: Ratio = 0.15, length: int = 10, geometric: float | None = None) -> None:
+    def __init__(
+        self,
+        ratio: Ratio = 0.15,
+        length: int = 10,
+        geometric: float | None = None,
+        poisson: float | None = None,
+    ) -> None:
         super().__init__(ratio)
         if length < 1:
             raise ValueError(f"`length` must be at least 1 place, but is {length}.")
         if geometric is not None and not 0 < geometric < 1:
             raise ValueError(f"`geometric` must be in (0, 1), but is {geometric}.")
+        if poisson is not None and (geometric is not None or not poisson > 0):
+            raise ValueError(f"`poisson` must be above 0 and without `geometric`, but is {poisson}.")
         self.length = length
         self.geometric = geometric
+        self.poisson = poisson
 
     def sample(self, among: Candidates, draws: Draws) -> Tensor:
         valid, counts = among.valid, among.counts
@@ -68,6 +79,10 @@ class SpanMask(MaskSampler):
 
     def _lengths(self, uniform: Tensor, longest: int) -> Tensor:
         """Span lengths, at least 1, from numbers drawn evenly in [0, 1)."""
+        if self.poisson is not None:
+            count = torch.arange(longest, device=uniform.device, dtype=torch.float64)
+            chances = torch.exp(count * math.log(self.poisson) - self.poisson - torch.lgamma(count + 1))
+            return torch.searchsorted(chances.cumsum(0), uniform.double(), right=True).clamp(1, longest)
         if self.geometric is None:
             return torch.full_like(uniform, longest, dtype=torch.long)
         miss = 1 - self.geometric

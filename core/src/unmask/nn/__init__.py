@@ -7,6 +7,7 @@ from unmask.nn.gathered import of_all_devices
 from unmask.nn.grids import assembled, cell_side, cut
 from unmask.nn.neighbours import Neighbourhood
 from unmask.nn.positions import sincos
+from unmask.nn.prototypes import Centre, PrototypeHead
 from unmask.nn.rotary import rotary, turned
 from unmask.nn.scan import Scan
 from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
@@ -14,12 +15,14 @@ from unmask.nn.transformer import Attention, Block, Mlp, Transformer, xavier
 __all__ = [
     "CRATEBlock",
     "CRATEDecoderBlock",
+    "Centre",
     "ISTA",
     "Attention",
     "Block",
     "CrossBlock",
     "LayerMixture",
     "Mlp",
+    "PrototypeHead",
     "SubspaceAttention",
     "Neighbourhood",
     "Scan",

@@ -48,6 +48,7 @@ class Neighbourhood(nn.Module):
         read = codes.gather(1, index).view(batch * count, -1, width)
         there = alike.view(batch * count, -1)
         shares = there / there.sum(1, keepdim=True).clamp(min=1)
+        there = there | ~there.any(1, keepdim=True)  # attention to nothing has no gradient, and no one asks there
         x = (read * shares[..., None].to(read.dtype)).sum(1, keepdim=True)  # [B * N, 1, D]
         for block in self.blocks:
             x = block(x, read, there)

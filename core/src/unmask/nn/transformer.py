@@ -50,7 +50,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each on normalised input and added to it.
+    """Attention, then an MLP, each on normalised input and added to it; or each added to it and then normalised.
 
     Args:
         width: D.
@@ -59,6 +59,7 @@ class Block(nn.Module):
         drop_path_ratio: chance that a sample skips each of the two branches (stochastic depth,
             Huang et al. 2016), in [0, 1).
         norm_eps: added to the variances in the norms.
+        norm_first: a norm comes before each branch (ViT); false: after each sum (BERT).
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path_ratio: float = 0.0,
         norm_eps: float = 1e-6,
+        norm_first: bool = True,
     ) -> None:
         super().__init__()
+        self.norm_first = norm_first
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, num_heads)
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
@@ -77,6 +80,9 @@ class Block(nn.Module):
         self.drop_path_ratio = drop_path_ratio
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        if not self.norm_first:
+            x = self.norm1(x + self._drop_path(self.attn(x, valid)))
+            return self.norm2(x + self._drop_path(self.mlp(x)))
         x = x + self._drop_path(self.attn(self.norm1(x), valid))
         return x + self._drop_path(self.mlp(self.norm2(x)))
 

@@ -233,6 +233,13 @@ def unknown(name: str, kind: str, candidates: Iterable[Component]) -> str:
     choices = list(dict.fromkeys(names[word] for word in found))
     if choices:
         return f"There is no `{name}` among the {kind}; nearest: {quoted(choices)}."
+    plugin, dot, rest = name.partition(".")
+    prefixes = {c.name.replace("/", ".").partition(".")[0] for c in components() if {".", "/"} & set(c.name)}
+    if dot and rest and "." not in rest and rest == rest.lower() and not nearest(plugin, prefixes):
+        return (
+            f"There is no `{name}` among the {kind}: no installed plugin has names that begin with `{plugin}.`; it may "
+            f"be in the package `unmask-{plugin}`, which `pip install` adds."
+        )
     if candidates:
         known = sorted({candidate.name for candidate in candidates})
         there = quoted(known[:MOST_NAMED]) + (", ... (all: `unmask list`)" if len(known) > MOST_NAMED else "")

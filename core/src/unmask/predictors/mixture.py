@@ -24,10 +24,11 @@ class MixturePredictor(Predictor):
         target_width: of the features of one target layer; an answer is ``num_targets`` times as wide.
         num_layers: of the encoder, at least 1; all are read.
         num_targets: L, at least 1.
-        begin: of ``m``: ``identity`` plus 0.01, for as many layers as targets, or their ``mean``.
+        begin: of ``m``: ``identity`` plus 0.01, each target read from the layer of its number, where targets are the
+            last ones of as many layers; or the layers' ``mean``.
 
     Raises:
-        ValueError: a number below 1, an unknown beginning, or ``identity`` for other numbers of layers and targets;
+        ValueError: a number below 1, an unknown beginning, or ``identity`` for more targets than layers;
             when called, places that the encoder has not seen.
     """
 
@@ -43,13 +44,13 @@ class MixturePredictor(Predictor):
         at_least(1, num_layers=num_layers, num_targets=num_targets)
         if begin not in ("identity", "mean"):
             raise ValueError(f"`begin` must be one of identity, mean, but is {begin!r}.")
-        if begin == "identity" and num_layers != num_targets:
+        if begin == "identity" and num_layers < num_targets:
             raise ValueError(
-                f"`begin` must be 'mean' for {num_layers} layers and {num_targets} targets, which are not as many, but "
-                "is 'identity'."
+                f"`begin` must be 'mean' for {num_layers} layers and {num_targets} targets, which are more, but is "
+                "'identity'."
             )
         self.reads = tuple(range(1, num_layers + 1))
-        mixture = torch.eye(num_layers) + 0.01
+        mixture = torch.eye(num_layers)[-num_targets:] + 0.01
         if begin == "mean":
             mixture = torch.full((num_targets, num_layers), 1 / num_layers)
         self.mixture = nn.Parameter(mixture.flatten())  # one row, which is not decayed

@@ -77,13 +77,13 @@ class TransformerPredictor(Predictor):
         if self.training and self.position_noise:
             queries = queries + self.noise(mask).to(queries.dtype)
         groups = asked.index.shape[1] if asked.index.ndim == 3 else 1
-        queries = queries.reshape(-1, *queries.shape[-2:])  # [B * G, M, W]
+        queries = queries.flatten(0, -3)  # [B * G, M, W]
         codes = codes.repeat_interleave(groups, dim=0)
 
         # The answers are read where the mask tokens stand.
         x = self.trunk(torch.cat([codes, queries], dim=1), _joint(valid, asked, groups, codes.shape[1]))
-        answers = self.head(x[:, -queries.shape[1] :])
-        return Prediction(answers.reshape(*asked.index.shape, -1), asked)
+        answers = self.head(x[:, codes.shape[1] :])
+        return Prediction(answers.reshape(*asked.index.shape, answers.shape[-1]), asked)
 
     def noise(self, mask: Mask) -> Tensor:
         """What is added to the positions of mask tokens ``[B, (G,) M, W]``."""

@@ -7,7 +7,8 @@ must fit the model that ``config.yaml`` describes.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unmask import agreements
@@ -15,6 +16,7 @@ from unmask.configs.building import build
 from unmask.configs.errors import message_of
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.of_parts import ModelOfParts
 from unmask.runs.checkpoints import read_checkpoint, whole_number
 from unmask.runs.folders import is_sharded, newest_checkpoint
 from unmask.runs.match import load_weights
@@ -34,6 +36,7 @@ class Run:
         datamodule: the run's own data, or the data asked for instead.
         seed: of the run.
         step: optimiser steps done.
+        method: the name of its class; empty: the model's.
     """
 
     folder: Path
@@ -43,11 +46,35 @@ class Run:
     datamodule: MaskedDataModule
     seed: int
     step: int
+    method: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.method:
+            object.__setattr__(self, "method", type(self.model).__name__)
 
     @property
     def about(self) -> str:
         """One line for captions."""
-        return f"{type(self.model).__name__} after {self.step:,} steps (seed {self.seed}), from {self.checkpoint}."
+        parts = f", parts {', '.join(self.model.names)}" if isinstance(self.model, ModelOfParts) else ""
+        return f"{self.method} after {self.step:,} steps (seed {self.seed}){parts}, from {self.checkpoint}."
+
+    def of(self, parts: Sequence[str] | None, apart: bool = False) -> Run:
+        """The same run, of whose samples only some parts are used; None: as the method uses them.
+
+        Args:
+            parts: their names.
+            apart: as of `ModelOfParts`.
+
+        Raises:
+            UserError: samples without parts, or a part that is not there.
+        """
+        if parts is None:
+            return self
+        try:
+            model, untrained = (ModelOfParts(one, parts, apart) for one in (self.model, self.untrained))
+        except ValueError as error:
+            raise UserError(str(error).replace("`parts`", "`--parts`", 1)) from error
+        return replace(self, model=model, untrained=untrained, method=self.method)
 
 
 def load_run(path: Path | str, data: Path | str | None = None) -> Run:
@@ -107,6 +134,10 @@ def must_be_a_folder(path: Path) -> None:
         UserError: names those that are most like it.
     """
     if not path.is_dir():
+        if path.parts[:1] == ("hf:",):
+            raise UserError(
+                f"`unmask import hf://{Path(*path.parts[1:])}` makes a run of it, which every command takes."
+            )
         siblings = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
         near = nearest(str(path), siblings)
         raise UserError(f"There is no run `{path}`" + (f"; nearest: {quoted(near)}." if near else "."))

@@ -88,6 +88,29 @@ def one_of(option: str, word: str, choices: Sequence[str]) -> str:
     return word
 
 
+def parts_given(word: str | None, known: Sequence[str]) -> list[str] | None:
+    """The parts that ``--parts`` names, in the order of ``known``; None where it is not given.
+
+    Raises:
+        UserError: samples without parts, no names, or one that is not there.
+    """
+    if word is None:
+        return None
+    names = list(dict.fromkeys(name.strip() for name in word.replace("+", ",").split(",") if name.strip()))
+    if not known:
+        raise UserError(f"`--parts` must be left out for samples of one part, but is `{word}`.")
+    if not names:
+        raise UserError(f"`--parts` must be some of {', '.join(known)}, but is `{word}`.")
+    for name in names:
+        one_of("--parts", name, known)
+    return [name for name in known if name in names]
+
+
+def name_of_parts(parts: Sequence[str] | None) -> str:
+    """What ends the names of files that are of some parts alone: ``-image``; empty where no parts were chosen."""
+    return "".join(f"-{name}" for name in parts or ())
+
+
 def writable(option: str, path: Path) -> Path:
     """Where results shall go, refused before any work is done for them.
 

@@ -1,8 +1,7 @@
-"""Labels of samples as the right answers: training with classes, for what is learned by them."""
+"""Labels of samples as the right answers: training with one class or several, for what is learned by them."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from unmask.parts import Target
@@ -11,7 +10,9 @@ from unmask.structures import Mask, Tokens
 
 
 class LabelTarget(Target):
-    """The class number of each sample ``[B, 1]``, asked for once a sample (``ask: sample``).
+    """The class number of each sample ``[B, 1]``, or a 0 or 1 for each class ``[B, 1, C]`` where it has several.
+
+    They are asked for once a sample (``ask: sample``).
 
     Args:
         key: of the numbers in the batch.
@@ -31,4 +32,4 @@ class LabelTarget(Target):
             raise ValueError(f"A batch must have `{self.key}` for `labels`, but has none; use labelled data.")
         if mask.asked.index.shape != (len(labels), 1):
             raise ValueError("`ask` must be 'sample' for `labels`, of which a sample has one.")
-        return labels.long()[:, None].to(torch.int64)
+        return labels.long()[:, None] if labels.ndim == 1 else labels.float()[:, None]

@@ -132,12 +132,7 @@ class Teacher(Target):
         """What of them it sees; None: all."""
         if self.sees == "all":
             return None
-        mask = replace(mask, show=None, donor=None)
-        if self.sees == "visible":
-            return mask
-        hidden = ~mask.hidden if mask.valid is None else ~mask.hidden & mask.valid
-        count = None if mask.num_hidden is None or mask.valid is not None else hidden.shape[-1] - mask.num_hidden
-        return replace(mask, hidden=hidden, num_hidden=count)
+        return replace(mask, show=None, donor=None) if self.sees == "visible" else mask.complement
 
     def _asked(self, latent: Latent, mask: Mask) -> Tensor:
         """Codes of the asked places."""

@@ -12,7 +12,7 @@ EPSILON = 1e-6
 
 
 class ValueTarget(Target):
-    """The values of the asked tokens, ``[B, M, V]``.
+    """The values of the asked tokens, ``[B, M, V]``; of tokens that are ids, the ids ``[B, M]``.
 
     Args:
         normalize: subtract each token's own mean and divide by its own standard deviation,
@@ -34,7 +34,12 @@ class ValueTarget(Target):
         return (values - mean) / std
 
     def restore(self, prediction: Prediction, tokens: Tokens, mask: Mask) -> Tensor:
-        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation."""
+        """Predicted values in the units of ``tokens``, given each token's true mean and standard deviation.
+
+        Of tokens that are ids ``[B, N]`` the likeliest ones.
+        """
+        if prediction.values.ndim > tokens.values.ndim and not tokens.values.is_floating_point():
+            return prediction.values.argmax(-1)
         if not self.normalize:
             return prediction.values
         mean, std = _moments(prediction.asked.gather(tokens.values))

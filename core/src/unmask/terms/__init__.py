@@ -1,9 +1,12 @@
 """Terms: further summands of the loss, made of the finished step."""
 
 from unmask.terms.alignment import Alignment
+from unmask.terms.code_alignment import CodeAlignment
 from unmask.terms.contrast import Contrast
 from unmask.terms.crossed import CrossedCosine
+from unmask.terms.crossed_prototypes import CrossedPrototypes
 from unmask.terms.loss_order import LossOrder
+from unmask.terms.masked_pass import MaskedPass
 from unmask.terms.matching import Matching
 from unmask.terms.part_contrast import PartContrast
 from unmask.terms.relations import Relations
@@ -11,13 +14,17 @@ from unmask.terms.singularity import Singularity
 from unmask.terms.transport import Transport
 from unmask.terms.uniformity import Uniformity
 from unmask.terms.variance_covariance import VarianceCovariance
+from unmask.terms.whole_cosine import WholeCosine
 from unmask.terms.whole_match import WholeMatch
 
 __all__ = [
     "Alignment",
+    "CodeAlignment",
     "Contrast",
     "CrossedCosine",
+    "CrossedPrototypes",
     "LossOrder",
+    "MaskedPass",
     "Matching",
     "PartContrast",
     "Relations",
@@ -25,5 +32,6 @@ __all__ = [
     "Transport",
     "Uniformity",
     "VarianceCovariance",
+    "WholeCosine",
     "WholeMatch",
 ]

@@ -90,4 +90,4 @@ def width_of(encoder: Any, name: str, layer: int | None = None) -> int:
     if name not in encoders:
         raise ValueError(f"The encoder must have a part `{name}`, but has {', '.join(encoders)}.")
     own = getattr(encoder, "own_layers", None)  # of an encoder that makes one set of codes of all parts in the end
-    return int(encoder.width if own is not None and (layer is None or layer >= own) else encoders[name].width)
+    return int(encoder.width if own is not None and (layer is None or layer > own) else encoders[name].width)

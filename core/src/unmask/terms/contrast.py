@@ -35,10 +35,13 @@ class Contrast(Term):
         layers: of the encoder, in [1, num_layers], whose codes are compared, each place normed first; the losses of
             several are summed (HiCMAE: three layers, no projection). None: the last one's.
         learned: whether the scale is trained.
+        whole: whether each part's own encoder runs again, on its part with nothing hidden (FLAVA, Singh et al. 2021,
+            arXiv:2112.04482).
+        bias: whether the projections have one (FLAVA).
 
     Raises:
         ValueError: a number outside its range; in `start`, an encoder without parts of these names, or parts of two
-            widths that are not projected.
+            widths that are not projected; whole parts of an encoder that has none of its own for each, or of layers.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Contrast(Term):
         weight: float | Schedule = 1.0,
         layers: list[int] | None = None,
         learned: bool = True,
+        whole: bool = False,
+        bias: bool = False,
     ) -> None:
         super().__init__(weight)
         if width is not None and width < 1:
@@ -59,28 +64,34 @@ class Contrast(Term):
             raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
         if layers is not None and (not layers or len(set(layers)) < len(layers) or min(layers) < 1):
             raise ValueError(f"`layers` must be different numbers from 1, but are {layers}.")
+        if whole and layers is not None:
+            raise ValueError(f"`layers` must be None where `whole` is true, but are {layers}.")
         self.names = (first, second)
         self.width = width
+        self.whole, self.bias = whole, bias
         self.pools = tuple(pools)
         self.layers: list[int | None] = [None] if layers is None else list(layers)
         self.reads = tuple(layers or ())
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learned)
 
     def start(self, model: Any) -> None:
-        widths = [width_of(model.encoder, name, layer) for layer in self.layers for name in self.names]
+        if self.whole and not hasattr(model.encoder, "encoders"):
+            raise ValueError("`whole` must be false for an encoder that has none of its own for each part.")
+        layers = [0] if self.whole else self.layers
+        widths = [width_of(model.encoder, name, layer) for layer in layers for name in self.names]
         if self.width is None:
             if len(set(widths)) > 1:
                 raise ValueError(f"`width` must be given where codes have several widths, but {widths} are not one.")
             self.projects = nn.ModuleList(nn.Identity() for _ in widths)
         else:
-            self.projects = nn.ModuleList(nn.Linear(width, self.width, bias=False) for width in widths)
+            self.projects = nn.ModuleList(nn.Linear(width, self.width, bias=self.bias) for width in widths)
 
     def forward(self, step: Step, model: Any) -> Tensor:
         there = self._there(step.tokens)
         there = None if there is None else of_all_devices(there.float()) > 0  # [B]
-        values = []
+        latent, values = self._codes(step, model), []
         for place in range(len(self.layers)):
-            first, second = (of_all_devices(one) for one in self.pooled(step.latent, step.tokens, place))
+            first, second = (of_all_devices(one) for one in self.pooled(latent, step.tokens, place))
             with torch.autocast(first.device.type, enabled=False):  # bfloat16 is too coarse over a temperature
                 scores = self.log_scale.exp().clamp(max=100.0) * first @ second.mT  # [B, B]
             values.append(_symmetric(scores, there))
@@ -88,22 +99,29 @@ class Contrast(Term):
 
     def pooled(self, latent: Latent, tokens: Tokens, place: int = 0) -> tuple[Tensor, Tensor]:
         """Projected codes of both parts, of length 1: ``[B, W]`` each; ``place`` is that of a layer in ``layers``."""
-        both = []
-        layer = self.layers[place]
-        latent = latent.layer(layer)
-        projects = self.projects[2 * place : 2 * place + 2]
-        for name, pool, project in zip(self.names, self.pools, projects, strict=True):
-            part = latent.part(name)
-            if layer is not None:  # an inner layer's codes have no norm yet
-                prefix = None if part.prefix is None else F.layer_norm(part.prefix, part.prefix.shape[-1:])
-                part = replace(part, values=F.layer_norm(part.values, part.values.shape[-1:]), prefix=prefix)
-            code = part.pool(pool, tokens.part(name).places)
-            both.append(F.normalize(project(code).float(), dim=-1))
-        return both[0], both[1]
+        latent = latent.layer(self.layers[place])
+        first, second = (self.code(name, latent.part(name), tokens.part(name).places, place) for name in self.names)
+        return first, second
 
-    def similarities(self, step: Step, names: tuple[str, str]) -> Tensor:
+    def code(self, name: str, part: Latent, places: Tokens | None = None, place: int = -1) -> Tensor:
+        """The projected code of one part, of length 1: ``[B, W]``.
+
+        Args:
+            name: of the part.
+            part: its codes of that layer.
+            places: as of `Latent.pool`.
+            place: that of the layer in ``layers``.
+        """
+        number = self.names.index(name)
+        if self.layers[place] is not None:  # an inner layer's codes have no norm yet
+            prefix = None if part.prefix is None else F.layer_norm(part.prefix, part.prefix.shape[-1:])
+            part = replace(part, values=F.layer_norm(part.values, part.values.shape[-1:]), prefix=prefix)
+        project = self.projects[2 * (place % len(self.layers)) + number]
+        return F.normalize(project(part.pool(self.pools[number], places)).float(), dim=-1)
+
+    def similarities(self, step: Step, names: tuple[str, str], model: Any = None) -> Tensor:
         """Scores of the samples of a device, the first of ``names`` in rows: ``[B, B]``."""
-        first, second = self.pooled(step.latent, step.tokens, len(self.layers) - 1)
+        first, second = self.pooled(self._codes(step, model), step.tokens, len(self.layers) - 1)
         scores = self.log_scale.exp().clamp(max=100.0) * first @ second.mT
         return scores if names == self.names else scores.mT
 
@@ -111,6 +129,13 @@ class Contrast(Term):
         with torch.no_grad():
             self.log_scale.clamp_(max=math.log(100.0))
         return {"scale": float(self.log_scale.detach().exp())} if self.log_scale.requires_grad else {}
+
+    def _codes(self, step: Step, model: Any) -> Latent:
+        """What is compared: the step's codes, or those of whole parts by encoders of their own."""
+        if not self.whole:
+            return step.latent
+        encoders, tokens = model.encoder.encoders, step.tokens
+        return Latent.join({name: encoders[name](tokens.part(name)) for name in self.names})
 
     def _there(self, tokens: Tokens) -> Tensor | None:
         """Which samples have both parts ``[B]``; None: all, as far as is known without looking."""

@@ -25,9 +25,9 @@ class Matching(Term):
 
     ``pairs``: ``(CE(head(right), 1) + mean over negatives of CE(head(wrong), 0)) / 2``; ``choice``: cross-entropy of
     the right one among all, of ``head / temperature``. The head reads both parts' pooled codes, each through a linear
-    layer and a tanh. Wrong partners come from the device's own batch: at random, or hard ones, by the softmax of the
-    similarities of a `Contrast` of the same model. A batch of one sample gives 0, and samples that lack a part do not
-    count.
+    layer and a tanh, or the trunk's own token through one. Wrong partners come from the device's own batch: at random,
+    or hard ones, by the softmax of the similarities of a `Contrast` of the same model. A batch of one sample gives 0,
+    and samples that lack a part do not count.
 
     Args:
         first: the part that stays, by its name.
@@ -36,7 +36,8 @@ class Matching(Term):
         form: ``pairs`` or ``choice`` (VIOLET).
         hard: the name of the model's `Contrast` that tells likely wrong partners; None: at random.
         hides: whether pairs are read with their masks, as the step shows them (VIOLET); else whole (M3AE's release).
-        pools: of the codes: ``mean`` or ``cls``.
+        pools: of the codes: ``mean`` or ``cls``; or ``trunk``, the first token that belongs to no part (FLAVA), or
+            ``first``, the class token of the first part alone (LXMERT, UNITER).
         temperature: of ``choice``, above 0. VIOLET: 0.05.
         transport: its distance of right pairs less that of wrong ones is added with its weight (UNITER); None: not.
         weight: at least 0, or a schedule of it.
@@ -55,7 +56,7 @@ class Matching(Term):
         form: Literal["pairs", "choice"] = "pairs",
         hard: str | None = None,
         hides: bool = False,
-        pools: tuple[Literal["mean", "cls"], Literal["mean", "cls"]] = ("mean", "mean"),
+        pools: tuple[Literal["mean", "cls"], Literal["mean", "cls"]] | Literal["trunk", "first"] = ("mean", "mean"),
         temperature: float = 0.05,
         transport: Transport | None = None,
         weight: float | Schedule = 1.0,
@@ -68,11 +69,15 @@ class Matching(Term):
             raise ValueError(f"`temperature` must be above 0, but is {temperature}.")
         self.names = (first, second)
         self.num_negatives, self.form, self.hard, self.hides = num_negatives, form, hard, hides
-        self.pools, self.temperature = tuple(pools), temperature
+        self.pools: Any = pools if isinstance(pools, str) else tuple(pools)
+        if isinstance(pools, str) and pools not in ("trunk", "first"):
+            raise ValueError(f"`pools` must be 'trunk', 'first' or one of each part, but is {pools!r}.")
+        self.temperature = temperature
         self.transport = transport
 
     def start(self, model: Any) -> None:
         widths = [width_of(model.encoder, name) for name in self.names]
+        widths = {"trunk": [int(model.encoder.width)], "first": widths[:1]}.get(str(self.pools), widths)
         self.poolers = nn.ModuleList(nn.Linear(width, width) for width in widths)
         self.head = nn.Linear(sum(widths), 1 if self.form == "choice" else 2)
         named = model.terms[self.hard] if self.hard is not None and self.hard in model.terms else None
@@ -108,6 +113,14 @@ class Matching(Term):
 
     def told(self, latent: Latent, tokens: Tokens) -> Tensor:
         """What the head says of each pair: right against wrong ``[B, 2]``, or one score ``[B, 1]``."""
+        if isinstance(self.pools, str):
+            token = latent.prefix if self.pools == "trunk" else latent.part(self.names[0]).prefix
+            if token is None:
+                raise ValueError(
+                    f"`pools` must not be {self.pools!r} for an encoder without such a token; nearest: mean."
+                )
+            own: Tensor = self.head(torch.tanh(self.poolers[0](token[:, 0])))
+            return own
         pooled = [
             torch.tanh(pooler(latent.part(name).pool(pool, tokens.part(name).places)))
             for name, pool, pooler in zip(self.names, self.pools, self.poolers, strict=True)
@@ -122,7 +135,9 @@ class Matching(Term):
         chances = torch.ones(num_samples, num_samples, device=draws.device)
         if self.hard is not None:
             with torch.no_grad():
-                chances = model.terms[self.hard].similarities(step, self.names).softmax(1) + 1e-4  # as ALBEF's code
+                chances = (
+                    model.terms[self.hard].similarities(step, self.names, model).softmax(1) + 1e-4
+                )  # as ALBEF's code
         keys = chances.log() + draws.gumbel(num_samples)  # the largest: a draw without replacement
         return keys.fill_diagonal_(float("-inf")).topk(count, dim=1).indices
 

@@ -13,6 +13,7 @@ One class per family, made to be subclassed in a plugin's own tests::
 | class | keeps |
 |---|---|
 | `MaskContract` | exact counts, no padding hidden, drawn from the generator alone, on each layout |
+| `JointMaskContract` | the same of masks that are drawn for several parts at once |
 | `EncoderContract` | nothing of a hidden value in the codes, shapes, layers, samples apart from each other |
 | `PredictorContract` | answers where they are asked, from codes and places alone |
 | `TargetContract` | no gradient, in the order of the asked places |
@@ -49,6 +50,7 @@ _HOMES = {
     "FEW_STEPS": "runs",
     "FormatContract": "formats",
     "GivenMask": "given",
+    "JointMaskContract": "joint_masks",
     "LossContract": "losses",
     "MaskContract": "masks",
     "MethodContract": "methods",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from unmask.testing.formats import FormatContract as FormatContract
     from unmask.testing.given import GivenMask as GivenMask
     from unmask.testing.given import shaken as shaken
+    from unmask.testing.joint_masks import JointMaskContract as JointMaskContract
     from unmask.testing.killed import given_batches as given_batches
     from unmask.testing.losses import LossContract as LossContract
     from unmask.testing.masks import MaskContract as MaskContract

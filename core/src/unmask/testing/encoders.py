@@ -46,7 +46,7 @@ class EncoderContract(PartContract):
     def test_tells_its_width_and_layers(self) -> None:
         encoder = self._ready()
         assert encoder.width >= 1
-        assert encoder.num_layers >= 1
+        assert encoder.num_layers >= 0  # a stem has none
 
     def test_without_a_mask_everything_is_coded(self) -> None:
         encoder, tokens = self._ready(), self._fixed()

@@ -25,7 +25,7 @@ class ReportTerm(Term):
     Args:
         reports: of the classes, by their numbers. UrFound: findings in words, by expert labels.
         mask_ratio: share of a report's words to hide, in (0, 1]; at least one is.
-        width: of the language model. UrFound's is BERT, 768 wide of 12 blocks (from memory).
+        width: of the language model. UrFound's released BERT is 384 wide.
         depth: its blocks.
         num_heads: attention heads; must divide ``width``.
         weight: at least 0, or a schedule of it.

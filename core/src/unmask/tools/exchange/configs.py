@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from importlib import util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from unmask.support.errors import UserError
 from unmask.support.nearest import nearest, quoted
 from unmask.support.yaml_files import parse_yaml
 from unmask.tools.exchange.native import CONFIG
+from unmask.tools.exchange.trust import check_trusted
 
 
 def read_config(given: str | None, weights: Weights) -> tuple[str, Path | None]:
@@ -34,7 +33,7 @@ def read_config(given: str | None, weights: Weights) -> tuple[str, Path | None]:
                 f"`{weights.file}` does not say what model it is for: `--config` must name a recipe or a YAML file."
             )
         text = weights.metadata[CONFIG]
-        _trust(text, weights.file)
+        check_trusted(text, weights.file, CONFIG)
         return text, None
     path = Path(given)
     if not path.is_file():
@@ -74,32 +73,23 @@ def settled(text: str, out: Path) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def _trust(text: str, file: Path) -> None:
-    """Classes that a downloaded file names must be of packages that this user installed for unmask.
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """The config with texts of its model and its data replaced, such as paths of files that travelled with it.
 
-    Raises:
-        UserError: another class is named, or the config cannot be read.
+    Args:
+        text: the config.
+        names: what stands there, and what shall.
     """
-    installed = {re.split("[.:]", c.value)[0] for c in registry.components()} | {"unmask", "torch", "lightning"}
-    for path in _importable(parse_yaml(text, f"{file}: {CONFIG}")):
-        if path.partition(".")[0] not in installed and not registry.matches(path):
-            raise UserError(
-                f"`{file}` carries a config that names `{path}`, which no installed plugin brings; if you trust it, "
-                "give the config by `--config`."
-            )
+    content = parse_yaml(text, "config")
+    if not names or not isinstance(content, dict):
+        return text
+    changed = content | {part: _replaced(content[part], names) for part in ("model", "data") if part in content}
+    return text if changed == content else yaml.safe_dump(changed, sort_keys=False)
 
 
-def _importable(value: Any) -> Iterator[str]:
-    """Words of a config that could be the path of a class or a function of some module."""
+def _replaced(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        value = list(value.values())
+        return {key: _replaced(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
-        for inner in value:
-            yield from _importable(inner)
-    elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) and _is_module(value):
-        yield value
-
-
-def _is_module(path: str) -> bool:
-    """Whether a module is called as a path begins; it is looked for, not imported."""
-    return util.find_spec(path.partition(".")[0]) is not None
+        return [_replaced(inner, names) for inner in value]
+    return names.get(value, value) if isinstance(value, str) else value

@@ -6,11 +6,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from unmask.model import MaskedModel
+from unmask.of_parts import ModelOfParts
 from unmask.runs.trained import Run
 from unmask.runs.weights import read_weights
 from unmask.support.arguments import writable
@@ -60,23 +61,38 @@ def export(
         raise UserError(f"`--format` must be one that is written, but `{name}` is only read; there are: {fit}.")
     refusal = made.refusal(trained.model)
     if refusal:
-        raise UserError(refusal)
-    out = out or trained.folder / "export" / (f"encoder{made.suffix}" if made.suffix else name)
+        raise UserError(refusal + (" `--part` exports the encoder of one part." if trained.model.part_names else ""))
+    part = f"-{trained.model.names[0]}" if isinstance(trained.model, ModelOfParts) else ""
+    out = out or trained.folder / "export" / (f"encoder{part}{made.suffix}" if made.suffix else f"{name}{part}")
     if made.suffix and out.suffix != made.suffix:
         raise UserError(f"`--out` must end in `{made.suffix}` for the format `{name}`, but is `{out}`.")
     writable("--out", out)
     if out.exists() and not overwrite:
         raise UserError(f"`{out}` is there already; give another `--out`, or `--overwrite`.")
-    job = Export(
+    with torch.random.fork_rng(devices=[]):
+        return _write(made, name, job_of(trained, pool), out)
+
+
+def job_of(trained: Run, pool: str | None = "mean") -> Export:
+    """What is written of a run.
+
+    Args:
+        trained: the run.
+        pool: as of `export`.
+    """
+    return Export(
         trained.model.cpu().eval(),
         config=(trained.folder / "config.yaml").read_text("utf-8"),
         seed=trained.seed,
         step=trained.step,
-        batch=lambda: some(trained.datamodule, "val", NUM_SAMPLES, "cpu")[0],
+        batch=lambda: _read(trained.model, some(trained.datamodule, "val", NUM_SAMPLES, "cpu")[0]),
         pool=pool,
     )
-    with torch.random.fork_rng(devices=[]):
-        return _write(made, name, job, out)
+
+
+def _read(model: MaskedModel, batch: Any) -> Any:
+    """What the tokenizer of the model reads of a batch."""
+    return model.read(batch) if isinstance(model, ModelOfParts) else batch
 
 
 def fitting(model: MaskedModel) -> list[str]:

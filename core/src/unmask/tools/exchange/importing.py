@@ -14,16 +14,20 @@ from torch import Tensor, nn
 
 from unmask.configs.building import build
 from unmask.model import MaskedModel
+from unmask.of_parts import ModelOfParts
 from unmask.parts import Encoder
 from unmask.runs import match
 from unmask.runs.checkpoints import write_checkpoint
 from unmask.runs.folders import run_folder
+from unmask.runs.match import load_weights
+from unmask.runs.trained import load_run
 from unmask.runs.weights import IN_FOLDERS, State, Weights, read_weights
 from unmask.support.errors import UserError
 from unmask.support.nearest import quoted
 from unmask.tools.exchange.configs import read_config, seed_of, settled
 from unmask.tools.exchange.matching import Reading, best_reading
 from unmask.tools.exchange.native import check_sha256
+from unmask.tools.exchange.whole import read_whole
 
 PARTS = ("encoder.", "predictor.")
 """Of a model, whose tensors are reported one by one."""
@@ -64,8 +68,13 @@ def import_weights(
     prefix: str | None = None,
     min_matched: float = 1.0,
     resize_positions: bool = False,
+    part: str | None = None,
+    into: Path | None = None,
+    origin: str | None = None,
 ) -> Imported:
     """Make a run folder of weights, as if they had been trained here for 0 steps.
+
+    A file of a whole model, as `unmask push` writes it, comes back as it was, with all that its checkpoint kept.
 
     Args:
         source: a file of `safetensors` or torch, or a folder of another library.
@@ -75,14 +84,22 @@ def import_weights(
         prefix: of the names to take, such as ``teacher.backbone``; None: the one that finds the most.
         min_matched: least share of the encoder's tensors that must match, in [0, 1].
         resize_positions: whether position tables of another grid may be resampled.
+        part: of a joint model, the one whose encoder the weights are for; None: they are for the whole model.
+        into: with ``part``, a run whose config is taken and whose other weights are kept.
+        origin: what the source is called where the run says what it is made of; None: its path.
 
     Raises:
-        UserError: files or a config that cannot be read, or too few tensors that match; nothing is written then.
+        UserError: a part that is not there; files or a config that cannot be read, or too few tensors that match;
+            nothing is written then.
     """
     weights = read_weights(source)
     check_sha256(weights)
-    text, path = read_config(config, weights)
+    base = None if into is None else load_run(into)
+    alone = config is None and name is None and prefix is None and part is None
+    whole = read_whole(weights) if alone else None
+    text, path = read_config(config if base is None else str(base.folder / "config.yaml"), weights)
     seed = seed_of(text)
+    called = origin or str(source)
     out = run_folder(out, resume=False)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"`--out` must be a new folder, but `{out}` is there already.")
@@ -90,17 +107,53 @@ def import_weights(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as parts:
         folder = Path(parts, "run")
         (folder / "checkpoints").mkdir(parents=True)
+        if whole is not None:
+            text = whole.unpack(text, folder, out)
         (folder / "config.yaml").write_text(settled(text, out), "utf-8")
-        model, _ = build(path or folder / "config.yaml", seed)
-        try:
-            reading = best_reading(model, weights.tensors, name, prefix)
-            imported = _fill(model, weights, reading, source, out, min_matched, resize_positions)
-        except ValueError as error:
-            raise UserError(f"`{source}`: {error}") from error
-        _save(model, seed, source, folder / "checkpoints" / "last.ckpt")
-        (folder / "import.json").write_text(json.dumps(_record(imported, source), indent=2) + "\n", "utf-8")
+        model = _built(path or folder / "config.yaml", seed, f"the config of {called}")
+        if base is not None:
+            model.load_state_dict(base.model.state_dict())
+        if whole is not None:
+            load_weights(model, weights.tensors, f"`{weights.file}`", "its config")
+            model.agreed.update(whole.agreed)
+            imported = _of_all(model, out)
+        else:
+            filled = model if part is None else _part_of(model, part)
+            try:
+                reading = best_reading(filled, weights.tensors, name, prefix)
+                imported = _fill(filled, weights, reading, source, out, min_matched, resize_positions)
+            except ValueError as error:
+                raise UserError(f"`{source}`: {error}") from error
+            if filled is not model and base is None:
+                model.start_parts()  # a teacher begins as the encoder
+        _save(model, seed, called, folder / "checkpoints" / "last.ckpt")
+        (folder / "import.json").write_text(json.dumps(_record(imported, called), indent=2) + "\n", "utf-8")
         os.replace(folder, out)
     return imported
+
+
+def _part_of(model: MaskedModel, part: str) -> MaskedModel:
+    try:
+        return ModelOfParts(model, [part], apart=True)
+    except ValueError as error:
+        raise UserError(str(error).replace("`parts`", "`--part`", 1)) from error
+
+
+def _built(config: Path, seed: int, called: str) -> MaskedModel:
+    """The model of a config; what is wrong with it is told by the name that the user knows."""
+    try:
+        return build(config, seed)[0]
+    except UserError as error:
+        raise UserError(str(error).replace(f"`{config}`", called)) from error
+
+
+def _of_all(model: MaskedModel, out: Path) -> Imported:
+    """Of a whole model, every tensor of which was given."""
+    encoder = match.compare(model.encoder, model.encoder.state_dict())
+    given: nn.Module | None = model.predictor  # some methods have none
+    predictor = None if given is None else match.compare(given, given.state_dict())
+    others = [name for name in model.state_dict() if not name.startswith(PARTS)]
+    return Imported(out, "safetensors", "", encoder, predictor, others, [], [], [])
 
 
 def _fill(
@@ -187,7 +240,7 @@ def _refit(name: str, tensor: Tensor, model: MaskedModel) -> Tensor | None:
     return None
 
 
-def _save(model: MaskedModel, seed: int, source: Path, path: Path) -> None:
+def _save(model: MaskedModel, seed: int, source: str, path: Path) -> None:
     """A checkpoint of 0 steps, from which ``unmask fit`` goes on with a new optimiser."""
     checkpoint = {
         "state_dict": model.state_dict(),
@@ -197,13 +250,14 @@ def _save(model: MaskedModel, seed: int, source: Path, path: Path) -> None:
         "pytorch-lightning_version": L.__version__,
         "optimizer_states": [],
         "lr_schedulers": [],
-        "imported_from": str(source),
+        "agreed": dict(model.agreed),
+        "imported_from": source,
     }
     write_checkpoint(checkpoint, path)
 
 
-def _record(imported: Imported, source: Path) -> dict[str, Any]:
-    record = {"source": str(source)} | asdict(imported)
+def _record(imported: Imported, source: str) -> dict[str, Any]:
+    record = {"source": source} | asdict(imported)
     for part in ("encoder", "predictor"):
         if record[part] is not None:
             record[part].pop("sizes")

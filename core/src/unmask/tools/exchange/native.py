@@ -19,7 +19,8 @@ from unmask.support.errors import UserError
 from unmask.support.yaml_files import parse_yaml
 from unmask.tools.exchange.format import Export, Format
 
-CONFIG, SHA256 = "unmask.config", "unmask.sha256"
+CONFIG, SHA256, WHOLE = "unmask.config", "unmask.sha256", "unmask.whole"
+"""Of the metadata: the run's config, the sum of the tensors, and of a whole model what it keeps beside them."""
 
 
 class Safetensors(Format):
@@ -35,21 +36,7 @@ class Safetensors(Format):
         return None
 
     def save(self, export: Export, out: Path) -> str:
-        embedder = export.model.embedder
-        encoder = embedder.encoder
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.state_dict().items()}
-        metadata = {
-            "format": "pt",
-            "unmask.version": __version__,
-            "unmask.method": _path(export.model),
-            "unmask.encoder": json.dumps({"class_path": _path(encoder), "init_args": _given(export.config, "encoder")}),
-            "unmask.tokenizer": json.dumps(_settings(embedder.tokenizer)),
-            CONFIG: export.config,
-            "unmask.seed": str(export.seed),
-            "unmask.step": str(export.step),
-            SHA256: sha256(tensors),
-        }
-        save_file(tensors, out, metadata)
+        write_native(export.model.embedder.encoder.state_dict(), export, out)
         return ""
 
     def usage(self, export: Export, out: Path) -> str:
@@ -61,6 +48,32 @@ class Safetensors(Format):
     def load(self, weights: State, model: MaskedModel) -> State:
         own = model.state_dict()  # whose names are those of a whole run's checkpoint
         return {name if name in own else f"encoder.{name}": tensor for name, tensor in weights.items()}
+
+
+def write_native(tensors: State, export: Export, out: Path, **more: str) -> None:
+    """Writes tensors of a model with all that it takes to rebuild it.
+
+    Args:
+        tensors: by name; those of the whole model, or of its encoder.
+        export: whose.
+        out: the file.
+        more: further metadata.
+    """
+    embedder = export.model.embedder
+    encoder = embedder.encoder
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {
+        "format": "pt",
+        "unmask.version": __version__,
+        "unmask.method": _path(export.model),
+        "unmask.encoder": json.dumps({"class_path": _path(encoder), "init_args": _given(export.config, "encoder")}),
+        "unmask.tokenizer": json.dumps(_settings(embedder.tokenizer)),
+        CONFIG: export.config,
+        "unmask.seed": str(export.seed),
+        "unmask.step": str(export.step),
+        SHA256: sha256(tensors),
+    }
+    save_file(tensors, out, metadata | more)
 
 
 def sha256(tensors: State) -> str:

@@ -18,10 +18,11 @@ from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
 from unmask.runs.folders import ABOUT
 from unmask.runs.trained import Run
+from unmask.structures import Tokens
 from unmask.support.checks import at_least
 from unmask.tools.features import ALL
 from unmask.tools.features.files import FEATURES, assemble, check_suffix
-from unmask.tools.features.labels import real_tokens, task_of
+from unmask.tools.features.labels import in_line, real_tokens, task_of
 from unmask.tools.features.pieces import PIECE, put_together
 from unmask.tools.features.ranks import ALONE, Ranks
 from unmask.tools.features.row_store import STATE, Column, RowStore, saved
@@ -76,7 +77,7 @@ def embed(
     Ids are ``index`` int64, the sample's number in its split, and ``split`` where there are several; where samples
     have them ``name`` (of the file, row or graph), ``piece`` (the number of the sample in that), ``label``, and
     ``class``, the label in words; and ``token``, its number in the sample, where rows are tokens, with ``token_name``
-    where the data has names for them.
+    where the data has names for them; of samples of several parts, its number in its ``part``.
 
     Ids are columns of a Parquet file and tensors of a safetensors one; else, and for paths, lines of
     ``OUT.ids.csv``. Until it is finished, work lies in ``OUT.partial/``, which takes as much room again (and that of
@@ -249,14 +250,16 @@ def _rows(
     latent = embedder.coded(tokens, layer)
     label, *words = (batch.get(key) if hasattr(batch, "get") else None for key in ("label", *WORDS, PIECE))
     own = label is not None and task_of(label, tokens).per_token  # each token has its own label
-    sample = torch.arange(tokens.num_samples, device=latent.values.device)  # of each row
+    sample = torch.arange(tokens.num_samples, device=tokens.device)  # of each row
     place = None
     if per_token:
         real = real_tokens(tokens)  # [B, N], packed [T]
-        if latent.values.shape[: real.ndim] != real.shape:
+        codes = None if latent.values is None else tuple(latent.values.shape)
+        if codes is None or codes[: real.ndim] != tuple(real.shape):
+            told = "parts have codes of different widths" if codes is None else f"{codes} for {tuple(real.shape)}"
             raise ValueError(
                 f"`per_token` must be False for {type(embedder.encoder).__name__}, which has no code of each token: "
-                f"{tuple(latent.values.shape)} for {tuple(real.shape)}."
+                f"{told}."
             )
         sample, place = (index[real] for index in owners(tokens))
         values = latent.values[real]  # [n, D]
@@ -272,6 +275,8 @@ def _rows(
     rows: dict[str, Column] = {FEATURES: values.float().cpu().numpy(), "index": (sample + first).cpu().numpy()}
     if place is not None:
         rows["token"] = place.cpu().numpy()
+        if tokens.parts is not None:
+            rows["part"] = _part_names(tokens, real)
     if label is not None:
         kind = torch.promote_types(label.dtype, torch.float) if label.is_floating_point() else torch.long
         rows["label"] = label.to(kind).cpu().numpy()
@@ -284,6 +289,16 @@ def _rows(
     if piece is not None:
         rows[PIECE] = torch.as_tensor(piece)[sample.cpu()].long().numpy()
     return tokens.num_samples, rows
+
+
+def _part_names(tokens: Tokens, real: Tensor) -> list[str]:
+    """Which part each real token is of."""
+    parts = tokens.parts or {}
+    number = in_line(
+        {name: torch.full_like(real_tokens(part), i, dtype=torch.long) for i, (name, part) in enumerate(parts.items())}
+    )
+    names = list(parts)
+    return [names[i] for i in number[real].tolist()]
 
 
 def _token_names(datamodule: MaskedDataModule, split: str, rows: dict[str, Column]) -> dict[str, Column]:

@@ -6,7 +6,7 @@ those back: regression on ids would be about the order of words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -131,19 +131,24 @@ def values_of(label: Tensor, numbers: Sequence[float]) -> Tensor:
 
 
 def real_tokens(tokens: Tokens) -> Tensor:
-    """Which rows are no padding: ``[B, N]`` bool, packed ``[T]``; of joint tokens those of all parts."""
+    """Which rows are no padding: ``[B, N]`` bool, packed ``[T]``; of parts one after the other, as `Mask.join`."""
+    if tokens.parts is not None:
+        return in_line({name: real_tokens(part) for name, part in tokens.parts.items()})
     if tokens.valid is not None:
         return tokens.valid
-    if tokens.parts is not None and tokens.values is None:
-        parts = [real_tokens(part) for part in tokens.parts.values()]
-        return (
-            torch.cat(parts, dim=1) if all(one.ndim == 2 for one in parts) else torch.cat([*map(torch.flatten, parts)])
-        )
     shape = tokens.values.shape[: 1 if tokens.offsets is not None else 2]
     return torch.ones(shape, dtype=torch.bool, device=tokens.values.device)
 
 
+def in_line(parts: Mapping[str, Tensor]) -> Tensor:
+    """What is known of the tokens of each part, of all: ``[B, N]``, or ``[T]`` where a part is packed."""
+    dense = all(part.ndim > 1 for part in parts.values())
+    return torch.cat([part if dense else part.flatten() for part in parts.values()], dim=1 if dense else 0)
+
+
 def _per_token(label: Tensor, tokens: Tokens) -> bool:
+    if tokens.parts is not None:  # of no single part
+        return False
     if tokens.offsets is not None:
         return len(label) == len(tokens.values) != tokens.num_samples
     return label.ndim > 1 and label.shape[:2] == tokens.values.shape[:2]

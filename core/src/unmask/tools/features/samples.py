@@ -13,6 +13,7 @@ from unmask.data import Augmented, MaskedDataModule, unknown_like
 from unmask.structures import Tokens
 from unmask.support.checks import at_least
 from unmask.tools.features import ALL, SPLITS
+from unmask.tools.features.labels import in_line
 
 
 def split_of(datamodule: MaskedDataModule, name: str) -> Dataset:
@@ -105,15 +106,20 @@ def some(
 
 
 def owners(tokens: Tokens) -> tuple[Tensor, Tensor]:
-    """Which sample of the batch each token belongs to, and its number in it: ``[B, N]``, packed ``[T]``."""
-    device = tokens.device
-    each = torch.arange(tokens.num_samples, device=device)
+    """Which sample of the batch each token belongs to, and its number in it (in its part, where samples have parts):
+    ``[B, N]``, packed ``[T]``."""
+    if tokens.parts is not None:
+        each = {name: owners(part) for name, part in tokens.parts.items()}
+        sample, place = (in_line({name: one[i] for name, one in each.items()}) for i in (0, 1))
+        return sample, place
+    device = tokens.values.device
+    every = torch.arange(tokens.num_samples, device=device)
     if tokens.offsets is not None:
-        sample = each.repeat_interleave(tokens.offsets.diff())  # [T]
+        sample = every.repeat_interleave(tokens.offsets.diff())  # [T]
         return sample, torch.arange(len(sample), device=device) - tokens.offsets[sample]
-    num_tokens = tokens.num_tokens
-    place = torch.arange(num_tokens, device=device).expand(len(each), -1)
-    return each[:, None].expand(-1, num_tokens), place
+    num_tokens = tokens.values.shape[1]
+    place = torch.arange(num_tokens, device=device).expand(len(every), -1)
+    return every[:, None].expand(-1, num_tokens), place
 
 
 def count_per_sample(places: Tensor, tokens: Tokens) -> Tensor:

@@ -238,6 +238,8 @@ def _codes(latent: Latent, tokens: Tokens, pool: str, per_token: bool) -> Tensor
         return latent.values
     if pool != "flat":
         return latent.pool(pool)
+    if latent.parts is not None:
+        return torch.cat([_codes(own, tokens.part(name), pool, False) for name, own in latent.parts.items()], dim=1)
     if tokens.offsets is not None or (tokens.valid is not None and not bool(tokens.valid.all())):
         raise ValueError(_NOT_FLAT)
     return latent.values.flatten(1)  # [B, K * D]

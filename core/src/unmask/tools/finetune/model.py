@@ -17,7 +17,7 @@ from unmask.embedder import Embedder
 from unmask.joint import encoded
 from unmask.model import MaskedModel, streams_of
 from unmask.optim import Optimization
-from unmask.structures import Mask, Tokens
+from unmask.structures import Latent, Mask, Tokens
 from unmask.tools.features.labels import Task, real_tokens
 from unmask.tools.features.samples import owners
 from unmask.tools.finetune.drop_path import set_drop_path
@@ -26,7 +26,9 @@ from unmask.tools.finetune.lora import adapt
 from unmask.tools.finetune.masked_branch import MaskedBranch
 from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.objective import Objective
+from unmask.tools.finetune.rebuilder import Rebuilder
 from unmask.tools.finetune.settings import Settings
+from unmask.tools.finetune.task_teacher import TaskTeacher
 from unmask.tools.wholes import firsts, shared
 from unmask.training.activations import checkpoint_activations
 from unmask.training.blocks import blocks_of
@@ -61,13 +63,22 @@ class FineTuning(L.LightningModule):
         task: whether there is a label per token.
         settings: the schedule, and everything else.
         seed: of the head, the mixing and dropout.
+        teacher: whose answers are learnt beside the labels; None: nobody's.
 
     Raises:
         ValueError: stochastic depth or LoRA for an encoder that has no blocks, or a pooling that labels per token
             or this encoder do not have.
     """
 
-    def __init__(self, model: MaskedModel, objective: Objective, task: Task, settings: Settings, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: MaskedModel,
+        objective: Objective,
+        task: Task,
+        settings: Settings,
+        seed: int = 0,
+        teacher: TaskTeacher | None = None,
+    ) -> None:
         super().__init__()
         if task.per_token and settings.pool != "mean":
             raise ValueError(f"`pool` must be 'mean' where labels are per token, but is {settings.pool!r}.")
@@ -78,8 +89,12 @@ class FineTuning(L.LightningModule):
         self.objective = copy.deepcopy(objective)
         self.task, self.settings, self.seed = task, settings, seed
         self.agreed = dict(getattr(model, "agreed", {}))  # what the data of before must have in common with other
+        self.parts = getattr(model, "names", None)  # of joint samples, where only some are used
         self.mixing = Mixing(settings.mixup, settings.cutmix)
         self.masked = MaskedBranch.of(settings)
+        self.teacher = teacher
+        rebuilt = settings.rebuild_weight > 0
+        self.rebuilder = Rebuilder(self.encoder.width, settings.rebuild_ratio, seed) if rebuilt else None
         self.val_wholes: np.ndarray | None = None  # of each sample that is validated on, what it is a piece of
         set_drop_path(self.encoder, settings.drop_path)
         if settings.checkpoint_activations and not blocks_of(self.encoder):
@@ -122,13 +137,24 @@ class FineTuning(L.LightningModule):
         real = self._rows(tokens)
         target, known = self.objective.target(batch["label"][real])  # [n, C], [n] or [n, C]
         tokens, target, known = self.mixing(tokens, target, known, *key)
-        outputs = self.head(self._codes(tokens)[real]).float()
+        latent = self._latent(tokens)
+        outputs = self.head(self._read(latent, tokens)[real]).float()
+        parts: dict[str, Tensor] = {}
         if self.masked is None:
             loss = self.objective.loss(outputs, target, known)
         else:
             draws = streams_of(batch, tokens, seeds.mix(self.seed, "finetune", self.current_epoch, "masked"))
             masked = self.head(self._codes(*self.masked.hide(tokens, draws))[real]).float()
             loss, parts = self.masked.total(self.objective, outputs, masked, target, known)
+        if self.rebuilder is not None:
+            draws = streams_of(batch, tokens, seeds.mix(self.seed, "finetune", self.current_epoch, "rebuilt"))
+            rebuilt = self.head(self._read(self.rebuilder(latent, tokens, draws), tokens)[real]).float()
+            parts["rebuilt"] = self.objective.loss(rebuilt, target, known)
+            loss = loss + self.settings.rebuild_weight * parts["rebuilt"]
+        if self.teacher is not None:
+            parts["teacher"] = self.teacher.loss(self.objective, outputs, batch, real)
+            loss = loss + self.settings.teacher_weight * parts["teacher"]
+        if parts:
             named = {f"train/{name}": value.detach() for name, value in parts.items()}
             self.log_dict(named, on_step=False, on_epoch=True, batch_size=tokens.num_samples)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=tokens.num_samples)
@@ -217,8 +243,14 @@ class FineTuning(L.LightningModule):
 
     def _codes(self, tokens: Tokens, mask: Mask | None = None) -> Tensor:
         """``[B, D]``; per token ``[B, N, D]``, packed ``[T, D]``."""
+        return self._read(self._latent(tokens, mask), tokens, mask)
+
+    def _latent(self, tokens: Tokens, mask: Mask | None = None) -> Latent:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.freeze):
-            latent = encoded(self.encoder, tokens, mask)
+            return encoded(self.encoder, tokens, mask)
+
+    def _read(self, latent: Latent, tokens: Tokens, mask: Mask | None = None) -> Tensor:
+        """What of the codes the head is given."""
         if not self.task.per_token:
             return latent.pool(self.settings.pool, tokens.places if mask is None else None)
         real = real_tokens(tokens)
@@ -240,7 +272,7 @@ def trainable_embedder(model: MaskedModel) -> Embedder:
     """A copy of what is used of the model, its encoder as trainable as the one that was trained.
 
     A teacher's parameters take no gradient; what is fixed by design, such as a table of positions, is
-    fixed in the online encoder, too.
+    fixed in the online encoder, too. What rests in pretraining alone is trained.
     """
     used = model.embedder
     embedder: Embedder = copy.deepcopy(used)
@@ -248,4 +280,7 @@ def trainable_embedder(model: MaskedModel) -> Embedder:
         online = dict(model.encoder.named_parameters())
         for name, parameter in embedder.encoder.named_parameters():
             parameter.requires_grad_(online[name].requires_grad if name in online else parameter.is_floating_point())
+    for name, parameter in embedder.encoder.named_parameters():
+        if any(name.startswith(start) for start in model.resting):
+            parameter.requires_grad_(True)
     return embedder

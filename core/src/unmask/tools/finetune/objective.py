@@ -96,6 +96,10 @@ class Objective(nn.Module, ABC):
         """The probability of each class ``[..., C]``; of regression, each number in the labels' own units."""
         return self.answer(outputs)
 
+    def told(self, shares: Tensor) -> Tensor:
+        """What another model answers ``[n, C]``, as `shares` has it, as a target."""
+        return shares
+
     @abstractmethod
     def scores(self, outputs: Tensor, label: Tensor) -> dict[str, float]:
         """By name, over all of a data set's rows: outputs ``[n, C]``, labels ``[n]`` or ``[n, C]``."""
@@ -262,6 +266,9 @@ class Regression(Objective):
 
     def soft(self, outputs: Tensor) -> Tensor:
         return outputs
+
+    def told(self, shares: Tensor) -> Tensor:
+        return self.target(shares)[0]
 
     def answer(self, outputs: Tensor) -> Tensor:
         answer = self.shares(outputs)

@@ -27,8 +27,10 @@ from unmask.tools.finetune.mixing import Mixing
 from unmask.tools.finetune.model import FineTuning, trainable_embedder
 from unmask.tools.finetune.objective import Objective, objective_of
 from unmask.tools.finetune.predictions import Predictions
-from unmask.tools.finetune.saved import save
+from unmask.tools.finetune.rebuilder import Rebuilder
+from unmask.tools.finetune.saved import load, save
 from unmask.tools.finetune.settings import Settings
+from unmask.tools.finetune.task_teacher import TaskTeacher
 from unmask.tools.finetune.trials import PRETRAINED, SCRATCH, Trial, tabled
 from unmask.tools.output import write
 from unmask.tools.results import Results
@@ -123,7 +125,12 @@ def finetune(
     Mixing(settings.mixup, settings.cutmix).check(first.embedder.tokenizer(few), task)
     if (masked := MaskedBranch.of(settings)) is not None:
         masked.check(first.embedder.tokenizer(few), task)
+    if settings.rebuild_weight:
+        Rebuilder.check(first.embedder.tokenizer(few), task)
     plans = list(_plans(train_labels, test_labels, settings, seeds, labels_per_class))
+    teacher = None if settings.teacher is None else TaskTeacher(load(settings.teacher))
+    if teacher is not None:
+        teacher.check(plans[0].objective, task)
 
     trials: list[Trial] = []
     folder = None if folder is None else Path(folder)
@@ -132,7 +139,7 @@ def finetune(
             title = _title(name, plan, groups)
             if progress:
                 print(f"[{number}/{len(plans) * len(columns)}] {title}", flush=True)
-            model = FineTuning(build(plan.seed), plan.objective, task, own, plan.seed)
+            model = FineTuning(build(plan.seed), plan.objective, task, own, plan.seed, teacher)
             done = train(model, datamodule, plan.train, plan.val, plan.test, augment, device, progress)
             keep = folder is not None and (plan.seed, plan.group) == (plans[0].seed, plans[0].group)
             checkpoint = f"finetune/{_file_name(name, plan)}.ckpt" if keep else None

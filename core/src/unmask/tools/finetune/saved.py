@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from unmask.configs.building import build
 from unmask.data import MaskedDataModule
 from unmask.model import MaskedModel
+from unmask.of_parts import of_parts
 from unmask.runs.checkpoints import read_checkpoint, write_checkpoint
 from unmask.runs.match import load_weights
 from unmask.support.errors import UserError
@@ -32,7 +33,11 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
     """
     objective = model.objective
     content = {
-        "state_dict": {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
+        "state_dict": {
+            name: tensor.detach().cpu()
+            for name, tensor in model.state_dict().items()
+            if not name.startswith(("rebuilder.", "teacher."))  # of training alone
+        },
         "seed": model.seed,
         "global_step": step,
         "finetune": {
@@ -43,6 +48,7 @@ def save(model: FineTuning, path: Path, config: str | None = None, step: int = 0
             "flat": getattr(objective, "flat", True),
             "classes": list(objective.classes),
             "agreed": model.agreed,
+            "parts": list(model.parts) if model.parts is not None else None,
         },
     }
     write_checkpoint(content, path)
@@ -77,8 +83,8 @@ def load(path: Path | str, model: MaskedModel | None = None) -> FineTuning:
     if model is None:
         if config is None:
             raise UserError(f"`{path}` holds no config; `model` must be given to load it.")
-        model = _built(config, checkpoint["seed"])[0]
-    tuned = FineTuning(model, objective, task, settings, checkpoint["seed"])
+        model = of_parts(_built(config, checkpoint["seed"])[0], about.get("parts"))
+    tuned = FineTuning(model, objective, task, replace(settings, rebuild_weight=0.0, teacher=None), checkpoint["seed"])
     load_weights(tuned, checkpoint["state_dict"], f"`{path}`", "its config")
     return tuned.eval()
 
@@ -100,6 +106,7 @@ def begun_from(path: Path, data: Path | None = None) -> tuple[MaskedModel, Maske
             f"`{path}` must be of `unmask finetune`, which keeps how new data is read, but is of another command."
         )
     model, datamodule = _built(config, checkpoint["seed"], data)
+    model = of_parts(model, checkpoint["finetune"].get("parts"))
     model.agreed.update(checkpoint["finetune"].get("agreed", {}))
     return model, datamodule
 

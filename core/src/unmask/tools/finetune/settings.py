@@ -77,6 +77,12 @@ class Settings:
             with ``labels``, as in the papers.
         masked_as: how hidden tokens are shown: not at all (``drop``) or as zeros (``zero``, which labels per token
             need).
+        rebuild_weight: of a loss by codes that were partly hidden and rebuilt, at least 0, see `Rebuilder` (masked
+            feature modelling); for labels per token. 0: there is no such pass.
+        rebuild_ratio: share of the tokens whose codes are hidden in it, in [0, 1).
+        teacher: a checkpoint of ``unmask finetune``, whose answers are learnt beside the labels, see `TaskTeacher`;
+            None: labels alone.
+        teacher_weight: of that loss, at least 0.
         checkpoint_activations: whether the encoder's blocks keep their inputs alone for the backward pass, which
             computes the rest again: less memory, slower steps, the same results.
 
@@ -115,6 +121,10 @@ class Settings:
     masked_weight: float = 1.0
     masked_agreement: float | None = None
     masked_as: str = "drop"
+    rebuild_weight: float = 0.0
+    rebuild_ratio: float = 0.5
+    teacher: str | None = None
+    teacher_weight: float = 1.0
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
@@ -125,10 +135,11 @@ class Settings:
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, but is {word!r}; nearest: {near}.")
         at_least(1, epochs=self.epochs, max_steps=self.max_steps, batch_size=self.batch_size)
         at_least(0, patience=self.patience, lora_rank=self.lora_rank)
-        for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio", "masked_ratio"):
+        for name in ("warmup_ratio", "drop_path", "label_smoothing", "val_ratio", "masked_ratio", "rebuild_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), but is {getattr(self, name):g}.")
-        for name in ("weight_decay", "mixup", "cutmix", "focal_gamma", "masked_weight", "masked_agreement"):
+        weights = ("weight_decay", "mixup", "cutmix", "focal_gamma", "masked_weight", "masked_agreement")
+        for name in (*weights, "rebuild_weight", "teacher_weight"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` must be at least 0, but is {getattr(self, name):g}.")
         if self.masked_agreement is not None and self.masked_branch != "labels":
@@ -139,6 +150,15 @@ class Settings:
         if self.lora_alpha is not None and not (self.lora_rank and 0 < self.lora_alpha < float("inf")):
             rule = "above 0" if self.lora_rank else "left out with `lora_rank` 0"
             raise ValueError(f"`lora_alpha` must be {rule}, but is {self.lora_alpha:g}.")
+        if self.teacher is not None and (self.mixup or self.cutmix):
+            raise ValueError(
+                "`mixup` and `cutmix` must be 0 with a `teacher`, which sees samples that are not mixed, but are "
+                f"{self.mixup:g} and {self.cutmix:g}."
+            )
+        if self.freeze and self.rebuild_weight:
+            raise ValueError(
+                f"`rebuild_weight` must be 0 with `freeze`, which trains no block, but is {self.rebuild_weight:g}."
+            )
         if self.freeze and self.lora_rank:
             raise ValueError(f"`lora_rank` must be 0 with `freeze`, which trains no block, but is {self.lora_rank}.")
         if not 0 < self.base_lr < float("inf"):

@@ -126,6 +126,12 @@ def _lines(details: dict[str, Any]) -> list[str]:
         lines.append(
             f"A second pass with {settings['masked_ratio']:.0%} of the tokens hidden, by {settings['masked_branch']}."
         )
+    if teacher := settings.get("teacher"):
+        lines.append(f"Answers of {teacher} are learnt beside the labels, of weight {settings['teacher_weight']:g}.")
+    if weight := settings.get("rebuild_weight"):
+        lines.append(
+            f"A loss by codes, {settings['rebuild_ratio']:.0%} of them hidden and rebuilt, of weight {weight:g}."
+        )
     if not settings["freeze"] and both:
         lines.append(f"Layer-wise decay of the learning rate: {settings['layer_decay']:g} pretrained, 1 from scratch.")
     if groups or len(seeds) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from unmask.model import MaskedModel
 from unmask.parts import Tokenizer
 from unmask.schedules import Progress
 from unmask.structures import Mask, Tokens
-from unmask.tools.features.labels import real_tokens
+from unmask.tools.features.labels import in_line, real_tokens
 from unmask.tools.features.samples import count_per_sample, some
 from unmask.tools.features.vectors import evaluating
 from unmask.tools.pictures.drawing import regions
@@ -39,6 +39,7 @@ class Preview:
         asked_ratios: share of them where an answer is asked, by seed; empty where that is wherever hidden.
         picture: a row per sample ``[height, width, 3]`` uint8; None: this modality has none.
         files: this modality's own files: contents by ``ROW-seedSEED.SUFFIX``.
+        by_part: share of each part's tokens that is hidden, over all samples and seeds; empty: samples have no parts.
     """
 
     mask: str
@@ -48,6 +49,7 @@ class Preview:
     asked_ratios: dict[int, list[float]]
     picture: np.ndarray | None
     files: dict[str, bytes]
+    by_part: dict[str, float] = field(default_factory=dict)
 
     @property
     def about(self) -> str:
@@ -55,7 +57,9 @@ class Preview:
         least, most = min(self.num_tokens), max(self.num_tokens)
         tokens = f"{least}" if least == most else f"{least} to {most}"
         asked = f", asks at {_mean(self.asked_ratios):.1%}" if self.asked_ratios else ""
-        return f"{self.mask} hides {_mean(self.hidden_ratios):.1%}{asked}; {tokens} tokens per sample"
+        parts = ", ".join(f"{ratio:.1%} of {name}" for name, ratio in self.by_part.items())
+        parts = f" ({parts})" if parts else ""
+        return f"{self.mask} hides {_mean(self.hidden_ratios):.1%}{parts}{asked}; {tokens} tokens per sample"
 
 
 def preview(
@@ -105,6 +109,7 @@ def preview(
             asked_ratios={s: _ratios(_asked(mask), tokens) for s, mask in masks.items() if _elsewhere(mask)},
             picture=None,
             files=_files(model.tokenizer, tokens, masks),
+            by_part={name: _hidden_of(name, tokens, masks) for name in tokens.parts or ()},
         )
         try:
             return replace(made, picture=_draw(model.tokenizer, tokens, masks, made))
@@ -125,8 +130,8 @@ def _draw(tokenizer: Tokenizer, tokens: Tokens, masks: dict[int, Mask], made: Pr
 
 def _tinted(tokenizer: Tokenizer, tokens: Tokens, mask: Mask) -> list[np.ndarray]:
     """What is shown as it is, asked places in the colour of their group (mixed where groups overlap)."""
-    assert mask.predict is not None
-    groups = mask.predict.unbind(1) if mask.predict.ndim == 3 else (mask.predict,)
+    grouped = mask.parts is None and mask.predict is not None and mask.predict.ndim == 3
+    groups = mask.predict.unbind(1) if grouped else (_asked(mask),)  # type: ignore[union-attr]
     cells = [cell.astype(float) for cell in tokenizer.render(tokens, mask.hidden & ~_asked(mask))]
     paint, coats = [np.zeros_like(cell) for cell in cells], [np.zeros(cell.shape[:2]) for cell in cells]
     for group, color in zip(groups, itertools.cycle(COLORS)):
@@ -150,6 +155,8 @@ def _files(tokenizer: Tokenizer, tokens: Tokens, masks: dict[int, Mask]) -> dict
 
 def _asked(mask: Mask) -> Tensor:
     """Where any answer is asked: ``[B, N]``, packed ``[T]``."""
+    if mask.parts is not None:
+        return in_line({name: _asked(part) for name, part in mask.parts.items()})
     if mask.predict is None:
         return mask.hidden
     return mask.predict.any(1) if mask.predict.ndim == 3 else mask.predict
@@ -157,6 +164,8 @@ def _asked(mask: Mask) -> Tensor:
 
 def _elsewhere(mask: Mask) -> bool:
     """Whether answers are asked in groups, or at other places than the hidden ones."""
+    if mask.parts is not None:
+        return any(map(_elsewhere, mask.parts.values()))
     if mask.predict is None:
         return False
     return mask.predict.ndim == 3 or not torch.equal(mask.predict, mask.hidden)
@@ -164,7 +173,12 @@ def _elsewhere(mask: Mask) -> bool:
 
 def _ratios(places: Tensor, tokens: Tokens) -> list[float]:
     counts = count_per_sample(places, tokens).double()
-    return (counts / count_per_sample(real_tokens(tokens), tokens)).tolist()
+    return (counts / count_per_sample(real_tokens(tokens), tokens).clamp(min=1)).tolist()
+
+
+def _hidden_of(name: str, tokens: Tokens, masks: dict[int, Mask]) -> float:
+    part = tokens.part(name)
+    return _mean({seed: _ratios(mask.part(name).hidden, part) for seed, mask in masks.items()})
 
 
 def _mean(ratios: dict[int, list[float]]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unmask.tools.features.labels import CLASSIFICATION
@@ -58,8 +58,12 @@ def _sizes(result: Results, protocol: Protocol) -> str:
         told = f"{train + test} samples of {', '.join(parts)}"
     if facts["num_pieces"]:
         told += f", each the mean over its pieces ({facts['num_pieces']:,} in all)"
-    widths = ", ".join(f"{name} {width}" for name, width in facts["widths"].items())
-    return f"{facts['num_classes']} {what}, {told}. Widths: {widths}."
+    return f"{facts['num_classes']} {what}, {told}. {widths_told(facts['widths'])}"
+
+
+def widths_told(widths: Mapping[str, int]) -> str:
+    """How wide the features of each column are."""
+    return f"Widths: {', '.join(f'{name} {width}' for name, width in widths.items())}."
 
 
 def _spread(result: Results, protocol: Protocol) -> str:

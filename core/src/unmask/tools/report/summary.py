@@ -41,7 +41,8 @@ def _titles(records: Sequence[Record]) -> Markup:
     return element("div", element("h1", " and ".join(record.name for record in records)), lines)
 
 
-def _tiles(records: Sequence[Record]) -> Markup:
+def tiles_of(record: Record) -> dict[str, Tile | None]:
+    """The numbers of a run, each with a remark, by what they are; None: its files do not tell."""
     kinds: dict[str, Callable[[Record], Tile | None]] = {
         "steps": _steps,
         "training loss": _training_loss,
@@ -50,9 +51,14 @@ def _tiles(records: Sequence[Record]) -> Markup:
         "trainable parameters": _parameters,
         "wall time": _time,
     }
+    return {label: kind(record) for label, kind in kinds.items()}
+
+
+def _tiles(records: Sequence[Record]) -> Markup:
+    each = [tiles_of(record) for record in records]
     made = []
-    for label, kind in kinds.items():
-        tiles = [kind(record) for record in records]
+    for label in each[0]:
+        tiles = [one[label] for one in each]
         if any(tiles):
             made.append(element("div", element("dt", label), [_tile(t, i, len(tiles)) for i, t in enumerate(tiles)]))
     return element("dl", made, class_="tiles")

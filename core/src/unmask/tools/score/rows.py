@@ -23,19 +23,23 @@ NUM_FIXED = 32
 
 
 class FixedMask(RandomMask):
-    """Half of the places at random, on any layout: the same for every model that is shown the same batch.
+    """Half of the places at random, on any layout, of each part: the same for every model that is shown the same batch.
 
     Drawn on the CPU, so that devices agree; ``number`` is the batch's, and keys the draw.
     """
 
     layouts = (Layout,)
     grid_sides = (1, 2, 3, 4)
+    joint = True
 
     def __init__(self) -> None:
         super().__init__(RATIO)
         self.number = 0
 
     def forward(self, tokens: Tokens, progress: Progress | None = None, draws: Draws | None = None) -> Mask:
+        if tokens.parts is not None:
+            masks = {name: self.forward(part) for name, part in tokens.parts.items()}
+            return Mask.join(masks)
         valid, offsets = (None if x is None else x.cpu() for x in (tokens.valid, tokens.offsets))
         twin = Tokens(torch.empty(real_tokens(tokens).shape), tokens.layout, valid=valid, offsets=offsets)
         draws = Draws.of(seeds.mix("score", self.number), torch.arange(tokens.num_samples))
@@ -121,6 +125,9 @@ def coded(encoder: Encoder, tokens: Tokens, mask: Mask, chosen: list[Chosen]) ->
     the code at the place itself, where the encoder makes one (it is shown a stand-in there, no value).
     """
     latent = encoder(tokens, mask)
+    if tokens.parts is not None:  # one part of an encoder of several
+        (name,) = tokens.parts
+        tokens, mask, latent = tokens.part(name), mask.part(name), latent.part(name)
     values = latent.values
     if latent.seen is None and tokens.offsets is None and values.shape[1] != mask.hidden.shape[1]:
         return torch.cat(

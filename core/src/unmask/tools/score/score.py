@@ -132,12 +132,20 @@ def score(
             masks.number, first = number, number * BATCH_SIZE
             tokens = model.embedder.tokenizer(batch)
             mask = masks(tokens)
-            digest.update(_bytes(mask.hidden, tokens.valid, tokens.offsets, tokens.values))
+            for own in (tokens.parts or {"": tokens}).values():
+                digest.update(_bytes(mask.hidden, own.valid, own.offsets, own.values))
             for name, one in models.items():
                 try:
                     losses[name].append((_own_loss(one, masks, batch, number), tokens.num_samples))
                 except ValueError as error:
                     reasons[f"No own loss under these masks: {error}"] = None
+            given, given_mask = tokens, mask
+            if tokens.parts is not None and len(tokens.parts) > 1:
+                reasons["Samples have several parts: own loss alone; `--parts` takes one of them."] = None
+                continue
+            if tokens.parts is not None:  # one part of an encoder of several
+                (name,) = tokens.parts
+                tokens, mask = tokens.part(name), mask.part(name)
             if not tokens.values.is_floating_point():
                 reasons["Tokens are ids, which have no values to explain: own loss alone."] = None
                 continue
@@ -147,16 +155,18 @@ def score(
             if by_place:
                 whole.append((tokens.values.flatten(2).float().cpu().numpy(), ~mask.hidden.cpu().numpy()))
             chosen = choose(tokens, mask, first, max(NUM_ANSWERS // count, 1), fixed=by_place)
-            seen = how(tokens, mask).mask
+            seen = how(given, given_mask).mask
             rows[RAW].append(raw(tokens, chosen).cpu().numpy())
             for name, one in models.items():
-                rows[name].append(coded(one.embedder.encoder, tokens, seen, chosen).cpu().numpy())
+                rows[name].append(coded(one.embedder.encoder, given, seen, chosen).cpu().numpy())
             asked["values"].append(answers(tokens, chosen).float().cpu().numpy())
             asked["samples"].append(
                 np.repeat(np.arange(first, first + len(chosen)), [len(one.asked) for one in chosen])
             )
             asked["places"].append(torch.cat([one.asked for one in chosen]).cpu().numpy())
 
+    if not asked["values"] and not all(losses.values()):
+        raise ValueError(f"Nothing can be scored. {' '.join(reasons)}")
     folds: dict[str, list[float]] = {}
     spread = None
     if asked["values"]:

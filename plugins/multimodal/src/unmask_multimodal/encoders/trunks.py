@@ -82,7 +82,9 @@ class JointTrunk(Trunk):
         routes: who may attend to whom: for each part (and ``global``) the parts whose rows it reads; those not named
             read all. Zorro: each part itself, global all.
         routed_layers: routes hold up to this layer; None: in all (VLM's isolated attention ends after some).
-        norm: whether a norm comes after the last block.
+        norm: whether a norm comes after the last block; where norms come after sums, none does.
+        norm_first: a norm comes before each attention and MLP (ViT); false: after each sum (BERT).
+        entry_norm: whether rows are normed as they enter (LayoutLMv3).
         drop_path_ratio: stochastic depth of the last block, in [0, 1), growing from 0 at the first.
         norm_eps: added to the variances in the norms.
         bias: added to the scores in every block; None: nothing is.
@@ -104,6 +106,8 @@ class JointTrunk(Trunk):
         drop_path_ratio: float = 0.0,
         norm_eps: float = 1e-6,
         bias: Bias | None = None,
+        norm_first: bool = True,
+        entry_norm: bool = False,
     ) -> None:
         super().__init__()
         if depth < 1 or num_global < 0:
@@ -114,8 +118,9 @@ class JointTrunk(Trunk):
             raise ValueError(f"`routed_layers` must be in [0, {depth}], the blocks, but is {routed_layers}.")
         self.width, self.num_layers = width, depth
         ratios = torch.linspace(0, drop_path_ratio, depth).tolist()
-        self.blocks = nn.ModuleList(Block(width, num_heads, mlp_ratio, ratio, norm_eps) for ratio in ratios)
-        self.norm = nn.LayerNorm(width, eps=norm_eps) if norm else nn.Identity()
+        self.blocks = nn.ModuleList(Block(width, num_heads, mlp_ratio, ratio, norm_eps, norm_first) for ratio in ratios)
+        self.norm = nn.LayerNorm(width, eps=norm_eps) if norm and norm_first else nn.Identity()
+        self.entry_norm = nn.LayerNorm(width, eps=norm_eps) if entry_norm else nn.Identity()
         self.apply(xavier)
         self.global_tokens = nn.Parameter(torch.zeros(1, num_global, width)) if num_global else None
         if self.global_tokens is not None:
@@ -125,7 +130,7 @@ class JointTrunk(Trunk):
         self.bias = bias
 
     def forward(self, streams: Mapping[str, Stream], layers: Sequence[int | None]) -> list[States]:
-        x = torch.cat([one.rows for one in streams.values()], dim=1)  # [B, L, D]
+        x = self.entry_norm(torch.cat([one.rows for one in streams.values()], dim=1))  # [B, L, D]
         num_rows = x.shape[1]
         padded = any(one.valid is not None for one in streams.values())
         kept = Places.of(torch.cat([one.real for one in streams.values()], dim=1)) if padded else None

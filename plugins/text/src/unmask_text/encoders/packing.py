@@ -108,5 +108,5 @@ def _packed_places(mask: Mask, valid: Tensor) -> Tensor | Places | None:
 def padded(values: Tensor, shape: torch.Size, real: Tensor | None) -> Tensor:
     """Packed codes ``[K, D]`` as rows ``[*shape, D]``, zero where ``real`` is False; None: nowhere."""
     if real is None:
-        return values.view(*shape, -1)
+        return values.view(*shape, values.shape[-1])
     return values.new_zeros(*shape, values.shape[-1]).index_put((real,), values)

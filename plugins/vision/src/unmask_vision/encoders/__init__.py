@@ -6,12 +6,14 @@ from unmask_vision.encoders.hiera import HieraEncoder
 from unmask_vision.encoders.layer_masking import LayerMasked
 from unmask_vision.encoders.maps import CNNEncoder, MapEncoder, ModuleEncoder
 from unmask_vision.encoders.mixed import MixedEncoder
+from unmask_vision.encoders.patchwise import PatchwiseEncoder
 from unmask_vision.encoders.scan import ScanEncoder
 from unmask_vision.encoders.swin import SwinV2Encoder
 from unmask_vision.encoders.swin_ir import SwinIREncoder
 from unmask_vision.encoders.vit import ViTEncoder
 
 __all__ = [
+    "PatchwiseEncoder",
     "CNNEncoder",
     "CRATEEncoder",
     "CodeEncoder",

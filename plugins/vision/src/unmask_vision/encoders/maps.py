@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from unmask import Encoder, Latent, Mask, Tokens
+from unmask import FILLED, Encoder, Latent, Mask, Tokens
 from unmask.api import at_least, nearest
+from unmask_vision.encoders.added_token import AddedToken
 from unmask_vision.encoders.patches import replace_hidden
 from unmask_vision.encoders.positions import grid_of
 from unmask_vision.encoders.sparse import Sparse
@@ -59,6 +60,7 @@ class MapEncoder(Encoder):
         self.width, self.stride = self.widths[-1], self.strides[-1]
         self.num_layers = len(maps)
         self.grid = side[0] // self.stride, side[1] // self.stride
+        self.added: AddedToken | None = None
         self.mask_token = nn.Parameter(torch.zeros(channels)) if mask_token else None
 
     @property
@@ -73,7 +75,7 @@ class MapEncoder(Encoder):
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
         number = self.depth(layer) - 1
         grid, values = grid_of(tokens), tokens.values
-        patch = self._patch_size(values)
+        patch = self.patch_size_of(values)
         seen = None
         if mask is not None and mask.show is not None:
             token = None if self.mask_token is None else self.mask_token.repeat(patch**2)  # [V]
@@ -82,10 +84,12 @@ class MapEncoder(Encoder):
             self._check_sparse(patch)
             seen = ~mask.hidden.view(-1, *grid)
             values = values.masked_fill(mask.hidden[..., None], 0)
-        cells = values.reshape(-1, *grid, patch, patch, self.channels)
-        image = cells.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.channels, grid[0] * patch, grid[1] * patch)
+        image = self._put_together(values, grid, patch)
 
         self.sparse.show(seen)
+        if self.added is not None:
+            filled = mask is not None and mask.show is not None
+            self.added.hidden = (mask.hidden & (mask.show == FILLED)).view(-1, *grid) if filled else None  # type: ignore[union-attr]
         maps = self.features(image)
         if seen is not None:
             maps = [self.sparse.zeroed(one) for one in maps]
@@ -94,7 +98,16 @@ class MapEncoder(Encoder):
             return Latent(codes, pyramid=maps)
         return Latent(mask.visible.gather(codes), mask.visible, pyramid=maps)
 
-    def _patch_size(self, values: Tensor) -> int:
+    def image_of(self, tokens: Tokens) -> Tensor:
+        """The images that are put together from all patches, as the network is given them."""
+        return self._put_together(tokens.values, grid_of(tokens), self.patch_size_of(tokens.values))
+
+    def _put_together(self, values: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+        cells = values.reshape(-1, *grid, patch, patch, self.channels)
+        return cells.permute(0, 5, 1, 3, 2, 4).reshape(-1, self.channels, grid[0] * patch, grid[1] * patch)
+
+    def patch_size_of(self, values: Tensor) -> int:
+        """The side in pixels of square patches with these values."""
         patch = math.isqrt(values.shape[-1] // self.channels)
         if patch**2 * self.channels != values.shape[-1]:
             raise ValueError(
@@ -131,9 +144,12 @@ class CNNEncoder(MapEncoder):
         pretrained: load timm's pretrained weights, by its own mechanism.
         drop_path_ratio: stochastic depth, in [0, 1), for models that have it.
         options: further arguments of `timm.create_model`, such as ``depths``.
+        added_token: stride in pixels of the map to which a learned vector is added, where patches are hidden that have
+            other values, before the model goes on (A2MIM: 16 of ResNet-50, after its third stage); None: none is.
 
     Raises:
-        ValueError: a name that timm does not have, a model that makes no maps, or options that it does not take.
+        ValueError: a name that timm does not have, a model that makes no maps, options that it does not take, or no map
+            of a stride.
     """
 
     def __init__(
@@ -147,6 +163,7 @@ class CNNEncoder(MapEncoder):
         pretrained: bool = False,
         drop_path_ratio: float = 0.0,
         options: dict[str, Any] | None = None,
+        added_token: int | None = None,
     ) -> None:
         at_least(1, levels=levels)
         given = dict(options or {})
@@ -162,6 +179,7 @@ class CNNEncoder(MapEncoder):
             _cut(net, stride, torch.zeros(1, channels, *side))
         super().__init__(net, channels, mask_token, side)
         self.timm_model = name.split(".")[0], {"in_chans": channels, **size, **given}  # makes its like
+        self.added = None if added_token is None else AddedToken.to_map(net, added_token)
         self.whole = stride is None
         """Whether nothing was cut off."""
         head = getattr(net, "head", None)

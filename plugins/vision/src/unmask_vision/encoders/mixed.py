@@ -45,6 +45,8 @@ class MixedEncoder(Encoder):
             block.attn = TopAttention(block.attn, ratio)
 
     def forward(self, tokens: Tokens, mask: Mask | None = None, layer: int | None = None) -> Latent:
+        for block in self.vit.vit.blocks:  # stays so until the next call: a backward pass may run blocks again
+            block.attn.to_all = tokens.parts is None
         if tokens.parts is None:
             return self.vit(tokens, mask, layer)
         names = list(tokens.parts)
@@ -55,20 +57,12 @@ class MixedEncoder(Encoder):
         for name in names:
             values = torch.where(mask.part(name).hidden[..., None], values, tokens.parts[name].values)
 
-        self._attend_to_all(False)
-        try:
-            mixed = self.vit(replace(first, values=values), None, layer)  # values [B, N, D]
-        finally:
-            self._attend_to_all(True)
+        mixed = self.vit(replace(first, values=values), None, layer)  # values [B, N, D]
         parts = {}
         for number, name in enumerate(names):
             seen = mask.part(name).visible
             parts[name] = Latent(seen.gather(mixed.values) + self.source[number], seen, mixed.prefix)
         return Latent.join(parts)
-
-    def _attend_to_all(self, value: bool) -> None:
-        for block in self.vit.vit.blocks:
-            block.attn.to_all = value
 
 
 class TopAttention(nn.Module):

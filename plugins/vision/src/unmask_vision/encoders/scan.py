@@ -4,6 +4,7 @@ arXiv:2401.09417)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,10 @@ class ScanEncoder(Encoder):
     """Patches, row by row, through scans from both ends; dropped ones are left out before anything is computed.
 
     Args:
-        width: D, a multiple of 4 (for the positions).
+        width: D, a multiple of 4, or of 6 for volumes (for the positions).
         depth: number of blocks.
-        patch_size: side of a patch in pixels.
-        channels: colour channels of the images.
+        patch_size: side of a patch in pixels; the sides of a cube of a volume in voxels, depth first.
+        channels: of the images or volumes.
         num_states: of each channel's recurrence. Mamba: 16.
         both_ways: whether every block reads patches from their end as well.
         mask_token: whether hidden places may be shown as a learned token.
@@ -34,7 +35,7 @@ class ScanEncoder(Encoder):
         self,
         width: int = 192,
         depth: int = 24,
-        patch_size: int = 16,
+        patch_size: int | tuple[int, int, int] = 16,
         channels: int = 3,
         num_states: int = 16,
         both_ways: bool = True,
@@ -42,7 +43,7 @@ class ScanEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.width, self.num_layers = width, depth
-        self.num_values = patch_size**2 * channels
+        self.num_values = prod((patch_size,) * 2 if isinstance(patch_size, int) else patch_size) * channels
         self.embed = nn.Linear(self.num_values, width)
         self.trunk = Scan(width, depth, num_states, both_ways=both_ways)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None

@@ -59,7 +59,7 @@ class SwinIREncoder(Encoder):
         options: dict[str, Any] = {"window_size": window_size, "mlp_ratio": mlp_ratio, "always_partition": True}
         self.groups: Any = nn.ModuleList(
             nn.ModuleList(
-                SwinTransformerBlock(width, grid, num_heads, shift_size=i % 2 * (window_size // 2), **options)
+                MaskedBlock(width, grid, num_heads, shift_size=i % 2 * (window_size // 2), **options)
                 for i in range(depth)
             )
             for depth in depths
@@ -85,7 +85,7 @@ class SwinIREncoder(Encoder):
                 kept: Tensor | None = None
                 if draws is not None:
                     kept = draws.uniform(*grid)[..., None] >= self.attention_mask_ratio  # [B, rows, columns, 1]
-                y = _block(block, y, kept)
+                y = block(y, kept)
             x = x + conv(y.movedim(-1, 1)).movedim(1, -1)
         x = x.flatten(1, 2)
         return Latent(self.norm(x) if layer is None else x)
@@ -96,8 +96,12 @@ class SwinIREncoder(Encoder):
         return window
 
 
-def _block(block: Any, x: Tensor, kept: Tensor | None) -> Tensor:
+class MaskedBlock(SwinTransformerBlock):
     """timm's block, with places set to 0 before its attention."""
-    y = block.norm1(x)
-    x = x + block._attn(y if kept is None else y * kept)
-    return x + block.mlp(block.norm2(x).flatten(1, 2)).view(x.shape)
+
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``x`` ``[B, rows, columns, D]``; ``kept`` ``[B, rows, columns, 1]`` bool, None: all."""
+        y = self.norm1(x)
+        x = x + self._attn(y if kept is None else y * kept)
+        made: Tensor = x + self.mlp(self.norm2(x).flatten(1, 2)).view(x.shape)
+        return made

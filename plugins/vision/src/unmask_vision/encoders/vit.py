@@ -141,6 +141,24 @@ class ViTEncoder(Encoder):
         states = self._blocks(x, grid, seen, layers, unread)
         return [Latent(x[:, num_prefix:], seen, x[:, :num_prefix] if prefix else None) for x in states]
 
+    def attention(self, tokens: Tokens, layer: int | None = None) -> Tensor:
+        """Weights of one layer ``[B, heads, P + N, P + N]``, which fused attention never makes."""
+        self.depth(layer)  # refuses one that is not there
+        vit: Any = self.vit
+        told: list[Tensor] = []
+        block = vit.blocks[(layer or self.num_layers) - 1].attn
+        hook = block.attn_drop.register_forward_pre_hook(lambda _, given: told.append(given[0]))
+        fused, fusable = block.fused_attn, self._fusable
+        self._fusable = [module for module in fusable if module is not block]
+        block.fused_attn = False
+        try:
+            with torch.compiler.set_stance("force_eager"):
+                self.codes_of(tokens, None, [layer])
+        finally:
+            hook.remove()
+            block.fused_attn, self._fusable = fused, fusable
+        return told[0]
+
     def refit(self, name: str, tensor: Tensor) -> Tensor | None:
         return refit(name, tensor, self.state_dict()[name], self.grid)
 

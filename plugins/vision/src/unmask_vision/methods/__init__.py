@@ -1,7 +1,9 @@
 """Methods: paper defaults for the parts of `unmask.MaskedModel`, one file each."""
 
 from unmask_vision.methods.a2mim import A2MIM
+from unmask_vision.methods.att_mask import AttMask
 from unmask_vision.methods.beit import BEiT
+from unmask_vision.methods.cae import CAE
 from unmask_vision.methods.crate_mae import CRATEMAE
 from unmask_vision.methods.croco import CroCo
 from unmask_vision.methods.croco_v2 import CroCoV2
@@ -14,10 +16,12 @@ from unmask_vision.methods.dmjd import DMJD
 from unmask_vision.methods.dmt_jepa import DMTJEPA
 from unmask_vision.methods.dtm import DTM
 from unmask_vision.methods.dvae import DVAE, VQVAE
+from unmask_vision.methods.fsfm import FSFM
 from unmask_vision.methods.g2sd import G2SD
 from unmask_vision.methods.gmml import GMML
 from unmask_vision.methods.hpm import HPM
 from unmask_vision.methods.hybrid_distill import HybridDistill
+from unmask_vision.methods.ibot import IBOT
 from unmask_vision.methods.ijepa import IJEPA
 from unmask_vision.methods.lut import LUT
 from unmask_vision.methods.mae import MAE
@@ -27,13 +31,19 @@ from unmask_vision.methods.masked_denoising import MaskedDenoising
 from unmask_vision.methods.maskfeat import MaskFeat
 from unmask_vision.methods.mfm import MFM
 from unmask_vision.methods.mixed_ae import MixedAE
+from unmask_vision.methods.mmc import MMC
+from unmask_vision.methods.mom import MoM
 from unmask_vision.methods.mp3 import MP3
 from unmask_vision.methods.mr_mae import MRMAE
+from unmask_vision.methods.multi_task import MultiTask
+from unmask_vision.methods.nerf_mae import NeRFMAE
 from unmask_vision.methods.noise_masks import NoiseMasks
 from unmask_vision.methods.seit_plus_plus import SeiTPlusPlus
 from unmask_vision.methods.self_distill import SelfDistill
+from unmask_vision.methods.selfie import Selfie
 from unmask_vision.methods.simmim import SimMIM
 from unmask_vision.methods.spark import SparK
+from unmask_vision.methods.token_unify import TokenUnify
 from unmask_vision.methods.uni4eye import Uni4Eye
 from unmask_vision.methods.urfound import UrFound
 from unmask_vision.methods.uta import UTA
@@ -41,7 +51,9 @@ from unmask_vision.methods.vit_linearizer import ViTLinearizer
 
 __all__ = [
     "A2MIM",
+    "AttMask",
     "BEiT",
+    "CAE",
     "CRATEMAE",
     "CroCo",
     "CroCoV2",
@@ -54,14 +66,17 @@ __all__ = [
     "DTM",
     "DVAE",
     "Data2Vec",
+    "FSFM",
     "G2SD",
     "GMML",
     "HPM",
     "HybridDistill",
+    "IBOT",
     "IJEPA",
     "LUT",
     "MAE",
     "MFM",
+    "MMC",
     "MP3",
     "MRMAE",
     "MaskAlign",
@@ -69,13 +84,18 @@ __all__ = [
     "MaskFeat",
     "MaskedDenoising",
     "MixedAE",
+    "MoM",
+    "MultiTask",
+    "NeRFMAE",
     "NoiseMasks",
     "SeiTPlusPlus",
     "SelfDistill",
+    "Selfie",
     "SimMIM",
     "SparK",
-    "Uni4Eye",
+    "TokenUnify",
     "UTA",
+    "Uni4Eye",
     "UrFound",
     "VQVAE",
     "ViTLinearizer",

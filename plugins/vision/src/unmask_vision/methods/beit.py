@@ -70,7 +70,6 @@ class BEiT(Method):
     encoder_options = ("image_size",)
 
     def complete(self) -> None:
-        method, kind = chosen("codes", self.codes, KINDS)
         self.tokenizer = self.tokenizer or PatchTokenizer(self.patch_size, self.channels)
         self.encoder = self.encoder or ViTEncoder(
             "vit_relpos_base_patch16_cls_224",
@@ -81,6 +80,12 @@ class BEiT(Method):
             drop_path_ratio=0.1,
             options={"rel_pos_type": "bias", "shared_rel_pos": True, "qkv_bias": True, "init_values": 0.1},
         )
+        self.predictor = self.predictor or LinearPredictor(self.encoder.width, self.num_codes)
+        self.name_patches()
+
+    def name_patches(self) -> None:
+        """Makes the target of the first stage's codes."""
+        method, kind = chosen("codes", self.codes, KINDS)
         sizes = {
             "num_codes": self.num_codes,
             "width": self.codes_width,
@@ -90,12 +95,11 @@ class BEiT(Method):
             "depth": self.codes_depth,
         }
         self.target = CodeTarget(kind(**sizes))
-        self.predictor = self.predictor or LinearPredictor(self.encoder.width, self.num_codes)
         self.first_stage = FirstStage("codes", method, self.codes_run, self.codes_recipe, sizes)
 
     def setup(self, stage: str) -> None:
         """Takes the tokenizer of a finished first stage; a checkpoint is loaded after it."""
         super().setup(stage)
         target: Any = self.target
-        if stage == "fit" and self.first_stage.give(target.codes):
+        if stage == "fit" and self.first_stage is not None and self.first_stage.give(target.codes):
             target.taken.fill_(True)

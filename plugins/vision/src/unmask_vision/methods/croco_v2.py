@@ -10,8 +10,8 @@ from unmask_vision.encoders import ViTEncoder
 from unmask_vision.methods.croco import CroCo, completes
 
 SIZES = {
-    # size: timm model with rotary positions, decoder width, depth and heads. The paper has a large encoder and decoders
-    # of the two sizes below (table 2, from memory: S is 512 wide, B 768); tiny is ours.
+    # size: timm model with rotary positions, decoder width, depth and heads. Released are a large and a base encoder
+    # with a base decoder, and a base one with CroCo's, which `small` has; tiny is ours.
     "tiny": ("vit_small_patch16_rope_224", {"embed_dim": 192, "num_heads": 3}, 192, 4, 3),
     "small": ("vit_small_patch16_rope_224", {}, 512, 8, 16),
     "base": ("vit_base_patch16_rope_224", {}, 768, 12, 12),

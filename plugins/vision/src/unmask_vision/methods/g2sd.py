@@ -1,4 +1,4 @@
-"""G2SD, its first stage: a small masked autoencoder learns what a large one's decoder makes of all patches (Huang et
+"""G2SD: a small masked autoencoder learns what a large one's decoder makes of all patches (Huang et
 al. 2023, arXiv:2303.04424)."""
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class G2SD(MAE):
         loss: smooth L1, beta 2.
         optim: as MAE's with 10 warm-up epochs.
 
-    The second stage is a fine-tuning with the logits of a fine-tuned teacher, which is not built.
+    The second stage is a fine-tuning by labels and by the answers of a fine-tuned teacher:
+    ``unmask finetune RUN --teacher TEACHER_RUN/finetune/pretrained-seed0.ckpt``.
 
     Raises:
         ValueError: as `MAE`; no teacher or two, a block that is not there, a run without such a decoder.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from unmask import (
     MADE,
@@ -71,9 +71,11 @@ class SimMIM(Method):
     optim: Optimization = Optimization(base_lr=5e-5, betas=(0.9, 0.999), warmup_epochs=10)
 
     encoder_options = ("image_size",)
+    backbones: ClassVar[dict[str, bool]] = {"vit": False, "swinv2": True}
+    """Words for ``backbone``, and whether each is a Swin."""
 
     def complete(self) -> None:
-        swin = chosen("backbone", self.backbone, {"vit": False, "swinv2": True})
+        swin = chosen("backbone", self.backbone, self.backbones)
         stride = self.encoder.stride if isinstance(self.encoder, MapEncoder) else None
         patch_size = self.patch_size or stride or (4 if swin else 16)
         if stride is not None and stride % patch_size:

@@ -41,6 +41,9 @@ def run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--head", default="linear", help="linear (default) or mlp")
     parser.add_argument("--freeze", action="store_true", help="train the head alone")
     parser.add_argument("--masked", action="store_true", help="a second pass with half of the cells hidden (MaskSup)")
+    parser.add_argument(
+        "--rebuild_weight", default="0", help="of a loss by codes half of which were hidden and rebuilt; default: 0"
+    )
     parser.add_argument("--no_flip", action="store_true", help="mirror no training image")
     parser.add_argument("--knn", action="store_true", help="train nothing: the class of the nearest patches' codes")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2; default: 0")
@@ -60,7 +63,8 @@ def run(command: str, arguments: list[str]) -> int:
         if getattr(given, name) is not None
     }
     rate = {} if given.lr is None else {"lr": number("--lr", given.lr)}
-    branch = {"masked_branch": "labels", "masked_as": "zero"} if given.masked else {}
+    branch: dict[str, Any] = {"masked_branch": "labels", "masked_as": "zero"} if given.masked else {}
+    branch["rebuild_weight"] = number("--rebuild_weight", given.rebuild_weight)
     head = one_of("--head", given.head, ("linear", "mlp"))
     scales: Any = one_of("--scales", given.scales, ("one", "several"))
     precision = one_of("--precision", given.precision, ("32-true", "bf16-mixed", "16-mixed"))
