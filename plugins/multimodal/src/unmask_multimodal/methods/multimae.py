@@ -53,13 +53,8 @@ class MultiMAE(Method):
     decoder_depth: int = 2
     decoder_heads: int = 8
     mask: MaskSampler = BudgetMask(98)
-<<<<<<< HEAD
-    target: dict[str, Target] | Target = ValueTarget()  # type: ignore[assignment]
-    loss: dict[str, Loss] | Loss = MSELoss()  # type: ignore[assignment]
-=======
     target: Target | dict[str, Target] = ValueTarget()  # type: ignore[assignment]
     loss: Loss | dict[str, Loss] = MSELoss()  # type: ignore[assignment]
->>>>>>> M3
     optim: Optimization = Optimization(base_lr=1e-4, warmup_epochs=40)
 
     encoder_options = ()
