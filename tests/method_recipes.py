@@ -10,7 +10,21 @@ import yaml
 
 from unmask.plugins.registry import components
 
-GENERATED = ("-digits", "-synth", "-solids", "-pydoc", "-imports", "-clusters", "-xray", "-ct", "-cora")
+GENERATED = (
+    "-digits",
+    "-synth",
+    "-solids",
+    "-pydoc",
+    "-imports",
+    "-clusters",
+    "-faces",
+    "-objects",
+    "-pages",
+    "-scenes",
+    "-xray",
+    "-ct",
+    "-cora",
+)
 """Ends of names of recipes whose data a package holds or makes, and then of those that fetch some."""
 
 
