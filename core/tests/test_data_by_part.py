@@ -261,4 +261,5 @@ def test_raw_input_of_joint_tokens_is_that_of_all_parts():
     tokens = tokenizer(batch)
     assert torch.equal(tokenizer.raw(tokens), torch.cat([batch["one"]["x"], batch["two"]["x"]], dim=1))
     ids = Tokens.join({"one": tokens.part("one"), "two": Tokens(torch.zeros(2, 3, dtype=torch.long), Sequence())})
-    assert tokenizer.raw(ids) is None
+    with pytest.raises(ValueError, match="of `two` makes ids, which have no values"):
+        tokenizer.raw(ids)
