@@ -13,6 +13,7 @@ stable-pretraining where it is installed (it brings some thirty packages, so thi
 
 A line is written to ``--out`` as soon as a method and seed is done, and what is there is not run again, so a second
 call goes on. The table is of all lines with these settings; one that failed says why, and is tried again.
+`results/vision.jsonl` has the lines that were measured so far, on a machine that others used as well.
 """
 
 from __future__ import annotations
