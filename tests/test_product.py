@@ -121,6 +121,7 @@ def test_every_pair_trains_or_is_refused_in_a_sentence(method):
 def test_every_mask_that_works_on_images_is_taken():
     kinds = {name: find(name, "unmask.masks").load() for name in MASKS}
     fitting = [name for name, kind in kinds.items() if issubclass(Grid, kind.layouts) and 2 in kind.grid_sides]
-    needing = {"by-part", "apart", "partition", "nothing", "hard"}  # parts, or a term: these methods have none
+    # Parts, a term, regions or boxes of the data, a teacher: these methods have none.
+    needing = {"by-part", "apart", "partition", "nothing", "hard", "inside", "region", "scored"}
     assert needing < set(fitting)
     assert not [name for name in fitting if name not in needing and not any(holds(one, name) for one in QUICK)]

@@ -379,7 +379,7 @@ def test_the_paper_of_a_method_is_read_and_nothing_is_imported(tmp_path, monkeyp
         (["fit", "--model", "apple"], ["apple.method"]),
         (["fit", "--model.mask", "apple"], ["apple-columns", "apple.rows"]),
         (["fit", "--model.mask.ratio", "l"], ["linear"]),
-        (["fit", "--data", "b"], ["berry.data"]),
+        (["fit", "--data", "be"], ["berry.data"]),
         (["fit", "--ckpt_path", ""], ["last"]),
         (["fit", "--trainer.max_s"], ["--trainer.max_steps"]),
         (["list", "ma"], ["masks"]),

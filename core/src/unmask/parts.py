@@ -161,7 +161,9 @@ class MaskSampler(Part):
             lengths = valid.sum(-1).tolist()
             each = ratios if isinstance(ratios, list) else [ratios] * len(lengths)
             per_sample = [
-                self.count(*one) if one[0] else 0  # a sample that lacks this part has nothing to hide
+                self.count(*one)
+                if one[0] or tokens.offsets is not None
+                else 0  # all padding: the sample lacks this part
                 for one in zip(lengths, repeat(tokens.layout), each, strict=False)
             ]
             counts = torch.tensor(per_sample, device=valid.device)  # [B]
