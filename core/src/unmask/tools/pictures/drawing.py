@@ -191,7 +191,8 @@ def views_of(part: OnePart) -> list[View]:
             answers, asked = _spread(restored, mask.asked, mask.hidden)
             rebuilt = torch.where(_as_wide(asked, values), answers.view(values.shape).to(values.dtype), values)
         else:
-            _, asked = _spread(torch.zeros_like(restored)[..., None], mask.asked, mask.hidden)
+            nothing = torch.zeros(*mask.asked.index.shape, 1, device=restored.device)
+            _, asked = _spread(nothing, mask.asked, mask.hidden)
             wide = values.reshape(*mask.hidden.shape, -1)  # a token may be several ids, as a patch of classes
             rebuilt = _flat(mask.asked).scatter(_rows(restored, mask.asked, wide.shape[-1]), wide).view(values.shape)
         shown.append(View(REBUILT, replace(tokens, values=rebuilt), mask.hidden & ~asked))
