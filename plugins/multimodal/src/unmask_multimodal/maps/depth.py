@@ -12,6 +12,8 @@ from unmask import Grid, Tokenizer, Tokens
 from unmask.api import at_least, inside
 from unmask.nn import assembled, cut
 
+LEAST = 0.01
+"""Of a map's whole variance, which that of its middle values counts as at least."""
 LOW, HIGH = -2.5, 2.5
 """Standard units that are drawn black and white."""
 
@@ -21,6 +23,9 @@ class DepthTokenizer(Tokenizer):
 
     Mean and variance are those of each map's values without the least and the greatest tenth, so that a few pixels of
     sky or of a broken sensor do not set the scale.
+
+    Differs from the released code where nearly all of a map is at one depth: the variance of the middle values, almost 0
+    there, counts as a hundredth of the whole map's at least. One such map in a thousand would decide the loss.
 
     Args:
         patch_size: p, side of a patch in pixels; must divide both sides of the maps.
@@ -45,6 +50,7 @@ class DepthTokenizer(Tokenizer):
         left_out = int(middle.shape[1] * self.trim)
         middle = middle[:, left_out : middle.shape[1] - left_out]
         mean, variance = middle.mean(1), middle.var(1, unbiased=False)
+        variance = torch.maximum(variance, LEAST * maps.flatten(1).var(1, unbiased=False))
         scaled = (maps - mean.view(-1, 1, 1, 1)) / (variance.view(-1, 1, 1, 1) + 1e-6).sqrt()
         return Tokens(cut(scaled, layout, count), layout)
 
