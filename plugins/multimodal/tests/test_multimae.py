@@ -127,16 +127,14 @@ def test_depth_is_standardised_by_the_middle_of_its_values():
     for least, greatest in ((0.0, 9.0), (-900.0, 5000.0)):
         values = torch.tensor([least, *range(1, 9), greatest])
         found = DepthTokenizer(1)({"depth": values.view(1, 1, 1, 10)}).values.flatten()
-        assert torch.allclose(found, (values - 4.5) / (5.25 + 1e-6) ** 0.5, rtol=1e-5)
+        assert torch.allclose(found, ((values - 4.5) / (5.25 + 1e-6) ** 0.5).clamp(-20, 20), rtol=1e-5)
 
 
 def test_a_map_that_is_nearly_all_background_has_no_huge_values():
     """Of 64 depths 5 are nearer than all others: none is left among the middle ones, whose variance is 0."""
     depth = torch.ones(1, 1, 8, 8)
     depth.view(-1)[:5] = torch.linspace(0.2, 0.6, 5)
-    values = DepthTokenizer(4)({"depth": depth}).values
-    whole = depth.view(-1).var(unbiased=False)
-    assert values.abs().max() == pytest.approx(0.8 / float((0.01 * whole + 1e-6).sqrt()), rel=1e-5)
+    assert DepthTokenizer(4)({"depth": depth}).values.abs().max() == 20
 
 
 def test_classes_have_a_vector_each_and_patches_a_linear_layer():

@@ -12,8 +12,8 @@ from unmask import Grid, Tokenizer, Tokens
 from unmask.api import at_least, inside
 from unmask.nn import assembled, cut
 
-LEAST = 0.01
-"""Of a map's whole variance, which that of its middle values counts as at least."""
+MOST = 20.0
+"""Deviations from the mean at which values are cut."""
 LOW, HIGH = -2.5, 2.5
 """Standard units that are drawn black and white."""
 
@@ -24,8 +24,8 @@ class DepthTokenizer(Tokenizer):
     Mean and variance are those of each map's values without the least and the greatest tenth, so that a few pixels of
     sky or of a broken sensor do not set the scale.
 
-    Differs from the released code where nearly all of a map is at one depth: the variance of the middle values, almost 0
-    there, counts as a hundredth of the whole map's at least. One such map in a thousand would decide the loss.
+    Differs from the released code in that values are cut at 20 deviations: where nearly all of a map is at one depth,
+    the middle ones hardly vary, and one such map in a thousand would decide the loss.
 
     Args:
         patch_size: p, side of a patch in pixels; must divide both sides of the maps.
@@ -50,9 +50,8 @@ class DepthTokenizer(Tokenizer):
         left_out = int(middle.shape[1] * self.trim)
         middle = middle[:, left_out : middle.shape[1] - left_out]
         mean, variance = middle.mean(1), middle.var(1, unbiased=False)
-        variance = torch.maximum(variance, LEAST * maps.flatten(1).var(1, unbiased=False))
         scaled = (maps - mean.view(-1, 1, 1, 1)) / (variance.view(-1, 1, 1, 1) + 1e-6).sqrt()
-        return Tokens(cut(scaled, layout, count), layout)
+        return Tokens(cut(scaled.clamp(-MOST, MOST), layout, count), layout)
 
     def render(self, tokens: Tokens, hidden: Tensor | None = None) -> list[np.ndarray]:
         field = assembled(tokens.values.float(), tokens.layout, self.channels)[:, :1]  # [B, 1, H, W]
