@@ -88,7 +88,8 @@ def _card(recipe: Component, config: dict[str, Any], known: dict[str, str]) -> s
         rows["paper's number"] = "not compared"
     lines = [f"## {recipe.name} {{ #{short} }}", "", said(recipe), ""]
     lines += ["| | |", "|---|---|", *(f"| {name} | {' '.join(text.split())} |" for name, text in rows.items()), ""]
-    lines += ["```sh", f"unmask fit --config {recipe.name}{arguments}", then, "```", ""]
+    before = [f"unmask fit --config {name} --out runs/{name}" for name in known.get("before", "").split()]
+    lines += ["```sh", *before, f"unmask fit --config {recipe.name}{arguments}", then, "```", ""]
     return "\n".join(lines)
 
 

@@ -58,6 +58,7 @@ FEWER = {
 PAPER = "--data.batch_size 2 --trainer.precision 32-true"
 SMALLER = {
     "vision/mae-folder": f"{PAPER} --model.size tiny --model.image_size 32 --data.image_size 32",
+    "vision/mae-fire-risk": f"{PAPER} --model.size tiny --model.image_size 32 --data.image_size 32",
     "vision/simmim-folder": f"{PAPER} --model.image_size 64 --data.image_size 64",
     "vision/ijepa-folder": f"{PAPER} --model.size tiny",
     "audio/audio-mae-files": f"{PAPER} --model.size tiny",

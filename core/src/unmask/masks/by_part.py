@@ -22,7 +22,7 @@ class MaskByPart(MaskSampler):
         masks: by the names of parts.
 
     Raises:
-        ValueError: no mask; when called, tokens of other parts.
+        ValueError: no mask; when called, tokens of other parts, or a mask that makes several of one part.
     """
 
     joint = True
@@ -40,9 +40,12 @@ class MaskByPart(MaskSampler):
             have = ", ".join(parts) or "no parts"
             raise ValueError(f"`masks` must name the parts of the tokens, {have}, but names {', '.join(self.masks)}.")
         draws = draws or Draws.fresh(tokens.num_samples, tokens.device)
-        return Mask.join(
-            {name: _drawn(self.masks[name], part, progress, draws.named(name)) for name, part in parts.items()}
-        )
+        made = {name: _drawn(self.masks[name], part, progress, draws.named(name)) for name, part in parts.items()}
+        for name, mask in made.items():
+            if mask.parts is not None:
+                kind = type(self.masks[name]).__name__
+                raise ValueError(f"`masks` must make one mask of each part, but {kind} makes several; nearest: random.")
+        return Mask.join(made)
 
     def sample(self, among: Candidates, draws: Draws) -> Mask:
         """Not called: the masks of the parts draw."""
