@@ -394,12 +394,14 @@ def test_shards_behind_a_url_are_fetched_once_an_epoch_into_a_bounded_cache(tmp_
         nonlocal most
         while not ended.is_set():
             sizes = []
-            for path in kept.iterdir() if kept.is_dir() else ():
+            there = sorted(kept.iterdir()) if kept.is_dir() else []
+            for path in there:
                 try:
                     sizes.append(path.stat().st_size if path.suffix != ".lock" else 0)
                 except FileNotFoundError:
                     continue
-            most = max(most, sum(sizes))
+            if kept.is_dir() and sorted(kept.iterdir()) == there:  # else one went and another came while they were read
+                most = max(most, sum(sizes))
             time.sleep(0.0005)
 
     watcher = threading.Thread(target=watch)
